@@ -121,7 +121,7 @@ async def test_a_session_without_leases_has_no_count_of_them(frozen_bus: RedisBu
     # and a lease that it was not told of
     await topic.dispatch("b")
     lost = await topic.lease_one()
-    replica.engine._engine.members.never_heard(Partition(topic.name), "default", "worker-1", lost.fencing_token)
+    replica.engine._engine.members.take_back(Partition(topic.name), "default", "worker-1", lost.fencing_token)
     await topic.leave()
     await replica.engine.expire_leases()
     assert frozen_bus.raw.hgetall(counts) == {}

@@ -118,7 +118,7 @@ async def lose_an_answer(here: Replica) -> None:
     await topic.dispatch("heard", "unheard")
     heard, unheard = await topic.lease()
     members = here.engine._engine.members
-    members.never_heard(Partition(topic.name), DEFAULT_GROUP, WORKER, unheard.fencing_token)
+    members.take_back(Partition(topic.name), DEFAULT_GROUP, WORKER, unheard.fencing_token)
     await here.engine.expire_leases()
     assert await topic.ack(heard, await topic.lease_one()) == [None, None]
 

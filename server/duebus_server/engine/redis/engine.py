@@ -295,12 +295,12 @@ class RedisEngine(AdminVerbs):
         session = self.notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.grace_us = grace_us
-            await self.members.wind_up(session)
+            await self.members.finish_session(session)
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. Checks only groups in which a known lease may have run out."""
         self.check_started()
-        await self.members.wind_up_all()
+        await self.members.finish_all()
         for partition, group in self.notifications.expiries.due(self.now_us()):
             with self._bad_group(partition, group):
                 await self._expire(partition, group)
@@ -355,7 +355,7 @@ class RedisEngine(AdminVerbs):
             return
         session.stream_over(returns_in_us)
         if self._runner.is_working:
-            await self.members.wind_up(session)
+            await self.members.finish_session(session)
 
     # --- inspection -------------------------------------------------------------------------------------------------
 

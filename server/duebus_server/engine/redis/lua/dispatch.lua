@@ -244,7 +244,7 @@ local function announce(group, first_due)
   mark(group, 'dispatched', #new_ids)
   local is_awake = first_due == NEVER or wake(group, first_due)
   if room then
-    waits_from(room, first_due)
+    note_next_due(room, first_due)
   end
   return is_awake and not room
 end
@@ -281,4 +281,4 @@ if #new_ids > 0 then
 end
 write_answers()
 local is_unlisted = was_empty and soonest ~= NEVER
-return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, told_of(rooms) }
+return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, answers_of(rooms) }

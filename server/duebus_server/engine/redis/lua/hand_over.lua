@@ -10,9 +10,9 @@ local function read_room(take)
   return room
 end
 
--- Reads what is in the room's group before anything is stored. Returns whether the session has joined it, and has not
--- given this command up.
-local function look_around(room)
+-- Reads the state of the room's group before anything is stored. Returns whether the session has joined the group and has
+-- not abandoned this command.
+local function read_group_of(room)
   local group = room.group
   local info = unpack_fields(redis.call('HGET', group_key(group, 'sessions'), room.session), ROUND)
   if not info or info[ROUND] > room.round then
@@ -35,7 +35,7 @@ local function read_rooms(take, groups)
   for i = 1, tonumber(take()) do
     rooms[i] = read_room(take)
     for _, group in ipairs(groups) do
-      if group == rooms[i].group and look_around(rooms[i]) then
+      if group == rooms[i].group and read_group_of(rooms[i]) then
         room_in[group] = rooms[i]
       end
     end
@@ -43,8 +43,8 @@ local function read_rooms(take, groups)
   return rooms, room_in
 end
 
--- Whether the next new event is handed over. Nothing else decides this. Events are leased in their order: so none is
--- handed over while the group is paused or has something older that is due, and none after one that does not fit.
+-- Whether the next new event is handed over; no other place decides this. Events are leased in order, so none is handed
+-- over while the group is paused or has an older event that is due, and none after one that does not fit.
 local function may_hand_over(room, due, blob)
   if not room.is_open or due > now then
     return false
@@ -57,8 +57,8 @@ local function may_hand_over(room, due, blob)
   return room.is_open
 end
 
--- -> LEASED for those of the new events that are handed over. Takes arrays of their ids, members, due times and blobs.
--- Returns which ones: index -> true.
+-- Leases those of the new events that are handed over. Takes arrays of their ids, members, due times and blobs. Returns
+-- which ones: index -> true.
 local function hand_over(room, ids, members, dues, blobs)
   local group, expiry = room.group, whole(room.expires)
   local first_record = new_record_packer(room.session, room.consumer, room.stalled)
@@ -81,13 +81,13 @@ local function hand_over(room, ids, members, dues, blobs)
   return is_leased
 end
 
--- Notes when the first of the new events is due that were not handed over.
-local function waits_from(room, first_due)
+-- Takes note of the first due time among the new events that were not handed over.
+local function note_next_due(room, first_due)
   room.next_due = math.min(room.next_due, first_due)
 end
 
 -- What `dispatch.lua` returns of these rooms.
-local function told_of(rooms)
+local function answers_of(rooms)
   local told = {}
   for i, room in ipairs(rooms) do
     told[i] = room.next_due and {

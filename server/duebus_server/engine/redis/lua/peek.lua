@@ -1,7 +1,7 @@
--- Checks which of many groups have something to lease now, how many leases their sessions hold, and whether Redis may
--- have lost one of their keys.
+-- Checks many groups: whether they have something to lease now, how many leases their sessions hold, and whether Redis
+-- may have lost one of their keys.
 --
--- KEYS     on a cluster, the keys of one topic and of its groups that are named
+-- KEYS     on a cluster, the keys of one topic and of the named groups
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
 -- returns  for each group: whether it has something (0, 1; -2: there is no such group; -3: the partition is closed),
@@ -25,8 +25,8 @@ local function check(prefix, group, first, behind)
     local leasable = ready + expired > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0
     seen[1] = leasable and 1 or 0
   end
-  -- Fewer copies than events are normal only in a topic with several groups. Where there is neither an event nor a
-  -- session with leases, nothing was lost.
+  -- Only a topic with several groups may have fewer copies than events. If there is neither an event nor a session with
+  -- leases, nothing was lost.
   local events = redis.call('HLEN', prefix .. 'events')
   local copies = (events > 0 or first < behind) and copies_in(prefix, group)
   seen[2] = copies and (copies < events or not adds_up(prefix, group, copies)) and 1 or 0

@@ -1,19 +1,19 @@
 -- Finds events that are missing from the sets of a group that holds them, because Redis has lost a key. Each step
--- checks a few events. An event with a record returns to the state in its record; a lease starts again. Without a
--- record, its due time is lost, and it becomes a dead letter in every group that may have held it.
+-- checks a few events. An event with a record returns to the state in that record; its lease starts anew. For an event
+-- without one, the due time is lost, so it becomes a dead letter in every group that may have held it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      the server's lease, where the topic has none of its own, microseconds
---   7      the cursor that the previous step has returned; 0 for the first step
--- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), how
---          many events wait again, how many are leased again, {group in which something has changed, ...}}
+--   7      the cursor that the previous step returned; 0 in the first step
+-- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), the
+--          number of events that wait again, the number that are leased again, {group that has changed, ...}}
 -- includes leases
 -- includes naming
 -- includes copies
 
-local COPIES_PER_STEP, MAX_READ_BYTES = 100, 1000000 -- events times groups; after these bytes it ends early
-local AT_ONCE = 10 -- about how many events are read at a time, at most
+local COPIES_PER_STEP, MAX_READ_BYTES = 100, 1000000 -- events times groups; a step also ends after this many bytes
+local AT_ONCE = 10 -- roughly the most events that are read at a time
 local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
 
 local groups = find_groups(ALL_GROUPS, true, '') or {}
@@ -68,7 +68,7 @@ local function make_dead(group, id, blob)
   changed[group] = true
 end
 
--- Dead letters for `lost` copies, of which each was in one of these groups.
+-- Makes dead letters for `lost` copies, each of which was in one of these groups.
 local function make_dead_in(candidates, id, blob, refs, lost)
   for _, group in ipairs(candidates) do
     make_dead(group, id, blob)
@@ -105,7 +105,7 @@ local function check(id, blob)
   end
 end
 
--- What the sessions of a group hold, from its records.
+-- Counts the leases of a group's sessions again, from its records.
 local function count_leases(group)
   local members, ids, held = redis.call('ZRANGE', group_key(group, 'leased'), 0, -1), {}, {}
   for i = 1, #members do

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _NEVER = float("inf")
 
 
-class Dues:
+class DueTimes:
     """What this replica knows about groups in partitions. Where it knows nothing, something may be due."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Dues:
         """When the first suspect is due, for a session that may take one, in microseconds; None for never."""
         return _first(self._suspects.get((partition, group), _NEVER) for partition in partitions)
 
-    def told(self, partition: Partition, group: str, at_us: int) -> None:
+    def due(self, partition: Partition, group: str, at_us: int) -> None:
         """Something is due at ``at_us``."""
         known = self._next.get((partition, group))
         if known is not None and at_us < known:
@@ -52,7 +52,7 @@ class Dues:
         finally:
             if lease.is_done:
                 if lease.next_due_us is not None:
-                    self.told(partition, group, lease.next_due_us)
+                    self.due(partition, group, lease.next_due_us)
                 if lease.suspect_due_us is None:
                     self._suspects.pop((partition, group), None)
                 else:
@@ -89,27 +89,27 @@ class PartitionLease:
         self.is_done, self.next_due_us, self.suspect_due_us = True, batch.next_due_us, batch.suspect_due_us
 
 
-class Outward:
+class TopicReports:
     """Receives reports about partitions, and passes them on to a watcher as reports about topics.
 
     Args:
         watcher: receives the reports about topics.
-        dues: receives the due times of partitions.
+        due_times: receives the due times of partitions.
     """
 
-    def __init__(self, watcher: Watcher, dues: Dues) -> None:
+    def __init__(self, watcher: Watcher, due_times: DueTimes) -> None:
         self._watcher = watcher
-        self._dues = dues
+        self._due_times = due_times
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
         """The group has something in a partition."""
-        self._dues.told(partition, group, at_us)
+        self._due_times.due(partition, group, at_us)
         self._watcher.due(partition.topic, group, at_us)
 
     def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
         """Reported by each partition that has stored something."""
         if batch.next_due_us is not None:
-            self._dues.told(partition, group, batch.next_due_us)
+            self._due_times.due(partition, group, batch.next_due_us)
         self._watcher.leased(partition.topic, group, session_id, batch)
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:

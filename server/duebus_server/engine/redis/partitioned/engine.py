@@ -13,7 +13,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, Parti
 from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
-from duebus_server.engine.redis.partitioned.due_times import Dues, Outward
+from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
 from duebus_server.engine.redis.partitioned.routing import ATTEMPTS, Routing
 from duebus_server.engine.redis.partitioned.topics import Topics
 from duebus_server.engine.redis.tasks import all_of
@@ -57,7 +57,7 @@ class PartitionedEngine(AdminVerbs):
     def __init__(self, engine: RedisEngine, partitioning: Partitioning, defaults: TopicConfig) -> None:
         routing = Routing(engine, partitioning, self._join_in)
         super().__init__(engine, partitioning, routing, Topics(engine.topic_index, defaults, self.get_topic))
-        self._dues = Dues()
+        self._due_times = DueTimes()
         self._turns = count()
 
     @property
@@ -79,7 +79,7 @@ class PartitionedEngine(AdminVerbs):
 
     def watch(self, watcher: Watcher) -> None:
         """Report to ``watcher`` about topics, not about their partitions."""
-        self._engine.watch(Outward(watcher, self._dues))
+        self._engine.watch(TopicReports(watcher, self._due_times))
 
     def now_us(self) -> int:
         """Redis's clock, estimated from its answers."""
@@ -150,14 +150,14 @@ class PartitionedEngine(AdminVerbs):
         takes_suspect = _room(request, events).with_suspect
         next_due_us = self._next_due(partitions, group, takes_suspect=takes_suspect)
         left = is_full and next_due_us is not None and next_due_us <= self.now_us()
-        suspect_due_us = None if takes_suspect else self._dues.first_suspect(partitions, group)
+        suspect_due_us = None if takes_suspect else self._due_times.first_suspect(partitions, group)
         return LeaseBatch(events, next_due_us, left, is_paused, suspect_due_us)
 
     def _next_due(self, partitions: list[Partition], group: str, *, takes_suspect: bool) -> int | None:
         """When the first of the partitions has something for a session."""
-        times = [self._dues.first(partitions, group, self.now_us())]
+        times = [self._due_times.first(partitions, group, self.now_us())]
         if takes_suspect:
-            times.append(self._dues.first_suspect(partitions, group))
+            times.append(self._due_times.first_suspect(partitions, group))
         return min((at_us for at_us in times if at_us is not None), default=None)
 
     def _to_ask(self, partitions: list[Partition], group: str, *, with_suspect: bool) -> list[Partition]:
@@ -165,11 +165,11 @@ class PartitionedEngine(AdminVerbs):
         turn = next(self._turns) % len(partitions)
         in_turn = partitions[turn:] + partitions[:turn]
         now_us = self.now_us()
-        may_be_due = self._dues.may_be_due
+        may_be_due = self._due_times.may_be_due
         return [one for one in in_turn if may_be_due(one, group, now_us, with_suspect=with_suspect)] or in_turn
 
     async def _lease_in(self, partition: Partition, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        with self._dues.leasing(partition, group) as lease:
+        with self._due_times.leasing(partition, group) as lease:
             batch = await self._engine.lease(partition, group, session_id, request)
             lease.found(batch)
         return batch
@@ -180,8 +180,8 @@ class PartitionedEngine(AdminVerbs):
         """The session will not learn of these leases. Its next lease takes them back from each partition."""
         for event in events:
             partition = partitions[event.fencing_token % len(partitions)]
-            self._dues.forget(partition, group)
-            self._engine.members.never_heard(partition, group, session_id, event.fencing_token)
+            self._due_times.forget(partition, group)
+            self._engine.members.take_back(partition, group, session_id, event.fencing_token)
 
     async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
@@ -237,7 +237,7 @@ class PartitionedEngine(AdminVerbs):
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False
     ) -> bool:
         has_joined = await self._engine.join(partition, group, subscriber, existing=existing)
-        self._dues.forget(partition, group)  # a new group may have what waited for the first one
+        self._due_times.forget(partition, group)  # a new group may have what waited for the first one
         return has_joined
 
     async def adopt(

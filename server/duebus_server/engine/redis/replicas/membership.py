@@ -150,7 +150,7 @@ class Membership:
     def require_rejoin(sessions: Iterable[LocalSession]) -> None:
         """Make these sessions join again before they lease."""
         for session in sessions:
-            session.forgotten()
+            session.require_rejoin()
 
     async def adopt(
         self, session: LocalSession, leases: Sequence[LeaseRef], lease_us: tuple[int | str, int]
@@ -193,14 +193,14 @@ class Membership:
             self._notifications.due_now(session.partition, session.group)
         session.unanswered.discard(Unanswered.LEASE)
 
-    def never_heard(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
+    def take_back(self, partition: Partition, group: str, session_id: str, fencing_token: int) -> None:
         """Note that a session will not learn of a lease: its next lease call takes it back."""
         session = self._notifications.sessions.find(partition, group, session_id)
         if session is not None:
             session.drop_leases([fencing_token])
             session.unanswered.add(Unanswered.LEASE)
 
-    async def wind_up(self, session: LocalSession) -> None:
+    async def finish_session(self, session: LocalSession) -> None:
         """Tell Redis what it does not know yet about a session's end. Failures are left to the next sweep."""
         if session.stage is Stage.LEAVING:
             await self._leave(session)  # first: after it, a late LEASE or ADOPT has no effect
@@ -211,11 +211,11 @@ class Membership:
             session.grace_us = None
         self._notifications.sessions.forget_if_done(session)
 
-    async def wind_up_all(self) -> None:
+    async def finish_all(self) -> None:
         """Tell Redis what it does not know yet about the sessions that are over."""
         for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
-                await self.wind_up(session)
+                await self.finish_session(session)
             except PartitionsChanging:  # a closed partition holds no events, and drops its sessions
                 self._notifications.sessions.forget(session)
             except DispatcherNotWorking as error:

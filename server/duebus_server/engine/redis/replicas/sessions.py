@@ -109,7 +109,7 @@ class LocalSession:
         if self.stage is Stage.JOINING:
             self.stage, self.joined_us = Stage.JOINED, at_us
 
-    def forgotten(self) -> None:
+    def require_rejoin(self) -> None:
         """Redis has lost the session, or another replica took this one for dead: it has to join again."""
         if not self.is_over:
             self.stage, self.joined_us = Stage.UNTOLD, None

@@ -70,7 +70,7 @@ class Found:
     doubtful: set[Partition]
 
 
-class Turns:
+class RoundRobin:
     """Takes turns among things of which a sweep checks only a few.
 
     Args:
@@ -79,14 +79,14 @@ class Turns:
 
     def __init__(self, at_once: int) -> None:
         self._at_once = at_once
-        self._behind = 0
+        self._next = 0
 
     def next(self, things: Sequence[T]) -> Sequence[T]:
         """Those whose turn it is; all of them if they fit into one turn."""
         if len(things) <= self._at_once:
             return things
-        first = self._behind % len(things)
-        self._behind = first + self._at_once
+        first = self._next % len(things)
+        self._next = first + self._at_once
         return [*things[first:], *things[:first]][: self._at_once]
 
 
@@ -95,7 +95,7 @@ class Sweeping:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._busy, self._idle = Turns(PARTITIONS_AT_ONCE), Turns(IDLE_AT_ONCE)
+        self._busy, self._idle = RoundRobin(PARTITIONS_AT_ONCE), RoundRobin(IDLE_AT_ONCE)
 
     async def check(self, sessions: Iterable[LocalSession]) -> Found:
         """Check the groups of these sessions.

@@ -59,20 +59,20 @@ class Generation:
     """Which connections of a pool may be used again: those that were opened in this one.
 
     Attributes:
-        number: raised to make all others connect anew.
+        number: raised to make all open connections reconnect.
     """
 
     number: int = 0
 
 
 class _Connection:
-    """How our connections differ from the client's.
+    """What our connections add to the client's.
 
-    One of an earlier generation reconnects before its next use. The client can only mark the connections in use, and
-    closing idle ones would close one that another call is just taking.
+    A connection of an earlier generation reconnects before its next use. The client itself can only mark connections in
+    use, and closing the idle ones could close one that another call is just taking.
 
     Args:
-        generation: that of its pool.
+        generation: the generation of its pool.
         options: as the client takes them.
     """
 
@@ -93,7 +93,7 @@ class _Connection:
         await super().connect()  # type: ignore[misc]
 
     async def pipelined(self, answer_timeout_s: float) -> PipelinedConnection:
-        """Connect as the client does, and make a pipelined connection of it. This one is then not connected any more.
+        """Connect as the client does, and turn that into a pipelined connection. This one is then no longer connected.
 
         Raises:
             RedisError: Redis can't be reached, or refuses the connection.
@@ -146,13 +146,13 @@ class ServerClient(Redis):
                 if not is_demoted(error) or loop.time() >= give_up_s:
                     raise
             self.leave()
-            if self.connection is not None:  # kept for this client, and not taken from the pool before its next use
+            if self.connection is not None:  # kept by this client, so the pool does not renew it
                 await self.connection.disconnect(nowait=True)
             self.on_demotion()
             await asyncio.sleep(FAILOVER_PAUSE_S)
 
     def client(self) -> Redis:
-        """As the client does: returns one that keeps a connection for itself."""
+        """As the client does. Returns a client with a connection of its own."""
         one: Any = super().client()
         one.on_demotion = self.on_demotion
         return cast("Redis", one)

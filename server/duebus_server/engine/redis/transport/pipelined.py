@@ -1,4 +1,4 @@
-"""A connection that many callers share: commands are written as they come, and answers are matched in order."""
+"""A connection that many callers share. Commands are sent at once, and answers are matched to them in order."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_IN_FLIGHT = 64
-"""How many commands Redis is given at once. It holds their answers in memory until they are sent."""
+"""How many commands may be in flight. Redis keeps their answers in memory until they are sent."""
 
 _INCOMPLETE = object()
-"""What the parser returns while it has no whole answer."""
+"""What the parser returns while no answer is complete."""
 
 
 class State(Enum):
@@ -42,16 +42,16 @@ class PipelinedConnection(asyncio.Protocol):
 
         OPEN -- retire, some are unanswered --> DRAINING -- the last answer ------------+
           |                                        |                                    |
-          |   lost, not understood, closed, or the oldest command unanswered too long   |
+          |   lost, invalid answer, closed, or the oldest command unanswered too long   |
           |   or: retire, all are answered         |                                    v
           +----------------------------------------+--------------------------------> CLOSED
 
     Args:
-        answer_timeout_s: how long an answer may take, in seconds; then the connection is taken for dead.
-        to_error: makes the exception for an error in Redis's protocol.
+        answer_timeout_s: how long an answer may take, in seconds; after that the connection counts as dead.
+        to_error: makes an exception of an error reply.
 
     Attributes:
-        state: where it stands in the table above.
+        state: its state, as drawn above.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PipelinedConnection(asyncio.Protocol):
         return self.state is State.OPEN and not self._transport.is_closing()
 
     def send(self, *command: Any) -> asyncio.Future[Any]:
-        """Write a command. Returns its answer to come.
+        """Send a command. Returns a future for its answer.
 
         The future raises:
             ResponseError: Redis refuses the command.
@@ -85,7 +85,7 @@ class PipelinedConnection(asyncio.Protocol):
         if not self._in_flight:
             self._in_flight = 1
             self._transport.write(packed)
-        else:  # what others send in the same turn of the loop is written with it
+        else:  # commands of one turn of the loop are written together
             if not self._unwritten:
                 self._loop.call_soon(self._write)
             self._unwritten.append(packed)
@@ -97,7 +97,7 @@ class PipelinedConnection(asyncio.Protocol):
         return answer
 
     def retire(self) -> None:
-        """Take no more commands, and close once all are answered."""
+        """Accept no more commands, and close once all are answered."""
         if self.state is State.OPEN:
             self.state = State.DRAINING
             self._close_if_drained()
@@ -131,7 +131,7 @@ class PipelinedConnection(asyncio.Protocol):
         self._fail(ConnectionError, str(exc or "Redis closed the connection"))
 
     def _write(self) -> None:
-        """Write as many of the waiting commands as Redis may be given; the answers to earlier ones make room."""
+        """Write waiting commands, up to MAX_IN_FLIGHT in all. Each answer makes room for another."""
         count = min(len(self._unwritten), MAX_IN_FLIGHT - self._in_flight)
         if count and self.state is not State.CLOSED:
             self._in_flight += count
@@ -143,7 +143,7 @@ class PipelinedConnection(asyncio.Protocol):
             self.close()
 
     def _check_oldest(self) -> None:
-        """Close if the oldest command is unanswered for too long; else look again when that may be so."""
+        """Close if the oldest command has been unanswered for too long; otherwise check again when that may be so."""
         self._check = None
         if not self._unanswered:
             return

@@ -1,4 +1,4 @@
-"""Sends scripts to Redis over one pipelined connection to each node, and over the client's pool where that fails."""
+"""Sends scripts to Redis over one pipelined connection per node, and over the client's pool while that is down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Node = tuple[str, "Callable[[], Awaitable[PipelinedConnection]]"]
 """The name of a node, and what connects to it."""
 
 RETRY_S = 1.0
-"""How long after a failed attempt the next one may connect."""
+"""The pause after a failed attempt to connect."""
 
 _REFUSALS = (AskError, TryAgainError, ClusterDownError, BusyLoadingError)
 """How a node refuses a command that it can't run now, or that is for another node (MovedError is an AskError)."""
@@ -36,7 +36,7 @@ class Link:
     """The pipelined connection to one node.
 
     It connects in the background, and only after a call over the pool has succeeded. So callers get the pool's errors,
-    and a Redis that is away gets no further attempts to connect.
+    and an unreachable Redis gets no additional attempts to connect.
 
     Args:
         connect: opens a connection.
@@ -62,7 +62,7 @@ class Link:
                 self._connecting = loop.create_task(self._open())
 
     def retire(self) -> bool:
-        """Leave the connection once its commands are answered. Returns whether it was in use."""
+        """Close the connection once its commands are answered. Returns whether there was one that could be used."""
         connection, self._connection = self.connection, None
         if connection is not None:
             connection.retire()
@@ -79,23 +79,23 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 self._connection = await self._connect()
-        except (RedisError, OSError):  # the pool will meet, and report, whatever it is
+        except (RedisError, OSError):  # the pool will run into the same error, and report it
             self._not_before_s = asyncio.get_running_loop().time() + RETRY_S
         finally:
             self._connecting = None
 
 
 class ScriptClient:
-    """Runs scripts, of which many may be under way on a connection.
+    """Runs scripts, many at a time on one connection.
 
-    What a node refuses before anything has run is repeated over the pool: it waits for a slot that is being moved, and
-    finds a new primary.
+    A script that a node refuses before running it is repeated over the pool, which waits for a slot that is being
+    moved, and finds a new primary.
 
     Args:
         redis: the client with the pool.
-        node_of: the name of the node that has a key, and what connects to it; None while that is not known.
+        node_of: returns the name of a key's node and a function that connects to it; None if the node is not known.
         on_demotion: called when the node of a pipelined connection turns out to be a replica.
-        leave: makes the pool connect anew; called when a pipelined connection is taken for dead or leads to a replica.
+        leave: makes the pool reconnect; called when a pipelined connection counts as dead or leads to a replica.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class ScriptClient:
         self._links: dict[str, Link] = {}
 
     async def evalsha(self, digest: str, key_count: int, *keys_and_arguments: Any) -> Any:
-        """Run a script that Redis has.
+        """Run a script that Redis has cached.
 
         Raises:
             RedisError, asyncio.TimeoutError: as the client does.
@@ -135,7 +135,7 @@ class ScriptClient:
         return await self._over_the_pool(give_up_s, self._redis.evalsha, digest, key_count, *keys_and_arguments)
 
     async def eval(self, source: str, key_count: int, *keys_and_arguments: Any) -> Any:
-        """Run a script that Redis does not have.
+        """Run a script that Redis has not cached.
 
         Raises:
             RedisError, asyncio.TimeoutError: as the client does.
