@@ -50,15 +50,12 @@ class SortedBlocks:
             self.push(key)
 
     def push(self, key: Key) -> None:
-        """Put a key in."""
         self._index.add(key[0], key[1], key)
 
     def remove(self, key: Key) -> None:
-        """Take a key out."""
         self._index.remove(*key)
 
     def pop_first(self) -> Key:
-        """Take the earliest out."""
         first = self._index.first()
         assert first is not None
         self._index.remove(*first[1])
@@ -74,7 +71,6 @@ class IndexedHeap:
         self._nodes = {(node[0], node[1]): node for node in self._heap}
 
     def push(self, key: Key) -> None:
-        """Put a key in."""
         node = [*key, len(self._heap)]
         self._nodes[key] = node
         self._heap.append(node)
@@ -90,7 +86,6 @@ class IndexedHeap:
             self._sift_down(last, node[2])
 
     def pop_first(self) -> Key:
-        """Take the earliest out."""
         first = self._heap[0]
         key = (first[0], first[1])
         self.remove(key)

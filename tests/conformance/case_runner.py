@@ -105,18 +105,18 @@ class CaseRunner:
             self._command(Step("connect", {"target": "$target"}))
         for place, step in enumerate(steps, 1):
             try:
-                self._take(step)
+                self._run_step(step)
             except Exception as error:
                 raise StepFailed(f"step {place}, {step}\n{type(error).__name__}: {error}") from error
         self._end()
 
-    def _take(self, step: Step) -> None:
+    def _run_step(self, step: Step) -> None:
         if step.verb in COMMANDS:
             self._command(step)
         elif step.verb in EVENTS:
             self._expect_event(step.verb, step.argument)
         elif step.verb == "answer":
-            self._conclude(self._answers.pop(step.argument), step)
+            self._check_answer(self._answers.pop(step.argument), step)
         else:
             self._others[step.verb](step.argument)
 
@@ -128,7 +128,7 @@ class CaseRunner:
         if step.later is not None:
             self._answers[step.later] = answer
             return
-        self._conclude(answer, step)
+        self._check_answer(answer, step)
         if step.fails is None:
             self._note_open(step.verb, fields)
         if step.verb == "worker.start" and step.argument.get("ready", True):
@@ -158,7 +158,7 @@ class CaseRunner:
         if verb in ends:
             self._open[ends[verb]].discard(fields[ends[verb]])
 
-    def _conclude(self, answer: Future[Fields], step: Step) -> None:
+    def _check_answer(self, answer: Future[Fields], step: Step) -> None:
         try:
             result = answer.result(SIGNAL_TIMEOUT_S)
         except TimeoutError:
@@ -204,38 +204,38 @@ class CaseRunner:
 
     def _wait_for_topic(self, expected: Fields) -> None:
         """Wait until the topic is as described."""
-        _poll(lambda: match(expected, self._look("GetTopic", topic=self._topic)["topic"], self._names, "topic"))
+        _poll(lambda: match(expected, self._get("GetTopic", topic=self._topic)["topic"], self._names, "topic"))
 
     def _wait_for_group(self, expected: Fields) -> None:
         """Wait until the group is as described."""
         wanted = expected.get("group", "default")
 
-        def look() -> None:
-            topic = self._look("GetTopic", topic=self._topic)["topic"]
+        def check() -> None:
+            topic = self._get("GetTopic", topic=self._topic)["topic"]
             found: Fields = next((each for each in topic["groups"] if each["group"] == wanted), {})
             match(expected, found, self._names, "group")
 
-        _poll(look)
+        _poll(check)
 
     def _wait_for_event(self, expected: Fields) -> None:
         """Wait until the event is as described in a group."""
         group, event_id = expected.get("group", "default"), fill_in(expected["id"], self._names)
         described = {key: each for key, each in expected.items() if key not in ("id", "group")}
 
-        def look() -> None:
-            event = self._look("GetEvent", topic=self._topic, event_id=event_id)["event"]
+        def check() -> None:
+            event = self._get("GetEvent", topic=self._topic, event_id=event_id)["event"]
             found: Fields = next((each for each in event["groups"] if each["group"] == group), {})
             found["state"] = found.get("state", "").removeprefix("EVENT_STATE_").lower()
             match(described, found, self._names, "event")
 
-        _poll(look)
+        _poll(check)
 
     def _wait_for_gone(self, event_ids: list[str]) -> None:
         """Wait until no group has these events."""
 
-        def look(event_id: str) -> None:
+        def check(event_id: str) -> None:
             try:
-                event = self._look("GetEvent", topic=self._topic, event_id=event_id)
+                event = self._get("GetEvent", topic=self._topic, event_id=event_id)
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
                     return
@@ -244,9 +244,9 @@ class CaseRunner:
 
         for each in event_ids:
             event_id = fill_in(each, self._names)
-            _poll(lambda event_id=event_id: look(event_id))  # type: ignore[misc]
+            _poll(lambda event_id=event_id: check(event_id))  # type: ignore[misc]
 
-    def _look(self, method: str, **fields: Any) -> Fields:
+    def _get(self, method: str, **fields: Any) -> Fields:
         request = getattr(admin_pb2, f"{method}Request")(**fields)
         return _as_fields(getattr(self._server.admin, method)(request, timeout=SIGNAL_TIMEOUT_S, wait_for_ready=True))
 
@@ -316,12 +316,12 @@ def _without_names(expected: Fields) -> Fields:
     return {key: value for key, value in expected.items() if key not in ("worker", "subscription")}
 
 
-def _poll(look: Callable[[], None]) -> None:
+def _poll(check: Callable[[], None]) -> None:
     """Poll until the check passes, because the server is another process and sends no signal."""
     deadline = time.monotonic() + SIGNAL_TIMEOUT_S
     while True:
         try:
-            look()
+            check()
         except (Mismatch, grpc.RpcError):
             if time.monotonic() > deadline:
                 raise

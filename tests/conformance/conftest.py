@@ -39,7 +39,6 @@ def _place(item: pytest.Item) -> int:
 
 @pytest.fixture(scope="session")
 def results() -> Results:
-    """The results."""
     return Results(LANGUAGES, SUITE.cases)
 
 

@@ -151,7 +151,6 @@ class Driver:
         return self.log.stat().st_size
 
     def log_tail(self, since: int = 0, most: int = 60) -> str:
-        """The end of its log."""
         lines = self.log.read_bytes()[since:].decode(errors="replace").splitlines()[-most:]
         return "\n".join(["the end of the driver's log:", *lines])
 

@@ -22,7 +22,6 @@ ENGINES = ("local", "redis")
 
 
 def other_than(engine: str) -> str:
-    """The other engine."""
     return ENGINES[1 - ENGINES.index(engine)]
 
 

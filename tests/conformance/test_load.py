@@ -54,7 +54,6 @@ class Load:
         driver.next_event("ready", self._name)
 
     def start(self) -> None:
-        """Start."""
         for each in self._producers:
             each.start()
 

@@ -157,13 +157,11 @@ def _repeat(arguments: list[Any]) -> str:
 
 @_tag("events")
 def _events(count: int) -> list[dict[str, str]]:
-    """This many events."""
     return [{"id": event_id, "data": f"payload of {event_id}"} for event_id in _event_ids(count)]
 
 
 @_tag("event_ids")
 def _event_ids(count: int) -> list[str]:
-    """Their ids."""
     return [f"e-{number}" for number in range(count)]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from duebus import Client
 from duebus.errors import DueBusError
 from fault.journal import Journal, now_us
-from fault.processes import Place, Program
+from fault.processes import ProcessCommand, ReplaceableProcess
 from fault.worker import TOPIC
 from support.server_process import ServerProcess
 
@@ -57,8 +57,8 @@ class Bus:
         self.partitions = partitions
         self._stack = ExitStack()
         self.servers: list[ServerProcess] = []
-        self.workers: list[Place] = []
-        self.producers: list[Place] = []
+        self.workers: list[ReplaceableProcess] = []
+        self.producers: list[ReplaceableProcess] = []
 
     def __enter__(self) -> Self:
         with self._stack:
@@ -152,7 +152,7 @@ class Bus:
             for number in range(WORKERS_OF_A_GROUP):
                 name, first = f"worker-{group}-{number}", str(number % self._count)
                 arguments = (group, str(lease_s), f"{self._seed}-{name}", first, *addresses)
-                self.workers.append(Place(self.directory, Program(name, "fault.worker", arguments)))
+                self.workers.append(ReplaceableProcess(self.directory, ProcessCommand(name, "fault.worker", arguments)))
         self._until_subscribed()
 
     def _until_subscribed(self) -> None:
@@ -166,12 +166,12 @@ class Bus:
     def _start_producers(self) -> None:
         addresses = [server.address for server in self.servers]
         for number in range(PRODUCERS):
-            program = Program(f"producer-{number}", "fault.producer", (self._seed, *addresses))
-            self.producers.append(Place(self.directory, program))
+            command = ProcessCommand(f"producer-{number}", "fault.producer", (self._seed, *addresses))
+            self.producers.append(ReplaceableProcess(self.directory, command))
 
     def _close_processes(self) -> None:
-        for place in (*self.workers, *self.producers):
-            place.close()
+        for process in (*self.workers, *self.producers):
+            process.close()
         for server in self.servers:
             server.close()
 

@@ -51,25 +51,25 @@ def pause_server(bus: Bus, random: Random) -> None:
 
 def kill_worker(bus: Bus, random: Random) -> None:
     """SIGKILL; another takes its place."""
-    place = random.choice(bus.workers)
-    with bus.outage("kill", f"worker:{place.name}"):
-        place.kill()
-        place.replace()
+    worker = random.choice(bus.workers)
+    with bus.outage("kill", f"worker:{worker.name}"):
+        worker.kill()
+        worker.replace()
 
 
 def pause_worker(bus: Bus, random: Random) -> None:
     """Suspended, for a shorter or longer time than its lease."""
-    place = random.choice(bus.workers)
-    with bus.outage("pause", f"worker:{place.name}"), bus.paused(place.process):
+    worker = random.choice(bus.workers)
+    with bus.outage("pause", f"worker:{worker.name}"), bus.paused(worker.process):
         time.sleep(random.choice((1.0, 8.0)) * random.uniform(0.8, 1.2))
 
 
 def kill_producer(bus: Bus, random: Random) -> None:
     """SIGKILL; another takes its place."""
-    place = random.choice(bus.producers)
-    with bus.outage("kill", f"producer:{place.name}"):
-        place.kill()
-        place.replace()
+    producer = random.choice(bus.producers)
+    with bus.outage("kill", f"producer:{producer.name}"):
+        producer.kill()
+        producer.replace()
 
 
 def kill_redis(bus: Bus, random: Random) -> None:

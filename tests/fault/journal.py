@@ -38,7 +38,6 @@ class Journal:
         os.write(self._file, json.dumps(line).encode() + b"\n")
 
     def close(self) -> None:
-        """Close the file."""
         os.close(self._file)
 
 

@@ -19,11 +19,12 @@ TESTS = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Program:
-    """The program of a place, run repeatedly.
+class ProcessCommand:
+    """A command that is started repeatedly.
 
     Attributes:
-        name: the name of the place. Its processes and their journals are numbered.
+        name: its processes and their journals have this name and a number.
+        module: the Python module to run.
         arguments: the arguments after the journal's path.
     """
 
@@ -32,22 +33,21 @@ class Program:
     arguments: tuple[str, ...]
 
 
-class Place:
-    """One process after the other, each with its own journal."""
+class ReplaceableProcess:
+    """A process that is started again after it was killed, each time with a new journal."""
 
-    def __init__(self, directory: Path, program: Program) -> None:
+    def __init__(self, directory: Path, command: ProcessCommand) -> None:
         self._directory = directory
-        self._program = program
+        self._command = command
         self._number = 0
         self.process = self._start()
 
     @property
     def name(self) -> str:
         """The name of the running process and of its journal."""
-        return f"{self._program.name}-{self._number}"
+        return f"{self._command.name}-{self._number}"
 
     def kill(self) -> None:
-        """SIGKILL."""
         self.process.kill()
         self.process.wait(END_TIMEOUT_S)
 
@@ -70,7 +70,7 @@ class Place:
         journal = self._directory / f"{self.name}.jsonl"
         with (self._directory / f"{self.name}.log").open("wb") as log:
             return Forked(
-                [sys.executable, "-m", self._program.module, str(journal), *self._program.arguments],
+                [sys.executable, "-m", self._command.module, str(journal), *self._command.arguments],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(TESTS)},

@@ -41,9 +41,7 @@ class Storage(Protocol):
         """Restart a node that was killed, and wait until the whole storage works."""
         ...
 
-    def open_client(self) -> Any:
-        """A client for inspecting it."""
-        ...
+    def open_client(self) -> Any: ...
 
 
 class OneRedis:
@@ -84,7 +82,6 @@ class OneRedis:
         node.restart()
 
     def open_client(self) -> Any:
-        """Not through a link."""
         return redis.Redis.from_url(self.nodes[0].url)
 
 
@@ -114,7 +111,6 @@ class Cluster:
         wait_until_it_is_whole(self.nodes)
 
     def open_client(self) -> Any:
-        """Finds the node of each key."""
         return redis.RedisCluster.from_url(self.nodes[0].url)
 
     def moving_slot(self, key: str) -> MovingSlot:

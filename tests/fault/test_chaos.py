@@ -77,7 +77,6 @@ def remains(client: Any, partition: Partition) -> Counter[str]:
 
 
 def dead_events(history: History) -> int:
-    """The events that are dead in some group."""
     return len({left.event_id for left in history.left if left.state == "dead"})
 
 

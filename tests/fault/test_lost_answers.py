@@ -41,21 +41,21 @@ async def bus() -> AsyncIterator[RedisBus]:
 
 @pytest.fixture
 async def link() -> AsyncIterator[Proxy]:
-    """Between the far replica and Redis."""
+    """The link between the replica and Redis."""
     async with proxy_to(f"127.0.0.1:{shared_redis().port}") as proxy:
         yield proxy
 
 
 @pytest.fixture
-async def far(bus: RedisBus, link: Proxy) -> AsyncIterator[Replica]:
-    """A replica whose link to Redis fails."""
+async def replica(bus: RedisBus, link: Proxy) -> AsyncIterator[Replica]:
+    """A replica that reaches Redis through the link."""
     async with redis_bus(f"redis://{link.address}/0") as same:
         same.namespace = bus.namespace
         yield await same.replica()
 
 
 @pytest.fixture
-async def near(bus: RedisBus) -> Replica:
+async def other_replica(bus: RedisBus) -> Replica:
     return await bus.replica()
 
 
@@ -95,10 +95,10 @@ async def subscribed(replica: Replica) -> TopicDriver:
 
 
 async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
-    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+    bus: RedisBus, link: Proxy, replica: Replica, other_replica: Replica
 ) -> None:
     # given a session that leases and is cancelled before the answer
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     link.stall(requests=False)
     leasing = asyncio.create_task(topic.lease(WORKER))
@@ -108,39 +108,39 @@ async def test_a_stream_that_breaks_while_it_leases_costs_no_lease(
         await leasing
     link.flow()
     # when its stream is over
-    await far.engine.shorten(topic.name, DEFAULT_GROUP, WORKER, SECOND // 10)
+    await replica.engine.shorten(topic.name, DEFAULT_GROUP, WORKER, SECOND // 10)
     await topic.leave(WORKER)
     # then another session gets the event long before the lease of 30 s ends
-    there = near.topic(topic.name)
-    await there.join(OTHER)
+    topic_elsewhere = other_replica.topic(topic.name)
+    await topic_elsewhere.join(OTHER)
     await until(lambda: leased(bus, topic) == 0, "the end of the lease")
-    assert (await there.lease_one(OTHER)).event_id == "event"
+    assert (await topic_elsewhere.lease_one(OTHER)).event_id == "event"
 
 
-async def test_a_late_lease_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
+async def test_a_late_lease_command_does_nothing(bus: RedisBus, replica: Replica, other_replica: Replica) -> None:
     # given a lease command that was abandoned, and whose leases were taken back
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("event")
-    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
+    session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
-    command = (*far.engine._engine._room(session, LeaseRequest(1, PLENTY)), 3)
+    command = (*replica.engine._engine._room(session, LeaseRequest(1, PLENTY)), 3)
     session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
     # when the command still reaches Redis, and no caller waits for its answer
-    await near.engine._engine._runner.run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
+    await other_replica.engine._engine._runner.run(LEASE, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the event is not leased, and the next session that leases gets it
     assert leased(bus, topic) == 0
     assert (await topic.lease_one(WORKER)).event_id == "event"
 
 
 async def test_a_late_join_command_leaves_no_subscriber(
-    bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
+    bus: RedisBus, link: Proxy, replica: Replica, other_replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a session that is cancelled before the answer to its join, and leaves
-    topic = far.topic()
+    topic = replica.topic()
     await topic.join(OTHER)  # so that the group is noted as one of this replica's
-    monkeypatch.setattr(far.engine._engine.members._notes, "add", AsyncMock())
+    monkeypatch.setattr(replica.engine._engine.members._notes, "add", AsyncMock())
     link.stall(requests=False)
     joining = asyncio.create_task(topic.join(WORKER))
     sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
@@ -149,70 +149,70 @@ async def test_a_late_join_command_leaves_no_subscriber(
     with pytest.raises(asyncio.CancelledError):
         await joining
     link.flow()
-    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
+    session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
     await topic.leave(WORKER)
     assert bus.raw.hlen(sessions) == 1
     # when its join command still reaches Redis
     command = (session.name, session.session_id, "", session.round)
-    await near.engine._engine._runner.run(JOIN, Partition(topic.name), DEFAULT_GROUP, *command)
+    await other_replica.engine._engine._runner.run(JOIN, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the next sweep removes it from the group, and later forgets it
-    await sweep(far)
+    await sweep(replica)
     assert bus.raw.hlen(sessions) == 1
     monkeypatch.setattr(membership, "LATE_S", 0.0)
-    await sweep(far)
-    assert far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER) is None
+    await sweep(replica)
+    assert replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER) is None
 
 
-async def test_a_late_adopt_command_does_nothing(bus: RedisBus, far: Replica, near: Replica) -> None:
+async def test_a_late_adopt_command_does_nothing(bus: RedisBus, replica: Replica, other_replica: Replica) -> None:
     # given a session that left before its adopt command reached Redis
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER, lease_us=MINUTE)
     await topic.join(OTHER)
-    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
+    session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
     await topic.leave(OTHER)
     before = bus.contents(topic.name)
     # when the command reaches Redis
     command = (session.name, "", HOUR, HOUR, *named([LeaseRef(event.event_id, event.fencing_token)]))
-    answer = await near.engine._engine._runner.run(ADOPT, Partition(topic.name), DEFAULT_GROUP, *command)
+    answer = await other_replica.engine._engine._runner.run(ADOPT, Partition(topic.name), DEFAULT_GROUP, *command)
     # then the lease is unchanged
     assert is_unknown(answer)
     assert bus.contents(topic.name) == before
 
 
 async def test_an_adopt_whose_answer_is_lost_costs_no_lease(
-    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+    bus: RedisBus, link: Proxy, replica: Replica, other_replica: Replica
 ) -> None:
     # given a session that adopts a lease and is cancelled before the answer
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER, lease_us=HOUR)
     await topic.join(OTHER)
     link.stall(requests=False)
     adopting = asyncio.create_task(topic.adopt(OTHER, event, lease_us=HOUR))
-    await until(lambda: in_flight(bus, topic, far, OTHER) == 1, "the adoption")
+    await until(lambda: in_flight(bus, topic, replica, OTHER) == 1, "the adoption")
     adopting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await adopting
     link.flow()
     # when its stream is over
-    await far.engine.shorten(topic.name, DEFAULT_GROUP, OTHER, SECOND // 10)
+    await replica.engine.shorten(topic.name, DEFAULT_GROUP, OTHER, SECOND // 10)
     await topic.leave(OTHER)
     # then another session gets the event long before the lease ends
-    there = near.topic(topic.name)
-    await there.join("worker-3")
+    topic_elsewhere = other_replica.topic(topic.name)
+    await topic_elsewhere.join("worker-3")
     await until(lambda: bool(due(bus, topic)), "the end of the lease")
-    assert (await there.lease_one("worker-3")).event_id == "event"
+    assert (await topic_elsewhere.lease_one("worker-3")).event_id == "event"
     await until(
-        lambda: far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER) is None,
+        lambda: replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER) is None,
         "the session's end",
     )
 
 
-async def test_a_session_that_redis_has_lost_can_still_adopt(bus: RedisBus, far: Replica) -> None:
-    topic = await subscribed(far)
+async def test_a_session_that_redis_has_lost_can_still_adopt(bus: RedisBus, replica: Replica) -> None:
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER)
     await topic.join(OTHER)
@@ -224,8 +224,8 @@ async def test_a_session_that_redis_has_lost_can_still_adopt(bus: RedisBus, far:
     assert adopted.fencing_token == event.fencing_token
 
 
-async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy, far: Replica) -> None:
-    topic = await subscribed(far)
+async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy, replica: Replica) -> None:
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER)
     link.stall(requests=False)
@@ -235,55 +235,55 @@ async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy
     link.flow()
     with pytest.raises(DispatcherNotWorking):
         await acking
-    await sweep(far)
-    await far.heard.until_ended(WORKER, event.fencing_token)
+    await sweep(replica)
+    await replica.heard.until_ended(WORKER, event.fencing_token)
 
 
 async def test_a_lost_notification_of_an_ack_makes_room(
-    bus: RedisBus, link: Proxy, far: Replica, near: Replica
+    bus: RedisBus, link: Proxy, replica: Replica, other_replica: Replica
 ) -> None:
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("event")
     event = await topic.lease_one(WORKER)
     link.stall(requests=False)
-    assert await near.topic(topic.name).ack(event) == [None]
+    assert await other_replica.topic(topic.name).ack(event) == [None]
     link.cut()
     link.flow()
-    await sweep(far)
-    await far.heard.until_ended(WORKER, event.fencing_token)
+    await sweep(replica)
+    await replica.heard.until_ended(WORKER, event.fencing_token)
 
 
 async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_be_made_a_dead_letter(
-    bus: RedisBus, link: Proxy, far: Replica, monkeypatch: pytest.MonkeyPatch
+    bus: RedisBus, link: Proxy, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a damaged event, and a link that breaks as soon as the lease is answered
-    topic = await subscribed(far)
+    topic = await subscribed(replica)
     await topic.dispatch("fine", "damaged")
     blob = bytearray(bus.raw.hget(bus.key(topic.name, "events"), "damaged"))
     bus.raw.hset(bus.key(topic.name, "events"), "damaged", bytes(blob[:-1]))
-    nack = far.engine._engine.nack
+    nack = replica.engine._engine.nack
 
     async def cut_off(*arguments: Any) -> Any:
         link.aim("127.0.0.1:9")
         link.cut()
         return await nack(*arguments)
 
-    monkeypatch.setattr(far.engine._engine, "nack", cut_off)
+    monkeypatch.setattr(replica.engine._engine, "nack", cut_off)
     # when a session leases both
     event = await topic.lease_one(WORKER)
     # then it gets the readable event, and its next lease makes the other one a dead letter
     assert event.event_id == "fine"
-    monkeypatch.setattr(far.engine._engine, "nack", nack)
+    monkeypatch.setattr(replica.engine._engine, "nack", nack)
     link.aim(f"127.0.0.1:{shared_redis().port}")
     assert await topic.lease(WORKER) == []
     assert await topic.counts() == {EventState.LEASED: 1, EventState.DEAD: 1}
 
 
 async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
-    bus: RedisBus, link: Proxy, far: Replica
+    bus: RedisBus, link: Proxy, replica: Replica
 ) -> None:
     # given two sessions that leave while Redis is unreachable, and a group in which one of them can't leave
-    topics = [await subscribed(far) for _ in range(2)]
+    topics = [await subscribed(replica) for _ in range(2)]
     link.aim("127.0.0.1:9")
     link.cut()
     for topic in topics:
@@ -293,29 +293,29 @@ async def test_a_broken_group_does_not_keep_the_sessions_of_others_from_leaving(
     broken, other = (bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions") for topic in topics)
     bus.raw.set(broken, "a string")
     # when Redis is back
-    await sweep(far)
+    await sweep(replica)
     # then the other session leaves, although it comes after the one that can't
     assert bus.raw.hlen(other) == 0
 
 
 async def test_a_session_that_redis_lost_before_the_answer_to_its_join_rejoins(
-    bus: RedisBus, link: Proxy, far: Replica, near: Replica, monkeypatch: pytest.MonkeyPatch
+    bus: RedisBus, link: Proxy, replica: Replica, other_replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # given a session whose join Redis has carried out and not yet answered
-    topic = await subscribed(far)
-    monkeypatch.setattr(far.engine._engine.members._notes, "add", AsyncMock())  # the group is noted already
+    topic = await subscribed(replica)
+    monkeypatch.setattr(replica.engine._engine.members._notes, "add", AsyncMock())  # the group is noted already
     link.stall(requests=False)
     joining = asyncio.create_task(topic.join(OTHER))
     sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
     await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
     # when Redis loses the group, and this replica is told so before the answer arrives
     bus.raw.delete(sessions, bus.key(topic.name, "groups"))
-    far.engine._engine.members.require_rejoin(far.engine._engine.notifications.sessions)
+    replica.engine._engine.members.require_rejoin(replica.engine._engine.notifications.sessions)
     link.flow()
     await joining
     # then the session joins again, and does not consider its group deleted
-    session = far.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
+    session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
     assert session.stage is Stage.UNTOLD
-    await near.topic(topic.name).dispatch("event")
+    await other_replica.topic(topic.name).dispatch("event")
     assert (await topic.lease_one(OTHER)).event_id == "event"

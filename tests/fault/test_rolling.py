@@ -59,7 +59,6 @@ class Seen:
     _one_more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def handle(self, delivery: Delivery) -> None:
-        """A handler."""
         self.arrivals.append(time.monotonic())
         self.latest_s = max(self.latest_s, time.time() - delivery.deliver_at.timestamp())
         await asyncio.sleep(WORK_S)
@@ -174,6 +173,5 @@ async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: R
 
 
 def print_figures(seen: Seen) -> None:
-    """The results."""
     figure(f"{len(seen.dispatched)} events through {ROUNDS * SERVERS} replacements of {SERVERS} servers")
     figure(f"longest gap in delivery {seen.longest_gap_s:.3f} s, latest delivery {seen.latest_s:.3f} s after due")

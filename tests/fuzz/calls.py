@@ -81,7 +81,6 @@ class Calls:
         self.faults: list[str] = []
 
     async def close(self) -> None:
-        """Close the connection."""
         await self._channel.close()
 
     async def make(self) -> int:

@@ -187,7 +187,6 @@ class RawHttp2:
         ]
 
     def pings(self) -> list[bytes]:
-        """Endless pings."""
         return [frame(PING, 0, 0, bytes(8))] * (20 * MANY)
 
     def windows(self) -> list[bytes]:

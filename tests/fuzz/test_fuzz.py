@@ -87,7 +87,6 @@ class Target:
         self.http = self.server.logged(r"http on .*address=(\S+)")
 
     def memory_mib(self) -> int:
-        """Its resident memory."""
         status = Path(f"/proc/{self.server.process.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) >> 10  # type: ignore[index]  # every process has it
 

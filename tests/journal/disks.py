@@ -52,13 +52,12 @@ class QuickDisk(Disk):
     """Syncs nothing: a test that kills no host need not wait for the disk."""
 
     def sync(self, descriptor: int) -> None:
-        """Nothing."""
+        pass
 
     def sync_directory(self, path: Path) -> None:
-        """Nothing."""
+        pass
 
     def allocate(self, path: Path, size: int) -> None:  # noqa: ARG002  # a reserve of no bytes
-        """An empty file."""
         os.close(self.create(path))
 
 
@@ -75,20 +74,17 @@ class MeasuredDisk(QuickDisk):
         self._changed = threading.Condition()
 
     def create(self, path: Path) -> int:
-        """An empty file."""
         descriptor = super().create(path)
         self._names[descriptor] = path.name
         return descriptor
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
-        """The file grows."""
         super().write(descriptor, data, offset)
         name = self._names[descriptor]
         if name.endswith(".log"):
             self.sizes[name] = offset + len(data)
 
     def remove(self, path: Path) -> None:
-        """The file is gone."""
         super().remove(path)
         with self._changed:
             self.sizes.pop(path.name, None)
@@ -125,18 +121,15 @@ class LoggingDisk(QuickDisk):
         return descriptor
 
     def write(self, descriptor: int, data: bytes, offset: int) -> None:
-        """Logged."""
         super().write(descriptor, data, offset)
         if self._names[descriptor].endswith(".log"):
             self._add(Written(self._names[descriptor], offset, data))
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Logged."""
         super().replace(path, data)
         self._add(Written(path.name, None, data))
 
     def remove(self, path: Path) -> None:
-        """Logged."""
         super().remove(path)
         if path.suffix == ".log":
             self._add(Written(path.name, None, None))
@@ -172,13 +165,11 @@ class FaultyDisk(Disk):
         super().write(descriptor, data, offset)
 
     def sync(self, descriptor: int) -> None:
-        """Fails if the test says so."""
         self.syncs += 1
         self.on_sync()
         super().sync(descriptor)
 
     def allocate(self, path: Path, size: int) -> None:
-        """Fails if the test says so."""
         self.on_allocate()
         super().allocate(path, size)
 

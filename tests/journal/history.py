@@ -1,4 +1,4 @@
-"""A history of one engine with a journal that has every kind of record in it, and what each verb has promised."""
+"""A history of one engine with a journal that has every kind of record in it, and what each verb has guaranteed."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
 SEGMENT_BYTES = 1_200
 
 
-class Fate(StrEnum):
-    """What a verb has made of an event."""
+class Outcome(StrEnum):
+    """Whether an event is still held or gone."""
 
     HELD = "held"
     GONE = "gone"
 
 
 @dataclass
-class Promise:
-    """What was promised when a verb was answered.
+class Checkpoint:
+    """What a crash must preserve from here on: the state when a verb was answered.
 
     Attributes:
-        position: of the disk's log.
-        fates: what had become of each event by then.
+        position: the position in the disk's log.
+        outcomes: the outcome of each event so far.
     """
 
     position: int
-    fates: dict[str, Fate] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
 
 
 class History:
-    """The engine, and the promises."""
+    """The engine, and a checkpoint for each answer."""
 
     def __init__(self, path: Path) -> None:
         self.disk = LoggingDisk()
@@ -54,24 +54,24 @@ class History:
         harness = LocalHarness(TopicConfig())
         harness.clock, harness.engine = self.clock, self.engine
         self.topic = TopicDriver(harness)
-        self.promises: list[Promise] = []
-        self._fates: dict[str, Fate] = {}
+        self.checkpoints: list[Checkpoint] = []
+        self._outcomes: dict[str, Outcome] = {}
 
-    def promise(self, fate: Fate, *event_ids: str) -> None:
-        """A verb was answered, and this has become of these events."""
-        self._fates |= dict.fromkeys(event_ids, fate)
-        self.promises.append(Promise(self.disk.position, dict(self._fates)))
+    def checkpoint(self, outcome: Outcome, *event_ids: str) -> None:
+        """Add a checkpoint: a verb was answered, with this outcome for these events."""
+        self._outcomes |= dict.fromkeys(event_ids, outcome)
+        self.checkpoints.append(Checkpoint(self.disk.position, dict(self._outcomes)))
 
     async def dispatch(self, *event_ids: str, delay_us: int | None = None, request_id: str = "") -> None:
         """Dispatch events with chosen ids."""
         events = [new_event(event_id, delay_us=delay_us) for event_id in event_ids]
         await self.topic.dispatch(*events, request_id=request_id)
-        self.promise(Fate.HELD, *event_ids)
+        self.checkpoint(Outcome.HELD, *event_ids)
 
     async def ack(self, *events: LeasedEvent, group: str = "default") -> None:
         """Ack events that no other group holds."""
         await self.topic.ack(*events, group=group)
-        self.promise(Fate.GONE, *[event.event_id for event in events])
+        self.checkpoint(Outcome.GONE, *[event.event_id for event in events])
 
     async def run(self) -> None:
         """Everything that the journal records, twice over, so that segments are removed meanwhile."""
@@ -85,7 +85,7 @@ class History:
             await self.turn(turn)
         await self.engine.expire_leases()
         await self.topic.dispatch("last")
-        self.promise(Fate.HELD, "last")
+        self.checkpoint(Outcome.HELD, "last")
         await self.engine.stop()
 
     async def turn(self, turn: str) -> None:
@@ -104,9 +104,9 @@ class History:
         await self.topic.release(released)
         await self.topic.redrive_named(redriven.event_id)
         await self.topic.purge_named(purged.event_id)
-        self.promise(Fate.GONE, purged.event_id)
+        self.checkpoint(Outcome.GONE, purged.event_id)
         await self.topic.cancel(f"{turn}-cancelled")
-        self.promise(Fate.GONE, f"{turn}-cancelled")
+        self.checkpoint(Outcome.GONE, f"{turn}-cancelled")
         await self.topic.reschedule(f"{turn}-later", delay_us=2 * HOUR)
         await self.topic.pause()
         await self.topic.resume()

@@ -13,14 +13,14 @@ from duebus_server.engine.local.journal import Fsync, Journal
 from duebus_server.engine.local.journal.frames import HEADER, Frame, read_frames
 from duebus_server.engine.local.topics import Topics
 from journal.disks import Files, QuickDisk
-from journal.history import KINDS, Fate, History
+from journal.history import KINDS, History, Outcome
 from structlog.testing import capture_logs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from journal.history import Promise
+    from journal.history import Checkpoint
 
 STEP = int(os.environ.get("JOURNAL_STEP", "31"))
 """A crash, or a flipped bit, at every so many bytes. ``make journal`` takes every byte."""
@@ -79,10 +79,10 @@ def crashes(history: History, step: int) -> Iterator[tuple[int, Files]]:
                 yield position, files
 
 
-def promised(history: History, position: int) -> tuple[Promise | None, Promise | None]:
-    """The last promise before a crash, and that of the verb that was under way."""
-    before = [promise for promise in history.promises if promise.position <= position]
-    after = history.promises[len(before) : len(before) + 1]
+def checkpoints_around(history: History, position: int) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """The last checkpoint before a crash, and that of the verb that was running."""
+    before = [each for each in history.checkpoints if each.position <= position]
+    after = history.checkpoints[len(before) : len(before) + 1]
     return (before[-1] if before else None), (after[0] if after else None)
 
 
@@ -105,12 +105,13 @@ def test_a_crash_at_any_byte_loses_nothing_answered_and_brings_nothing_acked_bac
         write(tmp_path, files)
         with capture_logs():
             counts = recovered(tmp_path)
-        before, after = promised(history, position)
-        fates = before.fates if before else {}
-        open_to = {} if after is None else {one: fate for one, fate in after.fates.items() if fates.get(one) != fate}
-        for event_id, fate in fates.items():
-            if event_id not in open_to:
-                assert counts.get(event_id, 0) == (fate is Fate.HELD), (position, event_id, fate)
+        before, after = checkpoints_around(history, position)
+        outcomes = before.outcomes if before else {}
+        running = (after.outcomes if after else {}).items() - outcomes.items()
+        may_differ = {event_id for event_id, _ in running}
+        for event_id, outcome in outcomes.items():
+            if event_id not in may_differ:
+                assert counts.get(event_id, 0) == (outcome is Outcome.HELD), (position, event_id, outcome)
         assert max(counts.values(), default=1) == 1
         checked += 1
     assert checked > 500

@@ -261,7 +261,6 @@ class DirectoryDisk(FaultyDisk):
         self.synced: list[Path] = []
 
     def sync_directory(self, path: Path) -> None:
-        """Remembered."""
         self.synced.append(path)
         super().sync_directory(path)
 

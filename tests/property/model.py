@@ -249,7 +249,6 @@ class Model:
         return self.places_with(EventState.LEASED) or ready
 
     def judge(self, group: str, ref: LeaseRef) -> ModelEntry | Failure:
-        """As ``ModelGroup.judge``."""
         return self.groups[group].judge(ref) if group in self.groups else Failure({LeaseFailureReason.SETTLED})
 
     # --- time ---------------------------------------------------------------------------------------------------------

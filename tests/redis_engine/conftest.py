@@ -50,13 +50,11 @@ async def frozen_bus() -> AsyncIterator[RedisBus]:
 
 @pytest.fixture
 async def replica(bus: RedisBus) -> Replica:
-    """One replica of the bus."""
     return await bus.replica()
 
 
 @pytest.fixture
 def topic(replica: Replica) -> TopicDriver:
-    """A topic through it."""
     return replica.topic()
 
 
@@ -84,7 +82,6 @@ def cluster() -> Iterator[list[RedisServer]]:
 
 @pytest.fixture
 async def cluster_bus(cluster: list[RedisServer]) -> AsyncIterator[RedisBus]:
-    """A bus on the cluster."""
     await until_it_is_whole(cluster)
     bus = RedisBus(cluster[0].url)
     bus.url = f"redis+cluster://127.0.0.1:{cluster[0].port}"

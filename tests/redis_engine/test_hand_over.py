@@ -166,12 +166,12 @@ async def test_a_dispatch_that_comes_through_late_stores_and_leases_nothing_to_w
     session.unanswered.add(Unanswered.LEASE)
     assert await joined.lease() == []
     # when a command of that round still reaches Redis
-    near = await bus.replica()
-    await near.engine._engine._runner.run(DISPATCH, Partition(joined.name), *arguments)
+    other_replica = await bus.replica()
+    await other_replica.engine._engine._runner.run(DISPATCH, Partition(joined.name), *arguments)
     # then the event waits, and the session gets it when it leases
     assert await joined.counts() == {}, "the id is remembered, so nothing is stored twice"
     late = [one.replace(b"before", b"behind") if isinstance(one, bytes) else one for one in arguments]
-    await near.engine._engine._runner.run(DISPATCH, Partition(joined.name), *late)
+    await other_replica.engine._engine._runner.run(DISPATCH, Partition(joined.name), *late)
     assert await joined.counts() == {EventState.READY: 1}
 
 
@@ -200,14 +200,16 @@ async def test_a_refused_dispatch_leaves_the_session_as_it_was(
 
 
 async def test_other_replicas_are_told_only_of_what_waits(bus: RedisBus, replica: Replica, joined: TopicDriver) -> None:
-    far = await bus.replica()
-    there = far.topic(joined.name)
-    await there.join("far")
-    await there.lease("far")
+    other_replica = await bus.replica()
+    topic_elsewhere = other_replica.topic(joined.name)
+    await topic_elsewhere.join("elsewhere")
+    await topic_elsewhere.lease("elsewhere")
     await joined.lease()
-    far.heard.forget()
+    other_replica.heard.forget()
     await joined.hand_over("handed over")
     await joined.hand_over("handed over too", "too much", room=LeaseRequest(1, PLENTY))
-    await far.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= far.now_us() + HOUR)
-    assert ids(await there.lease("far")) == ["too much"]
-    assert len(far.heard.dues) == 1
+    await other_replica.heard.until_due(
+        joined.name, DEFAULT_GROUP, lambda at_us: at_us <= other_replica.now_us() + HOUR
+    )
+    assert ids(await topic_elsewhere.lease("elsewhere")) == ["too much"]
+    assert len(other_replica.heard.dues) == 1

@@ -38,7 +38,7 @@ async def refusal(engine: PartitionedEngine) -> str:
 
 
 @pytest.fixture(autouse=True)
-def lively(monkeypatch: pytest.MonkeyPatch) -> None:
+def frequent_heartbeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make heartbeats frequent."""
     monkeypatch.setattr(presence, "BEAT_US", 20_000)
 
@@ -52,14 +52,14 @@ async def test_two_builds_side_by_side_write_the_older_layout_and_read_each_othe
     old = await bus.replica(layout=1)
     new = await bus.replica(layout=2)
     assert (layout_of(bus), written_by(old), written_by(new)) == (1, 1, 1)
-    there = old.topic()
-    here = new.topic(there.name)
-    await there.join("old")
-    await here.join("new")
-    await here.dispatch("from the new one")
-    await there.dispatch("from the old one")
-    assert ids(await there.lease("old", max_events=1)) == ["from the new one"]
-    assert ids(await here.lease("new", max_events=1)) == ["from the old one"]
+    through_old = old.topic()
+    through_new = new.topic(through_old.name)
+    await through_old.join("old")
+    await through_new.join("new")
+    await through_new.dispatch("from the new one")
+    await through_old.dispatch("from the old one")
+    assert ids(await through_old.lease("old", max_events=1)) == ["from the new one"]
+    assert ids(await through_new.lease("new", max_events=1)) == ["from the old one"]
 
 
 async def test_a_rollback_before_all_read_the_newer_layout_loses_nothing(bus: RedisBus) -> None:

@@ -28,7 +28,6 @@ async def locks_on(bus: RedisBus) -> Locks:
 
 @pytest.fixture
 async def locks(bus: RedisBus) -> Locks:
-    """The locks of one replica."""
     return await locks_on(bus)
 
 

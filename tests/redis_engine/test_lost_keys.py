@@ -22,7 +22,7 @@ GROUPS = ("one", "other")
 OF_THE_BUS = ("topics", "retention", "partitions", "deleting", "secret", "replicas", "reads", "groups noted")
 
 
-async def lively(replica: Replica) -> TopicDriver:
+async def events_in_every_state(replica: Replica) -> TopicDriver:
     """Events in every state, in two groups."""
     topic = replica.topic()
     for group in GROUPS:
@@ -56,7 +56,7 @@ def key_of(bus: RedisBus, replica: Replica, topic: TopicDriver, name: str) -> st
 async def test_events_are_delivered_after_a_key_was_lost(frozen_bus: RedisBus, name: str) -> None:
     # given events in every state
     replica, other = await frozen_bus.replica(), await frozen_bus.replica()
-    topic = await lively(replica)
+    topic = await events_in_every_state(replica)
     held = await topic.lease(group="other", max_events=2)
     # when a key is lost
     frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, name))
@@ -95,7 +95,7 @@ async def test_events_are_delivered_after_a_key_was_lost(frozen_bus: RedisBus, n
 
 async def test_events_dispatched_while_no_group_was_known_are_delivered(frozen_bus: RedisBus) -> None:
     replica = await frozen_bus.replica()
-    topic = await lively(replica)
+    topic = await events_in_every_state(replica)
     frozen_bus.raw.delete(frozen_bus.key(topic.name, "groups"))
     await topic.dispatch("in between")
     with capture_logs() as logs:

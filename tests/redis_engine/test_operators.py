@@ -31,19 +31,19 @@ SOON_S = 5.0
 
 
 @pytest.fixture
-async def here(replica: Replica) -> TopicDriver:
-    """A topic with a subscriber, through one replica."""
+async def replica_a(replica: Replica) -> TopicDriver:
+    """A topic with a subscriber, through replica a."""
     driver = replica.topic()
-    await driver.join("session here")
+    await driver.join("session a")
     await driver.join()
     return driver
 
 
 @pytest.fixture
-async def there(bus: RedisBus, here: TopicDriver) -> TopicDriver:
-    """The same topic through another one, with its own subscriber."""
-    driver = (await bus.replica()).topic(here.name)
-    await driver.join("session there")
+async def replica_b(bus: RedisBus, replica_a: TopicDriver) -> TopicDriver:
+    """The same topic through replica b, with its own subscriber."""
+    driver = (await bus.replica()).topic(replica_a.name)
+    await driver.join("session b")
     return driver
 
 
@@ -64,92 +64,98 @@ async def own_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[Redi
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
-async def test_settings_changed_on_one_replica_apply_to_another_at_once(here: TopicDriver, there: TopicDriver) -> None:
-    await there.dispatch("before")
-    await here.configure(max_queued=2, lease_us=7 * SECOND, max_retries=0)
+async def test_settings_changed_on_one_replica_apply_to_another_at_once(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_b.dispatch("before")
+    await replica_a.configure(max_queued=2, lease_us=7 * SECOND, max_retries=0)
 
-    await there.dispatch("second")
-    assert isinstance(await there.try_dispatch("third"), MaxQueuedEventsReached)
-    held, _ = await there.lease("session there")
-    assert held.lease_expires_us - there.harness.now_us() == pytest.approx(7 * SECOND, abs=SECOND)
-    await there.nack(held)
-    assert await here.state(held.event_id) is EventState.DEAD
-    assert await there.engine.config_of(there.name) == await here.engine.config_of(here.name)
+    await replica_b.dispatch("second")
+    assert isinstance(await replica_b.try_dispatch("third"), MaxQueuedEventsReached)
+    held, _ = await replica_b.lease("session b")
+    assert held.lease_expires_us - replica_b.harness.now_us() == pytest.approx(7 * SECOND, abs=SECOND)
+    await replica_b.nack(held)
+    assert await replica_a.state(held.event_id) is EventState.DEAD
+    assert await replica_b.engine.config_of(replica_b.name) == await replica_a.engine.config_of(replica_a.name)
 
-    await here.configure(max_queued=0)
-    await there.dispatch("third")
+    await replica_a.configure(max_queued=0)
+    await replica_b.dispatch("third")
 
 
-async def test_a_retry_policy_of_a_group_applies_on_another_replica(here: TopicDriver, there: TopicDriver) -> None:
-    await here.configure(max_retries=0)
-    await here.configure_group(max_retries=1, backoff_initial_us=MINUTE, backoff_max_us=MINUTE)
-    await here.dispatch("event")
+async def test_a_retry_policy_of_a_group_applies_on_another_replica(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_a.configure(max_retries=0)
+    await replica_a.configure_group(max_retries=1, backoff_initial_us=MINUTE, backoff_max_us=MINUTE)
+    await replica_a.dispatch("event")
 
-    await there.nack(await there.lease_one("session there"))
+    await replica_b.nack(await replica_b.lease_one("session b"))
 
-    found = await there.group_info("event")
+    found = await replica_b.group_info("event")
     assert found.state is EventState.SCHEDULED
     assert found.max_retries == 1
-    assert found.deliver_at_us - there.harness.now_us() > 40 * SECOND
+    assert found.deliver_at_us - replica_b.harness.now_us() > 40 * SECOND
 
 
-async def test_a_retention_set_on_one_replica_is_kept_by_another(here: TopicDriver, there: TopicDriver) -> None:
-    await here.dispatch("dead")
-    await here.dead_letter(await here.lease_one())
-    sweep = there.engine.expire_leases
+async def test_a_retention_set_on_one_replica_is_kept_by_another(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_a.dispatch("dead")
+    await replica_a.dead_letter(await replica_a.lease_one())
+    sweep = replica_b.engine.expire_leases
     await sweep()
-    assert await there.counts() == {EventState.DEAD: 1}
+    assert await replica_b.counts() == {EventState.DEAD: 1}
 
-    await here.configure(dead_letter_retention_us=1)
+    await replica_a.configure(dead_letter_retention_us=1)
 
     async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-        while await there.counts():
+        while await replica_b.counts():
             await sweep()
 
 
-async def test_a_retention_is_known_to_a_replica_that_starts_later(bus: RedisBus, here: TopicDriver) -> None:
-    await here.dispatch("dead")
-    await here.dead_letter(await here.lease_one())
-    await here.configure(dead_letter_retention_us=1)
-    later = (await bus.replica()).topic(here.name)
+async def test_a_retention_is_known_to_a_replica_that_starts_later(bus: RedisBus, replica_a: TopicDriver) -> None:
+    await replica_a.dispatch("dead")
+    await replica_a.dead_letter(await replica_a.lease_one())
+    await replica_a.configure(dead_letter_retention_us=1)
+    later = (await bus.replica()).topic(replica_a.name)
 
     await later.engine.expire_leases()
 
     assert await later.counts() == {}
 
 
-async def test_invalid_settings_are_ignored(bus: RedisBus, here: TopicDriver) -> None:
+async def test_invalid_settings_are_ignored(bus: RedisBus, replica_a: TopicDriver) -> None:
     garbage = [b"", b"x", b"nan", b"inf", b"-1", b"1e300", b"\xff"]
-    defaults = await here.engine.config_of(here.name)
+    defaults = await replica_a.engine.config_of(replica_a.name)
     for number, value in enumerate(garbage):
         for name in ("lease", "max_queued", "dedupe_window", "max_retries", "backoff_initial", "backoff_max", "what"):
-            bus.raw.hset(bus.key(here.name, "config"), name, value)
-            bus.raw.hset(bus.key(here.name, f"group:{DEFAULT_GROUP}:group"), f"{name}", value)
-        assert await here.engine.config_of(here.name) == defaults
-        assert (await here.group()).retry_policy == defaults.retry_policy
-        await here.dispatch(f"e{number}")
-        held = await here.lease_one("session here")
-        assert held.lease_expires_us - here.harness.now_us() == pytest.approx(defaults.lease_us, abs=SECOND)
-        assert await here.nack(held, delay_us=0) == [None]
-        assert await here.ack(await here.lease_one("session here")) == [None]
+            bus.raw.hset(bus.key(replica_a.name, "config"), name, value)
+            bus.raw.hset(bus.key(replica_a.name, f"group:{DEFAULT_GROUP}:group"), f"{name}", value)
+        assert await replica_a.engine.config_of(replica_a.name) == defaults
+        assert (await replica_a.group()).retry_policy == defaults.retry_policy
+        await replica_a.dispatch(f"e{number}")
+        held = await replica_a.lease_one("session a")
+        assert held.lease_expires_us - replica_a.harness.now_us() == pytest.approx(defaults.lease_us, abs=SECOND)
+        assert await replica_a.nack(held, delay_us=0) == [None]
+        assert await replica_a.ack(await replica_a.lease_one("session a")) == [None]
 
 
 # --- pause and resume -------------------------------------------------------------------------------------------------
 
 
 async def test_a_pause_on_one_server_applies_to_another_and_its_end_wakes_it(pair: tuple[Wire, Wire]) -> None:
-    here, there = pair
+    replica_a, replica_b = pair
     topic = unique_name()
-    stream = await there.subscribe(topic)
-    await here.admin.PauseGroup(admin_pb2.PauseGroupRequest(topic=topic))
+    stream = await replica_b.subscribe(topic)
+    await replica_a.admin.PauseGroup(admin_pb2.PauseGroupRequest(topic=topic))
     for wire in pair:
-        await wire.dispatch(topic, f"through {wire is here}")
-    other = await there.subscribe(unique_name())
+        await wire.dispatch(topic, f"through {wire is replica_a}")
+    other = await replica_b.subscribe(unique_name())
     assert stream.come() == []
-    assert (await there.group(topic)).ready == 2
+    assert (await replica_b.group(topic)).ready == 2
 
     began = asyncio.get_running_loop().time()
-    await here.admin.ResumeGroup(admin_pb2.ResumeGroupRequest(topic=topic))
+    await replica_a.admin.ResumeGroup(admin_pb2.ResumeGroupRequest(topic=topic))
 
     assert len(await stream.take(2)) == 2
     took_s = asyncio.get_running_loop().time() - began
@@ -158,97 +164,99 @@ async def test_a_pause_on_one_server_applies_to_another_and_its_end_wakes_it(pai
     assert other.come() == []
 
 
-async def test_a_paused_group_wakes_no_one_until_it_is_resumed(here: TopicDriver, there: TopicDriver) -> None:
-    await there.lease("session there")
-    told = [here.harness.heard, there.harness.heard]
+async def test_a_paused_group_wakes_no_one_until_it_is_resumed(replica_a: TopicDriver, replica_b: TopicDriver) -> None:
+    await replica_b.lease("session b")
+    told = [replica_a.harness.heard, replica_b.harness.heard]
     for recorder in told:
         recorder.forget()
-    await here.pause()
+    await replica_a.pause()
     for recorder in told:  # pausing makes them check
-        await recorder.until_due(here.name, DEFAULT_GROUP, lambda _: True)
+        await recorder.until_due(replica_a.name, DEFAULT_GROUP, lambda _: True)
         recorder.forget()
 
-    await here.dispatch("event")
-    assert await there.lease("session there") == []
-    assert await there.extend() == []
-    marker = here.harness.topic()  # type: ignore[attr-defined]
-    await there.engine.join(marker.name, DEFAULT_GROUP, SubscriberInfo("marker", "", 0))
-    await there.engine.lease(marker.name, DEFAULT_GROUP, "marker", LeaseRequest(1, 1))
+    await replica_a.dispatch("event")
+    assert await replica_b.lease("session b") == []
+    assert await replica_b.extend() == []
+    marker = replica_a.harness.topic()  # type: ignore[attr-defined]
+    await replica_b.engine.join(marker.name, DEFAULT_GROUP, SubscriberInfo("marker", "", 0))
+    await replica_b.engine.lease(marker.name, DEFAULT_GROUP, "marker", LeaseRequest(1, 1))
     await marker.dispatch("marker")
-    await there.harness.heard.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
-    assert [due for recorder in told for due in recorder.dues if due.topic == here.name] == []
+    await replica_b.harness.heard.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
+    assert [due for recorder in told for due in recorder.dues if due.topic == replica_a.name] == []
 
-    await there.resume()
+    await replica_b.resume()
     for recorder in told:
-        await recorder.until_due(here.name, DEFAULT_GROUP, lambda _: True)
+        await recorder.until_due(replica_a.name, DEFAULT_GROUP, lambda _: True)
 
 
 # --- deletions --------------------------------------------------------------------------------------------------------
 
 
 async def test_streams_on_every_server_end_with_a_deletion(pair: tuple[Wire, Wire]) -> None:
-    here, there = pair
+    replica_a, replica_b = pair
     topic = unique_name()
-    streams = {group: await there.subscribe(topic, group=group) for group in ("one", "two")}
-    await here.dispatch(topic, "event")
+    streams = {group: await replica_b.subscribe(topic, group=group) for group in ("one", "two")}
+    await replica_a.dispatch(topic, "event")
     held = [await stream.one() for stream in streams.values()]
 
-    await here.admin.DeleteGroup(admin_pb2.DeleteGroupRequest(topic=topic, group="one"))
+    await replica_a.admin.DeleteGroup(admin_pb2.DeleteGroupRequest(topic=topic, group="one"))
     assert (await streams["one"].closing()).reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
-    await here.admin.DeleteTopic(admin_pb2.DeleteTopicRequest(topic=topic))
+    await replica_a.admin.DeleteTopic(admin_pb2.DeleteTopicRequest(topic=topic))
     assert (await streams["two"].closing()).reason == event_bus_pb2.Closing.REASON_TOPIC_DELETED
 
-    failures = await there.ack(*held)
+    failures = await replica_b.ack(*held)
     assert {failure.reason for failure in failures} == {event_bus_pb2.LeaseFailure.REASON_SETTLED}
     assert len(failures) == 2
-    assert topic not in await there.topic_names()
+    assert topic not in await replica_b.topic_names()
 
 
 async def test_a_sweep_finds_a_deletion_whose_notification_was_lost(
-    here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
+    replica_a: TopicDriver, replica_b: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await there.dispatch("event")
-    held = await there.lease_one("session there")
+    await replica_b.dispatch("event")
+    held = await replica_b.lease_one("session b")
     unheard = asyncio.Event()
-    monkeypatch.setattr(there.engine._engine._presence._reactions, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
-    await here.delete_group()
+    monkeypatch.setattr(replica_b.engine._engine._presence._reactions, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
+    await replica_a.delete_group()
     await asyncio.wait_for(unheard.wait(), SIGNAL_TIMEOUT_S)
-    assert there.harness.heard.deletions == []
+    assert replica_b.harness.heard.deletions == []
 
-    await there.engine.expire_leases()
+    await replica_b.engine.expire_leases()
 
-    assert set(there.harness.heard.deletions) == {(there.name, DEFAULT_GROUP)}
-    assert there.harness.heard.ended["session there"] == [held.fencing_token]
-    assert await there.ack(held) == [SETTLED]
+    assert set(replica_b.harness.heard.deletions) == {(replica_b.name, DEFAULT_GROUP)}
+    assert replica_b.harness.heard.ended["session b"] == [held.fencing_token]
+    assert await replica_b.ack(held) == [SETTLED]
 
 
 async def test_a_stream_ends_although_its_server_was_cut_off_during_the_deletion(own_bus: RedisBus) -> None:
-    async with app_on(own_bus, sweep_interval="60s") as here, app_on(own_bus, sweep_interval="300ms") as there:
+    async with app_on(own_bus, sweep_interval="60s") as replica_a, app_on(own_bus, sweep_interval="300ms") as replica_b:
         topic = unique_name()
-        stream = await there.subscribe(topic)
+        stream = await replica_b.subscribe(topic)
         assert own_bus.raw.client_kill_filter(_type="pubsub") == 2
-        await here.admin.DeleteGroup(admin_pb2.DeleteGroupRequest(topic=topic))
+        await replica_a.admin.DeleteGroup(admin_pb2.DeleteGroupRequest(topic=topic))
         assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_GROUP_DELETED
 
 
 async def test_a_session_that_was_not_notified_of_a_deletion_finds_out_when_it_leases(own_bus: RedisBus) -> None:
-    here = (await own_bus.replica()).topic()
-    there = (await own_bus.replica()).topic(here.name)
-    await there.join("session there")
-    await there.dispatch("event")
-    held = await there.lease_one("session there")
+    replica_a = (await own_bus.replica()).topic()
+    replica_b = (await own_bus.replica()).topic(replica_a.name)
+    await replica_b.join("session b")
+    await replica_b.dispatch("event")
+    held = await replica_b.lease_one("session b")
     own_bus.raw.client_kill_filter(_type="pubsub")
-    await here.delete_group()
+    await replica_a.delete_group()
 
     with pytest.raises(NotFound):
-        await there.lease("session there")
+        await replica_b.lease("session b")
 
-    assert there.harness.heard.deletions == [(there.name, DEFAULT_GROUP)]
-    assert there.harness.heard.ended["session there"] == [held.fencing_token]
-    assert await there.ack(held) == [SETTLED]
+    assert replica_b.harness.heard.deletions == [(replica_b.name, DEFAULT_GROUP)]
+    assert replica_b.harness.heard.ended["session b"] == [held.fencing_token]
+    assert await replica_b.ack(held) == [SETTLED]
     with pytest.raises(NotFound):
-        await there.adopt("session there", held)
-    assert not own_bus.raw.exists(own_bus.key(here.name, "groups")), "none of these calls has created the group again"
+        await replica_b.adopt("session b", held)
+    assert not own_bus.raw.exists(own_bus.key(replica_a.name, "groups")), (
+        "none of these calls has created the group again"
+    )
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
@@ -256,27 +264,27 @@ async def test_a_session_that_rejoins_does_not_recreate_a_deleted_group(
     own_bus: RedisBus, monkeypatch: pytest.MonkeyPatch, partitions: int
 ) -> None:
     """It joins again because its replica was considered dead, or because the partitions changed."""
-    here = (await own_bus.replica()).topic()
-    there = (await own_bus.replica()).topic(here.name)
-    await there.join("session there")
+    replica_a = (await own_bus.replica()).topic()
+    replica_b = (await own_bus.replica()).topic(replica_a.name)
+    await replica_b.join("session b")
     if partitions > 1:
-        await here.configure(partitions=partitions)
+        await replica_a.configure(partitions=partitions)
     else:
-        own_bus.raw.delete(own_bus.key(here.name, f"group:{DEFAULT_GROUP}:sessions"))
-    runner = there.engine._engine._runner  # type: ignore[attr-defined]
+        own_bus.raw.delete(own_bus.key(replica_a.name, f"group:{DEFAULT_GROUP}:sessions"))
+    runner = replica_b.engine._engine._runner  # type: ignore[attr-defined]
     run, is_first = runner.run, iter([True])
 
     async def meets_a_deletion(script: Script, *arguments: Any, **more: Any) -> Any:
         if script.name == "join" and next(is_first, False):
-            await here.delete_group()
+            await replica_a.delete_group()
         return await run(script, *arguments, **more)
 
     monkeypatch.setattr(runner, "run", meets_a_deletion)
     with pytest.raises(NotFound, match="no group"):
-        await there.lease("session there")
+        await replica_b.lease("session b")
 
-    assert set(there.harness.heard.deletions) == {(there.name, DEFAULT_GROUP)}
-    assert [key for key in own_bus.stored_keys() if here.name in key and key.endswith(":groups")] == []
+    assert set(replica_b.harness.heard.deletions) == {(replica_b.name, DEFAULT_GROUP)}
+    assert [key for key in own_bus.stored_keys() if replica_a.name in key and key.endswith(":groups")] == []
 
 
 @pytest.mark.parametrize("sweeps", [True, False])
@@ -298,58 +306,60 @@ async def test_a_redis_that_lost_everything_is_not_taken_for_a_deletion(own_bus:
     assert {subscriber.session_id for subscriber in (await topic.group()).subscribers} == set(sessions)
 
 
-async def test_a_session_that_joins_after_a_deletion_survives_its_late_notification(here: TopicDriver) -> None:
-    deleted_us = here.harness.now_us()
-    await here.delete_group()
-    await here.join("new session")
-    here.harness.heard.forget()
+async def test_a_session_that_joins_after_a_deletion_survives_its_late_notification(replica_a: TopicDriver) -> None:
+    deleted_us = replica_a.harness.now_us()
+    await replica_a.delete_group()
+    await replica_a.join("new session")
+    replica_a.harness.heard.forget()
 
-    here.engine._engine.notifications.deleted(Partition(here.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
+    replica_a.engine._engine.notifications.deleted(Partition(replica_a.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
 
-    assert here.harness.heard.deletions == []
-    await here.dispatch("event")
-    assert ids(await here.lease("new session")) == ["event"]
+    assert replica_a.harness.heard.deletions == []
+    await replica_a.dispatch("event")
+    assert ids(await replica_a.lease("new session")) == ["event"]
 
 
-async def test_a_topic_recreated_by_a_replica_that_knew_it_is_listed(here: TopicDriver, there: TopicDriver) -> None:
-    await there.dispatch("before")
-    await here.delete()
+async def test_a_topic_recreated_by_a_replica_that_knew_it_is_listed(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_b.dispatch("before")
+    await replica_a.delete()
 
-    await there.dispatch("after")
+    await replica_b.dispatch("after")
 
-    assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
-    assert await here.queued() == 1
+    assert [info.topic for info in await replica_a.engine.list_topics("", 10)] == [replica_a.name]
+    assert await replica_a.queued() == 1
 
 
 async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Replica, bus: RedisBus) -> None:
-    here = replica.topic()
-    there = (await bus.replica()).topic(here.name)
+    replica_a = replica.topic()
+    replica_b = (await bus.replica()).topic(replica_a.name)
     event = new_event()
-    await there.dispatch(event)
-    await there.cancel(event.id)
-    assert await here.engine.list_topics("", 10) == []
+    await replica_b.dispatch(event)
+    await replica_b.cancel(event.id)
+    assert await replica_a.engine.list_topics("", 10) == []
 
-    await there.dispatch("event")
+    await replica_b.dispatch("event")
 
-    assert [info.topic for info in await here.engine.list_topics("", 10)] == [here.name]
+    assert [info.topic for info in await replica_a.engine.list_topics("", 10)] == [replica_a.name]
 
 
 async def test_another_replica_finishes_an_interrupted_deletion(
-    bus: RedisBus, here: TopicDriver, there: TopicDriver, monkeypatch: pytest.MonkeyPatch
+    bus: RedisBus, replica_a: TopicDriver, replica_b: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first replica dies after it has deleted the group, and before it has deleted the group's events."""
-    await here.join("elsewhere", "other")
+    await replica_a.join("elsewhere", "other")
     for first in (0, 750):
-        await here.dispatch(*(f"e{first + number:04}" for number in range(750)))
-    monkeypatch.setattr(here.engine._engine.deletions, "dispose", AsyncMock())  # type: ignore[attr-defined]
-    assert await here.delete_group() == 1_500
+        await replica_a.dispatch(*(f"e{first + number:04}" for number in range(750)))
+    monkeypatch.setattr(replica_a.engine._engine.deletions, "dispose", AsyncMock())  # type: ignore[attr-defined]
+    assert await replica_a.delete_group() == 1_500
     monkeypatch.undo()
 
-    await there.engine.expire_leases()
+    await replica_b.engine.expire_leases()
 
     left = {key.rpartition(":")[2] for key in bus.stored_keys() if ":deleted" in key}
     assert left == set()
     assert not bus.raw.exists(f"{bus.namespace}:deleting")
-    assert await here.queued() == 1_500, "the other group holds it"
-    assert await here.delete_group("other") == 1_500
-    assert await here.queued() == 0
+    assert await replica_a.queued() == 1_500, "the other group holds it"
+    assert await replica_a.delete_group("other") == 1_500
+    assert await replica_a.queued() == 0

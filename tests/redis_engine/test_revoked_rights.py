@@ -92,7 +92,7 @@ async def restricted(server: RedisServer) -> AsyncIterator[RedisBus]:
         yield bus
 
 
-async def lively(replica: Replica) -> TopicDriver:
+async def ten_events(replica: Replica) -> TopicDriver:
     """Ten events in two groups: of the first one, two are leased, and two are dead."""
     topic = replica.topic()
     for group in GROUPS:
@@ -128,7 +128,7 @@ async def found(replica: Replica, topic: TopicDriver, group: str) -> set[str]:
 async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, command: str) -> None:
     replica = await restricted.replica()
     for name, verb in VERBS.items():
-        topic = await lively(replica)
+        topic = await ten_events(replica)
         answered = {f"a{number}" for number in range(10)}
         if name == "expire":
             await replica.advance(HOUR)
@@ -145,7 +145,7 @@ async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, co
 @pytest.mark.parametrize("how", ["ack", "nack", *ENDING])
 async def test_events_that_could_not_be_ended_are_still_there(restricted: RedisBus, command: str, how: str) -> None:
     replica = await restricted.replica()
-    topic = await lively(replica)
+    topic = await ten_events(replica)
     held = await topic.lease(group="one")
     ended = {"cancel": {"a0", "a1"}, "delete_group": {f"a{number}" for number in range(10)}, "purge": {"a0", "a1"}}
     if how == "ack":

@@ -34,7 +34,7 @@ def test_every_script_declares_its_keys() -> None:
 
 
 @pytest.fixture
-async def lively(cluster_bus: RedisBus) -> TopicDriver:
+async def topic_with_events(cluster_bus: RedisBus) -> TopicDriver:
     """A topic with events in every state, in two groups."""
     topic = (await cluster_bus.replica()).topic()
     await topic.join()
@@ -47,9 +47,9 @@ async def lively(cluster_bus: RedisBus) -> TopicDriver:
 
 
 @pytest.fixture
-def moving(lively: TopicDriver, cluster: list[RedisServer], cluster_bus: RedisBus) -> MovingSlot:
+def moving_slot(topic_with_events: TopicDriver, cluster: list[RedisServer], cluster_bus: RedisBus) -> MovingSlot:
     """The topic's slot, of which every second key has been moved."""
-    slot = MovingSlot(cluster, cluster_bus.key(lively.name, "events"))
+    slot = MovingSlot(cluster, cluster_bus.key(topic_with_events.name, "events"))
     slot.begin()
     for key in slot.unmoved()[::2]:
         slot.move(key)
@@ -63,36 +63,36 @@ def without_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_wait")
-async def test_no_script_runs_on_part_of_a_topic(lively: TopicDriver, moving: MovingSlot) -> None:
-    replica = lively.harness
+async def test_no_script_runs_on_part_of_a_topic(topic_with_events: TopicDriver, moving_slot: MovingSlot) -> None:
+    replica = topic_with_events.harness
     assert isinstance(replica, Replica)
-    before = moving.contents()
+    before = moving_slot.contents()
     for name in OF_TOPICS:
         with pytest.raises(DispatcherNotWorking, match="a slot of the Redis cluster is being moved") as raised:
-            await replica.engine._engine._runner.run(Script(name), Partition(lively.name), DEFAULT_GROUP)
+            await replica.engine._engine._runner.run(Script(name), Partition(topic_with_events.name), DEFAULT_GROUP)
         assert isinstance(raised.value.__cause__, SlotMovingError)
-        assert moving.contents() == before, name
-    moving.end()
-    assert await lively.queued() == 5, "one is acked in one group only"
+        assert moving_slot.contents() == before, name
+    moving_slot.end()
+    assert await topic_with_events.queued() == 5, "one is acked in one group only"
 
 
 @pytest.mark.usefixtures("without_wait")
 async def test_a_sweep_does_not_consider_a_group_deleted_whose_slot_is_moving(
-    lively: TopicDriver, moving: MovingSlot
+    topic_with_events: TopicDriver, moving_slot: MovingSlot
 ) -> None:
-    await lively.engine.expire_leases()
-    assert lively.harness.heard.deletions == []
-    moving.end()
-    assert len(await lively.lease(group="other", session="other session")) == 5
+    await topic_with_events.engine.expire_leases()
+    assert topic_with_events.harness.heard.deletions == []
+    moving_slot.end()
+    assert len(await topic_with_events.lease(group="other", session="other session")) == 5
 
 
-async def test_calls_wait_until_the_slot_is_moved(lively: TopicDriver, moving: MovingSlot) -> None:
-    waiting = asyncio.create_task(lively.dispatch("meanwhile"))
+async def test_calls_wait_until_the_slot_is_moved(topic_with_events: TopicDriver, moving_slot: MovingSlot) -> None:
+    waiting = asyncio.create_task(topic_with_events.dispatch("meanwhile"))
     await asyncio.sleep(0.2)  # a few tries
     assert not waiting.done()
-    moving.end()
+    moving_slot.end()
     await waiting
-    assert await lively.queued() == 6
+    assert await topic_with_events.queued() == 6
 
 
 async def test_a_slot_that_is_moved_key_by_key_loses_no_event(

@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def here(frozen_bus: RedisBus) -> TopicDriver:
-    """A topic through one replica, with a session."""
+async def replica_a(frozen_bus: RedisBus) -> TopicDriver:
+    """A topic through replica a, with a session."""
     driver = (await frozen_bus.replica()).topic()
-    await driver.join("session here")
+    await driver.join("session a")
     return driver
 
 
 @pytest.fixture
-async def there(frozen_bus: RedisBus, here: TopicDriver) -> TopicDriver:
-    """The same through another one, with another session."""
-    driver = (await frozen_bus.replica()).topic(here.name)
-    await driver.join("session there")
+async def replica_b(frozen_bus: RedisBus, replica_a: TopicDriver) -> TopicDriver:
+    """The same topic through replica b, with another session."""
+    driver = (await frozen_bus.replica()).topic(replica_a.name)
+    await driver.join("session b")
     return driver
 
 
@@ -53,55 +53,59 @@ async def topic_with_two_suspects(wire: Wire) -> str:
     return topic
 
 
-async def test_a_session_is_told_that_another_replica_extended_its_lease(here: TopicDriver, there: TopicDriver) -> None:
-    await here.dispatch("event")
-    lease = await here.lease_one("session here")
+async def test_a_session_is_told_that_another_replica_extended_its_lease(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_a.dispatch("event")
+    lease = await replica_a.lease_one("session a")
 
-    await there.extend(lease)
+    await replica_b.extend(lease)
 
-    heard = here.harness.heard
-    await heard.until(lambda: heard.extended == ["session here"], "that its lease was extended")
-    assert there.harness.heard.extended == []
+    heard = replica_a.harness.heard
+    await heard.until(lambda: heard.extended == ["session a"], "that its lease was extended")
+    assert replica_b.harness.heard.extended == []
 
 
-async def test_a_session_is_told_that_another_replica_expired_its_lease(here: TopicDriver, there: TopicDriver) -> None:
-    await here.dispatch("event")
-    lease = await here.lease_one("session here", lease_us=SECOND)
-    await here.harness.advance(SECOND)
+async def test_a_session_is_told_that_another_replica_expired_its_lease(
+    replica_a: TopicDriver, replica_b: TopicDriver
+) -> None:
+    await replica_a.dispatch("event")
+    lease = await replica_a.lease_one("session a", lease_us=SECOND)
+    await replica_a.harness.advance(SECOND)
 
-    await there.lease("session there")
+    await replica_b.lease("session b")
 
-    heard = here.harness.heard
-    await heard.until(lambda: heard.ran_out["session here"] == [lease.fencing_token], "that its lease ran out")
+    heard = replica_a.harness.heard
+    await heard.until(lambda: heard.ran_out["session a"] == [lease.fencing_token], "that its lease ran out")
 
 
 async def test_a_suspect_returns_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:
-    here, there = pair
-    topic = await topic_with_two_suspects(here)
-    one, other = await here.subscribe(topic), await there.subscribe(topic)
+    replica_a, replica_b = pair
+    topic = await topic_with_two_suspects(replica_a)
+    one, other = await replica_a.subscribe(topic), await replica_b.subscribe(topic)
     first, second = await one.one(), await other.one()
     assert {first.event.id, second.event.id} == {"suspect 1", "suspect 2"}
 
-    await here.nack(second, delay=duration(0.3))
+    await replica_a.nack(second, delay=duration(0.3))
 
     again = await other.one()
     assert again.event.id == second.event.id
-    await there.dispatch(topic, event("innocent"))
-    assert await here.ack(first, again) == []
+    await replica_b.dispatch(topic, event("innocent"))
+    assert await replica_a.ack(first, again) == []
 
 
 async def test_a_worker_that_moves_to_another_server_keeps_its_suspect_and_gets_no_other(
     pair: tuple[Wire, Wire],
 ) -> None:
-    here, there = pair
-    topic = await topic_with_two_suspects(here)
-    old = await here.subscribe(topic, disconnect_grace=30)
+    replica_a, replica_b = pair
+    topic = await topic_with_two_suspects(replica_a)
+    old = await replica_a.subscribe(topic, disconnect_grace=30)
     held = await old.take(1)
     await old.cancel()
 
-    new = await there.subscribe(topic, held_lease_tokens=tokens(held))
-    await there.dispatch(topic, "innocent 1", "innocent 2")
+    new = await replica_b.subscribe(topic, held_lease_tokens=tokens(held))
+    await replica_b.dispatch(topic, "innocent 1", "innocent 2")
 
     assert ids(await new.take(2)) == ["innocent 1", "innocent 2"]
-    assert await here.ack(*held) == []
+    assert await replica_a.ack(*held) == []
     assert (await new.one()).event.id == "suspect 2"

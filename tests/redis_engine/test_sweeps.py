@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def alone(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
+async def own_bus(start_redis: Callable[..., RedisServer]) -> AsyncIterator[RedisBus]:
     """A bus with its own Redis, so that its commands can be counted."""
     async with redis_bus(start_redis().url) as bus:
         yield bus
@@ -37,15 +37,15 @@ async def cost_of_a_sweep(bus: RedisBus, replica: Replica) -> float:
     return (commands(bus) - before) / 10
 
 
-async def test_an_idle_topic_costs_a_sweep_nothing(alone: RedisBus) -> None:
-    replica = await alone.replica()
+async def test_an_idle_topic_costs_a_sweep_nothing(own_bus: RedisBus) -> None:
+    replica = await own_bus.replica()
     costs = []
     for _ in range(2):
         for _ in range(50):
             topic = replica.topic()
             await topic.join()
             assert await topic.lease() == []
-        costs.append(await cost_of_a_sweep(alone, replica))
+        costs.append(await cost_of_a_sweep(own_bus, replica))
     assert costs[1] < costs[0] + 10
     assert costs[1] < 150
 

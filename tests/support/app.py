@@ -41,12 +41,10 @@ class OwnApp:
 
     @property
     def streams(self) -> Streams:
-        """Its open streams."""
         watcher: Streams = self.app.watcher(EngineName.LOCAL)  # type: ignore[assignment]  # what it is on local
         return watcher
 
     async def start(self) -> None:
-        """Start serving."""
         self.address = await self.app.start()
 
     async def advance(self, by_us: int) -> None:

@@ -130,7 +130,6 @@ class Cli:
         self._popen = popen
 
     def start(self, *arguments: str, **env: str) -> Running:
-        """Starts a command."""
         return Running(
             self._popen(
                 [str(COMMAND), *arguments],

@@ -130,7 +130,6 @@ class FakeStream:
         self._frames.put_nowait(Deliveries(list(many)))
 
     def break_off(self, error: Exception) -> None:
-        """The connection breaks."""
         self._frames.put_nowait(error)
 
     def close(self, reconnect_after: float, reason: ClosingReason = ClosingReason.DRAINING) -> None:

@@ -16,12 +16,10 @@ END_STREAM, END_HEADERS = 1, 4
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """One frame."""
     return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
 
 
 def request_headers(stream: int, path: bytes, *others: tuple[bytes, bytes]) -> bytes:
-    """The headers of a gRPC request."""
     headers = (
         (b":method", b"POST"),
         (b":scheme", b"http"),
@@ -35,7 +33,6 @@ def request_headers(stream: int, path: bytes, *others: tuple[bytes, bytes]) -> b
 
 
 def message(payload: bytes, *, compressed: bool = False) -> bytes:
-    """A gRPC message."""
     return bytes([compressed]) + len(payload).to_bytes(4, "big") + payload
 
 

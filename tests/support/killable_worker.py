@@ -36,7 +36,6 @@ class KillableWorker:
         return (await asyncio.to_thread(self._process.stdout.readline)).split()
 
     def kill(self) -> None:
-        """SIGKILL."""
         self._process.kill()
         self._process.wait(SIGNAL_TIMEOUT_S)
 

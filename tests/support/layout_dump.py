@@ -112,7 +112,6 @@ def load(bus: RedisBus, lines: list[dict[str, Any]]) -> None:
 
 
 async def dump_of_this_build(url: str) -> list[dict[str, Any]]:
-    """The dump of this build."""
     bus = RedisBus(url, frozen=True)
     bus.namespace = NAMESPACE
     replica = await bus.replica()

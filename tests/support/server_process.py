@@ -65,7 +65,6 @@ class ServerProcess:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait for its ready line."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         ready = READY.fullmatch(line.strip())

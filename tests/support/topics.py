@@ -229,7 +229,6 @@ class TopicDriver:
     # --- settle -------------------------------------------------------------------------------------------------------
 
     async def ack(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
-        """Ack the events."""
         return await self.engine.ack(self.name, group, [ref(lease) for lease in leases])
 
     async def nack(
@@ -240,12 +239,10 @@ class TopicDriver:
         action: NackAction = NackAction.RETRY,
         group: str = DEFAULT_GROUP,
     ) -> Failures:
-        """Nack the events."""
         nacks = [NackRef(ref(lease), action, delay_us, error) for lease in leases]
         return await self.engine.nack(self.name, group, nacks)
 
     async def release(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
-        """Release the events."""
         return await self.nack(*leases, action=NackAction.RELEASE, group=group)
 
     async def dead_letter(
@@ -266,29 +263,23 @@ class TopicDriver:
         return await self.engine.configure_group(self.name, group, RetryPolicyChanges(**changes))
 
     async def delete(self) -> int:
-        """Delete the topic."""
         return await self.engine.delete_topic(self.name)
 
     async def delete_group(self, group: str = DEFAULT_GROUP) -> int:
-        """Delete a group."""
         return await self.engine.delete_group(self.name, group)
 
     async def pause(self, group: str = DEFAULT_GROUP) -> None:
-        """Pause a group."""
         await self.engine.pause_group(self.name, group)
 
     async def resume(self, group: str = DEFAULT_GROUP) -> None:
-        """Resume a group."""
         await self.engine.resume_group(self.name, group)
 
     async def cancel(self, *event_ids: str, group: str | None = None) -> CancelAnswer:
-        """Cancel events."""
         return await self.engine.cancel(self.name, event_ids, group)
 
     async def reschedule(
         self, *event_ids: str, delay_us: int | None = None, deliver_at_us: int | None = None, group: str | None = None
     ) -> int:
-        """Reschedule events."""
         return await self.engine.reschedule(self.name, event_ids, group, NewDueTime(delay_us, deliver_at_us))
 
     async def redrive(

@@ -181,7 +181,6 @@ class Stream:
         return frame.closing
 
     async def cancel(self) -> None:
-        """Cancel the stream."""
         self.call.cancel()
         await asyncio.wait((self._reader,))
 
@@ -261,12 +260,10 @@ class Wire:
     async def extend(
         self, *deliveries: event_bus_pb2.Delivery | str, **fields: Any
     ) -> list[event_bus_pb2.LeaseFailure]:
-        """One Extend."""
         request = event_bus_pb2.ExtendRequest(lease_tokens=[_token(each) for each in deliveries], **fields)
         return list((await self.bus.Extend(request)).failures)
 
     async def stop(self, **fields: Any) -> list[event_bus_pb2.StoppedEngine]:
-        """One Stop."""
         return list((await self.bus.Stop(event_bus_pb2.StopRequest(**fields))).engines)
 
     async def topic(self, name: str) -> admin_pb2.TopicInfo:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 
 def worker_on(bus: FakeBus, **settings: Any) -> Worker:
-    """A worker on this bus."""
     return Worker(client=bus.client, **settings)
 
 

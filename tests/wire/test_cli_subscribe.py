@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 
 def group_of(cli: Cli, topic: str) -> dict[str, Any]:
-    """The one group of the topic."""
     (group,) = cli.ok("topic", topic, "--json").record["groups"]
     found: dict[str, Any] = group
     return found

@@ -52,7 +52,6 @@ class Run:
         return [*self.engines, *self.peers]
 
     def titles(self) -> dict[str, str]:
-        """The titles in the tables."""
         return {name: ENGINES[name] for name in self.engines} | {peer.name: peer.title for peer in self.peers}
 
 

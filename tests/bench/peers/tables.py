@@ -48,7 +48,6 @@ def settings(peers: Iterable[Peer], events: dict[str, str]) -> list[list[str]]:
 
 
 def document(results_rows: list[list[str]], settings_rows: list[list[str]], left_out: dict[str, str]) -> str:
-    """The document of a run."""
     facts = ", ".join(f"{name} {value}" for name, value in machine().items())
     parts = [f"Measured on: {facts}.", markdown(results_rows), markdown(settings_rows)]
     if left_out:

@@ -39,7 +39,6 @@ class OtherEngine(LocalEngine):
     async def dispatch(
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
-        """Dispatch, or fail."""
         if self.failure is not None:
             return [self.failure for _ in requests]
         return await super().dispatch(topic, requests, reservations)
@@ -69,7 +68,6 @@ class Bus:
         self.not_serving += 1
 
     async def dispatch(self, *ids: str, engines: Sequence[EngineName] = (), request_id: str = "") -> DispatchAnswer:
-        """One request."""
         request = DispatchRequest([new_event(each) for each in ids], request_id)
         return await self.dispatching.dispatch(DispatchCommand(TOPIC, request, engines))
 
@@ -86,7 +84,6 @@ class Bus:
 def command(
     *, engine: EngineName | None = None, group: str = GROUP, held: Sequence[str] = (), lease_us: int | None = None
 ) -> SubscribeCommand:
-    """A Subscribe."""
     return SubscribeCommand(TOPIC, group, engine, "", 64, 1 << 24, lease_us, None, held)
 
 

@@ -62,7 +62,6 @@ class TestEngine(LocalEngine):
     broken_groups: Sequence[str] = ()
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        """See ``LocalEngine``."""
         self.leases[session_id] += 1
         async with self._reach():
             return await super().lease(topic, group, session_id, request)
@@ -88,24 +87,20 @@ class TestEngine(LocalEngine):
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None
     ) -> list[AdoptedLease | LeaseFailureReason]:
-        """See ``LocalEngine``."""
         async with self._reach():
             return await super().adopt(topic, group, session_id, leases, lease_us)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
-        """See ``LocalEngine``."""
         if group in self.broken_groups:
             raise DispatcherNotWorking("a key has the wrong type")
         return await super().nack(topic, group, nacks)
 
     async def backlog(self, topic: str, group: str) -> int:
-        """See ``LocalEngine``."""
         self.backlogs_counted += 1
         async with self._reach():
             return await super().backlog(topic, group)
 
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
-        """See ``LocalEngine``."""
         async with self._reach():
             await super().shorten(topic, group, session_id, grace_us)
 
@@ -152,7 +147,6 @@ class Subscriber:
         self._reads.set()
 
     async def vanish(self) -> None:
-        """Break the stream."""
         assert self._stream is not None
         self._stream.cancel()
         with suppress(asyncio.CancelledError):
@@ -223,17 +217,14 @@ class Bench:
         await settle_down()
 
     async def ack(self, *leases: LeaseRef) -> None:
-        """Settle."""
         assert await self.engine.ack(TOPIC, GROUP, leases) == [None] * len(leases)
         await settle_down()
 
     async def nack(self, *nacks: NackRef) -> None:
-        """Settle."""
         assert await self.engine.nack(TOPIC, GROUP, nacks) == [None] * len(nacks)
         await settle_down()
 
     async def advance(self, by_us: int) -> None:
-        """Move the clock."""
         self.clock.advance(by_us)
         await settle_down()
 
@@ -246,7 +237,6 @@ class Bench:
         return self.engine.leases[subscriber.session.options.session_id]
 
     async def close(self) -> None:
-        """Close everything that is open."""
         for subscriber in self._opened:
             await subscriber.vanish()
         await self.engine.stop()

@@ -43,7 +43,6 @@ class RandomHistory:
         self._dispatches: set[asyncio.Task[object]] = set()
 
     async def step(self) -> None:
-        """Take one step."""
         weights = {
             self._dispatch: 6,
             self._dispatch_elsewhere: 3,

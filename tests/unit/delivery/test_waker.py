@@ -27,7 +27,6 @@ class Waiter:
         self._reservation = Reservation("billing", name, LeaseRequest(1, 1)) if has_room else None
 
     def reserve(self) -> Reservation | None:
-        """Reserve its room."""
         return self._reservation
 
 

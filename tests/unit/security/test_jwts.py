@@ -181,7 +181,7 @@ class Issuer:
                 self.wfile.write((issuer.content or "").encode())
 
             def log_message(self, *_: Any) -> None:
-                """Log nothing."""
+                pass
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/keys"
