@@ -3,7 +3,7 @@
 A script is one transition. The loader puts before each one what it shares with others: the key functions of
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
-``-- includes NAME``.
+``-- includes NAME``. It leaves out the functions that the script does not use: Lua makes all of them anew in each run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
@@ -31,6 +31,8 @@ _KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
 _REFUSED, _LINE = "can't run this command or subcommand", re.compile(r"user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _PASSED = re.compile(r"(?:write|read)_all\('([A-Z]+)'")
+_FUNCTION = re.compile(r"^(local function (\w+)\([^)\n]*\)\n.*?^end\n)", re.MULTILINE | re.DOTALL)
+_COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
 
@@ -66,7 +68,7 @@ class Script:
             *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
             *_INCLUDES.findall(own),
         ]
-        self._source = "\n".join([LUA_KEYS, *map(_source, shared), own])
+        self._source = _join_used([LUA_KEYS, *map(_source, shared), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: ScriptClient | Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -102,3 +104,38 @@ class Script:
 @cache
 def _source(name: str) -> str:
     return (files("duebus_server.engine.redis") / "lua" / f"{name}.lua").read_text()
+
+
+class _Part(NamedTuple):
+    """A function of a Lua file, or the text between two.
+
+    Attributes:
+        function: its name; empty for text between functions.
+        names: all names in it, outside comments.
+    """
+
+    text: str
+    function: str
+    names: frozenset[str]
+
+
+@cache
+def _parts(source: str) -> Sequence[_Part]:
+    between, *rest = _FUNCTION.split(source)
+    texts = [(between, "")]
+    for function, name, after in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
+        texts += [(function, name), (after, "")]
+    return [_Part(text, name, frozenset(_NAME.findall(_COMMENT.sub("", text)))) for text, name in texts]
+
+
+def _join_used(sources: Sequence[str]) -> str:
+    """These sources as one, without the functions that are not used. A function is used only by what follows it."""
+    used: set[str] = set()
+    kept: list[str] = []
+    for source in reversed(sources):
+        for part in reversed(_parts(source)):
+            if not part.function or part.function in used:
+                kept.append(part.text)
+                used |= part.names
+        kept.append("\n")
+    return "".join(reversed(kept))

@@ -1,0 +1,39 @@
+"""The source of a script: its own file and what it shares with others."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+import pytest
+from duebus_server.engine.redis.keys import LUA_KEYS
+from duebus_server.engine.redis.transport.scripts import Script
+
+LUA = {
+    file.name.removesuffix(".lua"): file.read_text()
+    for file in (files("duebus_server.engine.redis") / "lua").iterdir()
+    if file.name.endswith(".lua")
+}
+SCRIPTS = sorted(name for name, text in LUA.items() if "\n-- KEYS  " in text or "\n-- ARGV  " in text)
+FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
+SHARED = {name for text in [LUA_KEYS, *LUA.values()] for name in FUNCTION.findall(text)}
+
+
+def code_of(name: str) -> str:
+    return re.sub("--.*", "", Script(name)._source)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_has_the_functions_that_it_uses_and_no_others(name: str) -> None:
+    code = code_of(name)
+    made = set(FUNCTION.findall(code))
+    rest = re.sub(r"local function \w+", "", code)
+    assert made >= set(re.findall(r"(?<!\.)\b(\w+)\(", rest)) & SHARED
+    assert made <= set(re.findall(r"\w+", rest))
+
+
+def test_a_script_keeps_all_that_lies_between_functions() -> None:
+    code = code_of("dispatch")
+    for text in (LUA_KEYS, LUA["common"], LUA["every_group"], LUA["dispatch"]):
+        for statement in re.findall(r"^local [\w, ]+ = .*$|^return .*$", re.sub("--.*", "", text), re.MULTILINE):
+            assert statement in code
