@@ -178,8 +178,10 @@ class Lifecycle:
         running.status = EngineStatus.STOPPED
         if name in self._reapers:
             self._reapers[name].cancel()
-        await running.engine.stop()
-        log.info("stopped", engine=name, released=released, queued=queued)
-        if all(one.status is EngineStatus.STOPPED for one in self._engines):
-            self.all_stopped.set()
+        try:
+            await running.engine.stop()
+            log.info("stopped", engine=name, released=released, queued=queued)
+        finally:  # whatever prevents an engine from closing its storage must not keep the process
+            if all(one.status is EngineStatus.STOPPED for one in self._engines):
+                self.all_stopped.set()
         return StoppedEngine(name, released, queued)

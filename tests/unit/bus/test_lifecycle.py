@@ -57,6 +57,19 @@ async def test_one_of_two_engines_is_stopped_and_the_other_keeps_working(bus: Bu
     assert bus.lifecycle.all_stopped.is_set()
 
 
+async def test_an_engine_that_can_not_be_closed_does_not_keep_the_process(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stop() -> None:
+        raise OSError("the disk is away")
+
+    monkeypatch.setattr(bus.running[0].engine, "stop", stop)
+    with pytest.raises(OSError, match="the disk is away"):
+        await bus.lifecycle.stop([], 0)
+    await bus.lifecycle.stop([REDIS], 0)
+    assert bus.lifecycle.all_stopped.is_set()
+
+
 async def test_naming_no_engine_stops_all_and_naming_one_twice_stops_it_once(bus: Bus) -> None:
     assert [each.engine for each in await bus.lifecycle.stop([], 0)] == [LOCAL, REDIS]
     assert [each.engine for each in await bus.lifecycle.stop([REDIS, LOCAL, REDIS], 0)] == [REDIS, LOCAL]

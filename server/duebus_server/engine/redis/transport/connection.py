@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import (
     ConnectionError,  # noqa: A004  # the client's name for it
     RedisClusterException,
+    RedisError,
 )
 
 from duebus_server.engine.redis.transport.clients import (
@@ -147,9 +149,10 @@ class Connection:
             return
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, those to a Redis that no longer reads too."""
         self.scripts.close()
-        await self.redis.aclose()
+        with suppress(RedisError):  # "Timed out closing connection", with bytes that could not be sent
+            await self.redis.aclose()
 
     def _node_of(self, key: str) -> Node | None:
         """The node that has a key, and what connects to it; None if the cluster's client does not know."""
