@@ -1,8 +1,9 @@
 """`duebus journal`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -11,20 +12,25 @@ from duebus.cli.confirm import confirm
 from duebus.cli.failures import CommandFailed
 from duebus.cli.output import Output
 from duebus.cli.server_options import Globals
+from duebus.cli.spans import format_moment, format_moment_json
 
 try:
     from duebus_server.domain.errors import DueBusError
     from duebus_server.engine.local.journal.checking import Check
     from duebus_server.engine.local.journal.checking import repair as repair_directory
     from duebus_server.engine.local.journal.checking import verify as verify_directory
+    from duebus_server.engine.local.journal.contents import SegmentStats, exported
+    from duebus_server.engine.local.journal.contents import stats as stats_of
     from duebus_server.engine.local.journal.reading import BadPart
+
+    from duebus.cli import held_lines
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("duebus"):
         raise
     raise CommandFailed("journal needs the extra server: pip install 'duebus[server]'") from error
 
 journal = typer.Typer(
-    help="Check and repair the data directory of the engine local.",
+    help="Look into the data directory of the engine local.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -36,7 +42,7 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory th
 
 @journal.callback()
 def _root() -> None:
-    """Check and repair the data directory of the engine local."""
+    """Look into the data directory of the engine local."""
 
 
 @journal.command()
@@ -69,11 +75,67 @@ def repair(
     _show(Output(as_json=json or ctx.ensure_object(Globals).as_json), check, "given up: " if bad else "")
 
 
-def _run(work: Callable[[Path], Check], directory: Path) -> Check:
-    try:
+@journal.command()
+def stats(ctx: typer.Context, directory: Directory, *, json: server_options.Json = False) -> None:
+    """Show how large each segment is, and how much of it is still needed. Changes nothing."""
+    found = _run(stats_of, directory)
+    out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
+    for one in found:
+        out.record(
+            {
+                "segment": one.number,
+                "bytes": one.size,
+                "live_bytes": one.live,
+                "dead_bytes": one.size - one.live,
+                "events": one.events,
+                "oldest_dispatched_at": None
+                if one.oldest_us is None
+                else format_moment_json(held_lines.moment(one.oldest_us)),
+            }
+        )
+    out.table(("SEGMENT", "BYTES", "LIVE", "DEAD", "EVENTS", "OLDEST"), [*map(_row, found), _total(found)])
+
+
+@journal.command()
+def export(directory: Directory) -> None:
+    """Print what the directory holds as JSON lines: topics, groups, and events with their state in each group.
+
+    Ephemeral groups are left out. Changes nothing; docs/journal.md describes the lines.
+    """
+    out = Output(as_json=False)
+    with _explained(), exported(directory) as held:
+        for line in held_lines.written(held):
+            out.line(line)
+
+
+T = TypeVar("T")
+
+
+def _run(work: Callable[[Path], T], directory: Path) -> T:
+    with _explained():
         return work(directory)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Ends the command with the reason if the directory can't be used."""
+    try:
+        yield
     except DueBusError as error:
         raise CommandFailed(str(error)) from error
+
+
+def _row(segment: SegmentStats) -> tuple[str, ...]:
+    oldest = "" if segment.oldest_us is None else format_moment(held_lines.moment(segment.oldest_us))
+    numbers = (segment.size, segment.live, segment.size - segment.live, segment.events)
+    return (str(segment.number), *map(str, numbers), oldest)
+
+
+def _total(segments: Sequence[SegmentStats]) -> tuple[str, ...]:
+    size, live = sum(one.size for one in segments), sum(one.live for one in segments)
+    times = [one.oldest_us for one in segments if one.oldest_us is not None]
+    oldest = format_moment(held_lines.moment(min(times))) if times else ""
+    return ("all", str(size), str(live), str(size - live), str(sum(one.events for one in segments)), oldest)
 
 
 def _show(out: Output, check: Check, fate: str = "") -> None:

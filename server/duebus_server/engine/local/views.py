@@ -89,7 +89,7 @@ def event_info(topic: Topic, event_id: str) -> EventInfo:
     entries = [(group, group.entries[event_id]) for group in topic.all_groups() if event_id in group.entries]
     if not entries:
         raise NotFound("event", event_id, topic=topic.name)
-    groups = [_entry_info(group, entry, _history(entry)) for group, entry in entries]
+    groups = [_entry_info(group, entry, history_of(entry)) for group, entry in entries]
     return _event_info(entries[0][1], groups)
 
 
@@ -142,7 +142,7 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
     )
 
 
-def _history(entry: Entry) -> Sequence[Attempt]:
+def history_of(entry: Entry) -> Sequence[Attempt]:
     """The latest MAX_HISTORY attempts, including the one under way."""
     ended = list(entry.history or ())
     if entry.lease is None:

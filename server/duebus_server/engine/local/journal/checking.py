@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from duebus_server.engine.local.journal.frames import HEADER_BYTES, Kind, header
 from duebus_server.engine.local.journal.reading import BadPart, read_segment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -39,11 +41,8 @@ def verify(path: Path) -> Check:
         DuplicateInitialized: a process uses it.
         UnusableStorage: there is no data directory, its manifest is damaged, or its layout is newer.
     """
-    directory = _opened(path)
-    try:
+    with existing_directory(path) as directory:
         return _check(directory)
-    finally:
-        directory.close()
 
 
 def repair(path: Path) -> Check:
@@ -55,23 +54,30 @@ def repair(path: Path) -> Check:
     Raises:
         DuplicateInitialized, UnusableStorage: as ``verify``.
     """
-    directory = _opened(path)
-    try:
+    with existing_directory(path) as directory:
         check = _check(directory)
         with directory.naming_errors():
             for part in reversed(check.torn + check.damaged):
                 _give_up(directory, part)
         return check
-    finally:
-        directory.close()
 
 
-def _opened(path: Path) -> DataDirectory:
+@contextmanager
+def existing_directory(path: Path) -> Iterator[DataDirectory]:
+    """A data directory that no other process can use during the block.
+
+    Raises:
+        DuplicateInitialized: a process uses it.
+        UnusableStorage: there is none.
+    """
     if not (path / "manifest.json").exists():
         raise UnusableStorage(f"{path} is no data directory: it has no manifest.json")
     directory = DataDirectory(path, Disk())
     directory.open()
-    return directory
+    try:
+        yield directory
+    finally:
+        directory.close()
 
 
 def _check(directory: DataDirectory) -> Check:

@@ -1,0 +1,175 @@
+"""Reads what a data directory holds while no server uses it. Changes nothing."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from duebus_server.domain.administration import RetryPolicyChanges
+from duebus_server.domain.errors import UnusableStorage
+from duebus_server.domain.states import EventState
+from duebus_server.domain.transfer import HeldCopy, HeldEvent, HeldGroup, HeldTopic
+from duebus_server.domain.views import TopicConfig
+from duebus_server.engine.local.journal.checking import existing_directory
+from duebus_server.engine.local.journal.reading import BadPart, read_segment
+from duebus_server.engine.local.journal.recovery import Recovery
+from duebus_server.engine.local.journal.segments import Segment
+from duebus_server.engine.local.topics import Topics
+from duebus_server.engine.local.views import history_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from duebus_server.domain.transfer import Held
+    from duebus_server.domain.views import Attempt
+    from duebus_server.engine.local.journal.directory import DataDirectory
+    from duebus_server.engine.local.records import Entry, StoredEvent
+    from duebus_server.engine.local.topic import Topic
+
+
+@dataclass
+class SegmentStats:
+    """One segment.
+
+    Attributes:
+        number: the segment.
+        size: its bytes.
+        live: how many of them hold events that are not done.
+        events: how many of those there are.
+        oldest_us: when the first of them was dispatched, in microseconds since the Unix epoch; None if there is none.
+    """
+
+    number: int
+    size: int
+    live: int
+    events: int = 0
+    oldest_us: int | None = None
+
+
+class _Contents(NamedTuple):
+    """What was read.
+
+    Attributes:
+        ahead_us: how far the host's clock was ahead of the engine's, in microseconds.
+    """
+
+    topics: Topics
+    segments: list[Segment]
+    ahead_us: int
+
+
+def stats(path: Path) -> list[SegmentStats]:
+    """The segments of a data directory, oldest first.
+
+    Raises:
+        DuplicateInitialized: a process uses the directory.
+        UnusableStorage: there is none, it is damaged, or it is of a newer layout.
+    """
+    with _read(path) as contents:
+        found = {one.number: SegmentStats(one.number, one.size, one.live) for one in contents.segments}
+        for topic in contents.topics:
+            for event in _events(topic):
+                if event.segment is not None:
+                    _count(found[event.segment.number], event.dispatched_us + contents.ahead_us)
+        return list(found.values())
+
+
+@contextmanager
+def exported(path: Path) -> Iterator[Iterator[Held]]:
+    """What a data directory holds: each topic, its groups, and its events in the order of their dispatch.
+
+    Ephemeral groups are left out. No other process can use the directory during the block.
+
+    Raises:
+        DuplicateInitialized, UnusableStorage: as ``stats``.
+    """
+    with _read(path) as contents:
+        yield (held for topic in contents.topics for held in _topic(topic, contents.ahead_us))
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[_Contents]:
+    with existing_directory(path) as directory, directory.naming_errors():
+        topics = Topics(TopicConfig())
+        recovery = Recovery(topics)
+        manifest = directory.read_manifest()
+        segments = [_read_segment(directory, recovery, number, size) for number, size in manifest.items()]
+        yield _Contents(topics, segments, recovery.ahead_us)
+
+
+def _read_segment(directory: DataDirectory, recovery: Recovery, number: int, size: int | None) -> Segment:
+    """Apply the records of a segment. What a crash has torn off the last one was never answered.
+
+    Raises:
+        UnusableStorage: it is damaged.
+    """
+    segment = Segment(number)
+    for found in read_segment(directory, number, size):
+        if not isinstance(found, BadPart):
+            recovery.apply(found[0], segment)
+        elif not found.is_tail:
+            raise UnusableStorage(f"{found}; 'duebus journal verify {directory.path}' shows the damage")
+    segment.size = directory.segment(number).stat().st_size
+    return segment
+
+
+def _count(segment: SegmentStats, dispatched_us: int) -> None:
+    segment.events += 1
+    segment.oldest_us = dispatched_us if segment.oldest_us is None else min(segment.oldest_us, dispatched_us)
+
+
+def _events(topic: Topic) -> list[StoredEvent]:
+    """The events of a topic in the order of their dispatch, each once."""
+    found = {entry.event.seq: entry.event for group in topic.all_groups() for entry in group.entries.values()}
+    return [found[seq] for seq in sorted(found)]
+
+
+def _topic(topic: Topic, ahead_us: int) -> Iterator[Held]:
+    """A topic, unless nothing is left of it."""
+    lasting = [group for group in topic.all_groups() if not group.ephemeral]
+    if not topic.changes and not any(group.name or group.entries for group in lasting):
+        return
+    yield HeldTopic(topic.name, topic.changes)
+    for group in lasting:
+        if group.name:
+            yield HeldGroup(topic.name, group.name, group.paused, group.policy_changes or RetryPolicyChanges())
+    for event in _events(topic):
+        entries = [(group.name, group.entries[event.id]) for group in lasting if event.id in group.entries]
+        if entries:
+            yield HeldEvent(
+                topic.name,
+                event.id,
+                event.body,
+                event.dispatched_us + ahead_us,
+                event.origin,
+                event.max_retries,
+                [_copy(name, entry, ahead_us) for name, entry in entries],
+            )
+
+
+def _copy(group: str, entry: Entry, ahead_us: int) -> HeldCopy:
+    """An event's state in a group, with times by the host's clock."""
+    by_host = entry.by_host_clock
+    return HeldCopy(
+        group,
+        entry.state,
+        entry.deliver_at_us + (0 if by_host else ahead_us),
+        entry.attempt,
+        entry.free_attempts,
+        entry.last_error,
+        lease_expires_us=entry.at_us + ahead_us if entry.state is EventState.LEASED else None,
+        consumer=entry.lease.consumer if entry.lease else "",
+        dead_us=entry.at_us + ahead_us if entry.state is EventState.DEAD else None,
+        history=[_attempt(one, ahead_us) for one in history_of(entry)],
+    )
+
+
+def _attempt(attempt: Attempt, ahead_us: int) -> Attempt:
+    return replace(
+        attempt,
+        started_us=attempt.started_us + ahead_us,
+        ended_us=None if attempt.ended_us is None else attempt.ended_us + ahead_us,
+        redriven_us=None if attempt.redriven_us is None else attempt.redriven_us + ahead_us,
+    )
