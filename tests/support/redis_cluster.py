@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.crc import key_slot
@@ -14,9 +14,11 @@ from support.redis_bus import until
 from support.redis_server import RedisServer, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 START_TIMEOUT_S = 30
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -66,7 +68,7 @@ class MovingSlot:
         self._clients: list[Any] = [redis.Redis.from_url(node.url, single_connection_client=True) for node in nodes]
         self._ids = [client.cluster("myid") for client in self._clients]
         self._slot = key_slot(key.encode())
-        self._source = next(at for at, client in enumerate(self._clients) if _has(client, key))
+        self._source = self._when_whole(lambda: next(at for at, one in enumerate(self._clients) if _has(one, key)))
         self._target = (self._source + 1) % len(nodes)
         self._address = ("127.0.0.1", nodes[self._target].port)
 
@@ -81,16 +83,9 @@ class MovingSlot:
         return sorted(found)
 
     def move(self, key: bytes) -> None:
-        """Move one key. On a busy machine the target may have lost the other nodes; wait until it has found them."""
-        while True:
-            try:
-                self._clients[self._source].execute_command("MIGRATE", *self._address, key, 0, 5000)
-            except redis.ResponseError as error:
-                if "CLUSTERDOWN" not in str(error):
-                    raise
-                wait_until_it_is_whole(self._nodes)
-            else:
-                return
+        """Move one key."""
+        source = self._clients[self._source]
+        self._when_whole(lambda: source.execute_command("MIGRATE", *self._address, key, 0, 5000))
 
     def end(self) -> None:
         """Move the remaining keys, and announce it to all nodes."""
@@ -108,6 +103,17 @@ class MovingSlot:
                 client.execute_command("ASKING")
                 found[key] = client.dump(key)
         return found
+
+    def _when_whole(self, action: Callable[[], T]) -> T:
+        """Run an action. On a busy machine a node may have lost the others; wait until it has found them."""
+        while True:
+            try:
+                return action()
+            except redis.ResponseError as error:
+                is_down = isinstance(error, redis.exceptions.ClusterDownError) or "CLUSTERDOWN" in str(error)
+                if not is_down:
+                    raise
+                wait_until_it_is_whole(self._nodes)
 
     def _setslot(self, at: int, state: str, node: Any) -> None:
         self._clients[at].execute_command("CLUSTER SETSLOT", self._slot, state, node)
