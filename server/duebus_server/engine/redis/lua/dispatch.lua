@@ -194,9 +194,9 @@ local function carry_out()
 end
 
 -- Writes the events themselves. Those that are due together keep the order in which they were dispatched. Completes the
--- blobs; returns members, scores, and when the first event is due.
+-- blobs; returns {score, member, ...} of all events, and when the first is due.
 local function write_events()
-  local stored, members, scores = {}, {}, {}
+  local stored, scored = {}, {}
   local dispatched = struct.pack('>I8', now)
   local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #new_ids) - #new_ids
   local last_due, score, soonest = nil, nil, NEVER
@@ -207,11 +207,12 @@ local function write_events()
     end
     local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
     local blob = dispatched .. place .. new_blobs[i]
-    members[i], scores[i], new_blobs[i] = place .. id, score, blob
+    new_blobs[i] = blob
+    scored[2 * i - 1], scored[2 * i] = score, place .. id
     stored[2 * i - 1], stored[2 * i] = id, blob
   end
   write_all('HSET', events_key, stored)
-  return members, scores, soonest
+  return scored, soonest
 end
 
 local function write_refs()
@@ -222,17 +223,26 @@ local function write_refs()
   write_all('HSET', topic_key('refs'), refs)
 end
 
--- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due, or
--- NEVER.
-local function add_to_group(group, members, scores)
-  local room = room_in[group]
-  local is_leased = room and hand_over(room, new_ids, members, new_dues, new_blobs) or {}
+-- Leases events to the session that has reserved this room. Returns {score, member, ...} of the others, and when the
+-- first of these is due, or NEVER.
+local function lease_to(room, scored)
+  local is_leased = hand_over(room, new_ids, scored, new_dues, new_blobs)
   local waiting, first_due = {}, NEVER
-  for i = 1, room and room.count == #members and 0 or #members do
+  for i = 1, room.count == #new_ids and 0 or #new_ids do
     if not is_leased[i] then
-      waiting[#waiting + 1], waiting[#waiting + 2] = scores[i], members[i]
+      waiting[#waiting + 1], waiting[#waiting + 2] = scored[2 * i - 1], scored[2 * i]
       first_due = math.min(first_due, new_dues[i])
     end
+  end
+  return waiting, first_due
+end
+
+-- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due, or
+-- NEVER.
+local function add_to_group(group, scored, soonest)
+  local room, waiting, first_due = room_in[group], scored, soonest
+  if room then
+    waiting, first_due = lease_to(room, scored)
   end
   write_all('ZADD', group_key(group, 'waiting'), waiting)
   return first_due
@@ -253,13 +263,13 @@ end
 local function store()
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
-  local members, scores, soonest = write_events()
+  local scored, soonest = write_events()
   local first_dues, to_wake = {}, {}
   if #receivers > 1 then
     write_refs()
   end
   for i, group in ipairs(receivers) do
-    first_dues[i] = add_to_group(group, members, scores)
+    first_dues[i] = add_to_group(group, scored, soonest)
   end
   for i, group in ipairs(receivers) do
     if announce(group, first_dues[i]) and group ~= '' then

@@ -57,17 +57,17 @@ local function may_hand_over(room, due, blob)
   return room.is_open
 end
 
--- Leases those of the new events that are handed over. Takes arrays of their ids, members, due times and blobs. Returns
--- which ones: index -> true.
-local function hand_over(room, ids, members, dues, blobs)
+-- Leases those of the new events that are handed over. Takes arrays of their ids, due times and blobs; `scored` is
+-- {score, member, ...}. Returns which ones: index -> true.
+local function hand_over(room, ids, scored, dues, blobs)
   local group, expiry = room.group, whole(room.expires)
   local first_record = new_record_packer(room.session, room.consumer, room.stalled)
   local records, leased, is_leased = {}, {}, {}
   for i = 1, #ids do
     if may_hand_over(room, dues[i], blobs[i]) then
-      local last, fence = 2 * room.count, room.first_fence + (room.count - 1) * PARTS
-      records[last - 1], records[last] = ids[i], first_record(fence, members[i], dues[i], blobs[i])
-      leased[last - 1], leased[last], is_leased[i] = expiry, members[i], true
+      local last, fence, member = 2 * room.count, room.first_fence + (room.count - 1) * PARTS, scored[2 * i]
+      records[last - 1], records[last] = ids[i], first_record(fence, member, dues[i], blobs[i])
+      leased[last - 1], leased[last], is_leased[i] = expiry, member, true
     end
   end
   if room.count > 0 then
