@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from bench.markdown import NOTHING, cell, fill, markdown
 from bench.report import machine, readable
 from bench.scenarios import check_complete
-from bench.stage import Stage
+from bench.system import System
 from duebus import Client
 from rich.console import Console
 from rich.table import Table
@@ -78,18 +78,18 @@ def measure(engine: str, load: Load) -> dict[str, float]:
     flags = ("--processes", str(load.processes)) if load.processes > 1 else ()
     of_each = max(1, load.events // load.topics)
     batch = max(1, min(500, MAX_BATCH_BYTES // load.payload))
-    with Stage(engine, *flags, nodes=load.nodes) as stage:
-        spread(stage, load)
+    with System(engine, *flags, nodes=load.nodes) as system:
+        spread(system, load)
         workers = [
-            stage.role("worker", topic=f"t{topic}", group=f"g{group}", events=of_each, concurrency=1_000)
+            system.role("worker", topic=f"t{topic}", group=f"g{group}", events=of_each, concurrency=1_000)
             for topic in range(load.topics)
             for group in range(load.groups)
         ]
         producers = [
-            stage.role("producer", topic=f"t{topic}", events=of_each, batch=batch, payload=load.payload)
+            system.role("producer", topic=f"t{topic}", events=of_each, batch=batch, payload=load.payload)
             for topic in range(load.topics)
         ]
-        before = stage.cpu_s()
+        before = system.cpu_s()
         for role in (*workers, *producers):
             role.go()
         produced = [producer.result() for producer in producers]
@@ -98,7 +98,7 @@ def measure(engine: str, load: Load) -> dict[str, float]:
             check_complete(result, of_each)
         took_s = max(result["ended_s"] for result in worked) - min(result["began_s"] for result in produced)
         dispatched = of_each * load.topics
-        used = {name: after - before[name] for name, after in stage.cpu_s().items()}
+        used = {name: after - before[name] for name, after in system.cpu_s().items()}
         return {
             "events_per_s": dispatched / took_s,
             "deliveries_per_s": dispatched * load.groups / took_s,
@@ -106,10 +106,10 @@ def measure(engine: str, load: Load) -> dict[str, float]:
         }
 
 
-def spread(stage: Stage, load: Load) -> None:
+def spread(system: System, load: Load) -> None:
     """Give the topics their partitions."""
     if load.partitions > 1:
-        with Client(stage.server.address) as client:
+        with Client(system.server.address) as client:
             for topic in range(load.topics):
                 client.admin.configure_topic(f"t{topic}", partitions=load.partitions)
 

@@ -1,4 +1,4 @@
-"""The scenarios. Each sets up its own stage, checks that all events came through, and returns figures.
+"""The scenarios. Each starts the system that it measures, checks that all events were handled, and returns figures.
 
 A figure's name ends with its unit: ``per_s`` (events or calls a second), ``ms``, ``bytes``, ``share`` (of a core, or of
 a limit), ``us`` (CPU microseconds an event).
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench.roles.caller import ECHO, ECHO_STREAM
-from bench.stage import Stage
+from bench.system import System
 from support.redis_server import free_port
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ QUICK = Size(2_000, 2_000, 2_000, 500, 200, 25, 50, 20, 1.0, 0.5, 65)
 
 
 class IncompleteError(Exception):
-    """Events were lost, or came twice without a reason."""
+    """Events were lost, or delivered twice without a reason."""
 
 
 def check_complete(result: Mapping[str, Any], events: int) -> None:
@@ -64,18 +64,18 @@ def check_complete(result: Mapping[str, Any], events: int) -> None:
 
 
 def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
-    """One producer in batches of 500, one worker with a handler that does nothing, acks; both begin together."""
-    with Stage(engine) as stage:
-        fill(stage, waiting)
-        worker = stage.role("worker", topic=TOPIC, events=size.events, concurrency=1_000)
-        producer = stage.role("producer", topic=TOPIC, events=size.events)
-        before = stage.cpu_s()
+    """One producer in batches of 500, and one worker whose handler does nothing but ack; both begin together."""
+    with System(engine) as system:
+        fill(system, waiting)
+        worker = system.role("worker", topic=TOPIC, events=size.events, concurrency=1_000)
+        producer = system.role("producer", topic=TOPIC, events=size.events)
+        before = system.cpu_s()
         worker.go()
         producer.go()
         produced, worked = producer.result(), worker.result()
         check_complete(worked, size.events)
         took_s = worked["ended_s"] - produced["began_s"]
-        used = {name: after - before[name] for name, after in stage.cpu_s().items()}
+        used = {name: after - before[name] for name, after in system.cpu_s().items()}
         used |= {"producer": produced["cpu_s"], "worker": worked["cpu_s"]}
         return {
             "events_per_s": size.events / took_s,
@@ -85,12 +85,12 @@ def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 def raw_redis(engine: str, size: Size) -> Figures:
     """The limit of end-to-end: redis-py on both sides of the same sorted sets, without a service."""
-    with Stage(engine) as stage:
-        if stage.redis is None:
+    with System(engine) as system:
+        if system.redis is None:
             return {}
-        url = stage.redis.url
-        consumer = stage.plain_role("raw_redis", url=url, side="consumer", events=size.events, batch=1_000)
-        producer = stage.plain_role("raw_redis", url=url, side="producer", events=size.events, batch=500)
+        url = system.redis.url
+        consumer = system.plain_role("raw_redis", url=url, side="consumer", events=size.events, batch=1_000)
+        producer = system.plain_role("raw_redis", url=url, side="producer", events=size.events, batch=500)
         consumer.go()
         producer.go()
         produced, consumed = producer.result(), consumer.result()
@@ -99,12 +99,12 @@ def raw_redis(engine: str, size: Size) -> Figures:
 
 def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
     """A full backlog, then one worker."""
-    with Stage(engine) as stage:
-        fill(stage, waiting)
+    with System(engine) as system:
+        fill(system, waiting)
         # A topic without groups keeps its events for the first one. Usually the group exists before, as here.
-        run(stage, "worker", events=1, companion="producer")
-        produce(stage, size.backlog)
-        worker = stage.role("worker", topic=TOPIC, events=size.backlog, concurrency=1_000)
+        run(system, "worker", events=1, companion="producer")
+        produce(system, size.backlog)
+        worker = system.role("worker", topic=TOPIC, events=size.backlog, concurrency=1_000)
         began_s = time.monotonic()
         worker.go()
         worked = worker.result()
@@ -113,9 +113,9 @@ def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 
 def single_dispatch(engine: str, size: Size) -> Figures:
-    """64 coroutines, each awaiting the dispatch of one event after the other."""
-    with Stage(engine) as stage:
-        produced = produce(stage, size.single, batch=1, coroutines=64)
+    """64 coroutines, each of which dispatches single events one after the other."""
+    with System(engine) as system:
+        produced = produce(system, size.single, batch=1, coroutines=64)
         return {"events_per_s": size.single / (produced["ended_s"] - produced["began_s"])}
 
 
@@ -124,15 +124,15 @@ def unary(engine: str, size: Size) -> Figures:
 
     Also the echo server with batches: events a second in calls, and down a stream.
     """
-    with Stage(engine) as stage:
-        bus = call(stage, stage.server.address, calls=size.calls)
+    with System(engine) as system:
+        bus = call(system, system.server.address, calls=size.calls)
         port = free_port()
-        echo = stage.plain_role("echo", port=port)
-        limit = call(stage, f"127.0.0.1:{port}", calls=size.calls, method=ECHO)
-        batches = call(stage, f"127.0.0.1:{port}", calls=max(1, size.calls // 20), method=ECHO, batch=BATCH)
+        echo = system.plain_role("echo", port=port)
+        limit = call(system, f"127.0.0.1:{port}", calls=size.calls, method=ECHO)
+        batches = call(system, f"127.0.0.1:{port}", calls=max(1, size.calls // 20), method=ECHO, batch=BATCH)
         messages = max(1, size.calls // 20)
         streamed = messages * call(
-            stage, f"127.0.0.1:{port}", calls=1, method=ECHO_STREAM, batch=BATCH, streamed=messages
+            system, f"127.0.0.1:{port}", calls=1, method=ECHO_STREAM, batch=BATCH, streamed=messages
         )
         echo.go()
         echo.result()
@@ -147,10 +147,10 @@ def unary(engine: str, size: Size) -> Figures:
 
 def round_trip(engine: str, size: Size) -> Figures:
     """The limit of latency: at the same pace, a bare echo server's answer. It takes two hops, as an event does."""
-    with Stage(engine) as stage:
+    with System(engine) as system:
         port = free_port()
-        echo = stage.plain_role("echo", port=port)
-        caller = stage.plain_role(
+        echo = system.plain_role("echo", port=port)
+        caller = system.plain_role(
             "caller",
             target=f"127.0.0.1:{port}",
             topic=TOPIC,
@@ -168,10 +168,10 @@ def round_trip(engine: str, size: Size) -> Figures:
 
 def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
     """Single events at 50 a second: from the call of dispatch to the handler."""
-    with Stage(engine) as stage:
-        fill(stage, waiting)
-        worker = stage.role("worker", topic=TOPIC, events=size.paced, concurrency=64, measure="latency")
-        pacer = stage.role("pacer", topic=TOPIC, events=size.paced, per_second=PACE)
+    with System(engine) as system:
+        fill(system, waiting)
+        worker = system.role("worker", topic=TOPIC, events=size.paced, concurrency=64, measure="latency")
+        pacer = system.role("pacer", topic=TOPIC, events=size.paced, per_second=PACE)
         worker.go()
         pacer.go()
         pacer.result()
@@ -182,11 +182,11 @@ def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
     """Events due one after the other: how long after the due time the handler starts."""
-    with Stage(engine) as stage:
-        fill(stage, waiting)
-        worker = stage.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
+    with System(engine) as system:
+        fill(system, waiting)
+        worker = system.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
         worker.go()
-        produce(stage, size.delayed, delay_s=1.0, spread_s=size.spread_s)
+        produce(system, size.delayed, delay_s=1.0, spread_s=size.spread_s)
         worked = worker.result()
         check_complete(worked, size.delayed)
         return {**percentiles(worked["measured"]), "earliest_ms": min(worked["measured"])}
@@ -194,24 +194,24 @@ def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
 
 def memory(engine: str, size: Size) -> Figures:
     """The memory of a scheduled event of 200 bytes with one group and no media type."""
-    with Stage(engine) as stage:
-        run(stage, "worker", events=1, companion="producer")
-        before = stage.stored_bytes()
-        produce(stage, size.waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S, content_type="")
-        return {"event_bytes": (stage.stored_bytes() - before) / size.waiting}
+    with System(engine) as system:
+        run(system, "worker", events=1, companion="producer")
+        before = system.stored_bytes()
+        produce(system, size.waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S, content_type="")
+        return {"event_bytes": (system.stored_bytes() - before) / size.waiting}
 
 
 def idle(engine: str, size: Size) -> Figures:
     """Subscriptions on which nothing happens: the server's CPU time, and its memory for each."""
-    with Stage(engine) as stage:
-        before = stage.rss_bytes()
-        subscribers = stage.role("subscribers", subscriptions=size.subscriptions)
+    with System(engine) as system:
+        before = system.rss_bytes()
+        subscribers = system.role("subscribers", subscriptions=size.subscriptions)
         subscribers.go()
         subscribers.wait_ready()
-        each = (stage.rss_bytes() - before) / size.subscriptions
-        used = stage.cpu_s()["server"]
+        each = (system.rss_bytes() - before) / size.subscriptions
+        used = system.cpu_s()["server"]
         time.sleep(size.idle_s)
-        share = (stage.cpu_s()["server"] - used) / size.idle_s
+        share = (system.cpu_s()["server"] - used) / size.idle_s
         subscribers.go()
         subscribers.result()
         return {"subscription_bytes": each, "core_share": share}
@@ -219,13 +219,13 @@ def idle(engine: str, size: Size) -> Figures:
 
 def slow_worker(engine: str, size: Size) -> Figures:
     """A worker whose handlers take a second each, with a backlog: how many it holds, and the server's memory."""
-    with Stage(engine) as stage:
-        produce(stage, size.backlog // 2)
-        worker = stage.role("worker", topic=TOPIC, events=size.slow, concurrency=64, handler_s=1.0)
-        before = stage.rss_bytes()
+    with System(engine) as system:
+        produce(system, size.backlog // 2)
+        worker = system.role("worker", topic=TOPIC, events=size.slow, concurrency=64, handler_s=1.0)
+        before = system.rss_bytes()
         worker.go()
         worked = worker.result()
-        return {"at_once": worked["at_once"], "grown_bytes": stage.rss_bytes() - before}
+        return {"at_once": worked["at_once"], "grown_bytes": system.rss_bytes() - before}
 
 
 def with_waiting(scenario: Callable[..., Figures]) -> Callable[[str, Size], Figures]:
@@ -255,33 +255,33 @@ SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
 # --- the pieces -------------------------------------------------------------------------------------------------------
 
 
-def fill(stage: Stage, waiting: int) -> None:
+def fill(system: System, waiting: int) -> None:
     """Schedule events for after the run, for a group that exists already."""
     if waiting:
-        run(stage, "worker", events=1, companion="producer")
-        produce(stage, waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
+        run(system, "worker", events=1, companion="producer")
+        produce(system, waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
 
 
-def produce(stage: Stage, events: int, **arguments: Any) -> dict[str, Any]:
+def produce(system: System, events: int, **arguments: Any) -> dict[str, Any]:
     """Dispatch events. Returns the role's result."""
-    producer = stage.role("producer", topic=TOPIC, events=events, payload=PAYLOAD_BYTES, **arguments)
+    producer = system.role("producer", topic=TOPIC, events=events, payload=PAYLOAD_BYTES, **arguments)
     producer.go()
     return producer.result()
 
 
-def run(stage: Stage, name: str, *, events: int, companion: str) -> None:
+def run(system: System, name: str, *, events: int, companion: str) -> None:
     """Run a worker and a producer of a few events, so that the group exists."""
-    worker = stage.role(name, topic=TOPIC, events=events, concurrency=1)
-    other = stage.role(companion, topic=TOPIC, events=events)
+    worker = system.role(name, topic=TOPIC, events=events, concurrency=1)
+    other = system.role(companion, topic=TOPIC, events=events)
     for role in (worker, other):
         role.go()
     other.result()
     worker.result()
 
 
-def call(stage: Stage, target: str, **arguments: Any) -> float:
+def call(system: System, target: str, **arguments: Any) -> float:
     """Make unary calls. Returns how many a second."""
-    caller = stage.plain_role("caller", target=target, topic=TOPIC, engine=stage.engine, **arguments)
+    caller = system.plain_role("caller", target=target, topic=TOPIC, engine=system.engine, **arguments)
     caller.go()
     result = caller.result()
     return float(arguments["calls"] / (result["ended_s"] - result["began_s"]))

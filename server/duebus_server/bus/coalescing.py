@@ -59,9 +59,9 @@ class Coalescer(Generic[K, I, R]):
             (only,) = await self._carry_out(key, [item])
             return only
         finally:
-            self._go_on(key)
+            self._start_next(key)
 
-    def _go_on(self, key: K) -> None:
+    def _start_next(self, key: K) -> None:
         """Start the next call, if items have arrived."""
         if self._waiting[key]:
             run = asyncio.create_task(self._run(key))
@@ -82,7 +82,7 @@ class Coalescer(Generic[K, I, R]):
                 if not result.done():  # its caller may have given up
                     result.set_result(value)
         finally:
-            self._go_on(key)
+            self._start_next(key)
 
     def _next_batch(self, waiting: deque[tuple[I, asyncio.Future[R]]]) -> list[tuple[I, asyncio.Future[R]]]:
         batch = [waiting.popleft()]

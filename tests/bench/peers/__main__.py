@@ -23,7 +23,7 @@ from bench.peers.scenarios import LOGS, SCENARIOS, share_of
 from bench.peers.services import BrokerError
 from bench.report import Series
 from bench.scenarios import FULL, QUICK, Figures, IncompleteError, Size
-from bench.stage import RoleError
+from bench.system import RoleError
 from rich.console import Console
 from rich.table import Table
 

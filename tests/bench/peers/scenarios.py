@@ -13,7 +13,7 @@ from bench import scenarios
 from bench.peers.places import BUILD
 from bench.peers.services import BROKERS
 from bench.scenarios import PAYLOAD_BYTES, Figures, Size, check_complete, percentiles
-from bench.stage import Role, role_env
+from bench.system import Role, role_env
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,17 +67,17 @@ class PeerStage:
 def end_to_end(peer: Peer, size: Size) -> Figures:
     """One producer in batches of 500, one worker with a handler that does nothing, acks; both begin together."""
     events = share_of(size.events, peer)
-    with PeerStage(peer) as stage:
-        sent, worked = stage.handle(events, concurrency=1_000, batch=500)
+    with PeerStage(peer) as system:
+        sent, worked = system.handle(events, concurrency=1_000, batch=500)
         return {"events_per_s": events / (worked["ended_s"] - sent["began_s"])}
 
 
 def drain(peer: Peer, size: Size) -> Figures:
     """A full backlog, then one worker."""
     events = share_of(size.backlog, peer)
-    with PeerStage(peer) as stage:
-        stage.produce(events, batch=500)
-        worker = stage.role("worker", events=events, concurrency=1_000)
+    with PeerStage(peer) as system:
+        system.produce(events, batch=500)
+        worker = system.role("worker", events=events, concurrency=1_000)
         began_s = time.monotonic()
         worker.go()
         worked = worker.result()
@@ -89,15 +89,15 @@ def drain(peer: Peer, size: Size) -> Figures:
 def single_dispatch(peer: Peer, size: Size) -> Figures:
     """64 callers, each waiting for the acknowledgement of one event after the other."""
     events = share_of(size.single, peer)
-    with PeerStage(peer) as stage:
-        sent = stage.produce(events, batch=1, coroutines=64)
+    with PeerStage(peer) as system:
+        sent = system.produce(events, batch=1, coroutines=64)
         return {"events_per_s": events / (sent["ended_s"] - sent["began_s"])}
 
 
 def latency(peer: Peer, size: Size) -> Figures:
     """Single events at 50 a second: from the call of the client to the handler."""
-    with PeerStage(peer) as stage:
-        _, worked = stage.handle(size.paced, concurrency=64, measure="latency", per_second=50)
+    with PeerStage(peer) as system:
+        _, worked = system.handle(size.paced, concurrency=64, measure="latency", per_second=50)
         return percentiles(worked["measured"])
 
 
@@ -105,8 +105,8 @@ def lateness(peer: Peer, size: Size) -> Figures:
     """Events due one after the other: how late the handler is entered after the due time."""
     if not peer.delays:
         return {}
-    with PeerStage(peer) as stage:
-        _, worked = stage.handle(size.delayed, concurrency=64, measure="lateness", delay_s=1.0, spread_s=size.spread_s)
+    with PeerStage(peer) as system:
+        _, worked = system.handle(size.delayed, concurrency=64, measure="lateness", delay_s=1.0, spread_s=size.spread_s)
         return {**percentiles(worked["measured"]), "earliest_ms": min(worked["measured"])}
 
 

@@ -17,7 +17,7 @@ from bench.peers.registry import load
 from bench.peers.services import BROKERS
 from bench.report import Series
 from bench.scenarios import QUICK, IncompleteError
-from bench.stage import RoleError, role_env
+from bench.system import RoleError, role_env
 
 if TYPE_CHECKING:
     from bench.peers.registry import Peer

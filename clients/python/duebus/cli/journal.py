@@ -64,7 +64,7 @@ def repair(
 ) -> None:
     """Give up what can't be read, so that a server can start. Asks first.
 
-    Events that were dispatched in a part that is given up are lost, and those that were acked in one come again.
+    If a dispatch is in a part that is given up, its events are lost. If an ack is in one, its event is delivered again.
     """
     check = _run(verify_directory, directory)
     bad = check.damaged + check.torn

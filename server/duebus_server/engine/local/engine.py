@@ -64,7 +64,7 @@ class LocalEngine:
     does not work in a fork of the process that started it.
 
     Args:
-        clock: the time. With a journal, the engine's clock goes on where it was before a restart.
+        clock: the time. With a journal, the engine's clock continues where it was before a restart.
         defaults: the settings of topics that were not configured.
         journal: makes it durable.
     """

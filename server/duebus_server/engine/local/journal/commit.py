@@ -74,7 +74,7 @@ class GroupCommit:
         self._written = 0
         self._synced = 0
         self._sync_wanted = 0
-        self._stirred = asyncio.Event()
+        self._has_work = asyncio.Event()
         self._waiting: Waiters = []
         self._waiting_for_sync: Waiters = []
         self._numbers = count()
@@ -107,7 +107,7 @@ class GroupCommit:
             self._runs.append(Run(segment, []))
         self._runs[-1].records.append((kind, body))
         self.position += size
-        self._stirred.set()
+        self._has_work.set()
 
     async def wait_saved(self, position: int) -> None:
         """Return when the records up to ``position`` are saved.
@@ -179,8 +179,8 @@ class GroupCommit:
 
     async def _run(self) -> None:
         while self.failure is None:
-            await self._stirred.wait()
-            self._stirred.clear()
+            await self._has_work.wait()
+            self._has_work.clear()
             while self.failure is None and (self._runs or self._sync_wanted > self._synced):
                 await self._write()
 
@@ -272,7 +272,7 @@ class GroupCommit:
             raise disk_is_full()
         done = asyncio.get_running_loop().create_future()
         heapq.heappush(waiting, (position, next(self._numbers), done))
-        self._stirred.set()
+        self._has_work.set()
         await done
 
     def _answer(self) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal.commit import GroupCommit
     from duebus_server.engine.local.journal.directory import DataDirectory
-    from duebus_server.engine.local.journal.reading import Place
+    from duebus_server.engine.local.journal.reading import Position
     from duebus_server.engine.local.journal.records import AnyRecord, Record
     from duebus_server.engine.local.journal.segments import Segment, Segments
     from duebus_server.engine.local.records import Entry
@@ -70,7 +70,7 @@ class Compaction:
         # The oldest segment can't be read, so it can't be removed.
         self._is_blocked = False
 
-    def look(self) -> None:
+    def start_if_needed(self) -> None:
         """Begin to remove segments, if one must be removed and none is being removed."""
         is_idle = self._task is None or self._task.done()
         if is_idle and not self._is_blocked and self._segments.must_shrink():
@@ -84,7 +84,7 @@ class Compaction:
                 await self._task
 
     async def _shrink(self) -> None:
-        with suppress(DispatcherNotWorking):  # the next ``look`` tries again
+        with suppress(DispatcherNotWorking):  # the next ``start_if_needed`` tries again
             while self._segments.must_shrink() and not self._is_blocked:
                 if self._commit.is_full and self._segments.oldest.live > FULL_DISK_BYTES:
                     return
@@ -111,7 +111,7 @@ class Compaction:
         await self._commit.remove(segment.number)
         self._segments.remove_oldest()
 
-    async def _copy_all(self, found: Iterable[tuple[AnyRecord, Place] | BadPart]) -> None:
+    async def _copy_all(self, found: Iterable[tuple[AnyRecord, Position] | BadPart]) -> None:
         """Copy what is needed of these records, in steps.
 
         Raises:

@@ -267,7 +267,7 @@ class Journal:
         if abs(host.ahead_us - self._mark.ahead_us) > MILLISECOND:
             self._mark_tokens(host)
         assert self._compaction is not None  # noqa: S101  # it is started
-        self._compaction.look()
+        self._compaction.start_if_needed()
 
     # --- what the engine records --------------------------------------------------------------------------------------
 
@@ -408,7 +408,7 @@ class Journal:
         start = records.SegmentStart(segment.number, self._mark.token, self._mark.ahead_us)
         self._add(start.kind, start.body())
         if self._compaction is not None:
-            self._compaction.look()
+            self._compaction.start_if_needed()
 
     def _add(self, kind: int, body: bytes) -> None:
         size = HEADER_BYTES + len(body)

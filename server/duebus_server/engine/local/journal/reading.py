@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.journal.records import AnyRecord
 
 
-class Place(NamedTuple):
-    """A record's place: the number of its segment, and where it begins and ends there."""
+class Position(NamedTuple):
+    """Where a record is: the number of its segment, and where it begins and ends in it."""
 
     segment: int
     offset: int
@@ -46,7 +46,7 @@ class BadPart(NamedTuple):
 
 def read_segment(
     directory: DataDirectory, number: int, size: int | None
-) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
     """The records of a segment in order, and what is damaged.
 
     Args:
@@ -70,7 +70,7 @@ def read_segment(
 
 def parse_segment(
     path: Path, number: int, size: int | None, data: bytes
-) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
     """As ``read_segment``, with the file's contents."""
     for found in read_frames(data):
         if isinstance(found, Damage):
@@ -85,12 +85,12 @@ def parse_segment(
         record = read_record(found.kind, found.body)
         if isinstance(record, SegmentStart) and record.number != number:
             raise UnusableStorage(f"{path} is segment {record.number} under another name")
-        yield record, Place(number, found.offset, found.end)
+        yield record, Position(number, found.offset, found.end)
     if size is not None and len(data) < size:
         yield BadPart(path, len(data), size - len(data), is_tail=False)
 
 
-def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Place] | BadPart]:
+def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
     """The records of all segments in order, and what is damaged.
 
     Raises:
@@ -101,4 +101,4 @@ def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Place] | Bad
         yield from read_segment(directory, number, size)
 
 
-__all__ = ["LAYOUT", "BadPart", "Place", "read_all", "read_segment"]
+__all__ = ["LAYOUT", "BadPart", "Position", "read_all", "read_segment"]

@@ -70,7 +70,7 @@ class Progress:
         return cls(request, list(range(len(request.events))))
 
     @property
-    def is_to_go_on(self) -> bool:
+    def has_more_to_store(self) -> bool:
         """Whether events are left, and only a change of the partitions has stopped them."""
         return bool(self.left) and all(isinstance(error, PartitionsChanging) for error in self.errors.values())
 

@@ -104,10 +104,10 @@ class PartitionedEngine(AdminVerbs):
         progress = [Progress.of(request) for request in requests]
         for _ in range(ATTEMPTS):
             partitions = self._routing.partitions(topic)
-            to_go_on = [one for one in progress if one.is_to_go_on]
-            await dispatch_in(partitions, to_go_on, reservations, self._engine.dispatch)
+            unfinished = [one for one in progress if one.has_more_to_store]
+            await dispatch_in(partitions, unfinished, reservations, self._engine.dispatch)
             reservations = ()  # some of the room may be used
-            if not any(one.is_to_go_on for one in progress):
+            if not any(one.has_more_to_store for one in progress):
                 break
             try:
                 await self._routing.follow(topic, partitions)

@@ -42,11 +42,11 @@ def role_env() -> dict[str, str]:
 
 
 class RoleError(Exception):
-    """A role ended before it was done, or took too long."""
+    """A role's process ended too early, or took too long."""
 
 
 class Role:
-    """A role's process: the command that plays it, and its arguments.
+    """A process that takes part in a scenario, such as a producer or a worker.
 
     Args:
         command: a program that follows the protocol of ``roles/role.py``.
@@ -77,17 +77,17 @@ class Role:
             )
 
     def wait_ready(self) -> None:
-        """Return when it is set up.
+        """Return when it is ready to begin.
 
         Raises:
             RoleError: it ended first, or took too long.
         """
         line = self._line().strip()
         if line != "ready":
-            raise RoleError(f"a role ended before it began: {line!r}")
+            raise RoleError(f"a role ended before it was ready: {line!r}")
 
     def go(self) -> None:
-        """Let it begin."""
+        """Start its work."""
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
@@ -129,7 +129,7 @@ class Role:
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec")
 
 
-class Stage:
+class System:
     """A server with the engine that is measured, and Redis for the redis engine: appendonly, fsync every second.
 
     Args:
@@ -165,7 +165,7 @@ class Stage:
         self._stack.callback(self._nodes[0].close)
         return self._nodes[0].url
 
-    def __enter__(self) -> Stage:
+    def __enter__(self) -> System:
         return self
 
     def __exit__(self, *_: object) -> None:
