@@ -335,12 +335,12 @@ async def test_an_on_failure_that_panics_does_not_prevent_the_settle(bus: FakeBu
     await task
 
 
-@pytest.mark.parametrize(("attempt", "fate"), [(2, "failed"), (3, "is dead")])
+@pytest.mark.parametrize(("attempt", "outcome"), [(2, "failed"), (3, "is dead")])
 async def test_the_log_says_dead_if_the_event_had_no_retries_left(
-    bus: FakeBus, caplog: pytest.LogCaptureFixture, attempt: int, fate: str
+    bus: FakeBus, caplog: pytest.LogCaptureFixture, attempt: int, outcome: str
 ) -> None:
     await nack_after(bus, ValueError("again"), attempt=attempt, of_event=2)
-    assert f"attempt {attempt}, {fate}: " in caplog.text
+    assert f"attempt {attempt}, {outcome}: " in caplog.text
 
 
 async def test_context_variables_of_a_handler_are_not_seen_by_the_next(bus: FakeBus) -> None:

@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
     raise CommandFailed("journal needs the extra server: pip install 'duebus[server]'") from error
 
 journal = typer.Typer(
-    help="Look into the data directory of the engine local.",
+    help="Inspect and repair the data directory of the engine local.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -42,14 +42,14 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory th
 
 @journal.callback()
 def _root() -> None:
-    """Look into the data directory of the engine local."""
+    """Inspect and repair the data directory of the engine local."""
 
 
 @journal.command()
 def verify(ctx: typer.Context, directory: Directory, *, json: server_options.Json = False) -> None:
     """Read every record, and say what can't be read. Changes nothing.
 
-    Fails if something is damaged. What a crash has torn off the end was never answered, and the next start cuts it.
+    Fails if something is damaged. An end that a crash has torn is no damage: the next start cuts it off.
     """
     check = _run(verify_directory, directory)
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
@@ -138,7 +138,7 @@ def _total(segments: Sequence[SegmentStats]) -> tuple[str, ...]:
     return ("all", str(size), str(live), str(size - live), str(sum(one.events for one in segments)), oldest)
 
 
-def _show(out: Output, check: Check, fate: str = "") -> None:
+def _show(out: Output, check: Check, prefix: str = "") -> None:
     out.record(
         {
             "segments": check.segments,
@@ -149,9 +149,9 @@ def _show(out: Output, check: Check, fate: str = "") -> None:
     )
     out.line(f"{check.segments} segments, {check.records} records")
     for part in check.torn:
-        out.line(f"{fate}torn by a crash: {part}")
+        out.line(f"{prefix}torn by a crash: {part}")
     for part in check.damaged:
-        out.line(f"{fate}damaged: {part}")
+        out.line(f"{prefix}damaged: {part}")
 
 
 def _place(part: BadPart) -> dict[str, object]:

@@ -46,9 +46,9 @@ def stop(
         stopped = client.stop(tuple(engine or ()), drain_timeout, timeout=session.given.timeout)
     session.out.record({"engines": [record_of(each) for each in stopped]})
     for each in stopped:
-        fate = "lost with it" if held and each.engine is Engine.LOCAL else "stay in it"
+        outcome = "lost with it" if held and each.engine is Engine.LOCAL else "stay in it"
         session.out.line(
-            f"stopped {each.engine or 'an engine'}: {each.released} unsettled released, {each.queued} queued {fate}"
+            f"stopped {each.engine or 'an engine'}: {each.released} unsettled released, {each.queued} queued {outcome}"
         )
 
 

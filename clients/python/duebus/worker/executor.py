@@ -256,13 +256,13 @@ class Executor:
                     _log.exception("%s: on_failure raised", self._source)
 
     def _report(self, held: Held, nack: Nack) -> None:
-        head = f"{self._source}: event {held.delivery.event_id}, attempt {held.delivery.attempt}, {_fate(held, nack)}"
+        head = f"{self._source}: event {held.delivery.event_id}, attempt {held.delivery.attempt}, {_result(held, nack)}"
         for failure in held.failures:
             level = logging.WARNING if failure.error is not None or failure.dead else logging.INFO
             _log.log(level, "%s: %s: %s", head, failure.registration.name, failure.message, exc_info=failure.error)
 
 
-def _fate(held: Held, nack: Nack) -> str:
+def _result(held: Held, nack: Nack) -> str:
     """What happens to the event, for the log. Only the server knows how many retries the topic's policy allows."""
     if nack.release:
         return "is released"

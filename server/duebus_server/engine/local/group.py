@@ -44,7 +44,7 @@ LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
 class Unannounced:
-    """What has happened in a group, until the watcher is told.
+    """What has happened in a group, until the watcher has been told.
 
     Attributes:
         ended: leases that were settled, deleted or moved: session id -> fencing tokens.
@@ -241,7 +241,7 @@ class Group:
         return self.batch(leased, with_suspects=request.with_suspect and suspect is None)
 
     def batch(self, leased: Sequence[LeasedEvent], *, with_suspects: bool) -> LeaseBatch:
-        """What a session is told of its leases, and of what is left for it.
+        """The answer to a session: its leases, and when it can lease more.
 
         Args:
             leased: the events.

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class SegmentStats:
-    """One segment.
+    """How much one segment holds.
 
     Attributes:
-        number: the segment.
-        size: its bytes.
-        live: how many of them hold events that are not done.
-        events: how many of those there are.
-        oldest_us: when the first of them was dispatched, in microseconds since the Unix epoch; None if there is none.
+        number: the segment's number.
+        size: its size in bytes.
+        live: the bytes of events that some group still holds.
+        events: the number of those events.
+        oldest_us: when the oldest of them was dispatched, in microseconds since the Unix epoch; None if there is none.
     """
 
     number: int
@@ -65,7 +65,7 @@ def stats(path: Path) -> list[SegmentStats]:
 
     Raises:
         DuplicateInitialized: a process uses the directory.
-        UnusableStorage: there is none, it is damaged, or it is of a newer layout.
+        UnusableStorage: there is no data directory, it is damaged, or its layout is newer.
     """
     with _read(path) as contents:
         found = {one.number: SegmentStats(one.number, one.size, one.live) for one in contents.segments}
@@ -100,7 +100,7 @@ def _read(path: Path) -> Iterator[_Contents]:
 
 
 def _read_segment(directory: DataDirectory, recovery: Recovery, number: int, size: int | None) -> Segment:
-    """Apply the records of a segment. What a crash has torn off the last one was never answered.
+    """Apply the records of a segment. A torn end is left out, as at a start.
 
     Raises:
         UnusableStorage: it is damaged.

@@ -143,7 +143,7 @@ async def dispatch_in(
         own = [replace(reservation, request=share[number]) for reservation, share in shares]
         try:
             outcomes = await dispatch(partition, [request.part(places) for request, places in parts], own)
-        except DueBusError as error:  # the others go on
+        except DueBusError as error:  # the other parts continue
             outcomes = [error] * len(parts)
         for (request, places), outcome in zip(parts, outcomes, strict=True):
             request.heard(places, outcome)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
 
 AT_ONCE = 16
-"""How many topics are read at the same time. Other calls go on in between."""
+"""How many topics are read at the same time. Other calls run in between."""
 
 
 class Topics:
