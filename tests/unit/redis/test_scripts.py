@@ -37,3 +37,9 @@ def test_a_script_keeps_all_that_lies_between_functions() -> None:
     for text in (LUA_KEYS, LUA["common"], LUA["every_group"], LUA["dispatch"]):
         for statement in re.findall(r"^local [\w, ]+ = .*$|^return .*$", re.sub("--.*", "", text), re.MULTILINE):
             assert statement in code
+
+
+def test_a_dispatch_without_reservations_is_sent_without_hand_over() -> None:
+    made = set(FUNCTION.findall(Script("dispatch", without="hand_over")._source))
+    assert made < set(FUNCTION.findall(Script("dispatch")._source))
+    assert not made & set(FUNCTION.findall(LUA["hand_over"] + LUA["granting"]))

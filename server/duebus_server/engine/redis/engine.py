@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
+DISPATCH_WITHOUT_ROOMS = Script("dispatch", without="hand_over")
 DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
 
 _LEFT, _PAUSED = 1, 2
@@ -159,11 +160,12 @@ class RedisEngine(AdminVerbs):
         arguments.append(len(requests))
         for one in requests:
             arguments += dispatching.arguments(one)
+        script = DISPATCH if rooms else DISPATCH_WITHOUT_ROOMS
         with self._awaiting_leases([session for session, _ in rooms]):
             if self._runner.min_replicas_ack:
-                reply, problem = await self._runner.run_replicated(DISPATCH, partition, *arguments)
+                reply, problem = await self._runner.run_replicated(script, partition, *arguments)
             else:
-                reply, problem = await self._runner.run(DISPATCH, partition, *arguments), None
+                reply, problem = await self._runner.run(script, partition, *arguments), None
         now, soonest, groups, answers, is_new, told = reply
         self.notifications.answered(now)
         if rooms:

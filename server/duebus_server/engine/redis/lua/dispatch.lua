@@ -53,7 +53,10 @@ for _, group in ipairs(receivers) do
 end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)
-local rooms, room_in = read_rooms(take, groups)
+local reservations, rooms, room_in = tonumber(take()), {}, {}
+if reservations > 0 then -- without any, the script is sent without hand_over.lua
+  rooms, room_in = read_rooms(reservations, take, groups)
+end
 
 -- What the requests add: ids, due times, and blobs. It is stored when all requests were read.
 local new_ids, new_dues, new_blobs, is_new = {}, {}, {}, {}
@@ -291,4 +294,5 @@ if #new_ids > 0 then
 end
 write_answers()
 local is_unlisted = was_empty and soonest ~= NEVER
-return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, answers_of(rooms) }
+local handed_over = reservations > 0 and answers_of(rooms) or {}
+return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, handed_over }

@@ -29,10 +29,11 @@ local function read_group_of(room)
   return true
 end
 
--- Returns the rooms that sessions have reserved in these groups: all of them, and by group those that can be used.
-local function read_rooms(take, groups)
+-- Returns the `count` rooms that sessions have reserved in these groups: all of them, and by group those that can be
+-- used.
+local function read_rooms(count, take, groups)
   local rooms, room_in = {}, {}
-  for i = 1, tonumber(take()) do
+  for i = 1, count do
     rooms[i] = read_room(take)
     for _, group in ipairs(groups) do
       if group == rooms[i].group and read_group_of(rooms[i]) then

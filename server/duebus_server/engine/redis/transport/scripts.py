@@ -52,11 +52,15 @@ class KeySet(StrEnum):
 class Script:
     """A Lua script, run by its digest, and sent as a whole if Redis does not have it.
 
+    Args:
+        name: of its file.
+        without: a file that it includes and that its runs do not need.
+
     Attributes:
         key_sets: the keys that it touches, besides those that the caller names.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, without: str = "") -> None:
         self.name = name
         own = _source(name)
         header = _KEYS.search(own)
@@ -66,7 +70,7 @@ class Script:
             "common",
             *([] if _RUNS_ON_CLOSED in own else ["moved"]),
             *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
-            *_INCLUDES.findall(own),
+            *(one for one in _INCLUDES.findall(own) if one != without),
         ]
         self._source = _join_used([LUA_KEYS, *map(_source, shared), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
