@@ -27,7 +27,13 @@ from duebus_server.domain.model import EngineName
 from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.local.journal import Fsync, Journal
-from duebus_server.engine.redis import Credentials, PasswordFileError, RedisUrlError, make_redis_engine
+from duebus_server.engine.redis import (
+    Credentials,
+    PartitionedEngine,
+    PasswordFileError,
+    RedisUrlError,
+    make_redis_engine,
+)
 from duebus_server.ops.allocator import bound_heap
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
@@ -402,12 +408,21 @@ def make_engine(
         directory = settings.data_dir
         journal = None if directory is None else Journal(directory, Fsync(settings.fsync), on_failure)
         return LocalEngine(clock, settings.topic_config(name), journal)
+    return make_redis(settings, clock)
+
+
+def make_redis(settings: Settings, clock: Clock) -> PartitionedEngine:
+    """The redis engine, made from the settings, not yet started.
+
+    Raises:
+        SettingsError: as ``make_engine``.
+    """
     try:
         return make_redis_engine(
             settings.redis_url,
             settings.namespace,
             clock,
-            settings.topic_config(name),
+            settings.topic_config(EngineName.REDIS),
             credentials=redis_credentials(settings),
             min_replicas_ack=settings.min_replicas_ack,
         )

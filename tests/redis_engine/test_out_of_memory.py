@@ -9,6 +9,7 @@ from duebus_server.domain.administration import DeadLetterFilter
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.states import EventState
+from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from support.builders import new_event
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.topics import ids
@@ -49,6 +50,16 @@ async def test_a_dispatch_is_refused_as_a_whole(small_bus: RedisBus, full_topic:
         with pytest.raises(DispatcherNotWorking, match="out of memory") as caught:
             await full_topic.dispatch(*events, request_id="r")
         assert caught.value.retry_after_us == SECOND
+    assert small_bus.contents(full_topic.name) == before
+
+
+async def test_an_import_is_refused_as_a_whole(small_bus: RedisBus, full_topic: TopicDriver) -> None:
+    before = small_bus.contents(full_topic.name)
+    copies = [HeldCopy(group, EventState.READY, 0) for group in ("default", "other")]
+    event = HeldEvent(full_topic.name, "new", b"body", 0, "", None, copies)
+    engine = (await small_bus.replica()).engine
+    with pytest.raises(DispatcherNotWorking, match="out of memory"):
+        await engine.import_events(full_topic.name, [event])
     assert small_bus.contents(full_topic.name) == before
 
 

@@ -12,6 +12,7 @@ from duebus_server.domain.clock import HOUR
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
+from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from duebus_server.engine.redis import Credentials
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.scripts import Script
@@ -101,6 +102,8 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.dead_letter(*await topic.lease("session", "other"), group="other")
     assert (await topic.purge(group="other")).moved == 1
     await topic.cancel("chosen")
+    moved = [HeldCopy(group, EventState.READY, 0) for group in ("default", "other")]
+    assert await here.engine.import_events(topic.name, [HeldEvent(topic.name, "moved", b"", 0, "", None, moved)]) == 1
     await topic.pause()
     await topic.resume()
     await topic.delete_group("other")

@@ -52,6 +52,7 @@ COMMANDS = {
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),
     "journal": Command("journal", "Inspect and repair the data directory of the engine local."),
+    "migrate": Command("migrate", "Copy what a data directory holds to Redis: topics, groups and events."),
 }
 
 

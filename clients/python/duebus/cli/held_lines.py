@@ -4,10 +4,11 @@ The first line names the format, and the last one tells how many lines there are
 noticed. docs/journal.md describes the lines.
 """
 
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from duebus_server.domain import limits
 from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
@@ -23,9 +24,9 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeInt,
-    PositiveInt,
     TypeAdapter,
     ValidationError,
+    model_validator,
 )
 
 from duebus.v1 import event_bus_pb2
@@ -64,6 +65,11 @@ def _checked_name(text: str) -> str:
     return text
 
 
+_Moment = Annotated[AwareDatetime, Field(ge=_EPOCH, lt=datetime(2255, 1, 1, tzinfo=UTC))]
+"""Until then, microseconds fit exactly into what Redis keeps as a score."""
+_Count = Annotated[int, Field(ge=0, le=0xFFFFFFFF)]
+_Text = Annotated[str, Field(max_length=limits.MAX_NAME_BYTES)]
+_Error = Annotated[str, Field(max_length=limits.MAX_ERROR_BYTES)]
 _Name = Annotated[str, AfterValidator(_checked_name)]
 
 
@@ -134,13 +140,23 @@ class _Group(_Model):
 
 
 class _Attempt(_Model):
-    attempt: PositiveInt
-    started_at: AwareDatetime
-    ended_at: AwareDatetime | None = None
-    consumer: str = ""
+    attempt: _Count
+    started_at: _Moment
+    ended_at: _Moment | None = None
+    consumer: _Text = ""
     outcome: AttemptOutcome
-    error: str = ""
-    redriven_at: AwareDatetime | None = None
+    error: _Error = ""
+    redriven_at: _Moment | None = None
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.outcome is AttemptOutcome.UNDER_WAY
+
+    @model_validator(mode="after")
+    def _has_ended_or_not(self) -> Self:
+        if self.is_under_way is not (self.ended_at is None):
+            raise ValueError("an attempt needs ended_at, unless it is under way")
+        return self
 
     @classmethod
     def of(cls, attempt: Attempt) -> "_Attempt":
@@ -169,14 +185,26 @@ class _Attempt(_Model):
 class _Copy(_Model):
     group: _Name | Literal[""]
     state: EventState
-    deliver_at: AwareDatetime
-    attempts: NonNegativeInt = 0
-    free_attempts: NonNegativeInt = 0
-    last_error: str = ""
-    lease_expires_at: AwareDatetime | None = None
-    consumer: str = ""
-    dead_at: AwareDatetime | None = None
+    deliver_at: _Moment
+    attempts: _Count = 0
+    free_attempts: _Count = 0
+    last_error: _Error = ""
+    lease_expires_at: _Moment | None = None
+    consumer: _Text = ""
+    dead_at: _Moment | None = None
     history: list[_Attempt] = Field([], max_length=MAX_HISTORY)
+
+    @model_validator(mode="after")
+    def _fits_the_state(self) -> Self:
+        if self.state is EventState.DEAD and self.dead_at is None:
+            raise ValueError("a dead event needs dead_at")
+        if self.state is EventState.LEASED and not self.attempts:
+            raise ValueError("a leased event needs attempts of at least 1")
+        is_leased = self.state is EventState.LEASED
+        for place, one in enumerate(reversed(self.history)):
+            if one.is_under_way and not (is_leased and place == 0):
+                raise ValueError("only the last attempt of a leased event is under way")
+        return self
 
     @classmethod
     def of(cls, copy: HeldCopy) -> "_Copy":
@@ -212,8 +240,8 @@ class _Event(_Model):
     kind: Literal["event"] = "event"
     topic: _Name
     event: dict[str, Any]
-    dispatched_at: AwareDatetime
-    dispatched_by: str = ""
+    dispatched_at: _Moment
+    dispatched_by: _Text = ""
     groups: list[_Copy] = Field(min_length=1)
 
     @classmethod
@@ -233,6 +261,8 @@ class _Event(_Model):
         event_id = message.id
         if not event_id:
             raise ValueError("event: has no id")
+        if b64encode(message.data).decode() != self.event.get("data", ""):  # the parser skips what is no Base64
+            raise ValueError("event.data: is not Base64")
         limits.check_text("event.id", event_id)
         limits.check_length("event.data", len(message.data), limits.MAX_EVENT_BYTES)
         message.ClearField("id")

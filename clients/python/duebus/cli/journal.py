@@ -108,6 +108,29 @@ def export(directory: Directory) -> None:
             out.line(line)
 
 
+@journal.command("import")
+def import_file(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export has printed.")],
+    to: options.ToRedis,
+    namespace: options.Namespace = None,
+    json: server_options.Json = False,
+) -> None:
+    """Store in Redis what export has printed. Reads the whole file first, and stores nothing if a line is wrong.
+
+    An event that is there is skipped, so it can be repeated.
+    """
+    from duebus.cli.migrate import import_into  # noqa: PLC0415  # loads the whole server
+
+    try:
+        for _ in held_lines.read(file):
+            pass
+        out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
+        import_into(to, namespace, held_lines.read(file), out)
+    except (held_lines.BadLineError, OSError) as error:
+        raise CommandFailed(str(error)) from error
+
+
 T = TypeVar("T")
 
 

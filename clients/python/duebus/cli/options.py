@@ -77,3 +77,13 @@ Attributes = Annotated[
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")]
+ToRedis = Annotated[
+    str,
+    typer.Option(
+        "--to", metavar="URL", help="The URL of Redis, as --redis-url of serve. DUEBUS_REDIS_PASSWORD and so on apply."
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", metavar="TEXT", help="As --namespace of serve.", show_default=False),
+]

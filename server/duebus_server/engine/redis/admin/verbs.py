@@ -9,7 +9,7 @@ from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import ConcurrentModification, NotFound
 from duebus_server.engine.redis.admin import dead_letters
 from duebus_server.engine.redis.admin.not_found import check_found
-from duebus_server.engine.redis.codec import settings
+from duebus_server.engine.redis.codec import held, settings
 from duebus_server.engine.redis.codec.ids import pack_id
 from duebus_server.engine.redis.transport.scripts import Script
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RetryPolicyChanges,
         TopicChanges,
     )
+    from duebus_server.domain.transfer import HeldEvent
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.admin.deletion import Deletions
     from duebus_server.engine.redis.admin.retention import Retention
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.transport.runner import Runner
 
-CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE = map(
-    Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge")
+CONFIGURE, PAUSE, RESUME, CANCEL, RESCHEDULE, REDRIVE, PURGE, IMPORT = map(
+    Script, ("configure", "pause", "resume", "cancel", "reschedule", "redrive", "purge", "import_events")
 )
 
 _BUSY, _NO_EVENT = b"busy", b"event"
@@ -164,6 +165,17 @@ class AdminVerbs:
         own = (self._defaults.dedupe_window_us, "")
         progress, _ = await self._step(PURGE, partition, group, chosen, step, own)
         return progress
+
+    async def import_events(self, partition: Partition, events: Sequence[HeldEvent]) -> int:
+        """See ``PartitionedEngine.import_events``."""
+        await self.topic_index.before(partition.topic)
+        now, stored, told = await self._runner.run(IMPORT, partition, *held.arguments(events))
+        if stored < 0:
+            raise NotFound("group", told.decode(), topic=partition.topic)
+        self.notifications.answered(now)
+        for group, due in zip(told[::2], told[1::2], strict=True):
+            self.notifications.due(partition, group.decode(), due)
+        return int(stored)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 

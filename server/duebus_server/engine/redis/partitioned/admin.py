@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
 from duebus_server.domain.errors import InvalidArgument, NotFound
-from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.partition import Partition, partition_number
 from duebus_server.engine.redis.partitioned import views
 from duebus_server.engine.redis.tasks import all_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         RetryPolicyChanges,
         TopicChanges,
     )
+    from duebus_server.domain.transfer import HeldEvent
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
@@ -195,6 +197,32 @@ class AdminVerbs:
         return await self._step_in(
             topic, step, lambda partition, own: self._engine.purge(partition, group, chosen, own)
         )
+
+    async def import_events(self, topic: str, events: Sequence[HeldEvent]) -> int:
+        """Store events as another engine held them, each with its state in each group, even beyond ``max_queued``.
+
+        One step in each partition. An event is left alone if the topic holds it, or remembers it from the dedupe
+        window. What waits for the first group goes to every lasting group, where the topic has one.
+
+        Args:
+            topic: the topic.
+            events: none of them is leased.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            NotFound: a group does not exist; nothing was stored in that partition.
+        """
+
+        async def store(partitions: list[Partition]) -> int:
+            places: dict[int, list[HeldEvent]] = defaultdict(list)
+            for event in events:
+                places[partition_number(event.event_id, len(partitions))].append(event)
+            steps = [self._engine.import_events(partitions[number], some) for number, some in places.items()]
+            return sum(await all_of(steps))
+
+        return await self._routing.routed(topic, store)
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
