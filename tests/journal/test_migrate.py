@@ -15,6 +15,7 @@ from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from duebus_server.domain.views import AttemptOutcome
 from journal.engines import opened
 from journal.held import fill
+from support.checked_keys import check_keys_of, undeclared_keys
 from support.cli import Cli, Result
 from support.redis_bus import RedisBus, redis_bus
 from support.redis_engine import shared_redis
@@ -49,6 +50,11 @@ def migrate(bus: RedisBus, path: Path) -> tuple[int, int]:
     return done.record["stored"], done.record["skipped"]
 
 
+def a_minute_ago() -> int:
+    """When a journal begins whose undelayed events are all due by now."""
+    return time.time_ns() // 1_000 - MINUTE
+
+
 def ordered(info: EventInfo) -> EventInfo:
     """An event with its groups in the order of their names."""
     return replace(info, groups=sorted(info.groups, key=lambda one: one.group))
@@ -56,7 +62,7 @@ def ordered(info: EventInfo) -> EventInfo:
 
 async def test_redis_has_what_the_directory_had(bus: RedisBus, tmp_path: Path) -> None:
     # given: what the local engine tells of every event
-    now_us = time.time_ns() // 1_000
+    now_us = a_minute_ago()
     await fill(tmp_path, now_us)
     before: dict[str, EventInfo] = {}
     async with opened(tmp_path, clock=ManualClock(now_us + 2 * SECOND)) as one:
@@ -89,7 +95,7 @@ async def test_redis_has_what_the_directory_had(bus: RedisBus, tmp_path: Path) -
 
 async def test_what_was_migrated_is_delivered_retried_and_redriven(bus: RedisBus, tmp_path: Path) -> None:
     # given: everything that was scheduled an hour ahead is due in Redis
-    await fill(tmp_path, now_us=time.time_ns() // 1_000 - HOUR - MINUTE)
+    await fill(tmp_path, now_us=a_minute_ago() - HOUR)
     migrate(bus, tmp_path)
     replica = await bus.replica()
     topic = replica.topic(TOPIC)
@@ -131,7 +137,7 @@ async def test_what_was_migrated_is_delivered_retried_and_redriven(bus: RedisBus
 
 
 async def test_a_migration_that_is_repeated_adds_nothing(bus: RedisBus, tmp_path: Path) -> None:
-    await fill(tmp_path, now_us=time.time_ns() // 1_000)
+    await fill(tmp_path, now_us=a_minute_ago())
     assert migrate(bus, tmp_path) == (8, 0)
     contents = bus.contents(TOPIC)
     assert migrate(bus, tmp_path) == (0, 8)
@@ -146,7 +152,7 @@ async def test_a_migration_that_is_repeated_adds_nothing(bus: RedisBus, tmp_path
 
 
 async def test_an_export_is_imported_as_a_migration_would(bus: RedisBus, tmp_path: Path) -> None:
-    await fill(tmp_path / "data", now_us=time.time_ns() // 1_000)
+    await fill(tmp_path / "data", now_us=a_minute_ago())
     file = tmp_path / "export.jsonl"
     file.write_text(Cli().run("journal", "export", str(tmp_path / "data")).out)
     done = run(bus, "journal", "import", str(file), "--json")
@@ -165,7 +171,7 @@ async def test_a_file_with_a_wrong_line_stores_nothing_and_names_the_line(bus: R
 
 
 async def test_events_go_to_their_partitions(bus: RedisBus, tmp_path: Path) -> None:
-    await fill(tmp_path, now_us=time.time_ns() // 1_000 - HOUR - MINUTE)
+    await fill(tmp_path, now_us=a_minute_ago() - HOUR)
     replica = await bus.replica()
     topic = replica.topic(TOPIC)
     await topic.configure(partitions=3)
@@ -190,7 +196,7 @@ async def test_what_waits_for_a_first_group_goes_to_those_that_redis_has(bus: Re
 
 
 async def test_a_suspect_stays_one(bus: RedisBus, tmp_path: Path) -> None:
-    now_us = time.time_ns() // 1_000
+    now_us = a_minute_ago()
     clock = ManualClock(now_us)
     async with opened(tmp_path, clock=clock) as one:
         await one.topic.join()
@@ -206,6 +212,28 @@ async def test_a_suspect_stays_one(bus: RedisBus, tmp_path: Path) -> None:
     assert (found.event_id, found.is_suspect, found.attempt) == ("poison", True, FREE_EXPIRIES + 1)
 
 
+async def test_what_is_dead_everywhere_is_not_queued_until_it_is_redriven(bus: RedisBus) -> None:
+    # given: a Redis that checks keys as a cluster does
+    replica = await bus.replica()
+    check_keys_of(replica.engine)
+    topic = replica.topic(TOPIC)
+    await topic.join()
+    await topic.join("other-1", "other")
+
+    # when
+    for event_id, groups in {"alone": ("default",), "both": ("default", "other")}.items():
+        copies = [HeldCopy(group, EventState.DEAD, 1, 1, dead_us=2) for group in groups]
+        assert await replica.engine.import_events(TOPIC, [HeldEvent(TOPIC, event_id, b"", 0, "", None, copies)]) == 1
+
+    # then
+    assert await topic.queued() == 0
+    await topic.redrive_named("alone", "both")
+    assert await topic.queued() == 2
+    assert await topic.ack(*await topic.lease()) == [None, None]
+    assert await topic.queued() == 0
+    assert await undeclared_keys(replica.engine) == set()
+
+
 async def test_a_group_that_is_gone_by_then_is_told_and_nothing_is_stored(bus: RedisBus) -> None:
     replica = await bus.replica()
     await replica.topic(TOPIC).configure(max_retries=1)
@@ -215,7 +243,7 @@ async def test_a_group_that_is_gone_by_then_is_told_and_nothing_is_stored(bus: R
     assert await replica.topic(TOPIC).queued() == 0
 
 
-async def test_an_event_of_a_worker_of_another_replica_wakes_it(bus: RedisBus, tmp_path: Path) -> None:
+async def test_a_replica_with_a_worker_is_told_of_what_is_due(bus: RedisBus, tmp_path: Path) -> None:
     await fill(tmp_path)
     replica = await bus.replica()
     topic = replica.topic(TOPIC)
