@@ -290,7 +290,8 @@ class CaseRunner:
         match(sorted(expected), self._stub.dispatches(), self._names, "dispatches")
 
     def _pass(self, milliseconds: int) -> None:
-        """Let time pass, in cases about time."""
+        """Let time pass, from the moment at which the driver has read all commands."""
+        self._driver.call("hello")
         time.sleep(milliseconds / 1000)
 
     def _set(self, values: Fields) -> None:
