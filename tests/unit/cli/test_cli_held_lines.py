@@ -47,6 +47,11 @@ def test_what_may_be_left_out_has_its_default(tmp_path: Path) -> None:
         ((START, TOPIC.replace("orders", "or{d}ers")), 2, "no name of a topic"),
         ((START, TOPIC[:-1] + ',"lease_seconds":0}'), 2, "lease_seconds"),
         ((START, TOPIC[:-1] + ',"more":0}'), 2, "more"),
+        (
+            (START, TOPIC[:-1] + ',"retry_policy":{"backoff_initial_seconds":2,"backoff_max_seconds":1}}'),
+            2,
+            "must not be less than backoff_initial",
+        ),
         ((*RIGHT[:3], EVENT.replace('"id":"one"', '"id":""')), 4, "has no id"),
         ((*RIGHT[:3], EVENT.replace("AAEC", "AA?EC")), 4, "not Base64"),
         ((*RIGHT[:3], EVENT.replace('"data"', '"date"')), 4, "date"),

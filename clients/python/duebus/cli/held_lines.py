@@ -78,6 +78,13 @@ class _Policy(_Model):
     backoff_initial_seconds: timedelta | None = _within(limits.MIN_BACKOFF_US, limits.MAX_BACKOFF_US)
     backoff_max_seconds: timedelta | None = _within(limits.MIN_BACKOFF_US, limits.MAX_BACKOFF_US)
 
+    @model_validator(mode="after")
+    def _backoffs_agree(self) -> Self:
+        initial, greatest = self.backoff_initial_seconds, self.backoff_max_seconds
+        if initial is not None and greatest is not None and greatest < initial:
+            raise ValueError("backoff_max_seconds must not be less than backoff_initial_seconds")
+        return self
+
     @classmethod
     def of(cls, changes: RetryPolicyChanges) -> "_Policy":
         return cls(
