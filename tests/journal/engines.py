@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.journal.disk import Disk
 
 
-class Opened:
+class JournaledEngine:
     """A started engine, and a topic of it.
 
     Attributes:
-        failures: what the journal has told of a disk that failed for good.
+        failures: the errors that the journal reported of a disk that failed for good.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened(path: Path, fsync: Fsync = Fsync.ALWAYS, **named: object) -> AsyncIterator[Opened]:
+async def opened(path: Path, fsync: Fsync = Fsync.ALWAYS, **named: object) -> AsyncIterator[JournaledEngine]:
     """An engine that is started and stopped."""
-    made = Opened(path, fsync, **named)  # type: ignore[arg-type]  # as Opened has them
+    made = JournaledEngine(path, fsync, **named)  # type: ignore[arg-type]  # as JournaledEngine has them
     await made.engine.start()
     try:
         yield made

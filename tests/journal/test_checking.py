@@ -1,4 +1,4 @@
-"""``duebus journal``: what is damaged is told, and given up only when that is asked for."""
+"""``duebus journal``: damage is reported, and discarded only on request."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.errors import UnusableStorage
-from journal.engines import Opened, opened
+from journal.engines import JournaledEngine, opened
 from support.cli import Cli
 
 if TYPE_CHECKING:
@@ -44,28 +44,28 @@ async def test_a_journal_without_damage_is_as_it_should_be(tmp_path: Path) -> No
     assert (found.status, found.out.splitlines()[0]) == (0, "1 segments, 6 records")
 
 
-async def test_a_damaged_record_stops_the_start_until_it_is_given_up(tmp_path: Path) -> None:
+async def test_a_damaged_record_stops_the_start_until_it_is_discarded(tmp_path: Path) -> None:
     # given: damage in the middle
     segment = await three_events(tmp_path)
     damage(segment, b"body of second")
     with pytest.raises(UnusableStorage, match=r"0000000001\.log: \d+ bytes at offset \d+ can't be read.*verify"):
-        await Opened(tmp_path).engine.start()
+        await JournaledEngine(tmp_path).engine.start()
 
-    # then: verify tells where, and changes nothing
+    # then: verify reports where, and changes nothing
     before = segment.read_bytes()
-    told = Cli().run("journal", "verify", str(tmp_path))
-    assert told.status == 1
-    assert f"damaged: {segment}: " in told.out
-    assert f"duebus journal repair {tmp_path}" in told.err
+    verified = Cli().run("journal", "verify", str(tmp_path))
+    assert verified.status == 1
+    assert f"damaged: {segment}: " in verified.out
+    assert f"duebus journal repair {tmp_path}" in verified.err
     assert segment.read_bytes() == before
 
     # and: repair does nothing before someone agrees
     asked = Cli().run("journal", "repair", str(tmp_path))
     assert asked.status == 2
-    assert "give up" in asked.err
+    assert "discard" in asked.err
     assert segment.read_bytes() == before
 
-    # when: it may
+    # when: repair is confirmed
     done = Cli().run("journal", "repair", str(tmp_path), "--yes")
     assert (done.status, done.err) == (0, "")
     assert Cli().run("journal", "verify", str(tmp_path)).status == 0
@@ -76,15 +76,15 @@ async def test_a_damaged_record_stops_the_start_until_it_is_given_up(tmp_path: P
         assert await held(again.topic) == {"first", "third"}
 
 
-async def test_a_torn_end_is_told_and_is_no_damage(tmp_path: Path) -> None:
+async def test_a_torn_end_is_reported_and_is_no_damage(tmp_path: Path) -> None:
     segment = await three_events(tmp_path)
     segment.write_bytes(segment.read_bytes()[:-5])
-    told = Cli().run("journal", "verify", str(tmp_path))
-    assert told.status == 0
-    assert f"torn by a crash: {segment}" in told.out
+    verified = Cli().run("journal", "verify", str(tmp_path))
+    assert verified.status == 0
+    assert f"torn by a crash: {segment}" in verified.out
 
 
-async def test_a_segment_that_is_cut_short_or_gone_can_be_given_up(tmp_path: Path) -> None:
+async def test_a_segment_that_is_cut_short_or_missing_can_be_repaired(tmp_path: Path) -> None:
     first = await three_events(tmp_path)
     for event in ("fourth", "fifth"):
         async with opened(tmp_path) as one:
@@ -94,10 +94,10 @@ async def test_a_segment_that_is_cut_short_or_gone_can_be_given_up(tmp_path: Pat
     first.write_bytes(data[: data.index(b"body of third")])
     second.unlink()
 
-    told = Cli().run("journal", "verify", str(tmp_path))
-    assert told.status == 1
-    assert str(first) in told.out
-    assert str(second) in told.out
+    verified = Cli().run("journal", "verify", str(tmp_path))
+    assert verified.status == 1
+    assert str(first) in verified.out
+    assert str(second) in verified.out
 
     assert Cli().run("journal", "repair", str(tmp_path), "--yes").status == 0
     async with opened(tmp_path) as again:
@@ -108,5 +108,5 @@ async def test_a_segment_that_is_cut_short_or_gone_can_be_given_up(tmp_path: Pat
 async def test_a_directory_that_is_in_use_or_no_journal_is_refused(tmp_path: Path) -> None:
     async with opened(tmp_path / "used"):
         assert "is in use by process" in Cli().run("journal", "verify", str(tmp_path / "used")).err
-    told = Cli().run("journal", "verify", str(tmp_path))
-    assert (told.status, told.err) == (1, f"duebus: {tmp_path} is no data directory: it has no manifest.json\n")
+    verified = Cli().run("journal", "verify", str(tmp_path))
+    assert (verified.status, verified.err) == (1, f"duebus: {tmp_path} is no data directory: it has no manifest.json\n")

@@ -117,7 +117,7 @@ def test_a_crash_at_any_byte_loses_nothing_answered_and_brings_nothing_acked_bac
     assert checked > 500
 
 
-def test_a_flipped_bit_is_refused_or_was_not_synced_for_sure_and_is_cut(history: History, tmp_path: Path) -> None:
+def test_a_flipped_bit_is_refused_unless_it_is_after_the_last_sync(history: History, tmp_path: Path) -> None:
     files: Files = {}
     for change in history.disk.log:
         change.apply(files, change.steps)

@@ -12,7 +12,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitializ
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseRequest, Reservation
 from duebus_server.engine.local.journal import Fsync, commit
 from journal.disks import FaultyDisk, broken, no_space, out_of_memory
-from journal.engines import Opened, opened
+from journal.engines import JournaledEngine, opened
 from structlog.testing import capture_logs
 from support.builders import new_event
 from support.topics import PLENTY, ids
@@ -65,7 +65,7 @@ class SmallDisk(FaultyDisk):
         self.left -= self.reserve
 
 
-async def dispatch_forever(one: Opened) -> None:
+async def dispatch_forever(one: JournaledEngine) -> None:
     """Dispatch one event after the other."""
     while True:
         await one.topic.dispatch("event")
@@ -233,7 +233,7 @@ async def test_an_error_that_is_not_the_disks_ends_the_engine_too(tmp_path: Path
 async def test_a_directory_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
     async with opened(tmp_path):
         with pytest.raises(DuplicateInitialized, match=r"is in use by process \d+ on "):
-            await Opened(tmp_path).engine.start()
+            await JournaledEngine(tmp_path).engine.start()
     async with opened(tmp_path):
         pass
 
@@ -244,13 +244,13 @@ async def test_a_newer_layout_is_refused_in_one_line(tmp_path: Path) -> None:
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"layout": 2}))
     with pytest.raises(UnusableStorage, match="has layout 2, and this build reads up to 1: start the newer DueBus"):
-        await Opened(tmp_path).engine.start()
+        await JournaledEngine(tmp_path).engine.start()
 
 
 async def test_a_path_that_is_no_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UnusableStorage, match=r"file: (File exists|Not a directory)"):
-        await Opened(tmp_path / "file").engine.start()
+        await JournaledEngine(tmp_path / "file").engine.start()
 
 
 class DirectoryDisk(FaultyDisk):
@@ -277,4 +277,4 @@ async def test_a_missing_segment_is_refused_with_its_name(tmp_path: Path) -> Non
             await one.topic.dispatch("event")
     (tmp_path / "0000000001.log").unlink()
     with pytest.raises(UnusableStorage, match=r"0000000001\.log"):
-        await Opened(tmp_path).engine.start()
+        await JournaledEngine(tmp_path).engine.start()

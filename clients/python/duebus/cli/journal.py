@@ -55,24 +55,24 @@ def verify(ctx: typer.Context, directory: Directory, *, json: server_options.Jso
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
     _show(out, check)
     if check.damaged:
-        raise CommandFailed(f"{directory} is damaged; 'duebus journal repair {directory}' gives up what can't be read")
+        raise CommandFailed(f"{directory} is damaged; 'duebus journal repair {directory}' discards what can't be read")
 
 
 @journal.command()
 def repair(
     ctx: typer.Context, directory: Directory, *, yes: options.Yes = False, json: server_options.Json = False
 ) -> None:
-    """Give up what can't be read, so that a server can start. Asks first.
+    """Discard what can't be read, so that a server can start. Asks first.
 
-    If a dispatch is in a part that is given up, its events are lost. If an ack is in one, its event is delivered again.
+    If a discarded part holds a dispatch, its events are lost. If it holds an ack, the event is delivered again.
     """
     check = _run(verify_directory, directory)
     bad = check.damaged + check.torn
     if bad and not yes:
-        confirm(f"give up {sum(part.size for part in bad)} bytes in {len(bad)} places of {directory}")
+        confirm(f"discard {sum(part.size for part in bad)} bytes in {len(bad)} places of {directory}")
     if bad:
         check = _run(repair_directory, directory)
-    _show(Output(as_json=json or ctx.ensure_object(Globals).as_json), check, "given up: " if bad else "")
+    _show(Output(as_json=json or ctx.ensure_object(Globals).as_json), check, "discarded: " if bad else "")
 
 
 @journal.command()

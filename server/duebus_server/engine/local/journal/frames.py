@@ -54,7 +54,7 @@ class Kind(IntEnum):
     REMEMBERED = 12
     """Ids and answers that are remembered to detect duplicates, from a segment that is to be removed."""
     SKIPPED = 13
-    """Bytes that ``duebus journal repair`` gave up."""
+    """Bytes that ``duebus journal repair`` discarded."""
 
 
 class Frame(NamedTuple):
