@@ -326,12 +326,12 @@ def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
 
 def make_guard(authorizer: Authorizer, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
     """The guard that every call passes."""
-    told: dict[str, Any] = {}
+    observers: dict[str, Any] = {}
     if metrics is not None:
-        told["record"] = metrics.rpc
+        observers["record"] = metrics.rpc
     if tracing is not None:
-        told["trace"] = tracing.call
-    return Guard(authorizer, **told)
+        observers["trace"] = tracing.call
+    return Guard(authorizer, **observers)
 
 
 def make_access(settings: Settings) -> Access:

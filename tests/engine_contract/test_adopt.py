@@ -114,8 +114,8 @@ async def test_the_same_lease_twice_in_one_call_is_adopted_once(pair: TopicDrive
 
     assert results == [AdoptedLease(lease.fencing_token, 12)] * 2
     assert {info.session_id: info.in_flight for info in (await pair.group()).subscribers} == {"old": 0, "new": 1}
-    await pair.harness.heard.until_ended("old", lease.fencing_token)
-    assert pair.harness.heard.ended["new"] == []
+    await pair.harness.recorder.until_ended("old", lease.fencing_token)
+    assert pair.harness.recorder.ended["new"] == []
 
 
 async def test_a_lease_can_be_adopted_repeatedly(harness: Harness, pair: TopicDriver) -> None:

@@ -94,11 +94,11 @@ async def test_an_event_that_waits_in_another_group_counts_once(topic: TopicDriv
 
 async def test_waiting_sessions_are_told(harness: Harness, joined: TopicDriver) -> None:
     await joined.make_dead("event")
-    harness.heard.forget()
+    harness.recorder.forget()
 
     await joined.redrive()
 
-    await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
+    await harness.recorder.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
 async def test_a_redrive_keeps_the_history(harness: Harness, joined: TopicDriver) -> None:

@@ -197,13 +197,13 @@ async def test_fencing_tokens_grow_across_the_deletion_of_a_group_of_an_idle_top
 async def test_subscribers_are_told(harness: Harness, joined: TopicDriver, what: str) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
-    harness.heard.forget()
+    harness.recorder.forget()
 
     await DELETE[what](joined)
 
     gone = (joined.name, DEFAULT_GROUP if what == "the group" else None)
-    await harness.heard.until(lambda: gone in harness.heard.deletions, f"{gone} deleted")
-    assert harness.heard.ended[WORKER] == [lease.fencing_token]
+    await harness.recorder.until(lambda: gone in harness.recorder.deletions, f"{gone} deleted")
+    assert harness.recorder.ended[WORKER] == [lease.fencing_token]
 
 
 @either

@@ -57,7 +57,7 @@ async def test_the_order_is_that_of_the_requests(topic: TopicDriver) -> None:
     await topic.join()
     requests = [DispatchRequest(new_events(3)) for _ in range(4)]
     await topic.engine.dispatch(topic.name, requests, [Reservation(DEFAULT_GROUP, WORKER, ALL)])
-    told = ids(topic.harness.heard.handed_over(WORKER))
+    told = ids(topic.harness.recorder.handed_over(WORKER))
     for request in requests:  # those of a request are in one partition
         places = [told.index(event.id) for event in request.events]
         assert places == sorted(places)
@@ -157,7 +157,7 @@ async def test_nothing_overtakes_an_event_that_does_not_fit(joined: TopicDriver)
     events = [new_event(name, body=b"x" * size) for name, size in sizes.items()]
     requests = [DispatchRequest([event]) for event in events]
     await joined.engine.dispatch(joined.name, requests, [Reservation(DEFAULT_GROUP, WORKER, room(max_bytes=10))])
-    assert ids(joined.harness.heard.handed_over(WORKER)) == ["a"]
+    assert ids(joined.harness.recorder.handed_over(WORKER)) == ["a"]
     assert ids(await joined.lease()) == ["large", "small"]
 
 
@@ -258,9 +258,9 @@ async def test_each_group_hands_over_as_many_as_its_session_has_room_for(topic: 
         Reservation("ephemeral", "of ephemeral", ALL),
     ]
     await topic.engine.dispatch(topic.name, [DispatchRequest([new_event("event")])], reservations)
-    heard = topic.harness.heard
-    assert ids(heard.handed_over("of one")) == ids(heard.handed_over("of ephemeral")) == ["event"]
-    assert heard.handed_over("of two") == []
+    recorder = topic.harness.recorder
+    assert ids(recorder.handed_over("of one")) == ids(recorder.handed_over("of ephemeral")) == ["event"]
+    assert recorder.handed_over("of two") == []
     assert {one: await topic.counts(one) for one in ("one", "two", "three", "ephemeral")} == {
         "one": {EventState.LEASED: 1},
         "two": {EventState.READY: 1},
@@ -269,7 +269,7 @@ async def test_each_group_hands_over_as_many_as_its_session_has_room_for(topic: 
     }
     assert await topic.queued() == 1
     for group in ("one", "ephemeral"):
-        assert await topic.ack(heard.handed_over(f"of {group}")[0], group=group) == [None]
+        assert await topic.ack(recorder.handed_over(f"of {group}")[0], group=group) == [None]
     assert ids(await topic.lease("of two", "two")) == ids(await topic.lease("of three", "three")) == ["event"]
 
 
@@ -279,10 +279,10 @@ async def test_only_groups_without_a_hand_over_are_told_that_something_is_due(
     for group in ("one", "other"):
         await topic.join(f"of {group}", group)
         await topic.lease(f"of {group}", group)
-    harness.heard.forget()
+    harness.recorder.forget()
     await topic.hand_over("event", session="of one", group="one")
-    await harness.heard.until_due(topic.name, "other", lambda at_us: at_us <= harness.now_us())
-    assert not [due for due in harness.heard.dues if due.group == "one"]
+    await harness.recorder.until_due(topic.name, "other", lambda at_us: at_us <= harness.now_us())
+    assert not [due for due in harness.recorder.dues if due.group == "one"]
 
 
 async def test_the_reservation_of_a_session_that_has_not_joined_is_ignored(
@@ -291,7 +291,7 @@ async def test_the_reservation_of_a_session_that_has_not_joined_is_ignored(
     await joined.leave()
     for reservation in (Reservation(DEFAULT_GROUP, WORKER, ALL), Reservation("no such group", WORKER, ALL)):
         await joined.engine.dispatch(joined.name, [DispatchRequest(new_events(2))], [reservation])
-    assert harness.heard.batches[WORKER] == []
+    assert harness.recorder.batches[WORKER] == []
     assert await joined.counts() == {EventState.READY: 4}
 
 
@@ -299,7 +299,7 @@ async def test_a_topic_without_groups_keeps_its_events(topic: TopicDriver, harne
     await topic.engine.dispatch(
         topic.name, [DispatchRequest([new_event("event")])], [Reservation(DEFAULT_GROUP, WORKER, ALL)]
     )
-    assert harness.heard.batches[WORKER] == []
+    assert harness.recorder.batches[WORKER] == []
     await topic.join()
     assert ids(await topic.lease()) == ["event"]
 
@@ -308,13 +308,15 @@ async def test_leases_of_a_hand_over_end_like_any_other(pair: TopicDriver, harne
     await pair.ack(*await pair.lease("old"))
     (first, second, third) = (await pair.hand_over("a", "b", "c", session="old")).events
     assert [not isinstance(one, LeaseFailureReason) for one in await pair.adopt("new", first)] == [True]
-    await harness.heard.until_ended("old", first.fencing_token)
+    await harness.recorder.until_ended("old", first.fencing_token)
     assert await pair.release(second) == [None]
-    await harness.heard.until_ended("old", second.fencing_token)
+    await harness.recorder.until_ended("old", second.fencing_token)
     await pair.shorten(SECOND, "old")
     await harness.advance(SECOND)
     assert sorted(ids(await pair.lease("new"))) == ["b", "c"]
-    await harness.heard.until(lambda: third.fencing_token in harness.heard.ran_out["old"], "that its lease ran out")
+    await harness.recorder.until(
+        lambda: third.fencing_token in harness.recorder.ran_out["old"], "that its lease ran out"
+    )
 
 
 # --- what a dispatch promises -----------------------------------------------------------------------------------------
@@ -335,7 +337,7 @@ async def test_a_repeated_request_hands_over_nothing(joined: TopicDriver) -> Non
         await joined.engine.dispatch(joined.name, [request], [reservation]),
     ]
     assert all(isinstance(one, DispatchAnswer) and one.event_ids == ["event"] for given in answers for one in given)
-    assert ids(joined.harness.heard.handed_over(WORKER)) == ["event"]
+    assert ids(joined.harness.recorder.handed_over(WORKER)) == ["event"]
 
 
 @pytest.mark.topic_config(max_queued=2)
@@ -346,11 +348,11 @@ async def test_what_is_handed_over_counts_for_max_queued(joined: TopicDriver) ->
     assert isinstance(refused, MaxQueuedEventsReached)
     requests = [DispatchRequest([new_event(name)]) for name in ("d", "e")]
     await joined.ack(batch.events[0])
-    joined.harness.heard.forget()
+    joined.harness.recorder.forget()
     stored, full = await joined.engine.dispatch(joined.name, requests, [Reservation(DEFAULT_GROUP, WORKER, ALL)])
     assert isinstance(stored, DispatchAnswer)
     assert isinstance(full, MaxQueuedEventsReached)
-    assert ids(joined.harness.heard.handed_over(WORKER)) == ["d"]
+    assert ids(joined.harness.recorder.handed_over(WORKER)) == ["d"]
 
 
 async def test_a_request_that_is_refused_hands_over_nothing(topic: TopicDriver) -> None:
@@ -359,7 +361,7 @@ async def test_a_request_that_is_refused_hands_over_nothing(topic: TopicDriver) 
     request = DispatchRequest([new_event("event")], require_subscriber=True)
     (answer,) = await topic.engine.dispatch(topic.name, [request], [Reservation(DEFAULT_GROUP, WORKER, ALL)])
     assert isinstance(answer, NoHandlerFound)
-    assert topic.harness.heard.handed_over(WORKER) == []
+    assert topic.harness.recorder.handed_over(WORKER) == []
 
 
 async def test_figures_count_what_was_handed_over(joined: TopicDriver) -> None:

@@ -221,7 +221,7 @@ async def test_a_sweep_ends_leases_in_every_topic_and_group(harness: Harness, to
     await harness.engine.expire_leases()
 
     for (one, group), lease in leases.items():
-        await harness.heard.until_ended(f"{one.name} {group}", lease.fencing_token)
+        await harness.recorder.until_ended(f"{one.name} {group}", lease.fencing_token)
     for one in (topic, other):
         assert await one.counts("left") == await one.counts("right") == {EventState.READY: 1}
 

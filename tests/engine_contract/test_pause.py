@@ -56,11 +56,11 @@ async def test_a_resumed_group_gets_the_events_that_waited(harness: Harness, joi
 
 async def test_pausing_wakes_waiting_sessions(harness: Harness, joined: TopicDriver) -> None:
     assert not (await joined.lease_batch()).is_paused
-    harness.heard.forget()
+    harness.recorder.forget()
 
     await joined.pause()
 
-    await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us())
+    await harness.recorder.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us())
     assert (await joined.lease_batch()).is_paused
     await joined.resume()
     assert not (await joined.lease_batch()).is_paused
@@ -69,11 +69,11 @@ async def test_pausing_wakes_waiting_sessions(harness: Harness, joined: TopicDri
 async def test_resuming_tells_waiting_sessions_at_once(harness: Harness, joined: TopicDriver) -> None:
     await joined.pause()
     await joined.dispatch("event")
-    harness.heard.forget()
+    harness.recorder.forget()
 
     await joined.resume()
 
-    await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
+    await harness.recorder.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
 async def test_leases_of_a_paused_group_can_be_settled(joined: TopicDriver) -> None:

@@ -57,23 +57,23 @@ async def test_rescheduling_to_now(
 ) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
     start_us = harness.now_us()
-    harness.heard.forget()
+    harness.recorder.forget()
 
     await joined.reschedule("event", delay_us=delay_us, deliver_at_us=deliver_at_us)
 
-    await harness.heard.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
+    await harness.recorder.until_due(joined.name, DEFAULT_GROUP, lambda at_us: at_us <= harness.now_us(), "due now")
     lease = await joined.lease_one()
     assert harness.near(start_us)(lease.deliver_at_us)
 
 
 async def test_waiting_sessions_are_told_of_an_event_that_is_due_sooner(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event("event", delay_us=HOUR))
-    harness.heard.forget()
+    harness.recorder.forget()
     near = harness.near(harness.now_us() + SECOND)
 
     await joined.reschedule("event", delay_us=SECOND)
 
-    await harness.heard.until_due(joined.name, DEFAULT_GROUP, near, "due in a second")
+    await harness.recorder.until_due(joined.name, DEFAULT_GROUP, near, "due in a second")
 
 
 async def test_an_event_in_its_backoff_keeps_its_attempts(joined: TopicDriver) -> None:

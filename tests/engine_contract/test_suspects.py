@@ -35,11 +35,11 @@ async def test_the_watcher_is_told_when_events_become_suspects(harness: Harness,
 
     await joined.let_run_out(1)
     await harness.engine.expire_leases()
-    assert harness.heard.suspects == []
+    assert harness.recorder.suspects == []
 
     await joined.let_run_out(2)
     await harness.engine.expire_leases()
-    assert harness.heard.suspects == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
+    assert harness.recorder.suspects == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
 
 
 async def test_leases_of_any_session_make_a_suspect(harness: Harness, joined: TopicDriver) -> None:
@@ -295,13 +295,13 @@ async def test_a_session_is_told_whether_its_leases_ran_out_or_were_settled(
     slow, done = await joined.lease_each("slow", "done", lease_us=SECOND)
 
     await joined.ack(done)
-    await harness.heard.until_ended("worker-1", done.fencing_token)
-    assert harness.heard.ran_out["worker-1"] == []
+    await harness.recorder.until_ended("worker-1", done.fencing_token)
+    assert harness.recorder.ran_out["worker-1"] == []
 
     await harness.advance(SECOND)
     await harness.engine.expire_leases()
-    await harness.heard.until_ended("worker-1", slow.fencing_token)
-    assert harness.heard.ran_out["worker-1"] == [slow.fencing_token]
+    await harness.recorder.until_ended("worker-1", slow.fencing_token)
+    assert harness.recorder.ran_out["worker-1"] == [slow.fencing_token]
 
 
 async def test_a_session_is_told_that_its_leases_were_extended(joined: TopicDriver) -> None:
@@ -310,8 +310,8 @@ async def test_a_session_is_told_that_its_leases_were_extended(joined: TopicDriv
 
     await joined.extend(lease)
 
-    heard = joined.harness.heard
-    await heard.until(lambda: heard.extended == ["worker-1"], "that a lease was extended")
+    recorder = joined.harness.recorder
+    await recorder.until(lambda: recorder.extended == ["worker-1"], "that a lease was extended")
 
 
 async def test_leases_that_a_stalled_session_lets_run_out_use_up_no_retry(

@@ -20,7 +20,7 @@ class Ear:
 
     def __init__(self, topic: TopicDriver) -> None:
         self._topic = topic
-        self._heard = topic.harness.heard
+        self._heard = topic.harness.recorder
         self._heard.forget()
 
     async def hears_due_in(self, in_us: int, start_us: int, group: str = DEFAULT_GROUP) -> None:
@@ -81,7 +81,7 @@ async def test_unclaimed_events_are_not_reported(topic: TopicDriver) -> None:
     await topic.join()
     await topic.dispatch("another")
     await ear.hears_due_now()
-    assert {due.group for due in topic.harness.heard.dues} == {DEFAULT_GROUP}
+    assert {due.group for due in topic.harness.recorder.dues} == {DEFAULT_GROUP}
 
 
 async def test_a_released_event_is_reported(harness: Harness, joined: TopicDriver) -> None:
@@ -158,7 +158,7 @@ async def test_a_settled_lease_is_reported_as_ended(joined: TopicDriver, verb: s
 
     await getattr(joined, verb)(a, b)
 
-    await joined.harness.heard.until_ended("worker-1", a.fencing_token, b.fencing_token)
+    await joined.harness.recorder.until_ended("worker-1", a.fencing_token, b.fencing_token)
 
 
 async def test_each_session_gets_reports_of_its_own_leases(topic: TopicDriver) -> None:
@@ -171,10 +171,10 @@ async def test_each_session_gets_reports_of_its_own_leases(topic: TopicDriver) -
 
     await topic.ack(two, one)
 
-    heard = topic.harness.heard
-    await heard.until_ended("one", one.fencing_token)
-    await heard.until_ended("two", two.fencing_token)
-    assert dict(heard.ended) == {"one": [one.fencing_token], "two": [two.fencing_token]}
+    recorder = topic.harness.recorder
+    await recorder.until_ended("one", one.fencing_token)
+    await recorder.until_ended("two", two.fencing_token)
+    assert dict(recorder.ended) == {"one": [one.fencing_token], "two": [two.fencing_token]}
 
 
 async def test_an_expired_lease_is_reported_when_the_event_is_leased_again(
@@ -188,10 +188,10 @@ async def test_an_expired_lease_is_reported_when_the_event_is_leased_again(
 
     held = await topic.lease_one("two")
 
-    await harness.heard.until_ended("one", lost.fencing_token)
+    await harness.recorder.until_ended("one", lost.fencing_token)
     await topic.ack(held)
-    await harness.heard.until_ended("two", held.fencing_token)
-    assert harness.heard.ended["one"] == [lost.fencing_token]
+    await harness.recorder.until_ended("two", held.fencing_token)
+    assert harness.recorder.ended["one"] == [lost.fencing_token]
 
 
 async def test_an_expired_lease_is_reported_by_the_sweep(harness: Harness, joined: TopicDriver) -> None:
@@ -201,7 +201,7 @@ async def test_an_expired_lease_is_reported_by_the_sweep(harness: Harness, joine
 
     await harness.engine.expire_leases()
 
-    await harness.heard.until_ended("worker-1", *(lease.fencing_token for lease in leases))
+    await harness.recorder.until_ended("worker-1", *(lease.fencing_token for lease in leases))
 
 
 async def test_an_adopted_lease_ends_for_the_old_session_first(topic: TopicDriver) -> None:
@@ -209,28 +209,28 @@ async def test_an_adopted_lease_ends_for_the_old_session_first(topic: TopicDrive
     await topic.join("new")
     await topic.dispatch("event")
     lease = await topic.lease_one("old")
-    heard = topic.harness.heard
+    recorder = topic.harness.recorder
 
     await topic.adopt("new", lease)
-    await heard.until_ended("old", lease.fencing_token)
-    assert heard.ended["new"] == []
+    await recorder.until_ended("old", lease.fencing_token)
+    assert recorder.ended["new"] == []
 
-    heard.forget()
+    recorder.forget()
     await topic.ack(lease)
-    await heard.until_ended("new", lease.fencing_token)
-    assert heard.ended["old"] == []
+    await recorder.until_ended("new", lease.fencing_token)
+    assert recorder.ended["old"] == []
 
 
 async def test_a_lease_adopted_by_its_own_session_has_not_ended(joined: TopicDriver) -> None:
     await joined.dispatch("event", "another")
     lease, other = await joined.lease("worker-1")
-    heard = joined.harness.heard
+    recorder = joined.harness.recorder
 
     await joined.adopt("worker-1", lease)
 
     await joined.ack(other)
-    await heard.until_ended("worker-1", other.fencing_token)
-    assert heard.ended["worker-1"] == [other.fencing_token]
+    await recorder.until_ended("worker-1", other.fencing_token)
+    assert recorder.ended["worker-1"] == [other.fencing_token]
     assert [info.in_flight for info in (await joined.group()).subscribers] == [1]
 
 
@@ -238,16 +238,16 @@ async def test_a_failed_settle_is_not_reported(harness: Harness, joined: TopicDr
     await joined.dispatch("event", "another")
     lease, other = await joined.lease("worker-1")
     await joined.ack(lease)
-    heard = harness.heard
-    heard.forget()
+    recorder = harness.recorder
+    recorder.forget()
 
     await joined.ack(lease)
     await joined.nack(lease)
     await joined.extend(other)
 
     await joined.ack(other)
-    await heard.until_ended("worker-1", other.fencing_token)
-    assert heard.ended["worker-1"] == [other.fencing_token]
+    await recorder.until_ended("worker-1", other.fencing_token)
+    assert recorder.ended["worker-1"] == [other.fencing_token]
 
 
 # --- deaths -----------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ async def test_every_death_is_reported_once(harness: Harness, joined: TopicDrive
     await joined.let_run_out()
     await joined.dispatch(*(new_event(name, max_retries=0) for name in names[:3]), "fine")
     thrown, failed, again, _slow, fine = await joined.lease_each(*names, "fine", lease_us=SECOND)
-    heard = harness.heard
+    recorder = harness.recorder
 
     await joined.dead_letter(thrown)
     await joined.nack(failed)
@@ -273,8 +273,8 @@ async def test_every_death_is_reported_once(harness: Harness, joined: TopicDrive
 
     group = (joined.name, DEFAULT_GROUP, 1)
     expected = [Step(*group, (event_id,)) for event_id in ("thrown", "failed", "slow")]
-    await heard.until(lambda: len(heard.deaths) >= len(expected), "three deaths")
-    assert heard.deaths == expected
+    await recorder.until(lambda: len(recorder.deaths) >= len(expected), "three deaths")
+    assert recorder.deaths == expected
 
 
 async def test_many_deaths_in_one_step_are_counted_and_ten_are_named(joined: TopicDriver) -> None:
@@ -284,7 +284,7 @@ async def test_many_deaths_in_one_step_are_counted_and_ten_are_named(joined: Top
 
     await joined.dead_letter(*leases)
 
-    deaths = joined.harness.heard.deaths
+    deaths = joined.harness.recorder.deaths
     assert sum(death.events for death in deaths) == 25
     assert all(len(death.first_ids) == min(death.events, 10) for death in deaths), "each partition reports its own"
     named = [event_id for death in deaths for event_id in death.first_ids]
@@ -309,7 +309,7 @@ async def test_any_verb_that_ends_an_expired_lease_reports_a_death(
         await harness.engine.get_topic(joined.name)
 
     await harness.engine.expire_leases()
-    assert harness.heard.deaths == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
+    assert harness.recorder.deaths == [Step(joined.name, DEFAULT_GROUP, 1, ("event",))]
 
 
 async def test_reports_may_reach_a_session_that_has_left(joined: TopicDriver) -> None:

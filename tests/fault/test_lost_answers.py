@@ -123,7 +123,7 @@ async def test_a_late_lease_command_does_nothing(bus: RedisBus, replica: Replica
     await topic.dispatch("event")
     session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, WORKER)
     assert session is not None
-    command = (*replica.engine._engine._room(session, LeaseRequest(1, PLENTY)), 3)
+    command = (*replica.engine._engine._request_arguments(session, LeaseRequest(1, PLENTY)), 3)
     session.unanswered.add(Unanswered.LEASE)
     event = await topic.lease_one(WORKER)
     assert await topic.nack(event, action=NackAction.RELEASE) == [None]
@@ -236,7 +236,7 @@ async def test_an_ack_whose_answer_is_lost_makes_room(bus: RedisBus, link: Proxy
     with pytest.raises(DispatcherNotWorking):
         await acking
     await sweep(replica)
-    await replica.heard.until_ended(WORKER, event.fencing_token)
+    await replica.recorder.until_ended(WORKER, event.fencing_token)
 
 
 async def test_a_lost_notification_of_an_ack_makes_room(
@@ -250,7 +250,7 @@ async def test_a_lost_notification_of_an_ack_makes_room(
     link.cut()
     link.flow()
     await sweep(replica)
-    await replica.heard.until_ended(WORKER, event.fencing_token)
+    await replica.recorder.until_ended(WORKER, event.fencing_token)
 
 
 async def test_events_that_were_leased_beside_a_damaged_one_arrive_when_it_cant_be_made_a_dead_letter(

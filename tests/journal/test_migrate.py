@@ -250,7 +250,7 @@ async def test_a_replica_with_a_worker_is_told_of_what_is_due(bus: RedisBus, tmp
     await topic.join()
     assert await topic.lease() == []
     migrate(bus, tmp_path)
-    await replica.heard.until_due(TOPIC, "default", lambda at_us: at_us > 0)
+    await replica.recorder.until_due(TOPIC, "default", lambda at_us: at_us > 0)
 
 
 async def test_a_redis_that_is_away_fails_the_command_in_one_line(tmp_path: Path) -> None:

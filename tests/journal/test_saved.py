@@ -26,48 +26,48 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class HeldDisk(FaultyDisk):
-    """A disk whose syncs can be held up.
+class BlockingDisk(FaultyDisk):
+    """A disk whose syncs can be blocked.
 
     Attributes:
-        waits: set while a sync is held up.
+        is_blocked: set while a sync is blocked.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.waits = threading.Event()
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self.is_blocked = threading.Event()
+        self._may_sync = threading.Event()
+        self._may_sync.set()
         self.on_sync = self._sync
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold up every sync until the end."""
-        self._go_on.clear()
+    def blocked(self) -> Iterator[None]:
+        """Block every sync until the end."""
+        self._may_sync.clear()
         try:
             yield
         finally:
-            self._go_on.set()
+            self._may_sync.set()
 
     def _sync(self) -> None:
-        self.waits.set()
-        assert self._go_on.wait(SIGNAL_TIMEOUT_S)
-        self.waits.clear()
+        self.is_blocked.set()
+        assert self._may_sync.wait(SIGNAL_TIMEOUT_S)
+        self.is_blocked.clear()
 
 
-async def until_held(disk: HeldDisk) -> None:
-    """Wait until a sync is held up."""
-    assert await asyncio.to_thread(disk.waits.wait, SIGNAL_TIMEOUT_S)
+async def until_blocked(disk: BlockingDisk) -> None:
+    """Wait until a sync is blocked."""
+    assert await asyncio.to_thread(disk.is_blocked.wait, SIGNAL_TIMEOUT_S)
 
 
 async def test_an_event_is_leased_only_once_its_dispatch_is_on_the_disk(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
         await one.topic.join()
         await one.topic.dispatch("old")
-        with disk.held():
+        with disk.blocked():
             dispatching = asyncio.create_task(one.topic.dispatch("new"))
-            await until_held(disk)
+            await until_blocked(disk)
 
             # then: what is saved is leased at once, and what is not has to wait
             assert ids(await one.topic.lease(max_events=1)) == ["old"]
@@ -80,31 +80,31 @@ async def test_an_event_is_leased_only_once_its_dispatch_is_on_the_disk(tmp_path
 
 
 async def test_a_hand_over_is_told_only_once_its_dispatch_is_on_the_disk(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
-        heard = Recorder(timeout_s=0)
-        one.engine.watch(heard)
+        recorder = Recorder(timeout_s=0)
+        one.engine.watch(recorder)
         await one.topic.join()
         room = Reservation("default", WORKER, LeaseRequest(10, PLENTY))
-        with disk.held():
+        with disk.blocked():
             request = DispatchRequest([new_event("event")])
             dispatching = asyncio.create_task(one.engine.dispatch("topic", [request], [room]))
-            await until_held(disk)
-            assert not heard.batches
+            await until_blocked(disk)
+            assert not recorder.batches
         await dispatching
-        (batch,) = heard.batches[WORKER]
+        (batch,) = recorder.batches[WORKER]
         assert ids(batch.events) == ["event"]
 
 
 async def test_a_dispatch_that_is_cancelled_takes_back_what_it_has_handed_over(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
         await one.topic.join()
         room = Reservation("default", WORKER, LeaseRequest(10, PLENTY))
-        with disk.held():
+        with disk.blocked():
             request = DispatchRequest([new_event("event")])
             dispatching = asyncio.create_task(one.engine.dispatch("topic", [request], [room]))
-            await until_held(disk)
+            await until_blocked(disk)
             dispatching.cancel()
             await asyncio.wait((dispatching,))
         leased = await one.topic.lease_one()
@@ -112,14 +112,14 @@ async def test_a_dispatch_that_is_cancelled_takes_back_what_it_has_handed_over(t
 
 
 async def test_a_released_event_is_leased_again_only_once_the_release_is_on_the_disk(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
         await one.topic.join()
         await one.topic.dispatch("event")
         leased = await one.topic.lease_one()
-        with disk.held():
+        with disk.blocked():
             releasing = asyncio.create_task(one.topic.release(leased))
-            await until_held(disk)
+            await until_blocked(disk)
             leasing = asyncio.create_task(one.topic.lease())
             await asyncio.sleep(0)
             assert not leasing.done()
@@ -128,21 +128,21 @@ async def test_a_released_event_is_leased_again_only_once_the_release_is_on_the_
 
 
 async def test_leases_and_extends_wait_for_nothing(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
         await one.topic.join()
         await one.topic.dispatch("event")
-        with disk.held():
+        with disk.blocked():
             leased = await one.topic.lease_one()
             assert await one.topic.extend(leased, lease_us=HOUR) == [None]
 
 
 async def test_what_waits_for_a_sync_goes_to_the_disk_with_one(tmp_path: Path) -> None:
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:
-        with disk.held():
+        with disk.blocked():
             first = asyncio.create_task(one.topic.dispatch("first"))
-            await until_held(disk)
+            await until_blocked(disk)
             others = [asyncio.create_task(one.topic.dispatch(f"other {number}")) for number in range(20)]
             await asyncio.sleep(0)
             disk.syncs = 0
@@ -165,14 +165,14 @@ async def test_fencing_tokens_grow_across_a_restart_with_the_clock_set_back(tmp_
 
 async def test_fencing_tokens_are_never_above_the_mark_on_the_disk(tmp_path: Path) -> None:
     clock = ManualClock(START_US)
-    disk = HeldDisk()
+    disk = BlockingDisk()
     async with opened(tmp_path, clock=clock, disk=disk) as one:
         await one.topic.join()
         await one.topic.dispatch("event")
         clock.advance(HOUR)
-        with disk.held():
+        with disk.blocked():
             leasing = asyncio.create_task(one.topic.lease())
-            await until_held(disk)
+            await until_blocked(disk)
             assert not leasing.done()
         assert ids(await leasing) == ["event"]
 

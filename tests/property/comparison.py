@@ -20,12 +20,12 @@ class Comparison:
     """Checks that the engine agrees with the model; each check raises AssertionError if it does not.
 
     Attributes:
-        told_us: for each group, the earliest time at which a waiting session would lease, from the last batch and
+        reported_us: for each group, the earliest time at which a waiting session would lease, from the last batch and
             the watcher's reports.
     """
 
     def __init__(self, topic: TopicDriver, model: Model) -> None:
-        self.told_us: dict[str, float] = {}
+        self.reported_us: dict[str, float] = {}
         self._topic = topic
         self._model = model
         self._harness = topic.harness
@@ -47,31 +47,31 @@ class Comparison:
         await self._topic_and_groups()
         await self._each_event()
         await self._ended()
-        self._harness.heard.forget()
+        self._harness.recorder.forget()
 
     # --- wake-ups -----------------------------------------------------------------------------------------------------
 
     def batch_said(self, group: str, *dues_us: int | None) -> None:
         """The session that leased knows when it or another session must try again; older reports are forgotten."""
-        self._harness.heard.dues = [due for due in self._harness.heard.dues if due.group != group]
-        self.told_us[group] = min((due_us for due_us in dues_us if due_us is not None), default=math.inf)
+        self._harness.recorder.dues = [due for due in self._harness.recorder.dues if due.group != group]
+        self.reported_us[group] = min((due_us for due_us in dues_us if due_us is not None), default=math.inf)
 
     def batch_said_more(self, group: str, *dues_us: int | None) -> None:
         """As ``batch_said``, by some partitions: what others have said counts on."""
         dues = [due_us for due_us in dues_us if due_us is not None]
-        self.told_us[group] = min(self.told_us[group], *dues, math.inf)
+        self.reported_us[group] = min(self.reported_us[group], *dues, math.inf)
 
     async def wakeups(self) -> None:
         """Nothing becomes due without a report."""
         for group in self._model.groups:
             due_us = await self._topic.next_due(group)
             if due_us is not None:
-                await self._harness.heard.until(partial(self._knows, group, due_us), f"{group} due at {due_us}")
+                await self._harness.recorder.until(partial(self._knows, group, due_us), f"{group} due at {due_us}")
 
     def _knows(self, group: str, due_us: int) -> bool:
-        heard = [due.at_us for due in self._harness.heard.dues if due.group == group]
-        self.told_us[group] = min([self.told_us[group], *heard])
-        return self.told_us[group] <= max(due_us, self._harness.now_us())
+        dues_us = [due.at_us for due in self._harness.recorder.dues if due.group == group]
+        self.reported_us[group] = min([self.reported_us[group], *dues_us])
+        return self.reported_us[group] <= max(due_us, self._harness.now_us())
 
     async def _next_due(self) -> None:
         for name, group in self._model.groups.items():
@@ -89,13 +89,15 @@ class Comparison:
                 assert died or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
 
     async def _ended(self) -> None:
-        """Each session is told of its own ended leases, and of no others."""
-        ended, heard = self._model.ended, self._harness.heard.ended
+        """Each session gets reports of its own ended leases, and of no others."""
+        ended, reported = self._model.ended, self._harness.recorder.ended
         for session_id, tokens in ended.items():
-            await self._harness.heard.until_ended(session_id, *tokens)
-        for session_id, told in heard.items():
+            await self._harness.recorder.until_ended(session_id, *tokens)
+        for session_id, reported_tokens in reported.items():
             held = {entry.fencing_token for group in self._model.groups.values() for entry in group.held_by(session_id)}
-            assert not held & (set(told) - ended[session_id]), f"{session_id} still holds what it was told has ended"
+            assert not held & (set(reported_tokens) - ended[session_id]), (
+                f"{session_id} still holds a lease that was reported as ended"
+            )
         ended.clear()
 
     async def _learn(self) -> None:

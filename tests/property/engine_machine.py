@@ -116,8 +116,8 @@ class EngineMachine(RuleBasedStateMachine):
                 self.hears_deleted(group)
 
     def hears_deleted(self, group: str | None) -> None:
-        gone, heard = (self.topic.name, group), self.harness.heard
-        self.run(heard.until(lambda: gone in heard.deletions, f"{gone} deleted"))
+        gone, recorder = (self.topic.name, group), self.harness.recorder
+        self.run(recorder.until(lambda: gone in recorder.deletions, f"{gone} deleted"))
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -156,7 +156,7 @@ class EngineMachine(RuleBasedStateMachine):
         }
         self.dispatch(drawn, [Reservation(*member, request) for member, request in reserved.values()])
         for name, (member, request) in reserved.items():
-            told = self.harness.heard.batches[member.session_id]
+            told = self.harness.recorder.batches[member.session_id]
             if name not in before:
                 assert told == []
             elif told or self.model.partitions == 1:

@@ -63,35 +63,37 @@ async def moved_bus(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[MovedBus]:
 async def test_events_are_delivered_after_the_clock_of_redis_was_moved(moved_bus: MovedBus, ahead_us: int) -> None:
     is_forward = ahead_us > 0
     with capture_logs() as logs:
-        async with app_on(moved_bus) as here, app_on(moved_bus) as there:
+        async with app_on(moved_bus) as producer, app_on(moved_bus) as consumer:
             topic = unique_name()
-            stream = await there.subscribe(topic, max_in_flight=10, lease=30)
-            await here.dispatch(topic, "held", event("in 50 minutes", delay=3_000), event("in 3 hours", delay=10_800))
+            stream = await consumer.subscribe(topic, max_in_flight=10, lease=30)
+            await producer.dispatch(
+                topic, "held", event("in 50 minutes", delay=3_000), event("in 3 hours", delay=10_800)
+            )
             held = await stream.one()
             # when the clock is moved by an hour
             moved_bus.ahead_us = ahead_us
             # then new events are delivered at once, and delayed ones after their delay
             async with asyncio.timeout(SOON_S):
-                await here.dispatch(topic, "new", event("in a moment", delay=0.5))
+                await producer.dispatch(topic, "new", event("in a moment", delay=0.5))
                 seen = []
                 for _ in range(4 if is_forward else 2):  # a stream whose lease ran out gets one event at a time
                     seen.append(await stream.one())
-                    assert await there.ack(seen[-1]) == []
+                    assert await consumer.ack(seen[-1]) == []
             if is_forward:
                 # what was due within the hour is delivered now, and leases run out: held events are delivered again
                 assert sorted(ids(seen)) == ["held", "in 50 minutes", "in a moment", "new"]
-                assert [failure.lease_token for failure in await there.ack(held)] == [held.lease_token]
+                assert [failure.lease_token for failure in await consumer.ack(held)] == [held.lease_token]
             else:
                 # what was scheduled waits an hour longer, and leases last
                 assert sorted(ids(seen)) == ["in a moment", "new"]
-                assert await there.extend(held) == []
-                assert await there.ack(held) == []
+                assert await consumer.extend(held) == []
+                assert await consumer.ack(held) == []
             # and each event is still delivered once, under growing tokens
             async with asyncio.timeout(SOON_S):
-                await here.dispatch(topic, "last")
+                await producer.dispatch(topic, "last")
                 last = await stream.one()
             assert last.event.id == "last"
             assert last.fencing_token > held.fencing_token
-            assert await there.ack(last) == []
-            assert (await here.topic(topic)).queued == (1 if is_forward else 2)
+            assert await consumer.ack(last) == []
+            assert (await producer.topic(topic)).queued == (1 if is_forward else 2)
     assert "unexpected error" not in {line["event"] for line in logs}

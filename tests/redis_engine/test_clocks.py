@@ -39,16 +39,16 @@ class SkewedClock:
 @pytest.mark.parametrize("skew_us", [-HOUR, HOUR], ids=["slow", "fast"])
 async def test_a_host_with_a_wrong_clock_delivers_neither_early_nor_late(bus: RedisBus, skew_us: int) -> None:
     async with app_on(bus, clock=SkewedClock(skew_us)) as skewed, app_on(bus) as straight:
-        for here, there in ((skewed, straight), (straight, skewed), (skewed, skewed)):
+        for producer, consumer in ((skewed, straight), (straight, skewed), (skewed, skewed)):
             topic = unique_name()
-            stream = await there.subscribe(topic, lease=5)
+            stream = await consumer.subscribe(topic, lease=5)
             began_us = redis_now_us(bus)
-            await here.dispatch(topic, event("event", delay=0.3))
+            await producer.dispatch(topic, event("event", delay=0.3))
             delivery = await stream.one()
             now_us = redis_now_us(bus)
             assert began_us + 300_000 <= us(delivery.deliver_at) <= now_us < began_us + 600_000
             assert abs(us(delivery.lease_expires_at) - now_us - 5 * SECOND) < 300_000
-            assert await here.ack(delivery) == []
+            assert await producer.ack(delivery) == []
 
 
 @pytest.mark.parametrize("partitions", [1, 4])

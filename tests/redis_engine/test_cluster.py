@@ -61,7 +61,7 @@ async def test_operators_reach_topics_on_any_node_and_every_replica_is_told(
         await topic.resume()
         assert await topic.delete_group("other") == 2
         assert await topic.delete() == 2
-        await there.heard.until(lambda name=topic.name: (name, None) in there.heard.deletions, "the deletion")  # type: ignore[misc]
+        await there.recorder.until(lambda name=topic.name: (name, None) in there.recorder.deletions, "the deletion")  # type: ignore[misc]
     assert await here.engine.list_topics("", 100) == []
     names = [topic.name for topic in topics]
     for node in cluster:
@@ -166,9 +166,9 @@ async def test_a_sweep_finds_what_is_due_on_every_node(cluster_bus: RedisBus) ->
         await topic.join()
         assert await topic.lease() == []
         await other.topic(topic.name).dispatch("event")
-    replica.heard.forget()
+    replica.recorder.forget()
     await replica.engine.expire_leases()
-    assert {told.topic for told in replica.heard.dues} == {topic.name for topic in topics}
+    assert {told.topic for told in replica.recorder.dues} == {topic.name for topic in topics}
     assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
 
 
@@ -181,9 +181,9 @@ async def test_sweeps_check_every_idle_topic_in_turn(cluster_bus: RedisBus, monk
         await other.topic(topic.name).dispatch("event")
     found = []
     for _ in range(3):
-        replica.heard.forget()
+        replica.recorder.forget()
         await replica.engine.expire_leases()
-        found.append({told.topic for told in replica.heard.dues})
+        found.append({told.topic for told in replica.recorder.dues})
     assert [len(names) for names in found] == [4, 4, 4]
     assert set.union(*found) == {topic.name for topic in topics}
 
@@ -363,8 +363,8 @@ async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_prima
     began_s = loop.time()
     await until_dispatched(topic, "after")
     through_s = loop.time() - began_s
-    if not there.heard.dues:
-        await there.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+    if not there.recorder.dues:
+        await there.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
     heard_s = loop.time() - began_s
     figure(f"a new primary of a cluster ({how}): calls after {through_s:.2f} s, the listener after {heard_s:.2f} s")
     assert max(through_s, heard_s) < 2
@@ -390,10 +390,10 @@ async def test_a_listener_leaves_a_lost_node_without_a_call_to_it() -> None:
         await topic.join()
         assert await topic.lease() == []
         # when that node is lost
-        replica.heard.forget()
+        replica.recorder.forget()
         await asyncio.to_thread(lost.kill)
         # then it listens on another node at once, and checks for events again
-        await replica.heard.until_due(topic.name, "default", lambda _: True)
+        await replica.recorder.until_due(topic.name, "default", lambda _: True)
         await bus.close()
 
 

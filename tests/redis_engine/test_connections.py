@@ -106,7 +106,7 @@ async def test_a_rotated_password_is_used_for_the_next_connection(
         # then calls and the listener connect with the new one
         assert await topic.lease() == []
         await (await bus.replica()).topic(topic.name).dispatch("event")
-        await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+        await replica.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
         # and a file that is missing for a moment does not end the server
         path.unlink()
         await leave(replica)

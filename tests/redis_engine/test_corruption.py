@@ -303,9 +303,9 @@ async def test_a_broken_group_does_not_hide_the_others_from_the_sweep(bus: Redis
         await topic.lease_one(lease_us=1)
     bus.raw.delete(bus.key(topics[0].name, "group:default:waiting"))
     bus.raw.set(bus.key(topics[0].name, "group:default:waiting"), "a string")
-    replica.heard.forget()
+    replica.recorder.forget()
     await replica.engine.expire_leases()
-    assert {due.topic for due in replica.heard.dues} >= {topic.name for topic in topics[1:]}
+    assert {due.topic for due in replica.recorder.dues} >= {topic.name for topic in topics[1:]}
     assert await topics[1].counts() == {EventState.READY: 1}
 
 

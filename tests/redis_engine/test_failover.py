@@ -51,11 +51,11 @@ async def test_connections_to_a_demoted_node_are_dropped(start_redis: Callable[.
         await asyncio.gather(*(topic.dispatch(f"after {number}") for number in range(20)))
         figure(f"20 dispatches after a failover: {asyncio.get_running_loop().time() - began_s:.2f} s")
         assert len(await topic.lease_all()) == 40
-        replica.heard.forget()
+        replica.recorder.forget()
         async with redis_bus(new.url) as beside:
             beside.namespace = bus.namespace
             await (await beside.replica()).topic(topic.name).dispatch("from beside")
-            await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+            await replica.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
 
 
 async def test_connections_are_dropped_while_in_use_without_failed_calls(
@@ -81,9 +81,9 @@ async def test_connections_are_dropped_while_in_use_without_failed_calls(
         assert demotions.cancelled()
         assert len(await topic.lease_all()) == 400
         # then the listener is connected again
-        replica.heard.forget()
+        replica.recorder.forget()
         await other.topic(topic.name).dispatch("from the other")
-        await replica.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+        await replica.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
 
 
 async def test_a_dispatch_that_waits_for_replicas_finds_a_demoted_node(start_redis: Callable[..., RedisServer]) -> None:

@@ -79,7 +79,7 @@ async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: py
         dispatching.cancel()
         await asyncio.wait([dispatching])
     assert await topic.counts() == {EventState.LEASED: 2}
-    assert replica.heard.handed_over(WORKER) == []
+    assert replica.recorder.handed_over(WORKER) == []
 
 
 async def test_one_script_stores_and_leases_and_does_not_return_the_bodies(
@@ -127,9 +127,9 @@ async def test_after_a_lost_answer_the_session_is_told_that_something_is_due(
     replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With several partitions, the answer of one is lost."""
-    replica.heard.forget()
+    replica.recorder.forget()
     await lose_a_hand_over(joined, replica, monkeypatch)
-    assert [due for due in replica.heard.dues if due.at_us <= replica.now_us()]
+    assert [due for due in replica.recorder.dues if due.at_us <= replica.now_us()]
 
 
 async def test_a_stream_that_ends_with_a_lost_hand_over_keeps_nothing(
@@ -149,7 +149,7 @@ async def test_while_an_answer_is_lost_nothing_is_handed_over(
     """The session must first lease, which takes back the leases that it was not told of."""
     await lose_a_hand_over(joined, replica, monkeypatch)
     await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("c")])], RESERVED)
-    assert replica.heard.batches[WORKER] == []
+    assert replica.recorder.batches[WORKER] == []
     assert ids(await joined.lease()) == ["a", "b", "c"]
 
 
@@ -162,7 +162,7 @@ async def test_a_dispatch_that_comes_through_late_stores_and_leases_nothing_to_w
     with noted_runs(replica, monkeypatch) as runs:
         await joined.hand_over("before")
     arguments = runs[0][1]
-    await joined.ack(*replica.heard.handed_over(WORKER))
+    await joined.ack(*replica.recorder.handed_over(WORKER))
     session.unanswered.add(Unanswered.LEASE)
     assert await joined.lease() == []
     # when a command of that round still reaches Redis
@@ -179,10 +179,10 @@ async def test_a_session_that_redis_has_lost_gets_its_events_by_a_lease(
     bus: RedisBus, replica: Replica, joined: TopicDriver
 ) -> None:
     bus.raw.delete(bus.key(joined.name, f"group:{DEFAULT_GROUP}:sessions"))
-    replica.heard.forget()
+    replica.recorder.forget()
     await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("event")])], RESERVED)
-    assert replica.heard.batches[WORKER] == []
-    assert replica.heard.dues
+    assert replica.recorder.batches[WORKER] == []
+    assert replica.recorder.dues
     await joined.lease()  # it joins again
     assert ids(await joined.lease()) == ["event"]
 
@@ -205,11 +205,11 @@ async def test_other_replicas_are_told_only_of_what_waits(bus: RedisBus, replica
     await topic_elsewhere.join("elsewhere")
     await topic_elsewhere.lease("elsewhere")
     await joined.lease()
-    other_replica.heard.forget()
+    other_replica.recorder.forget()
     await joined.hand_over("handed over")
     await joined.hand_over("handed over too", "too much", room=LeaseRequest(1, PLENTY))
-    await other_replica.heard.until_due(
+    await other_replica.recorder.until_due(
         joined.name, DEFAULT_GROUP, lambda at_us: at_us <= other_replica.now_us() + HOUR
     )
     assert ids(await topic_elsewhere.lease("elsewhere")) == ["too much"]
-    assert len(other_replica.heard.dues) == 1
+    assert len(other_replica.recorder.dues) == 1

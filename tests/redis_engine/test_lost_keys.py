@@ -215,7 +215,7 @@ async def test_a_session_gets_its_room_back_when_the_records_of_its_leases_are_l
     for _ in range(2):
         await replica.engine.expire_leases()
 
-    assert replica.heard.ended["worker-1"] == [held.fencing_token]
+    assert replica.recorder.ended["worker-1"] == [held.fencing_token]
     assert not frozen_bus.raw.exists(frozen_bus.key(topic.name, "group:default:in_flight"))
 
 

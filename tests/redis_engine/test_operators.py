@@ -166,7 +166,7 @@ async def test_a_pause_on_one_server_applies_to_another_and_its_end_wakes_it(pai
 
 async def test_a_paused_group_wakes_no_one_until_it_is_resumed(replica_a: TopicDriver, replica_b: TopicDriver) -> None:
     await replica_b.lease("session b")
-    told = [replica_a.harness.heard, replica_b.harness.heard]
+    told = [replica_a.harness.recorder, replica_b.harness.recorder]
     for recorder in told:
         recorder.forget()
     await replica_a.pause()
@@ -181,7 +181,7 @@ async def test_a_paused_group_wakes_no_one_until_it_is_resumed(replica_a: TopicD
     await replica_b.engine.join(marker.name, DEFAULT_GROUP, SubscriberInfo("marker", "", 0))
     await replica_b.engine.lease(marker.name, DEFAULT_GROUP, "marker", LeaseRequest(1, 1))
     await marker.dispatch("marker")
-    await replica_b.harness.heard.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
+    await replica_b.harness.recorder.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
     assert [due for recorder in told for due in recorder.dues if due.topic == replica_a.name] == []
 
     await replica_b.resume()
@@ -219,12 +219,12 @@ async def test_a_sweep_finds_a_deletion_whose_notification_was_lost(
     monkeypatch.setattr(replica_b.engine._engine._presence._reactions, "deleted", lambda *_: unheard.set())  # type: ignore[attr-defined]
     await replica_a.delete_group()
     await asyncio.wait_for(unheard.wait(), SIGNAL_TIMEOUT_S)
-    assert replica_b.harness.heard.deletions == []
+    assert replica_b.harness.recorder.deletions == []
 
     await replica_b.engine.expire_leases()
 
-    assert set(replica_b.harness.heard.deletions) == {(replica_b.name, DEFAULT_GROUP)}
-    assert replica_b.harness.heard.ended["session b"] == [held.fencing_token]
+    assert set(replica_b.harness.recorder.deletions) == {(replica_b.name, DEFAULT_GROUP)}
+    assert replica_b.harness.recorder.ended["session b"] == [held.fencing_token]
     assert await replica_b.ack(held) == [SETTLED]
 
 
@@ -249,8 +249,8 @@ async def test_a_session_that_was_not_notified_of_a_deletion_finds_out_when_it_l
     with pytest.raises(NotFound):
         await replica_b.lease("session b")
 
-    assert replica_b.harness.heard.deletions == [(replica_b.name, DEFAULT_GROUP)]
-    assert replica_b.harness.heard.ended["session b"] == [held.fencing_token]
+    assert replica_b.harness.recorder.deletions == [(replica_b.name, DEFAULT_GROUP)]
+    assert replica_b.harness.recorder.ended["session b"] == [held.fencing_token]
     assert await replica_b.ack(held) == [SETTLED]
     with pytest.raises(NotFound):
         await replica_b.adopt("session b", held)
@@ -283,7 +283,7 @@ async def test_a_session_that_rejoins_does_not_recreate_a_deleted_group(
     with pytest.raises(NotFound, match="no group"):
         await replica_b.lease("session b")
 
-    assert set(replica_b.harness.heard.deletions) == {(replica_b.name, DEFAULT_GROUP)}
+    assert set(replica_b.harness.recorder.deletions) == {(replica_b.name, DEFAULT_GROUP)}
     assert [key for key in own_bus.stored_keys() if replica_a.name in key and key.endswith(":groups")] == []
 
 
@@ -302,7 +302,7 @@ async def test_a_redis_that_lost_everything_is_not_taken_for_a_deletion(own_bus:
 
     for session in sessions:
         await topic.lease(session)
-    assert replica.heard.deletions == []
+    assert replica.recorder.deletions == []
     assert {subscriber.session_id for subscriber in (await topic.group()).subscribers} == set(sessions)
 
 
@@ -310,11 +310,11 @@ async def test_a_session_that_joins_after_a_deletion_survives_its_late_notificat
     deleted_us = replica_a.harness.now_us()
     await replica_a.delete_group()
     await replica_a.join("new session")
-    replica_a.harness.heard.forget()
+    replica_a.harness.recorder.forget()
 
     replica_a.engine._engine.notifications.deleted(Partition(replica_a.name), DEFAULT_GROUP, deleted_us)  # type: ignore[attr-defined]
 
-    assert replica_a.harness.heard.deletions == []
+    assert replica_a.harness.recorder.deletions == []
     await replica_a.dispatch("event")
     assert ids(await replica_a.lease("new session")) == ["event"]
 

@@ -319,5 +319,5 @@ async def test_a_dispatch_waits_for_redis_replicas(
                 with pytest.raises(DispatcherNotWorking, match="only 0 of 1 replicas") as caught:
                     await topic.dispatch("event", request_id="request")
                 assert caught.value.retry_after_us == SECOND
-            await topic.harness.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+            await topic.harness.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
         assert ids(await topic.lease()) == ["event"]

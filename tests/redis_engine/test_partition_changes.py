@@ -82,17 +82,16 @@ async def test_settings_groups_and_pauses_are_kept(bus: RedisBus, topic: TopicDr
 async def test_a_replica_with_an_old_number_is_corrected_before_it_stores_anything(
     bus: RedisBus, topic: TopicDriver
 ) -> None:
-    stale, settles = await bus.replica(), await bus.replica()
-    there, elsewhere = stale.topic(topic.name), settles.topic(topic.name)
-    await there.join("session")
+    stale, other = (await bus.replica()).topic(topic.name), (await bus.replica()).topic(topic.name)
+    await stale.join("session")
     for count in (COUNT, 2, 1, COUNT):
         await topic.configure(partitions=count, dedupe_window_us=0)
-        names = await dispatch_one_each(there)
-        held = await there.lease("session")
+        names = await dispatch_one_each(stale)
+        held = await stale.lease("session")
         assert sorted(ids(held)) == sorted(names), f"{count} partitions"
-        assert await elsewhere.extend(*held) == [None] * COUNT
-        assert await elsewhere.ack(*held) == [None] * COUNT
-        assert (await elsewhere.group()).subscribers[0].session_id == "session"
+        assert await other.extend(*held) == [None] * COUNT
+        assert await other.ack(*held) == [None] * COUNT
+        assert (await other.group()).subscribers[0].session_id == "session"
 
 
 async def test_a_replica_with_an_old_number_configures_all_partitions(bus: RedisBus, topic: TopicDriver) -> None:
@@ -109,30 +108,30 @@ async def test_a_replica_with_an_old_number_configures_all_partitions(bus: Redis
         assert isinstance(await topic.try_dispatch(in_partition(number, "more")), MaxQueuedEventsReached)
 
 
-async def test_a_session_that_waits_is_told_when_the_number_changes(bus: RedisBus, topic: TopicDriver) -> None:
-    waiting = await bus.replica()
-    there = waiting.topic(topic.name)
-    await there.join()
-    assert await there.lease() == []
-    waiting.heard.forget()
+async def test_a_session_that_waits_is_notified_when_the_number_changes(bus: RedisBus, topic: TopicDriver) -> None:
+    replica = await bus.replica()
+    subscriber = replica.topic(topic.name)
+    await subscriber.join()
+    assert await subscriber.lease() == []
+    replica.recorder.forget()
     await topic.configure(partitions=COUNT)
-    await waiting.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
-    assert await there.lease() == []
-    waiting.heard.forget()
+    await replica.recorder.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    assert await subscriber.lease() == []
+    replica.recorder.forget()
     await topic.dispatch("event")
-    await waiting.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
-    assert ids(await there.lease()) == ["event"]
+    await replica.recorder.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    assert ids(await subscriber.lease()) == ["event"]
 
 
 async def test_the_sweep_finds_a_change_without_a_notification(bus: RedisBus, topic: TopicDriver) -> None:
-    deaf = await bus.replica()
-    there = deaf.topic(topic.name)
-    await there.join()
+    replica = await bus.replica()
+    subscriber = replica.topic(topic.name)
+    await subscriber.join()
     await topic.configure(partitions=COUNT)
-    await deaf.heard.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
-    deaf.heard.forget()
-    await deaf.engine.expire_leases()
-    assert [due.topic for due in deaf.heard.dues] == [topic.name]
+    await replica.recorder.until_due(topic.name, DEFAULT_GROUP, lambda _: True)
+    replica.recorder.forget()
+    await replica.engine.expire_leases()
+    assert [due.topic for due in replica.recorder.dues] == [topic.name]
 
 
 def skew_clocks(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,23 +156,23 @@ async def test_the_clocks_of_the_nodes_need_not_agree_for_a_change(
         skew_clocks(one, monkeypatch)
     for _ in range(4):  # topics on other nodes
         topic = replica.topic()
-        there = other.topic(topic.name)
+        subscriber = other.topic(topic.name)
         tokens = [0]
         for count in (COUNT, 2, 1, 3, COUNT):
             assert (await topic.configure(partitions=count)).partitions == count
             name = unique_name()
             await topic.dispatch(name)
-            await there.join()
-            (held,) = await there.lease()
+            await subscriber.join()
+            (held,) = await subscriber.lease()
             assert held.event_id == name
             assert held.fencing_token > tokens[-1]
             tokens.append(held.fencing_token)
-            await there.ack(held)
+            await subscriber.ack(held)
         await dispatch_one_each(topic)
         assert await topic.delete() == COUNT
-        await other.heard.until(lambda: (topic.name, None) in other.heard.deletions, "the deletion")  # noqa: B023
+        await other.recorder.until(lambda: (topic.name, None) in other.recorder.deletions, "the deletion")  # noqa: B023
         with pytest.raises(NotFound):
-            await there.lease()
+            await subscriber.lease()
         assert of(topic, bus.stored_keys()) == set()
 
 
@@ -259,17 +258,17 @@ async def test_settings_made_during_a_change_reach_every_partition(bus: RedisBus
 async def test_a_session_whose_move_to_other_partitions_failed_is_moved_by_the_next_lease(
     bus: RedisBus, topic: TopicDriver, monkeypatch: pytest.MonkeyPatch, before: int, after: int
 ) -> None:
-    there = (await bus.replica()).topic(topic.name)
-    await there.join()
+    subscriber = (await bus.replica()).topic(topic.name)
+    await subscriber.join()
     for step in range(40):
         await topic.configure(partitions=before)
-        assert await there.lease() == []
+        assert await subscriber.lease() == []
         await topic.configure(partitions=after)
-        is_broken = await break_off(there.engine, there.lease, step, monkeypatch)
+        is_broken = await break_off(subscriber.engine, subscriber.lease, step, monkeypatch)
         names = await dispatch_one_each(topic, f"after step {step}")
-        held = await there.lease_all()
+        held = await subscriber.lease_all()
         assert sorted(ids(held)) == sorted(names), f"failed before step {step}"
-        await there.ack(*held)
+        await subscriber.ack(*held)
         if not is_broken:
             break
     assert not is_broken
@@ -280,8 +279,8 @@ async def test_a_lease_during_which_its_session_is_moved_goes_on_in_the_new_part
 ) -> None:
     """A dispatch through the same replica notices the change while the lease goes from partition to partition."""
     replica = await bus.replica()
-    there = replica.topic(partitioned.name)
-    await there.join()
+    subscriber = replica.topic(partitioned.name)
+    await subscriber.join()
     runner = replica.engine._engine._runner
     run, asked, moved = runner.run, asyncio.Event(), asyncio.Event()
 
@@ -293,10 +292,10 @@ async def test_a_lease_during_which_its_session_is_moved_goes_on_in_the_new_part
         return answer
 
     monkeypatch.setattr(runner, "run", waits_once)
-    leasing = asyncio.create_task(there.lease())
+    leasing = asyncio.create_task(subscriber.lease())
     await asked.wait()
     await partitioned.configure(partitions=2)
-    await there.dispatch("event")
+    await subscriber.dispatch("event")
     moved.set()
     assert ids(await leasing) == ["event"]
 
@@ -305,8 +304,8 @@ async def test_a_session_that_is_moved_while_it_joins_joins_the_new_partitions(
     bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replica = await bus.replica()
-    there = replica.topic(partitioned.name)
-    await there.join("other")
+    subscriber = replica.topic(partitioned.name)
+    await subscriber.join("other")
     notes = replica.engine._engine.members._notes
     add, noted, moved = notes.add, asyncio.Event(), asyncio.Event()
 
@@ -317,10 +316,10 @@ async def test_a_session_that_is_moved_while_it_joins_joins_the_new_partitions(
             await moved.wait()
 
     monkeypatch.setattr(notes, "add", waits_in_each_partition)
-    joining = asyncio.create_task(there.join())
+    joining = asyncio.create_task(subscriber.join())
     await noted.wait()
     await partitioned.configure(partitions=2)
-    await there.dispatch("event")
+    await subscriber.dispatch("event")
     moved.set()
     await joining
-    assert ids(await there.lease()) == ["event"]
+    assert ids(await subscriber.lease()) == ["event"]

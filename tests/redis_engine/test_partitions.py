@@ -236,8 +236,8 @@ async def test_nothing_of_a_deleted_topic_remains_and_every_replica_hears(
     await dispatch_one_each(partitioned)
     assert len(await other.topic(partitioned.name).lease("other")) == COUNT
     assert await partitioned.delete() == COUNT
-    await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
-    assert other.heard.deletions == [(partitioned.name, None)]
+    await other.recorder.until(lambda: bool(other.recorder.deletions), "the deletion")
+    assert other.recorder.deletions == [(partitioned.name, None)]
     assert of(partitioned, bus.stored_keys()) == set()
     with pytest.raises(NotFound):
         await other.topic(partitioned.name).lease("other")
@@ -252,8 +252,8 @@ async def test_a_group_that_is_deleted_is_gone_everywhere(bus: RedisBus, partiti
     await there.join("other")
     await dispatch_one_each(partitioned)
     assert await partitioned.delete_group() == COUNT
-    await other.heard.until(lambda: bool(other.heard.deletions), "the deletion")
-    assert other.heard.deletions == [(partitioned.name, DEFAULT_GROUP)]
+    await other.recorder.until(lambda: bool(other.recorder.deletions), "the deletion")
+    assert other.recorder.deletions == [(partitioned.name, DEFAULT_GROUP)]
     with pytest.raises(NotFound):
         await there.lease("other")
 

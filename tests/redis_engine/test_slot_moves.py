@@ -81,7 +81,7 @@ async def test_a_sweep_does_not_consider_a_group_deleted_whose_slot_is_moving(
     topic_with_events: TopicDriver, moving_slot: MovingSlot
 ) -> None:
     await topic_with_events.engine.expire_leases()
-    assert topic_with_events.harness.heard.deletions == []
+    assert topic_with_events.harness.recorder.deletions == []
     moving_slot.end()
     assert len(await topic_with_events.lease(group="other", session="other session")) == 5
 

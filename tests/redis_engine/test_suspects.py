@@ -61,9 +61,9 @@ async def test_a_session_is_told_that_another_replica_extended_its_lease(
 
     await replica_b.extend(lease)
 
-    heard = replica_a.harness.heard
-    await heard.until(lambda: heard.extended == ["session a"], "that its lease was extended")
-    assert replica_b.harness.heard.extended == []
+    recorder = replica_a.harness.recorder
+    await recorder.until(lambda: recorder.extended == ["session a"], "that its lease was extended")
+    assert replica_b.harness.recorder.extended == []
 
 
 async def test_a_session_is_told_that_another_replica_expired_its_lease(
@@ -75,8 +75,8 @@ async def test_a_session_is_told_that_another_replica_expired_its_lease(
 
     await replica_b.lease("session b")
 
-    heard = replica_a.harness.heard
-    await heard.until(lambda: heard.ran_out["session a"] == [lease.fencing_token], "that its lease ran out")
+    recorder = replica_a.harness.recorder
+    await recorder.until(lambda: recorder.ran_out["session a"] == [lease.fencing_token], "that its lease ran out")
 
 
 async def test_a_suspect_returns_to_the_server_whose_worker_can_take_it(pair: tuple[Wire, Wire]) -> None:

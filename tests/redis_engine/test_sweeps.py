@@ -67,6 +67,6 @@ async def test_events_made_due_by_a_lost_answer_are_found_by_the_next_sweep(
         with pytest.raises(DispatcherNotWorking, match="does not answer"):
             await topics[-1].dispatch("stored, and nobody was told")
         proxy.flow()
-        replica.heard.forget()
+        replica.recorder.forget()
         await replica.engine.expire_leases()
-        assert {told.topic for told in replica.heard.dues} == {topics[0].name, topics[-1].name}
+        assert {told.topic for told in replica.recorder.dues} == {topics[0].name, topics[-1].name}

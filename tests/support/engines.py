@@ -33,7 +33,7 @@ class Harness(ABC):
     """A started engine that no other test uses.
 
     Attributes:
-        heard: what the engine reported to its watcher.
+        recorder: the watcher of the engine; it records what is reported.
         grain_us: how far apart two times must be for a test to tell them apart, in microseconds: 1 on a clock that
             stands still between two ``advance``, and more than a test lasts on a running clock.
         partitions: how many partitions the topics of tests have.
@@ -44,9 +44,9 @@ class Harness(ABC):
     partitions: int = 1
     can_restart: bool = False
 
-    def __init__(self, engine: Engine, heard: Recorder) -> None:
+    def __init__(self, engine: Engine, recorder: Recorder) -> None:
         self.engine = engine
-        self.heard = heard
+        self.recorder = recorder
 
     @abstractmethod
     async def advance(self, by_us: int) -> None:
@@ -101,7 +101,7 @@ class LocalHarness(Harness):
         """End the engine, and start another one on its journal. No session is connected any more."""
         await self._local.stop()
         self.engine = self._local = self._make(self._config, 0)
-        self._local.watch(self.heard)
+        self._local.watch(self.recorder)
         await self._local.start()
         return self._local
 
@@ -136,7 +136,7 @@ async def journaled(config: TopicConfig) -> AsyncIterator[LocalHarness]:
 
 @asynccontextmanager
 async def _started(harness: LocalHarness) -> AsyncIterator[LocalHarness]:
-    harness.engine.watch(harness.heard)
+    harness.engine.watch(harness.recorder)
     await harness.engine.start()
     try:
         yield harness

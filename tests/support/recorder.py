@@ -37,7 +37,7 @@ class Recorder:
 
     Attributes:
         dues: all due times reported since ``forget``, in order.
-        batches: for each session, what dispatches have told it of its reservations, in order.
+        batches: for each session, what dispatches have reported of its reservations, in order.
         ended: for each session, the fencing tokens of the leases that have ended, in order.
         ran_out: the ones of these that ran out.
         extended: the sessions whose leases were extended, in order.
@@ -56,17 +56,17 @@ class Recorder:
         self.suspects: list[Step] = []
         self.ran_out: dict[str, list[int]] = defaultdict(list)
         self.extended: list[str] = []
-        self._told = asyncio.Event()
+        self._reported = asyncio.Event()
 
     def due(self, topic: str, group: str, at_us: int) -> None:
         """Called by the engine."""
         self.dues.append(Due(topic, group, at_us))
-        self._told.set()
+        self._reported.set()
 
     def leased(self, _topic: str, _group: str, session_id: str, batch: LeaseBatch) -> None:
         """Called by the engine."""
         self.batches[session_id].append(batch)
-        self._told.set()
+        self._reported.set()
 
     def handed_over(self, session_id: str) -> list[LeasedEvent]:
         """The events that dispatches have handed over to a session, in order."""
@@ -75,7 +75,7 @@ class Recorder:
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """Called by the engine."""
         self.ended[session_id].extend(fencing_tokens)
-        self._told.set()
+        self._reported.set()
 
     def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """Called by the engine."""
@@ -85,22 +85,22 @@ class Recorder:
     def leases_extended(self, session_id: str) -> None:
         """Called by the engine."""
         self.extended.append(session_id)
-        self._told.set()
+        self._reported.set()
 
     def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Called by the engine."""
         self.suspects.append(Step(topic, group, count, tuple(first_ids)))
-        self._told.set()
+        self._reported.set()
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Called by the engine."""
         self.deaths.append(Step(topic, group, count, tuple(first_ids)))
-        self._told.set()
+        self._reported.set()
 
     def deleted(self, topic: str, group: str | None) -> None:
         """Called by the engine."""
         self.deletions.append((topic, group))
-        self._told.set()
+        self._reported.set()
 
     def forget(self) -> None:
         """Forget what was recorded."""
@@ -122,11 +122,11 @@ class Recorder:
         try:
             async with asyncio.timeout(self._timeout_s):
                 while not happened():
-                    self._told.clear()
-                    await self._told.wait()
+                    self._reported.clear()
+                    await self._reported.wait()
         except TimeoutError:
-            told = f"due: {self.dues}, ended: {dict(self.ended)}"
-            raise AssertionError(f"the watcher was not told {what}; it was told {told}") from None
+            reported = f"due: {self.dues}, ended: {dict(self.ended)}"
+            raise AssertionError(f"the engine did not report {what}; it reported {reported}") from None
 
     async def until_due(self, topic: str, group: str, near: Callable[[int], bool], what: str = "what is due") -> None:
         """Return when a due time that is ``near`` was reported for this group."""

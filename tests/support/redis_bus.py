@@ -92,7 +92,7 @@ class RedisBus:
     async def replica(self, clock: Clock | None = None, config: TopicConfig | None = None, **options: Any) -> Replica:
         """A replica that serves; it ends with the bus."""
         replica = Replica(self, self.make(clock, config, **options))
-        replica.engine.watch(replica.heard)
+        replica.engine.watch(replica.recorder)
         await replica.engine.start()
         self._started.append(replica)
         return replica
@@ -158,7 +158,7 @@ async def assert_works(bus: RedisBus) -> None:
     await topic.join()
     assert await topic.lease() == []
     await other.topic(topic.name).dispatch("event")
-    await one.heard.until_due(topic.name, "default", lambda at_us: at_us > 0)
+    await one.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
     assert await topic.ack(await topic.lease_one()) == [None]
     connection = await pipelined(one)
     await topic.dispatch("another")

@@ -77,7 +77,7 @@ async def redis(config: TopicConfig, partitions: int = 1) -> AsyncIterator[Harne
     harness.partitions = partitions
     if partitions > 1:
         check_keys_of(harness.engine)
-    harness.engine.watch(harness.heard)
+    harness.engine.watch(harness.recorder)
     await harness.engine.start()
     try:
         yield harness

@@ -120,18 +120,18 @@ class TopicDriver:
         session: str = WORKER,
         group: str = DEFAULT_GROUP,
     ) -> LeaseBatch:
-        """Dispatch while a session has reserved room, by default for everything. Returns what it was told.
+        """Dispatch while a session has reserved room, by default for everything. Returns the report to the session.
 
         If the topic has several partitions, the reports of all that have stored something are put together.
         """
         made = [new_event(event) if isinstance(event, str) else event for event in events]
         reservation = Reservation(group, session, room or LeaseRequest(1_000, PLENTY))
-        told = self.harness.heard.batches[session]
-        told.clear()
+        reports = self.harness.recorder.batches[session]
+        reports.clear()
         (answer,) = await self.engine.dispatch(self.name, [DispatchRequest(made)], [reservation])
         assert isinstance(answer, DispatchAnswer), answer
-        assert told, "the session was not told of its reservation"
-        return together(told)
+        assert reports, "nothing was reported to the session"
+        return together(reports)
 
     # --- sessions -----------------------------------------------------------------------------------------------------
 

@@ -127,9 +127,9 @@ class Engine(Protocol):
 
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
         step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
-        it is paused, or while something older is due that the session may take. ``Watcher.leased`` tells what was
-        leased. What it has not told when the call fails or is cancelled is taken back, at the latest by the session's
-        next lease.
+        it is paused, or while something older is due that the session may take. ``Watcher.leased`` reports what
+        was leased. What was not reported when the call fails or is cancelled is taken back, at the latest by the
+        session's next lease.
 
         Args:
             topic: the topic.
@@ -221,7 +221,7 @@ class Engine(Protocol):
             topic: the topic.
             group: the group.
             session_id: the session.
-            returns_in_us: the subscriber was told to come back after this; its ``ephemeral_us`` begins then.
+            returns_in_us: the subscriber was asked to reconnect after this; its ``ephemeral_us`` begins then.
         """
 
     # --- inspection -------------------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class Engine(Protocol):
 
     async def delete_topic(self, topic: str) -> int:
         """Remove a topic with its groups, events, settings and remembered ids. Afterwards it is unknown, its leases are
-        SETTLED, and its subscribers have been told. A dispatch or ``join`` creates it again.
+        SETTLED, and its subscribers have been notified. A dispatch or ``join`` creates it again.
 
         Other calls never wait long for this, however many events it holds: the memory is released in pieces.
 

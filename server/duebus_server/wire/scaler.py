@@ -91,11 +91,11 @@ class ScalerServicer:
         """Whether there is work, now and whenever that changes."""
         trigger = read_trigger(request.scalerMetadata)
         now_s = asyncio.get_running_loop().time
-        told: bool | None = None
+        reported: bool | None = None
         while True:
             active = await self._work(trigger) > 0
-            if active is not told:
-                told = active
+            if active is not reported:
+                reported = active
                 await context.write(externalscaler_pb2.IsActiveResponse(result=active))
             await asyncio.sleep(LOOK_S - now_s() % LOOK_S)
 

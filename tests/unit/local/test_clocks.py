@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def harness() -> AsyncIterator[LocalHarness]:
     harness = LocalHarness(TopicConfig())
-    harness.engine.watch(harness.heard)
+    harness.engine.watch(harness.recorder)
     await harness.engine.start()
     yield harness
     await harness.engine.stop()
@@ -87,9 +87,9 @@ async def test_a_released_event_is_leased_at_once_though_the_hosts_clock_was_set
     await topic.dispatch(new_event("at", deliver_at_us=START_US + HOUR))
     clock.set_host(HOUR)
     (event,) = await topic.lease()
-    harness.heard.forget()
+    harness.recorder.forget()
     await topic.release(event)
-    assert [due.at_us for due in harness.heard.dues] == [clock.now_us()]
+    assert [due.at_us for due in harness.recorder.dues] == [clock.now_us()]
     assert ids(await topic.lease()) == ["at"]
 
 

@@ -39,10 +39,10 @@ async def test_a_nack_alone_does_not_count_as_a_death(action: NackAction) -> Non
 
 
 async def test_deaths_that_an_engine_reports_are_counted_and_passed_on() -> None:
-    metrics, heard = Metrics(topics=10), Recorder(timeout_s=0)
+    metrics, recorder = Metrics(topics=10), Recorder(timeout_s=0)
     async with local(TopicConfig()) as harness:
         engine = InstrumentedEngine(harness.unstarted(), metrics)
-        engine.watch(heard)
+        engine.watch(recorder)
         await engine.start()
         topic = TopicDriver(harness, engine)
         await topic.join()
@@ -57,7 +57,7 @@ async def test_deaths_that_an_engine_reports_are_counted_and_passed_on() -> None
         await engine.expire_leases()
         await engine.expire_leases()
         await engine.stop()
-    assert [death.first_ids for death in heard.deaths] == [("thrown",), ("failed",), ("slow",)]
+    assert [death.first_ids for death in recorder.deaths] == [("thrown",), ("failed",), ("slow",)]
     assert await dead(metrics) == {("local", topic.name, DEFAULT_GROUP): 3}
-    assert [suspects.first_ids for suspects in heard.suspects] == [("slow",)]
+    assert [suspects.first_ids for suspects in recorder.suspects] == [("slow",)]
     assert await dead(metrics, "suspected") == {("local", topic.name, DEFAULT_GROUP): 1}

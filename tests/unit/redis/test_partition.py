@@ -45,6 +45,6 @@ def test_duplicates_of_several_partitions_are_in_request_order(
     duplicates: list[list[str]], expected: list[str]
 ) -> None:
     progress = Progress.of(DispatchRequest([NewEvent(each, b"") for each in "aba"]))
-    progress.heard([1], DispatchAnswer(["b"], duplicates[1]))
-    progress.heard([0, 2], DispatchAnswer(["a", "a"], duplicates[0]))
+    progress.add_answer([1], DispatchAnswer(["b"], duplicates[1]))
+    progress.add_answer([0, 2], DispatchAnswer(["a", "a"], duplicates[0]))
     assert progress.outcome() == DispatchAnswer(["a", "b", "a"], expected)

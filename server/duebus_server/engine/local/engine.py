@@ -59,9 +59,9 @@ if TYPE_CHECKING:
 class LocalEngine:
     """Events in the memory of this process. ``engine.base.Engine`` documents the guarantees of each verb.
 
-    Without a journal its events are lost when the process ends. With one, each verb returns when what it has changed is
-    saved, and events are told to a session only when what made them leasable is. It can't be shared by processes, and
-    does not work in a fork of the process that started it.
+    Without a journal its events are lost when the process ends. With one, each verb returns once its changes are saved,
+    and events are reported to a session only once what made them leasable is saved. It can't be shared by processes,
+    and does not work in a fork of the process that started it.
 
     Args:
         clock: the time. With a journal, the engine's clock continues where it was before a restart.
@@ -431,7 +431,7 @@ class LocalEngine:
             await self._journal.saved()
 
     async def _causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
-        """Return when sessions may be told of these leases. If they can't be, the leases are released."""
+        """Return when these leases may be reported to sessions. If they can't be, the leases are released."""
         if self._journal is None:
             return
         try:

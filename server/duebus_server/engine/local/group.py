@@ -44,7 +44,7 @@ LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
 class Unannounced:
-    """What has happened in a group, until the watcher has been told.
+    """What has happened in a group, until it is reported to the watcher.
 
     Attributes:
         ended: leases that were settled, deleted or moved: session id -> fencing tokens.

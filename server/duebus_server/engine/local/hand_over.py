@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.local.indexes import Room
+from duebus_server.engine.local.indexes import Capacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +19,8 @@ class HandOver:
 
     Args:
         group: the session's group, in which everything due is READY.
-        session: the session that has reserved the room.
-        request: the room that it has reserved.
+        session: the session with the reservation.
+        request: what it can take.
         lease_us: how long the leases last.
         now_us: the time, in microseconds.
     """
@@ -33,7 +33,7 @@ class HandOver:
         self._request = request
         self._lease_us = lease_us
         self._now_us = now_us
-        self._room = Room(request)
+        self._capacity = Capacity(request)
         self.leased: list[LeasedEvent] = []
         self._is_open = not group.paused and not group.indexes.has_ready(with_suspects=request.with_suspect)
 
@@ -58,8 +58,8 @@ class HandOver:
         """
         if not self._is_open:
             return 0
-        count = self._room.take(ready)
-        self._is_open = not self._room.is_used_up
+        count = self._capacity.take(ready)
+        self._is_open = not self._capacity.is_used_up
         return count
 
     @property

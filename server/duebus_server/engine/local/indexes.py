@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.records import Entry
 
-Place = tuple[int, int]
-"""The position of an event in its index: its time there, and its ``seq``."""
+OrderKey = tuple[int, int]
+"""What orders the events of an index: an event's time there, then its ``seq``."""
 
 
-class Room:
-    """What is left of the room of a lease request.
+class Capacity:
+    """What is left of the capacity of a lease request.
 
     Attributes:
         is_used_up: an event did not fit, so none that comes after it is taken either.
@@ -35,12 +35,12 @@ class Room:
         self._at_least_one = request.at_least_one
         self.is_used_up = False
 
-    def take(self, entries: Iterable[Entry], before: Place | None = None) -> int:
-        """How many of these events fit, from the first on; that much room is gone.
+    def take(self, entries: Iterable[Entry], before: OrderKey | None = None) -> int:
+        """How many of these events fit, from the first on; their share of the capacity is used up.
 
         Args:
             entries: in the order in which they are leased.
-            before: an event that comes later than this place is not taken.
+            before: an event that comes later than this is not taken.
         """
         events, bytes_left, count = self._events, self._bytes, 0
         for entry in entries:
@@ -48,7 +48,7 @@ class Room:
             if (
                 count == events
                 or (bytes_left < 0 and not self._at_least_one)
-                or (before is not None and place_of(entry) > before)
+                or (before is not None and order_key(entry) > before)
             ):
                 self.is_used_up = True
                 bytes_left += len(entry.event.body)
@@ -117,14 +117,14 @@ class StateIndexes:
         Returns:
             The events in order, and the one of them that is a suspect.
         """
-        room, before = Room(request), self._next_scheduled()
+        capacity, before = Capacity(request), self._next_scheduled()
         ready = self.by_state[EventState.READY]
         first = self.suspects.first() if request.with_suspect else None
         if first is None:
-            return ready.take_first(room.take(ready, before)), None
+            return ready.take_first(capacity.take(ready, before)), None
         suspect = first[1]
-        ordered = list(islice(merge(ready, (suspect,), key=place_of), request.max_events))
-        taken = ordered[: room.take(ordered, before)]
+        ordered = list(islice(merge(ready, (suspect,), key=order_key), request.max_events))
+        taken = ordered[: capacity.take(ordered, before)]
         if suspect not in taken:
             return ready.take_first(len(taken)), None
         self.suspects.take_first(1)
@@ -152,16 +152,16 @@ class StateIndexes:
             times.append(first[0])
         return min(times, default=None)
 
-    def _next_scheduled(self) -> Place | None:
-        """The place, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already, if
-        more was due than one step moves.
+    def _next_scheduled(self) -> OrderKey | None:
+        """The order key, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already,
+        if more was due than one step moves.
         """
-        places: list[Place] = []
+        keys: list[OrderKey] = []
         if (first := self.by_state[EventState.SCHEDULED].first()) is not None:
-            places.append((first[0], first[1].event.seq))
+            keys.append((first[0], first[1].event.seq))
         if (first := self.by_host_clock.first()) is not None:
-            places.append((first[0] - self._host.ahead_us, first[1].event.seq))
-        return min(places, default=None)
+            keys.append((first[0] - self._host.ahead_us, first[1].event.seq))
+        return min(keys, default=None)
 
     def _index_of(self, entry: Entry) -> DueIndex[Entry]:
         if entry.by_host_clock:
@@ -169,8 +169,8 @@ class StateIndexes:
         return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.by_state[entry.state]
 
 
-def place_of(entry: Entry) -> Place:
-    """Its position in its index."""
+def order_key(entry: Entry) -> OrderKey:
+    """What orders an event in its index."""
     return entry.at_us, entry.event.seq
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.journal import Journal
 
 RETRY_WHEN_FULL_US = SECOND
-"""How long a caller is told to wait when the topic is full."""
+"""The retry delay of a dispatch to a topic that is full."""
 
 FORGET_AT_ONCE = 1_000
 """How many remembered ids of a deleted topic are dropped in one step. It keeps the step short."""

@@ -185,21 +185,21 @@ class Topics:
 
     def announce_past(self, topic: str, group: Group) -> None:
         """Report which leases have ended or were extended, what has died, and what has become a suspect."""
-        told = group.unannounced
-        if told.is_empty():
+        changes = group.unannounced
+        if changes.is_empty():
             return
         group.unannounced = Unannounced()
         if self.watcher is None:
             return
-        for session_id, fencing_tokens in told.ran_out.items():
+        for session_id, fencing_tokens in changes.ran_out.items():
             self.watcher.leases_ran_out(session_id, fencing_tokens)
-        for session_id, fencing_tokens in told.ended.items():
+        for session_id, fencing_tokens in changes.ended.items():
             self.watcher.leases_ended(session_id, fencing_tokens)
-        for session_id in told.extended:
+        for session_id in changes.extended:
             self.watcher.leases_extended(session_id)
-        for event_ids, tell in ((told.died, self.watcher.died), (told.suspected, self.watcher.suspected)):
+        for event_ids, report in ((changes.died, self.watcher.died), (changes.suspected, self.watcher.suspected)):
             if event_ids:
-                tell(topic, group.name, len(event_ids), event_ids[:IDS_NAMED])
+                report(topic, group.name, len(event_ids), event_ids[:IDS_NAMED])
 
     def announce_deleted(self, topic: str, group: str | None, gone: Sequence[Group]) -> None:
         """Report that these groups are gone, and their leases with them; None is the topic."""

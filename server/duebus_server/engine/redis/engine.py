@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DISPATCH_WITHOUT_ROOMS = Script("dispatch", without="hand_over")
+DISPATCH_WITHOUT_HAND_OVER = Script("dispatch", without="hand_over")
 DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
 
 _LEFT, _PAUSED = 1, 2
@@ -152,25 +152,28 @@ class RedisEngine(AdminVerbs):
         """See ``Engine.dispatch``."""
         self.check_started()
         await self.topic_index.before(partition.topic)
-        rooms = self._rooms(partition, reservations)
+        reserved = self._reserved(partition, reservations)
         config = self._defaults
-        arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(rooms)]
-        for session, request in rooms:
-            arguments += (session.group, *self._room(session, request))
+        arguments: list[Any] = [config.max_queued, config.dedupe_window_us, len(reserved)]
+        for session, request in reserved:
+            arguments += (session.group, *self._request_arguments(session, request))
         arguments.append(len(requests))
         for one in requests:
             arguments += dispatching.arguments(one)
-        script = DISPATCH if rooms else DISPATCH_WITHOUT_ROOMS
-        with self._awaiting_leases([session for session, _ in rooms]):
+        script = DISPATCH if reserved else DISPATCH_WITHOUT_HAND_OVER
+        with self._awaiting_leases([session for session, _ in reserved]):
             if self._runner.min_replicas_ack:
                 reply, problem = await self._runner.run_replicated(script, partition, *arguments)
             else:
                 reply, problem = await self._runner.run(script, partition, *arguments), None
-        now, soonest, groups, answers, is_new, told = reply
+        now, soonest, groups, answers, is_new, hand_overs = reply
         self.notifications.answered(now)
-        if rooms:
+        if reserved:
             self._hand_over(
-                [session for session, _ in rooms], told, int(now), dispatching.due_events(requests, answers, int(now))
+                [session for session, _ in reserved],
+                hand_overs,
+                int(now),
+                dispatching.due_events(requests, answers, int(now)),
             )
         for group in groups:
             self.notifications.due(partition, group.decode(), soonest)
@@ -182,7 +185,7 @@ class RedisEngine(AdminVerbs):
             dispatching.outcome(partition, request, answer) for request, answer in zip(requests, answers, strict=True)
         ]
 
-    def _rooms(
+    def _reserved(
         self, partition: Partition, reservations: Sequence[Reservation]
     ) -> list[tuple[LocalSession, LeaseRequest]]:
         """The sessions that have reserved room, without those that first have to join or to take leases back."""
@@ -212,10 +215,10 @@ class RedisEngine(AdminVerbs):
                 raise
 
     def _hand_over(
-        self, sessions: Sequence[LocalSession], told: Sequence[Any], now_us: int, due: Sequence[NewEvent]
+        self, sessions: Sequence[LocalSession], hand_overs: Sequence[Any], now_us: int, due: Sequence[NewEvent]
     ) -> None:
         """Report what a dispatch has leased to these sessions."""
-        for session, one in zip(sessions, told, strict=True):
+        for session, one in zip(sessions, hand_overs, strict=True):
             if not one or session.is_over:
                 continue
             partition, group = session.partition, session.group
@@ -234,7 +237,9 @@ class RedisEngine(AdminVerbs):
         if Unanswered.LEASE in session.unanswered:
             await self.members.reclaim(session)
         with session.awaiting(Unanswered.LEASE):
-            reply = await self._runner.run(LEASE, partition, group, *self._room(session, request), self._max_retries)
+            reply = await self._runner.run(
+                LEASE, partition, group, *self._request_arguments(session, request), self._max_retries
+            )
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
@@ -391,7 +396,7 @@ class RedisEngine(AdminVerbs):
         """The requested lease ('' for the topic's) and the server's, as arguments of the scripts."""
         return "" if asked_us is None else asked_us, self._defaults.lease_us
 
-    def _room(self, session: LocalSession, request: LeaseRequest) -> tuple[int | str, ...]:
+    def _request_arguments(self, session: LocalSession, request: LeaseRequest) -> tuple[int | str, ...]:
         """A session and what it can take, as arguments of the scripts that lease."""
         return (
             session.name,

@@ -91,16 +91,16 @@ def due_events(requests: Sequence[DispatchRequest], answers: Sequence[Sequence[i
     return found
 
 
-def handed_over(told: Sequence[Any], due: Sequence[NewEvent], stride: int, now_us: int) -> LeaseBatch:
+def handed_over(answer: Sequence[Any], due: Sequence[NewEvent], stride: int, now_us: int) -> LeaseBatch:
     """Reads a hand-over in the answer of ``dispatch.lua``.
 
     Args:
-        told: the hand-over.
+        answer: the hand-over.
         due: as ``due_events`` returns it.
         stride: the number of partitions.
         now_us: the time of the dispatch, in microseconds.
     """
-    count, first_fence, expires, next_due, is_paused, suspect_due = map(int, told)
+    count, first_fence, expires, next_due, is_paused, suspect_due = map(int, answer)
     fences = range(first_fence, first_fence + stride * count, stride)
     events = [
         LeasedEvent(event.id, event.body, fence, 1, now_us, now_us, expires, "")

@@ -18,7 +18,7 @@ if not groups then
   return { whole(now), {}, missing }
 end
 local window = setting('dedupe_window', ARGV[9])
-local told = bring_up_to_date(groups, ARGV[8])
+local report = bring_up_to_date(groups, ARGV[8])
 
 local cancelled, left_alone, unknown = 0, {}, {}
 local waiting, is_chosen = {}, {} -- by group: {ids, members by sorted set}; by id
@@ -69,4 +69,4 @@ for _, id in ipairs(gone) do
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)
-return { whole(now), told, '', cancelled, left_alone, unknown }
+return { whole(now), report, '', cancelled, left_alone, unknown }

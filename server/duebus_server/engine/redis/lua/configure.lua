@@ -43,6 +43,6 @@ if touches_policy and after('backoff_max', ARGV[8]) < after('backoff_initial', A
   refused = 1
 elseif next(changes) then
   redis.call('HSET', policy_key or config_key, unpack(ARGV, 9))
-  tell_change('configured', '')
+  publish_change('configured', '')
 end
 return { whole(now), '', refused, redis.call('HGETALL', config_key), policy_key and own_policy(group) or {} }

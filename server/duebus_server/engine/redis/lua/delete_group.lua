@@ -44,5 +44,5 @@ end
 
 redis.call('HDEL', topic_key('groups'), group)
 redis.call('UNLINK', unpack(keys_of(group)))
-tell_change('deleted', group)
+publish_change('deleted', group)
 return { whole(now), '', copies }

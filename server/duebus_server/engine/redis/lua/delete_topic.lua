@@ -35,5 +35,5 @@ unlink(keys_of('')) -- the rates of a time when the topic had no group
 for _, name in ipairs(topic_key_names()) do
   unlink({ topic_key(name) })
 end
-tell_change('deleted', '')
+publish_change('deleted', '')
 return { whole(now), '', removed }

@@ -53,9 +53,9 @@ for _, group in ipairs(receivers) do
 end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)
-local reservations, rooms, room_in = tonumber(take()), {}, {}
-if reservations > 0 then -- without any, the script is sent without hand_over.lua
-  rooms, room_in = read_rooms(reservations, take, groups)
+local reserved, reservations, reservation_in = tonumber(take()), {}, {}
+if reserved > 0 then -- without any, the script is sent without hand_over.lua
+  reservations, reservation_in = read_reservations(reserved, take, groups)
 end
 
 -- What the requests add: ids, due times, and blobs. It is stored when all requests were read.
@@ -226,12 +226,12 @@ local function write_refs()
   write_all('HSET', topic_key('refs'), refs)
 end
 
--- Leases events to the session that has reserved this room. Returns {score, member, ...} of the others, and when the
+-- Leases events to the session that has this reservation. Returns {score, member, ...} of the others, and when the
 -- first of these is due, or NEVER.
-local function lease_to(room, scored)
-  local is_leased = hand_over(room, new_ids, scored, new_dues, new_blobs)
+local function lease_to(reservation, scored)
+  local is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs)
   local waiting, first_due = {}, NEVER
-  for i = 1, room.count == #new_ids and 0 or #new_ids do
+  for i = 1, reservation.count == #new_ids and 0 or #new_ids do
     if not is_leased[i] then
       waiting[#waiting + 1], waiting[#waiting + 2] = scored[2 * i - 1], scored[2 * i]
       first_due = math.min(first_due, new_dues[i])
@@ -243,9 +243,9 @@ end
 -- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due, or
 -- NEVER.
 local function add_to_group(group, scored, soonest)
-  local room, waiting, first_due = room_in[group], scored, soonest
-  if room then
-    waiting, first_due = lease_to(room, scored)
+  local reservation, waiting, first_due = reservation_in[group], scored, soonest
+  if reservation then
+    waiting, first_due = lease_to(reservation, scored)
   end
   write_all('ZADD', group_key(group, 'waiting'), waiting)
   return first_due
@@ -253,16 +253,16 @@ end
 
 -- Counts, and tells the other replicas what waits in a group. Returns whether to tell this one's sessions, too.
 local function announce(group, first_due)
-  local room = room_in[group]
+  local reservation = reservation_in[group]
   mark(group, 'dispatched', #new_ids)
   local is_awake = first_due == NEVER or wake(group, first_due)
-  if room then
-    note_next_due(room, first_due)
+  if reservation then
+    note_next_due(reservation, first_due)
   end
-  return is_awake and not room
+  return is_awake and not reservation
 end
 
--- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are told.
+-- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are notified.
 local function store()
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
@@ -294,5 +294,5 @@ if #new_ids > 0 then
 end
 write_answers()
 local is_unlisted = was_empty and soonest ~= NEVER
-local handed_over = reservations > 0 and answers_of(rooms) or {}
+local handed_over = reserved > 0 and answers_of(reservations) or {}
 return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, handed_over }

@@ -13,7 +13,7 @@ regardless_of_memory()
 local group = ARGV[6]
 local ended = {}
 expire_leases(group, ARGV[7], LIMIT, ended)
-local told = announce_ended(group, ended)
+local report = announce_ended(group, ended)
 wake(group, next_due(group))
 local first = redis.call('ZRANGE', group_key(group, 'leased'), 0, 0, 'WITHSCORES')
-return { whole(now), told, first[2] or -1, answer_time(next_due(group)) }
+return { whole(now), report, first[2] or -1, answer_time(next_due(group)) }

@@ -58,13 +58,13 @@ local names, missing = find_groups(ALL_GROUPS, true, '')
 if not names then
   return { whole(now), {}, missing }
 end
-local told = bring_up_to_date(names, ARGV[7])
+local report = bring_up_to_date(names, ARGV[7])
 local blob = redis.call('HGET', topic_key('events'), id) or ''
 local groups = {}
 for _, group in ipairs(names) do
   groups[#groups + 1] = info(group, blob)
 end
 if #groups == 0 then
-  return { whole(now), told, NO_EVENT }
+  return { whole(now), report, NO_EVENT }
 end
-return { whole(now), told, '', blob, groups }
+return { whole(now), report, '', blob, groups }

@@ -16,9 +16,9 @@ local KNOWN, UNKNOWN, LATE = 0, 1, 2
 local layout = redis.call('GET', KEYS[3])
 local number = tonumber(layout or ARGV[9])
 local before = redis.call('ZSCORE', KEYS[1], REPLICA)
-local heard = not before and UNKNOWN or tonumber(before) - now <= tonumber(ARGV[6]) / 2 and LATE or KNOWN
+local status = not before and UNKNOWN or tonumber(before) - now <= tonumber(ARGV[6]) / 2 and LATE or KNOWN
 if not number or number < tonumber(ARGV[7]) or number > tonumber(ARGV[8]) then
-  return { heard, {}, layout }
+  return { status, {}, layout }
 end
 
 regardless_of_memory()
@@ -34,4 +34,4 @@ if not layout or read_by_all > number then
   number = layout and read_by_all or number
   redis.call('SET', KEYS[3], number)
 end
-return { heard, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now)), tostring(number) }
+return { status, redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', whole(now)), tostring(number) }

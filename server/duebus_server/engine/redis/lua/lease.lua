@@ -46,10 +46,10 @@ local expires = now + (tonumber(ARGV[12]) or setting('lease', ARGV[13]))
 
 local ended = {}
 expire_leases(group, ARGV[17], EXPIRE_LIMIT, ended)
-local told = announce_ended(group, ended)
+local report = announce_ended(group, ended)
 local own = redis.call('HMGET', own_key, 'paused', 'wake_at', 'fence')
 if own[1] then
-  return { whole(now), -1, 2, 0, whole(expires), told, {}, {}, {}, {}, -1, -1 }
+  return { whole(now), -1, 2, 0, whole(expires), report, {}, {}, {}, {}, -1, -1 }
 end
 
 -- One event more than fits is asked for, to know whether something is left.
@@ -164,7 +164,7 @@ local function begin_again(record, score, blob)
 end
 
 -- What is taken, one entry per event; `again` has the records of those that were leased before.
-local taken, taken_ids, blobs_told, dues, leased, again = {}, {}, {}, {}, {}, {}
+local taken, taken_ids, taken_blobs, dues, leased, again = {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, made_dead = 0, 0, 0
 local suspect_place = -1 -- of the suspect among what is taken, from 0
@@ -183,14 +183,14 @@ for i = 1, #members do
     if i == suspect_at then
       suspect_place = count - 1
     end
-    taken[count], taken_ids[count], blobs_told[count], dues[count] = member, id, blob, scores[i]
+    taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
     leased[2 * count - 1], leased[2 * count] = expiry, member
     local record = raws[i] and read_record(raws[i])
     again[count] = record and begin_again(record, scores[i], blob)
   end
 end
 
-local first_fence, told_again = 0, {}
+local first_fence, attempts = 0, {}
 if count > 0 then
   first_fence = first_token(own[3])
   redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
@@ -201,11 +201,11 @@ if count > 0 then
     if record then
       record[FENCE] = fence
       for _, value in ipairs({ i - 1, record[ATTEMPT], record[LAST_ERROR] }) do
-        told_again[#told_again + 1] = value
+        attempts[#attempts + 1] = value
       end
     end
     packed[2 * i - 1] = taken_ids[i]
-    packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], blobs_told[i])
+    packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], taken_blobs[i])
   end
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
@@ -230,14 +230,14 @@ if takes_suspect and suspect_place < 0 then
   due_next, suspect_due = math.min(due_next, suspect_due), NEVER
 end
 -- The sessions of this replica now know `next_check`; others may be waiting for longer, see `wake`. Nobody waits for a
--- suspect that is left: the sessions that can take it are told now.
+-- suspect that is left: the sessions that can take it are notified now.
 local next_check = suspect_due > now and math.min(due_next, suspect_due) or due_next
 if next_check > tonumber(own[2] or 0) then
   redis.call('HSET', own_key, 'wake_at', whole(next_check))
 end
-tell_changed(group, told)
+report_changed(group, report)
 local answered_due = made_dead > 0 and whole(now) or answer_time(due_next)
 return {
-  whole(now), answered_due, left, first_fence, expiry, told, taken, blobs_told, dues, told_again,
+  whole(now), answered_due, left, first_fence, expiry, report, taken, taken_blobs, dues, attempts,
   suspect_place, answer_time(suspect_due),
 }

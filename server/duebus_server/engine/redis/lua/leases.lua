@@ -78,7 +78,7 @@ local function end_lease(ended, record, how)
   record[FENCE] = 0
 end
 
--- Events of the current group that have become dead letters, and suspects, until the caller is told.
+-- Events of the current group that have become dead letters, and suspects, until they are reported to the caller.
 local changed_events = { dead = {}, suspect = {} }
 local IDS_NAMED = 10
 
@@ -90,36 +90,36 @@ local function note_changed(what, ids)
 end
 
 -- Adds to the report to the caller, in place of a session and its tokens: '', {'dead' or 'suspect', topic, group, how
--- many events, the first of them}. Other replicas are not told.
-local function tell_changed(group, told)
+-- many events, the first of them}. Other replicas are not notified.
+local function report_changed(group, report)
   for what, ids in pairs(changed_events) do
     if #ids > 0 then
-      told[#told + 1] = ''
-      told[#told + 1] = { what, TOPIC, group, #ids, unpack(ids, 1, math.min(#ids, IDS_NAMED)) }
+      report[#report + 1] = ''
+      report[#report + 1] = { what, TOPIC, group, #ids, unpack(ids, 1, math.min(#ids, IDS_NAMED)) }
       changed_events[what] = {}
     end
   end
 end
 
--- Tells other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session,
+-- Notifies other replicas which leases of their sessions have ended. Returns those of the caller's sessions: {session,
 -- tokens, ...}, and which events have become dead letters or suspects. Empty tokens: leases of the session were
 -- extended.
 local function announce_ended(group, ended)
-  local told = {}
+  local report = {}
   for name, fences in pairs(ended) do
     local how, replica = string.match(name, '^(%-?)([^/]*)')
     local session = how == '' and name or string.sub(name, 2)
     add_in_flight(group, session, -#fences)
     local tokens = table.concat(fences)
     if replica == REPLICA then
-      told[#told + 1] = name
-      told[#told + 1] = tokens
+      report[#report + 1] = name
+      report[#report + 1] = tokens
     else
       redis.call('PUBLISH', replica_channel(replica), name .. '\0' .. tokens)
     end
   end
-  tell_changed(group, told)
-  return told
+  report_changed(group, report)
+  return report
 end
 
 -- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many lasting

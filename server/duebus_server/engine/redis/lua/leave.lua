@@ -4,7 +4,7 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 --   7      session
---   8      how long the subscriber was told to wait before it comes back, microseconds
+--   8      how long the subscriber was asked to wait before it reconnects, microseconds
 -- returns  until when an ephemeral group without sessions is kept, or -1
 -- includes leases
 -- includes leaving

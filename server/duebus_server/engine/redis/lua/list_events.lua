@@ -26,7 +26,7 @@ local state, newest_first = ARGV[7], ARGV[8] == '1'
 local limit, bytes_left = tonumber(ARGV[9]), tonumber(ARGV[10])
 local is_waiting = state == 'scheduled' or state == 'ready'
 
-local told = bring_up_to_date({ group }, ARGV[13])
+local report = bring_up_to_date({ group }, ARGV[13])
 
 -- The state's part of a set, as ranks: the first, and the one after the last.
 local function ranks_of(key)
@@ -91,4 +91,4 @@ for i = 1, #found do
   local consumer = state == 'leased' and record[CONSUMER] or ''
   page[i] = { member, score, blob, record[ATTEMPT], record[FREE], deliver_at, record[LAST_ERROR], consumer }
 end
-return { whole(now), told, '', group, group_setting(group, 'max_retries', ARGV[13]), more, page }
+return { whole(now), report, '', group, group_setting(group, 'max_retries', ARGV[13]), more, page }

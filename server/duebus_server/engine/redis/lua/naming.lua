@@ -59,15 +59,15 @@ local function bring_up_to_date(groups, max_retries)
   for _, group in ipairs(groups) do
     check_keys(group)
   end
-  local told = {}
+  local report = {}
   for _, group in ipairs(groups) do
     local ended = {}
     expire_leases(group, max_retries, 1000, ended)
     for _, value in ipairs(announce_ended(group, ended)) do
-      told[#told + 1] = value
+      report[#report + 1] = value
     end
   end
-  return told
+  return report
 end
 
 -- The sorted sets of events that are SCHEDULED or READY.

@@ -2,7 +2,7 @@
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua
---   7      whether the topic is being deleted, so that its subscribers must be told (0, 1)
+--   7      whether the topic is being deleted, so that its subscribers must be notified (0, 1)
 -- returns  {now, how many events it held}
 -- runs on closed partitions too
 -- includes deleting
@@ -15,6 +15,6 @@ local removed = redis.call('HLEN', topic_key('events'))
 clear()
 redis.call('UNLINK', topic_key('config'))
 if ARGV[7] == '1' then
-  tell_change('deleted', '')
+  publish_change('deleted', '')
 end
 return { whole(now), removed }

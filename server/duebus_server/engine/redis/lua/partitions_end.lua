@@ -17,6 +17,6 @@ if is_decided and id == CHANGE then
   else
     write_partitions(wanted)
   end
-  tell_change(wanted == 0 and 'deleted' or 'moved', '')
+  publish_change(wanted == 0 and 'deleted' or 'moved', '')
 end
 return whole(now)

@@ -17,8 +17,8 @@ if not group then
   return { whole(now), {}, missing }
 end
 local window = setting('dedupe_window', ARGV[14])
-local told = bring_up_to_date({ group }, ARGV[13])
+local report = bring_up_to_date({ group }, ARGV[13])
 local began = tonumber(ARGV[8]) or now
 local letters, last, more = step_through(group, began)
 remove_dead(group, letters, window)
-return { whole(now), told, '', #letters, whole(began), more, last[1], last[2] }
+return { whole(now), report, '', #letters, whole(began), more, last[1], last[2] }

@@ -1,4 +1,4 @@
--- LEASED -> READY, for leases that the session was not told of. The session names those that it knows.
+-- LEASED -> READY, for leases that were not reported to the session. The session names those that it knows.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

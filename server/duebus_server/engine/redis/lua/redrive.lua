@@ -16,7 +16,7 @@ local group, missing = find_group(ARGV[6])
 if not group then
   return { whole(now), {}, missing }
 end
-local told = bring_up_to_date({ group }, ARGV[13])
+local report = bring_up_to_date({ group }, ARGV[13])
 local began = tonumber(ARGV[8]) or now
 local rate, moved_before = tonumber(ARGV[14]), tonumber(ARGV[15])
 local letters, last, more = step_through(group, began)
@@ -51,4 +51,4 @@ write_all('ZADD', group_key(group, 'waiting'), waiting)
 write_all('ZREM', group_key(group, 'dead'), members)
 change_waiting(group, ids, 1)
 wake(group, soonest)
-return { whole(now), told, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }
+return { whole(now), report, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }

@@ -18,7 +18,7 @@ local groups, missing = find_groups(ALL_GROUPS, ARGV[6] == '1', ARGV[7])
 if not groups then
   return { whole(now), {}, missing }
 end
-local told = bring_up_to_date(groups, ARGV[8])
+local report = bring_up_to_date(groups, ARGV[8])
 local due = ARGV[9] ~= '' and due_at(ARGV[9])
 
 local moves = {} -- by group, by sorted set: due, member, ...
@@ -31,7 +31,7 @@ for i = 10, #ARGV do
   for _, group in ipairs(groups) do
     local name, member = find_copy(group, id, own_place)
     if name and not WAITS[name] then
-      return { whole(now), told, 'busy', i - 10, group, name }
+      return { whole(now), report, 'busy', i - 10, group, name }
     elseif name then
       held = true
       moves[group] = moves[group] or new_queue()
@@ -45,10 +45,10 @@ for i = 10, #ARGV do
 end
 
 if #unknown > 0 then
-  return { whole(now), told, NO_EVENT, unpack(unknown) }
+  return { whole(now), report, NO_EVENT, unpack(unknown) }
 end
 if not due then
-  return { whole(now), told, '', {} }
+  return { whole(now), report, '', {} }
 end
 local dues = {}
 for group, queue in pairs(moves) do
@@ -57,4 +57,4 @@ for group, queue in pairs(moves) do
   dues[#dues + 1] = group
   dues[#dues + 1] = answer_time(next_due(group))
 end
-return { whole(now), told, '', dues }
+return { whole(now), report, '', dues }

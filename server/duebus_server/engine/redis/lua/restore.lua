@@ -37,7 +37,7 @@ end
 
 regardless_of_memory()
 local expires = whole(now + setting('lease', ARGV[6]))
-local again, changed, told = { waiting = 0, leased = 0 }, {}, {}
+local again, changed, report = { waiting = 0, leased = 0 }, {}, {}
 local died = {} -- by group
 
 local function put_back(group, id, record, place)
@@ -141,7 +141,7 @@ local names = {}
 for group in pairs(changed) do
   names[#names + 1] = group
   note_changed('dead', died[group] or {})
-  tell_changed(group, told)
+  report_changed(group, report)
   wake(group, now)
 end
 if cursor == '0' then
@@ -151,4 +151,4 @@ if cursor == '0' then
     end
   end
 end
-return { whole(now), told, cursor, again.waiting, again.leased, names }
+return { whole(now), report, cursor, again.waiting, again.leased, names }

@@ -75,10 +75,10 @@ if not names then
   return { whole(now), {}, missing }
 end
 local settings = redis.call('HGETALL', topic_key('config'))
-local told = bring_up_to_date(names, ARGV[6])
+local report = bring_up_to_date(names, ARGV[6])
 local groups = {}
 for i, name in ipairs(names) do
   groups[i] = info(name)
 end
 local dead = tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
-return { whole(now), told, '', redis.call('HLEN', topic_key('events')) - dead, settings, groups }
+return { whole(now), report, '', redis.call('HLEN', topic_key('events')) - dead, settings, groups }

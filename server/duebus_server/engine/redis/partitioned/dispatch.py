@@ -95,8 +95,8 @@ class Progress:
             request.identity() if request.request_id else 0,
         )
 
-    def heard(self, places: list[int], outcome: Outcome) -> None:
-        """Take note of a partition's answer for the events at these places."""
+    def add_answer(self, places: list[int], outcome: Outcome) -> None:
+        """Add a partition's answer for the events at these places."""
         if isinstance(outcome, DueBusError):
             self.errors[places[0]] = outcome
             return
@@ -127,7 +127,7 @@ async def dispatch_in(
     dispatch: Dispatch,
 ) -> None:
     """Send what is left of the requests to these partitions. Each gets all of its parts in one step, and may fill its
-    share of the reserved rooms.
+    share of each reservation.
     """
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
@@ -146,7 +146,7 @@ async def dispatch_in(
         except DueBusError as error:  # the other parts continue
             outcomes = [error] * len(parts)
         for (request, places), outcome in zip(parts, outcomes, strict=True):
-            request.heard(places, outcome)
+            request.add_answer(places, outcome)
 
     await all_of([send(partitions[number], parts) for number, parts in by_number.items()])
 
@@ -158,10 +158,10 @@ def _due_sizes(parts: Sequence[tuple[Progress, list[int]]]) -> list[int]:
 
 
 def shares_of(request: LeaseRequest, sizes: Mapping[int, Sequence[int]]) -> dict[int, LeaseRequest]:
-    """Share a session's room out among partitions: to each what its events need, until there is no more.
+    """Split a reservation among partitions: to each what its events need, until there is no more.
 
     Args:
-        request: the room.
+        request: what the session can take.
         sizes: of the events of each partition, by its number.
 
     Returns:

@@ -1,7 +1,7 @@
 """How many partitions each topic has, and how that number is changed.
 
 The topic's own keys hold the number, and each partition's keys hold whether it is open. Every script checks this first
-(``moved.lua``), so a replica that is wrong about the number is told so before anything has changed. Each attempt to
+(``moved.lua``), so a replica that is wrong about the number gets an error before anything has changed. Each attempt to
 change the number has an id of its own, and all of its steps are compare-and-set on that id. ``DATA_MODEL.md`` describes
 the steps, and why it does not matter when one comes late or the replica dies in between.
 """
@@ -100,7 +100,7 @@ class Partitioning:
         runner: runs scripts.
         locks: the locks of the bus. A topic's lock keeps replicas from taking a change over from each other; nothing
             else depends on it.
-        engine: told what was deleted.
+        engine: called with what was deleted.
 
     Raises, in all methods that run something:
         DispatcherNotWorking: Redis can't be reached or refuses the command; or another replica is changing the topic.
@@ -220,8 +220,8 @@ class Partitioning:
         """The settings of the topic, and its groups."""
         settings, _ = await self._runner.run(DESCRIBE, change.whole)
         old = partitions_of(change.topic, change.before)
-        told = await all_of([self._runner.run(DESCRIBE, partition) for partition in old])
-        return settings, _merged([_read_groups(flat) for _, flat in told])
+        described = await all_of([self._runner.run(DESCRIBE, partition) for partition in old])
+        return settings, _merged([_read_groups(flat) for _, flat in described])
 
     async def _complete(self, change: _Change) -> int:
         """Open the new partitions and remove the old ones. Returns how many events these held. Can be repeated."""

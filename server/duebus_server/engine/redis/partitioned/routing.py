@@ -117,11 +117,11 @@ class Routing:
                 await self._move_sessions(topic, self._partitioning.partitions(topic))
             elif await self._catch_up(topic) == partitions and len(partitions) > 1:
                 await self._partitioning.reopen(topic)
-        there = self._partitioning.partitions(topic)
+        current = self._partitioning.partitions(topic)
         if (
             session is not None
-            and there != partitions
-            and self._engine.notifications.sessions.find(there[0], *session) is None
+            and current != partitions
+            and self._engine.notifications.sessions.find(current[0], *session) is None
         ):
             raise NotFound("group", session[0], topic=topic)
 
@@ -133,34 +133,34 @@ class Routing:
 
     async def _catch_up(self, topic: str) -> list[Partition]:
         """The partitions of a topic, read from Redis; its sessions are moved there."""
-        there = await self._partitioning.read(topic)
-        await self._move_sessions(topic, there)
-        return there
+        partitions = await self._partitioning.read(topic)
+        await self._move_sessions(topic, partitions)
+        return partitions
 
-    async def _move_sessions(self, topic: str, there: list[Partition]) -> None:
+    async def _move_sessions(self, topic: str, partitions: list[Partition]) -> None:
         """Move the sessions of a topic from other partitions to these, and use these from now on.
 
         Until all of them have joined, the others stay as they are: if a join fails, the next attempt moves them.
         """
-        elsewhere = self._engine.notifications.sessions.elsewhere(topic, there)
-        for old in elsewhere:
-            if not old.is_over and not await self._join_all(old, there):
+        outdated = self._engine.notifications.sessions.in_other_partitions(topic, partitions)
+        for old in outdated:
+            if not old.is_over and not await self._join_all(old, partitions):
                 at_us = old.joined_us or self._engine.now_us()
                 self._engine.notifications.deleted(Partition(topic), old.group, at_us)
-        self._partitioning.know(topic, there)
-        for old in elsewhere:
+        self._partitioning.know(topic, partitions)
+        for old in outdated:
             self._engine.notifications.sessions.forget(old)
 
-    async def _join_all(self, old: LocalSession, there: Sequence[Partition]) -> bool:
+    async def _join_all(self, old: LocalSession, partitions: Sequence[Partition]) -> bool:
         """Join a session to these partitions. Returns False if its group was deleted, which this replica may have
         missed.
         """
-        has_group = await self._partitioning.has_group(there[0], old.group)
+        has_group = await self._partitioning.has_group(partitions[0], old.group)
         if not has_group and await self._engine.members.was_deleted(old):
             return False
         now_us = self._engine.now_us()
         subscriber = SubscriberInfo(old.session_id, old.consumer, now_us, ephemeral_us=old.ephemeral_us)
-        for partition in there:
+        for partition in partitions:
             if not await self._join(partition, old.group, subscriber, existing=has_group):
                 return False
         return True

@@ -63,9 +63,9 @@ class Layouts:
                 "does not read: let that build deliver what is left, or choose another --namespace"
             )
         if found is not None:
-            self.heard(found)
+            self.note_written(found)
 
-    def heard(self, found: bytes) -> None:
+    def note_written(self, found: bytes) -> None:
         """Take note of the layout that is written.
 
         Raises:

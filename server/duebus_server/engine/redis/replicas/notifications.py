@@ -112,8 +112,8 @@ class Notifications:
     def _changed(self, what: bytes, name: bytes, group: bytes, count: int, *packed_ids: bytes) -> None:
         """Events have become dead letters or suspects."""
         if self.watcher is not None:
-            tell = self.watcher.died if what == b"dead" else self.watcher.suspected
-            tell(Partition.read(name.decode()), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
+            report = self.watcher.died if what == b"dead" else self.watcher.suspected
+            report(Partition.read(name.decode()), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at ``at_us``. Sessions that have joined since then stay."""

@@ -31,7 +31,7 @@ log = structlog.get_logger()
 HEARTBEAT, ABANDON = map(Script, ("heartbeat", "abandon"))
 
 _KNOWN, _UNKNOWN = 0, 1
-"""As in ``heartbeat.lua``: whether the replica itself was heard of in time."""
+"""As in ``heartbeat.lua``: whether the replica itself was on time."""
 
 BEAT_US = SECOND // 2
 LAPSE_US = 3 * SECOND
@@ -53,7 +53,7 @@ class Presence:
         runner: runs scripts.
         locks: decide which replica takes over from one that has died.
         layouts: the layout that is written, and those that this replica reads.
-        reactions: told what the others publish.
+        reactions: called with what the others publish.
         ephemeral: ephemeral groups that have lost their last session.
     """
 
@@ -129,11 +129,11 @@ class Presence:
     async def _beat(self) -> None:
         runner = self._runner
         keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout)
-        heard, dead, layout = await runner.run_on(keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement())
-        self._layouts.heard(layout)
-        if heard != _KNOWN:
+        status, dead, layout = await runner.run_on(keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement())
+        self._layouts.note_written(layout)
+        if status != _KNOWN:
             self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
-        if heard == _UNKNOWN:
+        if status == _UNKNOWN:
             # The first heartbeat; or the others consider this replica dead; or Redis has lost its data.
             await self._reactions.came_back()
         # A replica whose own heartbeats stopped for a while can't tell which others are dead: theirs may have stopped

@@ -48,7 +48,7 @@ class Restoration:
 
     Args:
         runner: runs the script.
-        notifications: told what is due again.
+        notifications: called with what is due again.
         lease_us: the server's lease, in microseconds.
     """
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Stage(Enum):
-    """What Redis has been told about a session."""
+    """What was sent to Redis about a session."""
 
     UNTOLD = auto()
     """It has to join, for the first time or again, before it leases."""
@@ -72,7 +72,7 @@ class LocalSession:
         grace_us: the grace that its leases still have to be shortened to; None if there is nothing to shorten.
         left_s: when Redis first confirmed that it has left, by the monotonic clock.
         ephemeral_us: as in ``SubscriberInfo``.
-        returns_in_us: how long its subscriber was told to wait before it comes back.
+        returns_in_us: how long its subscriber was asked to wait before it reconnects.
     """
 
     name: str
@@ -115,7 +115,7 @@ class LocalSession:
             self.stage, self.joined_us = Stage.UNTOLD, None
 
     def stream_over(self, returns_in_us: int) -> None:
-        """The stream is over, so Redis has to be told that the session has left."""
+        """The stream is over, so its leaving has to be reported to Redis."""
         if not self.is_over:
             self.stage, self.returns_in_us = Stage.LEAVING, returns_in_us
 
@@ -182,12 +182,12 @@ class LocalSessions:
         """Whether any session of this group has not left yet."""
         return any(session.stage not in (Stage.LEFT, Stage.GONE) for session in self.in_group(partition, group))
 
-    def elsewhere(self, topic: str, there: Collection[Partition]) -> list[LocalSession]:
+    def in_other_partitions(self, topic: str, partitions: Collection[Partition]) -> list[LocalSession]:
         """The sessions of a topic in partitions other than these."""
-        return [session for session in self if session.partition.topic == topic and session.partition not in there]
+        return [session for session in self if session.partition.topic == topic and session.partition not in partitions]
 
     def forget(self, session: LocalSession) -> None:
-        """Drop a session, with its leases and everything that Redis has not been told yet."""
+        """Drop a session, with its leases and everything that has not been sent to Redis yet."""
         session.stage = Stage.GONE
         self._by_name.pop(session.name, None)
         self._by_place.pop((session.partition, session.group, session.session_id), None)
