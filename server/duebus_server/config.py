@@ -57,7 +57,7 @@ class SettingsError(Exception):
 
     Attributes:
         setting: its name; empty if several contradict each other.
-        reason: what is wrong with it.
+        reason: the error, in words.
     """
 
     def __init__(self, setting: str, reason: str) -> None:

@@ -91,7 +91,7 @@ def measure(engine: str, load: Load) -> dict[str, float]:
         ]
         before = system.cpu_s()
         for role in (*workers, *producers):
-            role.go()
+            role.begin()
         produced = [producer.result() for producer in producers]
         worked = [worker.result() for worker in workers]
         for result in worked:

@@ -48,7 +48,7 @@ class TaskForEach:
         self._start_next = start_next
         self._coming = 0
 
-    def go(self) -> None:
+    def start_more(self) -> None:
         """Something may have become startable."""
         for _ in range(self._startable() - self._coming):
             self._coming += 1
@@ -58,7 +58,7 @@ class TaskForEach:
         self._coming -= 1
         if (handling := self._start_next(cast("asyncio.Task[Any]", asyncio.current_task()))) is not None:
             await handling
-            self.go()
+            self.start_more()
 
 
 class TimerForEach:

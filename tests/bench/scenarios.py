@@ -70,8 +70,8 @@ def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
         worker = system.role("worker", topic=TOPIC, events=size.events, concurrency=1_000)
         producer = system.role("producer", topic=TOPIC, events=size.events)
         before = system.cpu_s()
-        worker.go()
-        producer.go()
+        worker.begin()
+        producer.begin()
         produced, worked = producer.result(), worker.result()
         check_complete(worked, size.events)
         took_s = worked["ended_s"] - produced["began_s"]
@@ -91,8 +91,8 @@ def raw_redis(engine: str, size: Size) -> Figures:
         url = system.redis.url
         consumer = system.plain_role("raw_redis", url=url, side="consumer", events=size.events, batch=1_000)
         producer = system.plain_role("raw_redis", url=url, side="producer", events=size.events, batch=500)
-        consumer.go()
-        producer.go()
+        consumer.begin()
+        producer.begin()
         produced, consumed = producer.result(), consumer.result()
         return {"events_per_s": size.events / (consumed["ended_s"] - produced["began_s"])}
 
@@ -106,7 +106,7 @@ def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
         produce(system, size.backlog)
         worker = system.role("worker", topic=TOPIC, events=size.backlog, concurrency=1_000)
         began_s = time.monotonic()
-        worker.go()
+        worker.begin()
         worked = worker.result()
         check_complete(worked, size.backlog)
         return {"events_per_s": size.backlog / (worked["ended_s"] - began_s)}
@@ -134,7 +134,7 @@ def unary(engine: str, size: Size) -> Figures:
         streamed = messages * call(
             system, f"127.0.0.1:{port}", calls=1, method=ECHO_STREAM, batch=BATCH, streamed=messages
         )
-        echo.go()
+        echo.begin()
         echo.result()
         return {
             "calls_per_s": bus,
@@ -159,9 +159,9 @@ def round_trip(engine: str, size: Size) -> Figures:
             method=ECHO,
             per_second=PACE,
         )
-        caller.go()
+        caller.begin()
         measured = caller.result()["measured"]
-        echo.go()
+        echo.begin()
         echo.result()
         return percentiles(measured)
 
@@ -172,8 +172,8 @@ def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
         fill(system, waiting)
         worker = system.role("worker", topic=TOPIC, events=size.paced, concurrency=64, measure="latency")
         pacer = system.role("pacer", topic=TOPIC, events=size.paced, per_second=PACE)
-        worker.go()
-        pacer.go()
+        worker.begin()
+        pacer.begin()
         pacer.result()
         worked = worker.result()
         check_complete(worked, size.paced)
@@ -185,7 +185,7 @@ def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
     with System(engine) as system:
         fill(system, waiting)
         worker = system.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
-        worker.go()
+        worker.begin()
         produce(system, size.delayed, delay_s=1.0, spread_s=size.spread_s)
         worked = worker.result()
         check_complete(worked, size.delayed)
@@ -206,13 +206,13 @@ def idle(engine: str, size: Size) -> Figures:
     with System(engine) as system:
         before = system.rss_bytes()
         subscribers = system.role("subscribers", subscriptions=size.subscriptions)
-        subscribers.go()
+        subscribers.begin()
         subscribers.wait_ready()
         each = (system.rss_bytes() - before) / size.subscriptions
         used = system.cpu_s()["server"]
         time.sleep(size.idle_s)
         share = (system.cpu_s()["server"] - used) / size.idle_s
-        subscribers.go()
+        subscribers.begin()
         subscribers.result()
         return {"subscription_bytes": each, "core_share": share}
 
@@ -223,7 +223,7 @@ def slow_worker(engine: str, size: Size) -> Figures:
         produce(system, size.backlog // 2)
         worker = system.role("worker", topic=TOPIC, events=size.slow, concurrency=64, handler_s=1.0)
         before = system.rss_bytes()
-        worker.go()
+        worker.begin()
         worked = worker.result()
         return {"at_once": worked["at_once"], "grown_bytes": system.rss_bytes() - before}
 
@@ -265,7 +265,7 @@ def fill(system: System, waiting: int) -> None:
 def produce(system: System, events: int, **arguments: Any) -> dict[str, Any]:
     """Dispatch events. Returns the role's result."""
     producer = system.role("producer", topic=TOPIC, events=events, payload=PAYLOAD_BYTES, **arguments)
-    producer.go()
+    producer.begin()
     return producer.result()
 
 
@@ -274,7 +274,7 @@ def run(system: System, name: str, *, events: int, companion: str) -> None:
     worker = system.role(name, topic=TOPIC, events=events, concurrency=1)
     other = system.role(companion, topic=TOPIC, events=events)
     for role in (worker, other):
-        role.go()
+        role.begin()
     other.result()
     worker.result()
 
@@ -282,7 +282,7 @@ def run(system: System, name: str, *, events: int, companion: str) -> None:
 def call(system: System, target: str, **arguments: Any) -> float:
     """Make unary calls. Returns how many a second."""
     caller = system.plain_role("caller", target=target, topic=TOPIC, engine=system.engine, **arguments)
-    caller.go()
+    caller.begin()
     result = caller.result()
     return float(arguments["calls"] / (result["ended_s"] - result["began_s"]))
 

@@ -53,7 +53,7 @@ class Role:
         arguments: handed to it as JSON.
         env: for the process; by default this one's, with the tests on Python's path.
         log: the file that its standard error is appended to; by default this process's.
-        popen: what starts the process.
+        popen: the class or function that starts the process.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class Role:
         if line != "ready":
             raise RoleError(f"a role ended before it was ready: {line!r}")
 
-    def go(self) -> None:
+    def begin(self) -> None:
         """Start its work."""
         assert self.process.stdin is not None
-        self.process.stdin.write("go\n")
+        self.process.stdin.write("begin\n")
         self.process.stdin.flush()
 
     def result(self) -> dict[str, Any]:

@@ -112,8 +112,8 @@ async def test_a_redrive_keeps_the_history(harness: Harness, joined: TopicDriver
 
     where = await joined.group_info("event")
 
-    told = [(one.attempt, one.outcome, one.error) for one in where.history]
-    assert told == [(1, AttemptOutcome.DEAD, "first"), (1, AttemptOutcome.DEAD, "second")]
+    found = [(one.attempt, one.outcome, one.error) for one in where.history]
+    assert found == [(1, AttemptOutcome.DEAD, "first"), (1, AttemptOutcome.DEAD, "second")]
     first, second = where.history
     assert harness.near(redriven_us)(first.redriven_us)
     assert second.redriven_us is None

@@ -1,4 +1,4 @@
-"""Groups and topics can be deleted: their events are gone, and their subscribers are told."""
+"""Groups and topics can be deleted: their events are gone, and their subscribers are notified."""
 
 from __future__ import annotations
 

@@ -57,12 +57,12 @@ async def test_the_order_is_that_of_the_requests(topic: TopicDriver) -> None:
     await topic.join()
     requests = [DispatchRequest(new_events(3)) for _ in range(4)]
     await topic.engine.dispatch(topic.name, requests, [Reservation(DEFAULT_GROUP, WORKER, ALL)])
-    told = ids(topic.harness.recorder.handed_over(WORKER))
+    delivered = ids(topic.harness.recorder.handed_over(WORKER))
     for request in requests:  # those of a request are in one partition
-        places = [told.index(event.id) for event in request.events]
+        places = [delivered.index(event.id) for event in request.events]
         assert places == sorted(places)
     if topic.harness.partitions == 1:
-        assert told == [event.id for request in requests for event in request.events]
+        assert delivered == [event.id for request in requests for event in request.events]
 
 
 async def test_tokens_are_unique_and_grow(joined: TopicDriver) -> None:
@@ -165,9 +165,9 @@ async def test_nothing_overtakes_an_event_that_does_not_fit(joined: TopicDriver)
 async def test_no_more_than_fit_are_handed_over_by_all_partitions_together(
     joined: TopicDriver, max_events: int
 ) -> None:
-    told = await joined.hand_over(*[f"event {number}" for number in range(20)], room=room(max_events))
-    assert len(told.events) == min(max_events, 20)
-    assert (await joined.counts())[EventState.LEASED] == len(told.events)
+    batch = await joined.hand_over(*[f"event {number}" for number in range(20)], room=room(max_events))
+    assert len(batch.events) == min(max_events, 20)
+    assert (await joined.counts())[EventState.LEASED] == len(batch.events)
 
 
 @pytest.mark.parametrize("max_bytes", [0, 35, 1_000])
@@ -175,8 +175,8 @@ async def test_no_more_bytes_than_fit_are_handed_over_by_all_partitions_together
     joined: TopicDriver, max_bytes: int
 ) -> None:
     events = [new_event(f"event {number}", body=b"x" * 10) for number in range(20)]
-    told = await joined.hand_over(*events, room=room(max_bytes=max_bytes))
-    assert len(told.events) == {0: 1, 35: 3, 1_000: 20}[max_bytes]
+    batch = await joined.hand_over(*events, room=room(max_bytes=max_bytes))
+    assert len(batch.events) == {0: 1, 35: 3, 1_000: 20}[max_bytes]
 
 
 # --- order ------------------------------------------------------------------------------------------------------------

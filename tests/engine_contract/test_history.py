@@ -73,13 +73,13 @@ async def test_the_history_of_an_event_has_every_attempt(harness: Harness, topic
     await topic.nack(lease, error="enough")
 
     where = await topic.group_info("event")
-    told = [(one.attempt, one.consumer, one.outcome, one.error) for one in where.history]
-    assert told[0] == (1, "first", AttemptOutcome.RELEASED, "")
-    assert told[1] == (1, "first", AttemptOutcome.NACKED, "boom")
-    assert told[2][:3] == (2, "second", AttemptOutcome.EXPIRED)
-    assert "lease expired" in told[2][3]
-    assert told[3] == (3, "first", AttemptOutcome.DEAD, "enough")
-    assert len(told) == 4
+    found = [(one.attempt, one.consumer, one.outcome, one.error) for one in where.history]
+    assert found[0] == (1, "first", AttemptOutcome.RELEASED, "")
+    assert found[1] == (1, "first", AttemptOutcome.NACKED, "boom")
+    assert found[2][:3] == (2, "second", AttemptOutcome.EXPIRED)
+    assert "lease expired" in found[2][3]
+    assert found[3] == (3, "first", AttemptOutcome.DEAD, "enough")
+    assert len(found) == 4
     times = [(one.started_us, one.ended_us) for one in where.history]
     expected = [(0, 0), (10, 11), (20, 25), (25, 27)]
     for (started_us, ended_us), (start, end) in zip(times, expected, strict=True):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 
-async def told(topic: TopicDriver) -> int | None:
+async def reported_due(topic: TopicDriver) -> int | None:
     """The ``next_due`` of a batch without events."""
     asked = await topic.next_due()
     batch = await topic.lease_batch(max_events=0)
@@ -23,7 +23,7 @@ async def told(topic: TopicDriver) -> int | None:
 
 
 async def test_next_due_without_events(joined: TopicDriver) -> None:
-    assert await told(joined) is None
+    assert await reported_due(joined) is None
 
 
 async def test_next_due_of_an_unknown_topic_or_group(topic: TopicDriver) -> None:
@@ -36,14 +36,14 @@ async def test_next_due_is_that_of_a_scheduled_event(harness: Harness, joined: T
     deliver_at_us = harness.now_us() + MINUTE
     await joined.dispatch(new_event(deliver_at_us=deliver_at_us + SECOND), new_event(deliver_at_us=deliver_at_us))
 
-    assert await told(joined) == deliver_at_us
+    assert await reported_due(joined) == deliver_at_us
 
 
 async def test_next_due_of_a_ready_event_has_passed(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event", new_event(delay_us=HOUR))
     await harness.advance(SECOND)
 
-    due_us = await told(joined)
+    due_us = await reported_due(joined)
 
     assert due_us is not None
     assert due_us <= harness.now_us()
@@ -53,18 +53,18 @@ async def test_next_due_is_the_expiry_of_a_lease(harness: Harness, joined: Topic
     await joined.dispatch("event", new_event(delay_us=HOUR))
     await joined.lease_one(lease_us=MINUTE)
 
-    assert harness.near(harness.now_us() + MINUTE)(await told(joined))
+    assert harness.near(harness.now_us() + MINUTE)(await reported_due(joined))
 
 
 async def test_next_due_is_the_earliest_due_time_or_expiry(harness: Harness, joined: TopicDriver) -> None:
     start_us = harness.now_us()
     await joined.dispatch("event", new_event(deliver_at_us=start_us + 10 * SECOND))
     await joined.lease_one(lease_us=20 * SECOND)
-    assert await told(joined) == start_us + 10 * SECOND
+    assert await reported_due(joined) == start_us + 10 * SECOND
 
     await harness.advance(10 * SECOND)
     await joined.lease_one(lease_us=HOUR)
-    assert harness.near(start_us + 20 * SECOND)(await told(joined))
+    assert harness.near(start_us + 20 * SECOND)(await reported_due(joined))
 
 
 async def test_an_extension_moves_next_due(harness: Harness, joined: TopicDriver) -> None:
@@ -74,7 +74,7 @@ async def test_an_extension_moves_next_due(harness: Harness, joined: TopicDriver
 
     await joined.extend(lease, lease_us=MINUTE)
 
-    assert harness.near(start_us + MINUTE)(await told(joined))
+    assert harness.near(start_us + MINUTE)(await reported_due(joined))
 
 
 async def test_a_shortened_lease_moves_next_due(harness: Harness, joined: TopicDriver) -> None:
@@ -84,7 +84,7 @@ async def test_a_shortened_lease_moves_next_due(harness: Harness, joined: TopicD
 
     await joined.shorten(SECOND)
 
-    assert harness.near(start_us + SECOND)(await told(joined))
+    assert harness.near(start_us + SECOND)(await reported_due(joined))
 
 
 async def test_a_nacked_event_is_due_after_its_delay(harness: Harness, joined: TopicDriver) -> None:
@@ -93,7 +93,7 @@ async def test_a_nacked_event_is_due_after_its_delay(harness: Harness, joined: T
 
     await joined.nack(await joined.lease_one(), delay_us=MINUTE)
 
-    assert harness.near(start_us + MINUTE)(await told(joined))
+    assert harness.near(start_us + MINUTE)(await reported_due(joined))
 
 
 async def test_a_released_event_is_due_already(harness: Harness, joined: TopicDriver) -> None:
@@ -101,7 +101,7 @@ async def test_a_released_event_is_due_already(harness: Harness, joined: TopicDr
 
     await joined.release(await joined.lease_one())
 
-    due_us = await told(joined)
+    due_us = await reported_due(joined)
     assert due_us is not None
     assert due_us <= harness.now_us()
 
@@ -113,7 +113,7 @@ async def test_acked_and_dead_events_are_not_due(joined: TopicDriver) -> None:
     await joined.ack(done)
     await joined.dead_letter(dead)
 
-    assert await told(joined) is None
+    assert await reported_due(joined) is None
 
 
 async def test_each_group_has_its_own_next_due(harness: Harness, topic: TopicDriver) -> None:
@@ -135,7 +135,7 @@ async def test_the_first_group_is_told_of_events_that_waited_for_it(harness: Har
 
     await topic.join()
 
-    assert await told(topic) == deliver_at_us
+    assert await reported_due(topic) == deliver_at_us
 
 
 async def test_the_backlog_counts_ready_events(harness: Harness, joined: TopicDriver) -> None:

@@ -158,8 +158,8 @@ async def test_all_sessions_are_told_when_a_suspect_is_due(harness: Harness, joi
 
     assert able.suspect_due_us is None
     assert harness.near(due_us)(able.next_due_us)
-    told = [at_us for at_us in (unable.next_due_us, unable.suspect_due_us) if at_us is not None]
-    assert harness.near(due_us)(min(told))
+    dues_us = [at_us for at_us in (unable.next_due_us, unable.suspect_due_us) if at_us is not None]
+    assert harness.near(due_us)(min(dues_us))
 
 
 @pytest.mark.within_a_partition("§3.4: order holds within each partition")

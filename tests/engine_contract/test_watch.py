@@ -1,4 +1,4 @@
-"""The watcher is told when a group has something to lease sooner than reported before, and whose leases ended."""
+"""The engine reports when a group has something to lease sooner than reported before, and whose leases ended."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ async def test_a_settled_lease_is_reported_as_ended(joined: TopicDriver, verb: s
 
 
 async def test_each_session_gets_reports_of_its_own_leases(topic: TopicDriver) -> None:
-    """Any replica can settle any delivery: the session that held it is told."""
+    """Any replica can settle any delivery: the session that held it is notified."""
     await topic.join("one")
     await topic.join("two")
     await topic.dispatch("a", "b")

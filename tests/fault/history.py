@@ -27,7 +27,7 @@ class Dispatched:
     Attributes:
         key: the producer's own key, in the payload.
         began: when the first call that carried it began.
-        event_id: what Dispatch answered; None: the event was not accepted, or the answer was lost.
+        event_id: the id that Dispatch answered; None: the event was not accepted, or the answer was lost.
     """
 
     key: str

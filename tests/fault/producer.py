@@ -66,8 +66,8 @@ class Producer:
         return NewEvent(data=data, id=own_id, delay=delay_us / SECOND)
 
     async def _dispatch(self, request: str, events: list[NewEvent]) -> None:
-        told = [{"key": event.data["key"], "delay": round(float(event.delay or 0) * SECOND)} for event in events]  # type: ignore[arg-type]  # seconds
-        self._journal.write("dispatch", request=request, events=told)
+        dispatched = [{"key": event.data["key"], "delay": round(float(event.delay or 0) * SECOND)} for event in events]  # type: ignore[arg-type]  # seconds
+        self._journal.write("dispatch", request=request, events=dispatched)
         while True:
             client = self._random.choice(self._clients)
             try:

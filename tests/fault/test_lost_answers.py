@@ -308,7 +308,7 @@ async def test_a_session_that_redis_lost_before_the_answer_to_its_join_rejoins(
     joining = asyncio.create_task(topic.join(OTHER))
     sessions = bus.key(topic.name, f"group:{DEFAULT_GROUP}:sessions")
     await until(lambda: bool(bus.raw.hlen(sessions) == 2), "both sessions")
-    # when Redis loses the group, and this replica is told so before the answer arrives
+    # when Redis loses the group, and this replica is notified before the answer arrives
     bus.raw.delete(sessions, bus.key(topic.name, "groups"))
     replica.engine._engine.members.require_rejoin(replica.engine._engine.notifications.sessions)
     link.flow()

@@ -64,7 +64,7 @@ class Calls:
     Attributes:
         statuses: how many calls ended with each status, by its name, or "UNANSWERED", "HANG", "BROKEN_OFF" (by this
             side), "SENT_TOO_LATE" (the server had ended the call before all of it was sent).
-        faults: what must not happen but did, in words.
+        faults: descriptions of what happened against the contract.
     """
 
     def __init__(self, address: str, token: str, random: Random, methods: Sequence[MethodDescriptor] = METHODS) -> None:

@@ -134,7 +134,7 @@ class Run:
         statuses: how many calls ended with each status.
         raw: how many requests were made by hand at the port of gRPC.
         http1: how many were at the port of probes and metrics.
-        faults: what must not happen but did.
+        faults: descriptions of what happened against the contract.
     """
 
     def __init__(self, target: Target, seed: str) -> None:

@@ -107,8 +107,8 @@ def test_the_settings_have_the_servers_defaults() -> None:
     defaults = Settings()
 
     # then: they are the same, except for what a pod needs
-    told = load_settings(written_settings(written))
-    different = {name for name in Settings.model_fields if getattr(told, name) != getattr(defaults, name)}
+    loaded = load_settings(written_settings(written))
+    different = {name for name in Settings.model_fields if getattr(loaded, name) != getattr(defaults, name)}
     assert different <= {"listen", "engine", "redis_url", "log_format", "http_listen"}
 
 
@@ -141,10 +141,10 @@ def test_every_file_in_the_settings_is_mounted(case: str) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in pod["containers"][0]["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
 
-    told = re.findall(r"/etc/duebus/[\w./-]+", config_of(case) + " ".join(pod["containers"][0]["args"]))
+    files = re.findall(r"/etc/duebus/[\w./-]+", config_of(case) + " ".join(pod["containers"][0]["args"]))
 
-    assert told
-    for file in told:
+    assert files
+    for file in files:
         folder, _, name = file.rpartition("/")
         assert name in files_of(volumes[mounts[folder]], objects), file
 

@@ -87,10 +87,10 @@ def test_an_unresponsive_server_fails_the_test() -> None:
 def test_the_test_presents_the_credentials_that_the_server_requires(
     case: str, flags: list[str], mounted: set[str]
 ) -> None:
-    told: Object = container(case)
-    assert told["command"][4:] == flags
-    assert {mount["mountPath"] for mount in told.get("volumeMounts", [])} == mounted
-    assert ("DUEBUS_TOKEN" in {each["name"] for each in told["env"]}) == (case == "secured")
+    created: Object = container(case)
+    assert created["command"][4:] == flags
+    assert {mount["mountPath"] for mount in created.get("volumeMounts", [])} == mounted
+    assert ("DUEBUS_TOKEN" in {each["name"] for each in created["env"]}) == (case == "secured")
 
 
 def counts(address: str) -> Any:

@@ -26,7 +26,7 @@ class Written(NamedTuple):
     Attributes:
         name: the file.
         offset: where ``data`` was written; None if it has replaced the contents, or the file was removed.
-        data: what was written; None if the file was removed.
+        data: the bytes that were written; None if the file was removed.
     """
 
     name: str

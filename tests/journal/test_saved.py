@@ -1,4 +1,4 @@
-"""What is told before it is on the disk, and what is not; and what a restart goes on with."""
+"""What is reported before it is on the disk, and what is not; and where a restart continues."""
 
 from __future__ import annotations
 

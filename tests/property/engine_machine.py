@@ -1,7 +1,7 @@
 """Any engine, driven at random through its verbs, against the model.
 
 After every step: no event is lost, early or in two states, each has one holder, fencing tokens grow, attempts and
-counts are right, and every session was told what it must know.
+counts are right, and every session got the reports that it needs.
 """
 
 from __future__ import annotations
@@ -156,11 +156,11 @@ class EngineMachine(RuleBasedStateMachine):
         }
         self.dispatch(drawn, [Reservation(*member, request) for member, request in reserved.values()])
         for name, (member, request) in reserved.items():
-            told = self.harness.recorder.batches[member.session_id]
+            batches = self.harness.recorder.batches[member.session_id]
             if name not in before:
-                assert told == []
-            elif told or self.model.partitions == 1:
-                self.check_hand_over(member, request, together(told), waited=bool(before[name]))
+                assert batches == []
+            elif batches or self.model.partitions == 1:
+                self.check_hand_over(member, request, together(batches), waited=bool(before[name]))
 
     def check_hand_over(self, member: Member, request: LeaseRequest, batch: LeaseBatch, *, waited: bool) -> None:
         """What was dispatched is leased in its turn; where something waited, over several partitions, some of it."""

@@ -168,7 +168,7 @@ async def test_a_sweep_finds_what_is_due_on_every_node(cluster_bus: RedisBus) ->
         await other.topic(topic.name).dispatch("event")
     replica.recorder.forget()
     await replica.engine.expire_leases()
-    assert {told.topic for told in replica.recorder.dues} == {topic.name for topic in topics}
+    assert {due.topic for due in replica.recorder.dues} == {topic.name for topic in topics}
     assert [await replica.engine.backlog(topic.name, "default") for topic in topics] == [1] * 10
 
 
@@ -183,7 +183,7 @@ async def test_sweeps_check_every_idle_topic_in_turn(cluster_bus: RedisBus, monk
     for _ in range(3):
         replica.recorder.forget()
         await replica.engine.expire_leases()
-        found.append({told.topic for told in replica.recorder.dues})
+        found.append({due.topic for due in replica.recorder.dues})
     assert [len(names) for names in found] == [4, 4, 4]
     assert set.union(*found) == {topic.name for topic in topics}
 

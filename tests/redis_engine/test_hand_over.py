@@ -146,7 +146,7 @@ async def test_a_stream_that_ends_with_a_lost_hand_over_keeps_nothing(
 async def test_while_an_answer_is_lost_nothing_is_handed_over(
     replica: Replica, joined: TopicDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session must first lease, which takes back the leases that it was not told of."""
+    """The session must first lease, which takes back the leases that were not reported to it."""
     await lose_a_hand_over(joined, replica, monkeypatch)
     await joined.engine.dispatch(joined.name, [DispatchRequest([new_event("c")])], RESERVED)
     assert replica.recorder.batches[WORKER] == []

@@ -118,7 +118,7 @@ async def test_a_session_without_leases_has_no_count_of_them(frozen_bus: RedisBu
     await topic.ack(held)
     await topic.adopt("worker-1", held)
     assert frozen_bus.raw.hgetall(counts) == {}
-    # and a lease that it was not told of
+    # and a lease that was not reported to it
     await topic.dispatch("b")
     lost = await topic.lease_one()
     replica.engine._engine.members.take_back(Partition(topic.name), "default", "worker-1", lost.fencing_token)

@@ -166,11 +166,11 @@ async def test_a_pause_on_one_server_applies_to_another_and_its_end_wakes_it(pai
 
 async def test_a_paused_group_wakes_no_one_until_it_is_resumed(replica_a: TopicDriver, replica_b: TopicDriver) -> None:
     await replica_b.lease("session b")
-    told = [replica_a.harness.recorder, replica_b.harness.recorder]
-    for recorder in told:
+    recorders = [replica_a.harness.recorder, replica_b.harness.recorder]
+    for recorder in recorders:
         recorder.forget()
     await replica_a.pause()
-    for recorder in told:  # pausing makes them check
+    for recorder in recorders:  # pausing makes them check
         await recorder.until_due(replica_a.name, DEFAULT_GROUP, lambda _: True)
         recorder.forget()
 
@@ -182,10 +182,10 @@ async def test_a_paused_group_wakes_no_one_until_it_is_resumed(replica_a: TopicD
     await replica_b.engine.lease(marker.name, DEFAULT_GROUP, "marker", LeaseRequest(1, 1))
     await marker.dispatch("marker")
     await replica_b.harness.recorder.until_due(marker.name, DEFAULT_GROUP, lambda _: True)
-    assert [due for recorder in told for due in recorder.dues if due.topic == replica_a.name] == []
+    assert [due for recorder in recorders for due in recorder.dues if due.topic == replica_a.name] == []
 
     await replica_b.resume()
-    for recorder in told:
+    for recorder in recorders:
         await recorder.until_due(replica_a.name, DEFAULT_GROUP, lambda _: True)
 
 

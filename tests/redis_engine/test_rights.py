@@ -115,15 +115,15 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
 
 
 async def lose_an_answer(here: Replica) -> None:
-    """A sweep finds a lease that the session was not told of, and the session's next call takes it back."""
+    """A sweep finds a lease that was not reported to the session, and the session's next call takes it back."""
     topic = here.topic()
     await topic.join()
-    await topic.dispatch("heard", "unheard")
-    heard, unheard = await topic.lease()
+    await topic.dispatch("known", "unknown")
+    known, unknown = await topic.lease()
     members = here.engine._engine.members
-    members.take_back(Partition(topic.name), DEFAULT_GROUP, WORKER, unheard.fencing_token)
+    members.take_back(Partition(topic.name), DEFAULT_GROUP, WORKER, unknown.fencing_token)
     await here.engine.expire_leases()
-    assert await topic.ack(heard, await topic.lease_one()) == [None, None]
+    assert await topic.ack(known, await topic.lease_one()) == [None, None]
 
 
 async def assert_enough(bus: RedisBus, clients: list[Any], ran: set[str]) -> None:

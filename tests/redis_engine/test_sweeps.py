@@ -65,8 +65,8 @@ async def test_events_made_due_by_a_lost_answer_are_found_by_the_next_sweep(
         await topics[0].dispatch("leaves Redis knowing the script")
         proxy.stall(requests=False)
         with pytest.raises(DispatcherNotWorking, match="does not answer"):
-            await topics[-1].dispatch("stored, and nobody was told")
+            await topics[-1].dispatch("stored without a report")
         proxy.flow()
         replica.recorder.forget()
         await replica.engine.expire_leases()
-        assert {told.topic for told in replica.recorder.dues} == {topics[0].name, topics[-1].name}
+        assert {due.topic for due in replica.recorder.dues} == {topics[0].name, topics[-1].name}

@@ -64,8 +64,8 @@ def test_files_run_in_parallel_and_timing_tests_run_after_them(tmp_path: Path) -
 def test_a_failure_is_printed_at_once(tmp_path: Path) -> None:
     done = run(tmp_path, {"test_a.py": "def test_it(): assert 1 > 2", "test_b.py": "def test_it(): pass"}, workers=2)
 
-    told, summary = done.stdout.split("FAILURES", 1)
-    assert "\nFAILED test_a.py::test_it (call)\n" in told
+    output, summary = done.stdout.split("FAILURES", 1)
+    assert "\nFAILED test_a.py::test_it (call)\n" in output
     assert summary.splitlines()[-1].strip("= ").startswith("1 failed, 1 passed in")
 
 

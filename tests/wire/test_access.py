@@ -407,8 +407,8 @@ async def test_no_token_is_in_any_log(with_rules: ServerProcess, secured: Secure
     for token in (*secured.tokens.values(), wrong):
         async with client(with_rules.address, token) as bus:
             for call in (bus.dispatch("order.created", 1), bus.admin.get_topic("order.created"), bus.ack("x")):
-                told = await words_of(call)
-                assert token not in told
+                message = await words_of(call)
+                assert token not in message
     secured.tokens_file.write_text(f"shop {wrong}\n")
     async with client(with_rules.address, secured.tokens["ops"]) as ops:
         await until_logged(with_rules, "changed file not used", ops)

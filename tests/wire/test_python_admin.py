@@ -88,7 +88,7 @@ async def test_groups_are_paused_resumed_configured_and_deleted(client: aio.Clie
         assert info.groups[0].retry_policy == own.retry_policy
 
         assert await client.admin.delete_group(topic, "mail") == Removed(1)
-        assert [delivery async for delivery in mail] == []  # told, and ended
+        assert [delivery async for delivery in mail] == []  # notified, and ended
     assert await client.admin.delete_topic(topic) == Removed(0)
 
 

@@ -87,13 +87,13 @@ async def test_dispatches_that_share_a_call_each_name_their_own_span(
 
     async with Client(server.address) as bus:
         expected = dict(await asyncio.gather(*(place(bus, number) for number in range(20))))
-        told: dict[str, int] = {}
+        parents: dict[str, int] = {}
         async with bus.subscribe(topic) as subscription:
             async for delivery in subscription:
-                told[delivery.event_id] = int(delivery.attributes["traceparent"].split("-")[2], 16)
-                if len(told) == len(expected):
+                parents[delivery.event_id] = int(delivery.attributes["traceparent"].split("-")[2], 16)
+                if len(parents) == len(expected):
                     break
-    assert told == expected
+    assert parents == expected
 
 
 async def test_an_event_that_has_a_span_keeps_it(

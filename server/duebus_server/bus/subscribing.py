@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import structlog
 
-from duebus_server.delivery.session import SessionOptions
+from duebus_server.delivery.options import SessionOptions
 from duebus_server.delivery.window import Window
 from duebus_server.domain.group_names import new_ephemeral_group
 from duebus_server.domain.model import DEFAULT_GROUP

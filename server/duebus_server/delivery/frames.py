@@ -48,7 +48,7 @@ class Closing:
 Frame = Deliveries | Heartbeat | Closing
 
 RECONNECT_AFTER_US = SECOND
-"""How long a client is told to wait after the server closed its stream: time for another replica or a restart to be
+"""How long a client is asked to wait after the server closed its stream: time for another replica or a restart to be
 ready.
 """
 

@@ -24,7 +24,6 @@ dispatch may reserve its room and hand events over to it.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackR
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Sequence
 
+    from duebus_server.delivery.options import SessionOptions
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock, Timer
@@ -84,25 +84,6 @@ IDLE = (Stage.WAITING, Stage.TOO_LARGE, Stage.RETRYING, Stage.FULL)
 
 UNANSWERED = (Stage.JOINING, Stage.LEASING, Stage.RESERVED)
 """The stages in which an answer that brings leases may be under way."""
-
-
-@dataclass(frozen=True, slots=True)
-class SessionOptions:
-    """A subscriber's options, with the defaults filled in.
-
-    Attributes:
-        lease_us: how long each delivery is leased.
-        grace_us: how long leases last after the stream breaks, and an ephemeral group after its last stream.
-        ephemeral: whether the group goes with its last stream.
-    """
-
-    session_id: str
-    topic: str
-    group: str
-    consumer: str
-    lease_us: int
-    grace_us: int
-    ephemeral: bool = False
 
 
 class Session:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
-from duebus_server.delivery.session import Session, SessionOptions
+from duebus_server.delivery.session import Session
 from duebus_server.delivery.waker import Waker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.delivery.options import SessionOptions
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.errors import DueBusError

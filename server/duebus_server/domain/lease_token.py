@@ -41,7 +41,7 @@ class GroupLeases:
 
     Attributes:
         places: the positions of the tokens among those that were read.
-        leases: what they name, in the same order.
+        leases: the leases that they name, in the same order.
     """
 
     engine: EngineName

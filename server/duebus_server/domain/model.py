@@ -136,7 +136,7 @@ class Reservation:
     Attributes:
         group: the session's group.
         session_id: the session.
-        request: what it can take.
+        request: the limits of what it can take.
     """
 
     group: str

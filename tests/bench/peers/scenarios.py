@@ -50,15 +50,15 @@ class PeerStage:
     def produce(self, events: int, **arguments: Any) -> dict[str, Any]:
         """Send events. Returns the role's result."""
         producer = self.role("producer", events=events, **arguments)
-        producer.go()
+        producer.begin()
         return producer.result()
 
     def handle(self, events: int, concurrency: int, measure: str = "", **produced: Any) -> tuple[dict[str, Any], ...]:
         """A producer and a worker that begin together. Returns both results."""
         worker = self.role("worker", events=events, concurrency=concurrency, measure=measure)
         producer = self.role("producer", events=events, **produced)
-        worker.go()
-        producer.go()
+        worker.begin()
+        producer.begin()
         sent, worked = producer.result(), worker.result()
         check_complete(worked, events)
         return sent, worked
@@ -79,7 +79,7 @@ def drain(peer: Peer, size: Size) -> Figures:
         system.produce(events, batch=500)
         worker = system.role("worker", events=events, concurrency=1_000)
         began_s = time.monotonic()
-        worker.go()
+        worker.begin()
         worked = worker.result()
         check_complete(worked, events)
         # A worker that subscribes before the signal to begin may already have begun.

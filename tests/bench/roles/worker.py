@@ -51,7 +51,7 @@ async def work(
         engine: which engine.
         concurrency: deliveries handled at once.
         group: the group.
-        measure: what to record of each delivery: ``latency``, ``lateness`` or nothing.
+        measure: the figure to record of each delivery: ``latency``, ``lateness`` or nothing.
         handler_s: how long each handler takes.
 
     Returns:

@@ -31,7 +31,7 @@ TOPIC, GROUP = "orders", "billing"
 
 
 class OtherEngine(LocalEngine):
-    """An engine with another name, which fails when the test tells it to."""
+    """An engine with another name, which fails on demand."""
 
     name = REDIS
     failure: DueBusError | None = None

@@ -136,7 +136,7 @@ class Away(LocalEngine):
     """An engine whose storage is away until the test says otherwise.
 
     Attributes:
-        problem: what its start raises.
+        problem: the error that its start raises.
         tries: how many times it was started.
     """
 

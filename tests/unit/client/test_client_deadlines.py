@@ -17,11 +17,11 @@ class Waiting:
 
 def expired_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) -> list[tuple[float, float]]:
     """Records which items expired, and when; an item may be removed before."""
-    told: list[tuple[float, float]] = []
+    expired: list[tuple[float, float]] = []
 
     async def wait() -> None:
         loop = asyncio.get_running_loop()
-        waits = Deadlines[Waiting](lambda each: told.append((each.deadline, loop.time())))
+        waits = Deadlines[Waiting](lambda each: expired.append((each.deadline, loop.time())))
         waiting = [Waiting(deadline) for deadline in deadlines]
         for each in waiting:
             waits.add(each)
@@ -31,7 +31,7 @@ def expired_at(*deadlines: float, leaves_at: float = math.inf, leaver: int = 0) 
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(wait())
-    return told
+    return expired
 
 
 def test_each_expires_at_its_own_deadline_in_any_order_of_arrival() -> None:

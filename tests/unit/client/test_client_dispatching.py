@@ -23,19 +23,19 @@ class HeldCall:
 
     def __init__(self, bus: FakeBus) -> None:
         self._came = threading.Event()
-        self._go = threading.Event()
+        self._released = threading.Event()
         bus.answer("Dispatch", self._answer)
 
     def _answer(self, request: Any, _context: grpc.ServicerContext) -> Message:
         self._came.set()
-        self._go.wait(10)
+        self._released.wait(10)
         return event_bus_pb2.DispatchResponse(event_ids=[event.id for event in request.events])
 
     async def came(self) -> None:
         assert await asyncio.to_thread(self._came.wait, 10)
 
-    def go(self) -> None:
-        self._go.set()
+    def release(self) -> None:
+        self._released.set()
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def client(bus: FakeBus) -> AsyncIterator[Client]:
 def held(bus: FakeBus) -> Iterator[HeldCall]:
     held = HeldCall(bus)
     yield held
-    held.go()
+    held.release()
 
 
 async def waiting(client: Client, *event_ids: str, **arguments: Any) -> list[asyncio.Task[Dispatched]]:
@@ -73,7 +73,7 @@ async def test_dispatches_that_arrive_during_a_call_share_the_next_one(
     bus: FakeBus, client: Client, held: HeldCall
 ) -> None:
     tasks = await behind_a_call(client, held, "a", "b", "c", "d")
-    held.go()
+    held.release()
 
     assert await asyncio.gather(*tasks) == [Dispatched(each, False) for each in "abcd"]
     assert sent(bus) == [["a"], ["b", "c", "d"]]
@@ -84,7 +84,7 @@ async def test_each_caller_learns_whether_its_own_event_is_a_duplicate(
 ) -> None:
     bus.answer("Dispatch", event_bus_pb2.DispatchResponse(event_ids=["b", "c"], duplicate_event_ids=["c"]))
     tasks = await behind_a_call(client, held, "a", "b", "c")
-    held.go()
+    held.release()
 
     assert await asyncio.gather(*tasks[1:]) == [Dispatched("b", False), Dispatched("c", True)]
 
@@ -102,7 +102,7 @@ async def test_dispatches_with_different_topics_engines_or_options_do_not_share_
         client.dispatch("orders", "f", id="f", engines=["local", "redis"]),
     ]
     await asyncio.gather(*others)
-    held.go()
+    held.release()
     await asyncio.gather(*first)
 
     assert sorted(map(tuple, sent(bus))) == [("a",), ("b",), ("c",), ("d",), ("e",), ("f",)]
@@ -120,7 +120,7 @@ async def test_a_bad_event_fails_alone(bus: FakeBus, client: Client, held: HeldC
 
     bus.answer("Dispatch", *[refuse_c] * 4)
     tasks = await behind_a_call(client, held, "a", "b", "c", "d")
-    held.go()
+    held.release()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(each) for each in results] == [Dispatched, Dispatched, errors.InvalidArgument, Dispatched]
@@ -134,7 +134,7 @@ async def test_a_topic_with_room_for_some_events_stores_those(bus: FakeBus, clie
     full = Failure(EXHAUSTED, reason="MAX_QUEUED_EVENTS_REACHED", retry_after=1)
     bus.answer("Dispatch", full, event_bus_pb2.DispatchResponse(event_ids=["x"]), full)
     tasks = await behind_a_call(client, held, "a", "b", "c")
-    held.go()
+    held.release()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert sorted(type(each).__name__ for each in results[1:]) == ["Dispatched", "MaxQueuedEventsReached"]
@@ -144,7 +144,7 @@ async def test_a_call_that_failed_partway_is_not_sent_again(bus: FakeBus, client
     partial = error_details_pb2.PartialDispatch(stored_engines=[event_bus_pb2.ENGINE_REDIS], event_ids=["b"])
     bus.answer("Dispatch", Failure(EXHAUSTED, reason="MAX_QUEUED_EVENTS_REACHED", more=(partial,)))
     tasks = await behind_a_call(client, held, "a", "b", "c")
-    held.go()
+    held.release()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(each) for each in results[1:]] == [errors.MaxQueuedEventsReached] * 2
@@ -156,7 +156,7 @@ async def test_an_error_that_is_not_about_one_event_reaches_all_callers(
 ) -> None:
     bus.answer("Dispatch", Failure(PRECONDITION, reason="NO_DISPATCHER_SPECIFIED"))
     tasks = await behind_a_call(client, held, "a", "b", "c")
-    held.go()
+    held.release()
     results = await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(each) for each in results[1:]] == [errors.NoDispatcherSpecified] * 2
@@ -168,7 +168,7 @@ async def test_a_shared_call_whose_answer_is_lost_is_repeated_as_it_was(
 ) -> None:
     bus.answer("Dispatch", LOST)
     tasks = await behind_a_call(client, held, "a", "b", "c")
-    held.go()
+    held.release()
     await asyncio.gather(*tasks)
 
     _, first, second = bus.requests["Dispatch"]
@@ -180,7 +180,7 @@ async def test_a_caller_that_gives_up_waiting_sends_nothing(bus: FakeBus, client
     tasks = await behind_a_call(client, held, "a", "b", "c")
     tasks[1].cancel()
     await asyncio.wait([tasks[1]])
-    held.go()
+    held.release()
     await asyncio.gather(tasks[0], tasks[2])
 
     assert sent(bus) == [["a"], ["c"]]
@@ -201,7 +201,7 @@ async def test_each_caller_has_its_own_timeout(bus: FakeBus, client: Client, hel
 
     with pytest.raises(errors.DeadlineExceeded):
         await hasty
-    held.go()
+    held.release()
     assert await asyncio.gather(*tasks) == [Dispatched("a", False), Dispatched("b", False)]
 
 
@@ -225,7 +225,7 @@ async def test_large_events_are_sent_in_several_calls(bus: FakeBus, client: Clie
     tasks = await behind_a_call(client, held, "a")
     large = [asyncio.create_task(client.dispatch("orders", b"x" * (1 << 20), id=str(each))) for each in range(4)]
     await asyncio.sleep(0)
-    held.go()
+    held.release()
     await asyncio.gather(*tasks, *large)
 
     assert sent(bus) == [["a"], ["0", "1"], ["2", "3"]]

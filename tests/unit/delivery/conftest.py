@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 import pytest
 from duebus_server.delivery.frames import Deliveries, Frame
-from duebus_server.delivery.session import SessionOptions
+from duebus_server.delivery.options import SessionOptions
 from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import Window
 from duebus_server.domain.clock import SECOND, ManualClock
@@ -70,13 +70,13 @@ class TestEngine(LocalEngine):
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``LocalEngine``. Hand-overs are reported with the answer."""
-        told: list[tuple[str, str, str, LeaseBatch]] = []
+        reports: list[tuple[str, str, str, LeaseBatch]] = []
         watcher = self._topics.watcher
         assert isinstance(watcher, Streams)
         async with self._reach():
-            with patch.object(watcher, "leased", lambda *what: told.append(what)):
+            with patch.object(watcher, "leased", lambda *what: reports.append(what)):
                 answers = await super().dispatch(topic, requests, reservations)
-        for what in told:
+        for what in reports:
             watcher.leased(*what)
         return answers
 
@@ -116,11 +116,11 @@ class TestEngine(LocalEngine):
 
 
 class Subscriber:
-    """One stream. It reads frames as they arrive, unless told to stop reading.
+    """One stream. It reads frames as they arrive, unless the test stops its reading.
 
     Attributes:
-        frames: what it was sent.
-        lost: what was lost of the leases that it said it held.
+        frames: the frames that it was sent.
+        lost: the leases that it named and that were lost.
     """
 
     def __init__(self, session: Session, sessions: Streams) -> None:

@@ -230,7 +230,7 @@ async def test_what_was_not_sent_when_a_drain_begins_is_sent_before_the_stream_c
 
 
 async def test_after_a_dispatch_whose_answer_is_lost_the_session_leases(bench: Bench) -> None:
-    """The engine then takes back the leases that the session was not told of."""
+    """The engine then takes back the leases that were not reported to the session."""
     subscriber = await slow_subscriber(bench)
     asked = bench.lease_calls(subscriber)
     task = await dispatching(bench, "a")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class FailingEngine(LocalEngine):
-    """An engine whose sweeps fail when the test tells them to."""
+    """An engine whose sweeps fail on demand."""
 
     sweeps = 0
     error: Exception | None = None

@@ -164,7 +164,7 @@ class Issuer:
     """Serves a set of keys over HTTP.
 
     Attributes:
-        content: what it serves; None: it answers with an error.
+        content: the document that it serves; None: it answers with an error.
         asked: how many requests it got.
     """
 

@@ -33,18 +33,18 @@ def test_a_delayed_event_is_delivered_when_the_clock_is_moved(duebus: Bus) -> No
 
 
 def test_two_workers_with_ephemeral_groups_both_get_the_event(duebus: Bus) -> None:
-    heard: list[str] = []
+    handled: list[str] = []
 
     def listener(name: str) -> Worker:
         worker = Worker(duebus.address)
-        worker.add("price.changed", lambda _: heard.append(name), ephemeral=True)
+        worker.add("price.changed", lambda _: handled.append(name), ephemeral=True)
         return worker
 
     with duebus.running(listener("one")), duebus.running(listener("other")):
         duebus.client.dispatch("price.changed", {"item": 7})
         duebus.settle()
 
-    assert sorted(heard) == ["one", "other"]
+    assert sorted(handled) == ["one", "other"]
     while len(groups := duebus.client.admin.get_topic("price.changed").groups) > 1:  # the server sees the streams end
         duebus.advance(seconds=1)
     (waiting,) = groups

@@ -113,15 +113,15 @@ def test_a_dispatch_that_one_of_several_engines_refused_has_the_status_of_that_e
     assert (list(partial.stored_engines), list(partial.event_ids)) == ([event_bus_pb2.ENGINE_LOCAL], ["a", "b"])
 
 
-@pytest.mark.parametrize(("count", "told"), [(100, 100), (1_000, 0)])
-def test_the_details_of_a_large_dispatch_fit_the_trailers_that_any_client_takes(count: int, told: int) -> None:
+@pytest.mark.parametrize(("count", "named"), [(100, 100), (1_000, 0)])
+def test_the_details_of_a_large_dispatch_fit_the_trailers_that_any_client_takes(count: int, named: int) -> None:
     """Clients refuse trailers over 8 KiB, and would hide the error."""
     ids = [f"{number:036}" for number in range(count)]
     error = errors.PartialDispatch(errors.DispatcherNotWorking("away"), [EngineName.LOCAL], ids)
     assert sum(len(value) for _, value in status_of(error)[2]) < 6_000
     partial = details_of(error)[-1]
     assert isinstance(partial, error_details_pb2.PartialDispatch)
-    assert (len(partial.stored_engines), len(partial.event_ids)) == (1, told)
+    assert (len(partial.stored_engines), len(partial.event_ids)) == (1, named)
 
 
 def test_an_unexpected_error_has_only_a_log_id() -> None:

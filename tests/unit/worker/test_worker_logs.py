@@ -84,11 +84,11 @@ class Listener(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = threading.Event()
+        self.received = threading.Event()
 
     def emit(self, record: logging.LogRecord) -> None:
         if "has blocked the event loop" in record.getMessage():
-            self.heard.set()
+            self.received.set()
 
 
 LISTENER = Listener()
@@ -96,14 +96,14 @@ LISTENER = Listener()
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    LISTENER.heard.clear()
+    LISTENER.received.clear()
     logging.getLogger("duebus.worker").addHandler(LISTENER)
     yield LISTENER
     logging.getLogger("duebus.worker").removeHandler(LISTENER)
 
 
 def blocks(_: Delivery) -> None:
-    LISTENER.heard.wait(30)
+    LISTENER.received.wait(30)
 
 
 async def blocks_deep_inside(each: Delivery) -> None:

@@ -302,19 +302,19 @@ async def test_the_error_has_the_handlers_calls_and_not_the_workers(bus: FakeBus
 
 async def test_a_failure_is_reported_to_on_failure_and_a_decision_is_not(bus: FakeBus) -> None:
     worker, error = worker_on(bus), Panic("out of cheese")
-    told: list[BaseException] = []
+    reported: list[BaseException] = []
 
     @worker.on("orders")
     async def bill(each: Delivery) -> None:
         raise DeadLetter("no such card") if each.event_id == "decided" else error
 
-    task = asyncio.create_task(worker.serve(on_failure=told.append))
+    task = asyncio.create_task(worker.serve(on_failure=reported.append))
     await worker.ready()
     (await bus.stream()).deliver(delivery("decided"), delivery())
     assert len((await bus.nacks.next()).nacks) == 2
     await worker.stop()
     await task
-    assert told == [error]
+    assert reported == [error]
 
 
 async def test_an_on_failure_that_panics_does_not_prevent_the_settle(bus: FakeBus) -> None:

@@ -375,12 +375,12 @@ async def test_a_stop_may_be_requested_from_another_thread(bus: FakeBus) -> None
 
 @pytest.mark.real_time
 async def test_the_first_signal_and_later_ones_differ_and_handlers_are_restored() -> None:
-    heard: asyncio.Queue[str] = asyncio.Queue()
+    signals: asyncio.Queue[str] = asyncio.Queue()
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    with stop_on_signals(lambda: heard.put_nowait("first"), lambda: heard.put_nowait("later")):
+    with stop_on_signals(lambda: signals.put_nowait("first"), lambda: signals.put_nowait("later")):
         for number, expected in ((signal.SIGTERM, "first"), (signal.SIGINT, "later"), (signal.SIGTERM, "later")):
             os.kill(os.getpid(), number)
-            assert await heard.get() == expected
+            assert await signals.get() == expected
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 

@@ -76,7 +76,7 @@ class Executor:
     def resize(self, concurrency: int) -> None:
         """Sets how many deliveries are handled at once."""
         self._slots.resize(concurrency)
-        self._runners.go()
+        self._runners.start_more()
 
     def accept(self, deliveries: Iterable[Delivery], fresh_until: float = math.inf) -> None:
         """Accepts deliveries, and starts as many as there are slots for.
@@ -87,14 +87,14 @@ class Executor:
         """
         self._invoker.note_tracing()
         self._waiting.extend([self._leases.add(each, fresh_until) for each in deliveries])
-        self._runners.go()
+        self._runners.start_more()
 
     def check_doubtful(self) -> bool:
         """Starts the deliveries that are still leased after an extension. False if there were none."""
         still_leased = [held for held in self._doubtful if held.stage is Stage.WAITING]
         self._doubtful.clear()
         self._waiting.extendleft(reversed(still_leased))
-        self._runners.go()
+        self._runners.start_more()
         return bool(still_leased)
 
     @property
@@ -198,7 +198,7 @@ class Executor:
         if held.running == 0:
             self._end(held)
             # Not directly: with eager tasks, each delivery would be handled inside the previous one.
-            self._loop.call_soon(self._runners.go)
+            self._loop.call_soon(self._runners.start_more)
 
     def _end(self, held: Held) -> None:
         self._running.discard(held)
@@ -207,7 +207,7 @@ class Executor:
         nack = None
         if held.stage is not Stage.GONE:
             if (nack := self._nack(held)) is not None:
-                self._tell_failures(held)
+                self._report_failures(held)
             self._settle(held, nack)
         if held.abandoned:
             self._slots.abandon()
@@ -232,7 +232,7 @@ class Executor:
         held.abandoned -= 1
         if held.abandoned == 0 and held.running == 0:
             self._slots.recover()
-            self._runners.go()
+            self._runners.start_more()
 
     def _nack(self, held: Held) -> Nack | None:
         """The nack of the event; None to ack it."""
@@ -246,7 +246,7 @@ class Executor:
             self._succeeded_handlers.remember(held.delivery, held.succeeded)
         return nack
 
-    def _tell_failures(self, held: Held) -> None:
+    def _report_failures(self, held: Held) -> None:
         """Reports before the nack, so that whoever waits for the nack knows the reason."""
         for failure in held.failures:
             if failure.error is not None:

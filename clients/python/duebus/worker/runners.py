@@ -62,7 +62,7 @@ class Runners:
         # One of this turn ended because the turn was long.
         self._left_off = False
 
-    def go(self) -> None:
+    def start_more(self) -> None:
         """Starts runners if deliveries may have become startable."""
         for _ in range(min(self._startable(), self._at_once) - self._coming):
             self._coming += 1
@@ -79,7 +79,7 @@ class Runners:
         while handling is not None:
             await handling
             if self._turn != turn:  # the handler was suspended
-                self.go()
+                self.start_more()
                 return
             if self._is_long():
                 self._left_off = True
@@ -121,4 +121,4 @@ class Runners:
         self._at_once = min(_MOST_AT_ONCE, max(1, 2 * self._busy if more else self._busy))
         self._busy = 0
         self._left_off = False
-        self.go()
+        self.start_more()

@@ -99,7 +99,7 @@ class Group:
         topic: the topic's name.
         held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
-        unannounced: what was not reported to the watcher yet.
+        unannounced: changes that were not reported to the watcher yet.
         indexes: the events of each state, in order.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
@@ -312,7 +312,7 @@ class Group:
     def adopt(
         self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int
     ) -> AdoptedLease | LeaseFailureReason:
-        """Move a lease to ``session`` and renew it, or tell why it was not moved."""
+        """Move a lease to ``session`` and renew it, or return why it was not moved."""
         entry = self._held(ref, now_us)
         if not isinstance(entry, Entry):
             return entry

@@ -20,7 +20,7 @@ class HandOver:
     Args:
         group: the session's group, in which everything due is READY.
         session: the session with the reservation.
-        request: what it can take.
+        request: the limits of what it can take.
         lease_us: how long the leases last.
         now_us: the time, in microseconds.
     """

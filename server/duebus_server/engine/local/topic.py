@@ -40,7 +40,7 @@ class Topic:
         queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
         changes: how the settings differ from the defaults.
-        journal: what records its changes; None for an engine in memory.
+        journal: the journal that records its changes; None for an engine in memory.
 
     Args:
         name: its name.

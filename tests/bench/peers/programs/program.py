@@ -83,7 +83,7 @@ class Tally:
 
     Args:
         events: how many are to come.
-        measure: what to record of each: ``latency``, ``lateness`` or nothing.
+        measure: the figure to record of each: ``latency``, ``lateness`` or nothing.
 
     Attributes:
         done: set when all have come; for an event loop, see `wait`.

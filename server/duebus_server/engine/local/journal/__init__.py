@@ -1,7 +1,7 @@
 """The journal of the local engine: append-only files in one directory, which make it durable.
 
 The engine changes its memory in one step of the event loop, and the same step appends records of what it changed. A
-caller or a worker is told of a change only once its records are saved. A restart reads the records once, in order, and
+caller or a worker learns of a change only once its records are saved. A restart reads the records once, in order, and
 has the same topics, groups and events again.
 
 **Records** (``records``) describe results, not calls: events that are new, leased, or removed from a group; the state

@@ -36,7 +36,7 @@ Waiters = list[tuple[int, int, "asyncio.Future[None]"]]
 
 
 class Fsync(StrEnum):
-    """When a record counts as saved, so that callers and workers may be told of it."""
+    """When a record counts as saved, so that it may be reported to callers and workers."""
 
     ALWAYS = "always"
     """Once it is on the disk."""

@@ -43,7 +43,7 @@ class Compaction:
     """Removes the oldest segment when nothing in it is needed, or when all segments take up too much space.
 
     Args:
-        topics: what the engine holds.
+        topics: the topics of the engine.
         segments: all of them.
         directory: where they are.
         append: appends a record. Returns its segment, and its size.

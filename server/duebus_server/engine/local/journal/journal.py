@@ -44,8 +44,8 @@ TOKENS_AHEAD_US = MINUTE
 class Journal:
     """Records what the engine does, in the order in which it does it.
 
-    A verb changes memory and records that in one step, and then waits with ``saved``. So nothing is told to callers or
-    workers before its cause is saved.
+    A verb changes memory and records that in one step, and then waits with ``saved``. So nothing is reported to callers
+    or workers before its cause is saved.
 
     Attributes:
         secret: the key that signs lease tokens; set by ``recover``.

@@ -17,7 +17,7 @@ def check_found(missing: bytes, partition: Partition, group: str | None = None, 
     """Return if nothing is missing.
 
     Args:
-        missing: what is missing, from the script's answer.
+        missing: the missing topic, group or event, as the script answered it.
         partition: the partition that the script ran on.
         group: as the request named it.
         event_ids: the first is the missing event.

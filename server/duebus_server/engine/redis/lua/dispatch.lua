@@ -251,7 +251,7 @@ local function add_to_group(group, scored, soonest)
   return first_due
 end
 
--- Counts, and tells the other replicas what waits in a group. Returns whether to tell this one's sessions, too.
+-- Counts, and notifies the other replicas of what waits in a group. Returns whether to notify this one's sessions, too.
 local function announce(group, first_due)
   local reservation = reservation_in[group]
   mark(group, 'dispatched', #new_ids)

@@ -161,7 +161,7 @@ def shares_of(request: LeaseRequest, sizes: Mapping[int, Sequence[int]]) -> dict
     """Split a reservation among partitions: to each what its events need, until there is no more.
 
     Args:
-        request: what the session can take.
+        request: the limits of what the session can take.
         sizes: of the events of each partition, by its number.
 
     Returns:

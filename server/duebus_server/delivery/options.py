@@ -1,0 +1,24 @@
+"""The options of a session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """A subscriber's options, with the defaults filled in.
+
+    Attributes:
+        lease_us: how long each delivery is leased.
+        grace_us: how long leases last after the stream breaks, and an ephemeral group after its last stream.
+        ephemeral: whether the group goes with its last stream.
+    """
+
+    session_id: str
+    topic: str
+    group: str
+    consumer: str
+    lease_us: int
+    grace_us: int
+    ephemeral: bool = False
