@@ -149,8 +149,8 @@ impl EventBus for Service {
 
     async fn dispatch(&self, request: Request<DispatchRequest>) -> Result<Response<DispatchResponse>, Status> {
         let ids = request.get_ref().events.iter().map(|each| each.id.clone()).collect();
+        let held = self.answers.hold.lock().unwrap().take(); // before the test knows of it, and sends the next
         self.dispatches.send(request).unwrap();
-        let held = self.answers.hold.lock().unwrap().take();
         if let Some(release) = held {
             let _ = release.await;
         }
