@@ -91,12 +91,14 @@ class Streams:
         A session that is leasing is about to know whether it has room, so a dispatch waits a moment for its answer.
         Otherwise the two would keep missing each other, and nothing would be handed over.
         """
-        if topic not in self._wakers or not any(event.is_due_at_once for one in requests for event in one.events):
+        wakers = self._wakers.get(topic)
+        if wakers is None or not any(event.is_due_at_once for one in requests for event in one.events):
             return []
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LEASE_ANSWER_TIMEOUT_S):
-                for waker in list(self._wakers[topic].values()):
-                    await waker.room()
+        if any(waker.may_get_room for waker in wakers.values()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_ANSWER_TIMEOUT_S):
+                    for waker in list(wakers.values()):
+                        await waker.room()
         found = [waker.reserve() for waker in self._wakers.get(topic, {}).values()]
         return [reservation for reservation in found if reservation is not None]
 

@@ -107,9 +107,14 @@ class Waker:
         self._leasing -= 1
         self._answered.set()
 
+    @property
+    def may_get_room(self) -> bool:
+        """Whether the only sessions that may have room are leasing, so that ``reserve`` finds none until one knows."""
+        return bool(self._leasing) and not (self._waiting or self._sending)
+
     async def room(self) -> None:
-        """Return when ``reserve`` may find room: at once, unless the only sessions that may have room are leasing."""
-        if self._leasing and not (self._waiting or self._sending):
+        """Return when ``reserve`` may find room."""
+        if self.may_get_room:
             await self._answered.wait()
 
     def wait_after_sending(self, waiter: Waiter) -> None:
