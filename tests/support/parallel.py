@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 from collections import Counter
@@ -43,6 +44,8 @@ LONGEST = (
     "tests/property/test_engine_machine.py",
 )
 """The units that take longest run first, so that no worker is left with one of them at the end."""
+
+TEARDOWN_TIMEOUT_S = int(os.environ.get("DUEBUS_TEARDOWN_TIMEOUT_S", "120"))
 
 LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
 """The first parameter of the tests of a client's language."""
@@ -93,6 +96,19 @@ def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     return _sendable((yield))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """A teardown that hangs ends its process. The other tests go on in a new one.
+
+    A test's timeout ends it once. When its call has used that up, an event loop may still wait for a thread forever.
+    """
+    faulthandler.dump_traceback_later(TEARDOWN_TIMEOUT_S, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
 def _sendable(value: Any) -> Any:
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
@@ -117,8 +133,15 @@ class Scheduler(LoadScopeScheduling):
             node.shutdown()  # it finishes the tests that it has
 
     def remove_node(self, node: WorkerController) -> str | None:
-        """A worker has ended."""
-        crashed = super().remove_node(node)
+        """A worker has ended. The test at which it crashed, if any, is not run again; those behind it are."""
+        units = self.assigned_work.pop(node)
+        crashed = next((test for unit in units.values() for test, is_done in unit.items() if not is_done), None)
+        for name, unit in units.items():
+            if crashed in unit:
+                unit[crashed] = True
+            if not all(unit.values()):
+                self.workqueue[name] = unit
+                self.workqueue.move_to_end(name, last=False)
         for other in self.nodes:
             self._reschedule(other)
         return crashed

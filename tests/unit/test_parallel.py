@@ -98,3 +98,33 @@ def test_the_units_that_are_named_are_there() -> None:
     languages = {f"tests/conformance ({language})" for language in read_languages()}
     assert [file for file in files if not (ROOT / file).is_file()] == []
     assert set(LONGEST) - files == {*languages, "tests/helm"}
+
+
+def test_a_test_that_ends_its_process_fails_once_and_the_others_run(tmp_path: Path) -> None:
+    ending = "import os\ndef test_it(): os._exit(1)\ndef test_the_next(): pass"
+
+    done = run(tmp_path, {"test_a.py": ending, "test_b.py": "def test_it(): pass"}, workers=2)
+
+    assert done.stdout.splitlines()[-1].strip("= ").startswith("1 failed, 2 passed in")
+    assert "crashed while running 'test_a.py::test_it'" in done.stdout
+
+
+def test_a_teardown_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUEBUS_TEARDOWN_TIMEOUT_S", "1")
+    hanging = """
+import threading
+import pytest
+
+@pytest.fixture
+def hanging():
+    yield
+    threading.Event().wait()
+
+def test_it(hanging):
+    pass
+"""
+
+    done = run(tmp_path, {"test_a.py": hanging, "test_b.py": "def test_it(): pass"}, workers=2)
+
+    assert done.stdout.splitlines()[-1].strip("= ").startswith("1 failed, 2 passed in")
+    assert "crashed while running 'test_a.py::test_it'" in done.stdout

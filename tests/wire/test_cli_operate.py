@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_dead_letters_are_listed_with_their_errors(cli: Cli, client: Client, top
     out = cli.ok("dead", topic).out
 
     assert [line.split()[0] for line in out.splitlines()] == ["ID", "a", "b", "c"]
-    assert out.splitlines()[1].endswith('ago  1         {"id":"a"}  no such card')
+    assert re.search(r'ago +1 +{"id":"a"}  no such card$', out.splitlines()[1])  # the widths depend on the ages
     assert dead(cli, topic) == {"a", "b", "c"}
     assert dead(cli, topic, "--error", "card") == {"a", "c"}
     assert dead(cli, topic, "--id", "b") == {"b"}

@@ -29,7 +29,7 @@ def handle(delivery):
         time.sleep(0.2)
         os._exit(137)
     time.sleep(0.01)
-    print(delivery.event_id, flush=True)
+    print(delivery.event_id + "\\n", end="", flush=True)  # one write: print() writes its end apart, and threads mix
 worker.run()
 """
 
