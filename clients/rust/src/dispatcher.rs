@@ -64,9 +64,10 @@ impl Client {
     /// Dispatches an event, alone or with others.
     pub(crate) async fn dispatch_shared(&self, kind: Kind, mut event: Event) -> Result<Dispatched, Error> {
         let deadline = Instant::now() + self.timeout;
+        let runtime = Handle::current(); // before the lane is open, which a panic would leave open for good
         match self.join(&kind, deadline, &mut event) {
             Some(answer) => self.wait(&kind, deadline, answer).await,
-            None => OpenLane::new(self.clone(), kind).send_first(deadline, event).await,
+            None => OpenLane { client: self.clone(), kind, runtime, open: true }.send_first(deadline, event).await,
         }
     }
 
@@ -132,14 +133,12 @@ impl Client {
 struct OpenLane {
     client: Client,
     kind: Kind,
+    /// Where the calls run; the thread that drops this may have no runtime.
+    runtime: Handle,
     open: bool,
 }
 
 impl OpenLane {
-    fn new(client: Client, kind: Kind) -> Self {
-        Self { client, kind, open: true }
-    }
-
     /// Sends the event that found no call running; what arrives meanwhile is sent after it.
     async fn send_first(self, deadline: Instant, event: Event) -> Result<Dispatched, Error> {
         self.client.call_one(&self.kind, deadline, event).await
@@ -219,13 +218,9 @@ impl Drop for OpenLane {
         if batch.is_empty() {
             return;
         }
-        match Handle::try_current() {
-            Ok(runtime) => {
-                self.open = false;
-                drop(runtime.spawn(Self::new(self.client.clone(), self.kind.clone()).run(batch)));
-            }
-            Err(_) => drop(self.client.lanes.lock().remove(&self.kind)),
-        }
+        let (client, kind, runtime) = (self.client.clone(), self.kind.clone(), self.runtime.clone());
+        // A runtime that has ended drops what it is to run, and so the dispatches that wait, batch by batch.
+        drop(self.runtime.spawn(Self { client, kind, runtime, open: true }.run(batch)));
     }
 }
 

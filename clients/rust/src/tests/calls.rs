@@ -211,6 +211,23 @@ async fn a_first_dispatch_that_is_dropped_does_not_hold_up_the_others() {
     assert_eq!(soon(second).await.unwrap().unwrap().event_id, "second");
 }
 
+#[tokio::test]
+async fn a_first_dispatch_that_is_dropped_outside_of_the_runtime_does_not_hold_up_the_others() {
+    let mut bus = FakeBus::start().await;
+    let (_release, held) = oneshot::channel();
+    *bus.answers.hold.lock().unwrap() = Some(held);
+    let client = bus.client(ClientOptions::default());
+    let caller = client.clone();
+    let mut first = Box::pin(async move { caller.dispatch("t", Event::new("x").id("first")).await });
+    tokio::select! {
+        _ = &mut first => panic!("it was answered"),
+        sent = sent(&mut bus) => assert_eq!(sent, ["first"]),
+    }
+    let second = begin(&client, Event::new("x").id("second")).await;
+    std::thread::spawn(move || drop(first)).join().unwrap();
+    assert_eq!(soon(second).await.unwrap().unwrap().event_id, "second");
+}
+
 #[test]
 fn a_runtime_that_ends_during_a_shared_call_holds_up_nobody() {
     let server = tokio::runtime::Runtime::new().unwrap();
