@@ -13,6 +13,26 @@ import (
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
+// losing answers extensions: the lease with this token has run out, the others are renewed.
+func losing(token string) func(*duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
+	return func(r *duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
+		answer := &duebusv1.ExtendResponse{}
+		if slices.Contains(r.LeaseTokens, token) {
+			answer.Failures = []*duebusv1.LeaseFailure{{LeaseToken: token, Reason: duebus.LeaseExpired}}
+		}
+		return answer, nil
+	}
+}
+
+// endsWithoutSettling stops a worker that has settled nothing, or nothing more.
+func endsWithoutSettling(t *testing.T, w *running, bus *fakeBus) {
+	t.Helper()
+	w.stop()
+	next(t, w.ended)
+	no(t, bus.acks)
+	no(t, bus.nacks)
+}
+
 func TestLeasesAreExtendedWhileAHandlerRuns(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started.Lease = durationpb.New(150 * time.Millisecond)
@@ -31,10 +51,7 @@ func TestLeasesAreExtendedWhileAHandlerRuns(t *testing.T) {
 func TestAHandlerWhoseLeaseIsLostIsCancelledAndSettlesNothing(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started.Lease = durationpb.New(150 * time.Millisecond)
-	bus.extend = func(r *duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
-		lost := &duebusv1.LeaseFailure{LeaseToken: r.LeaseTokens[0], Reason: duebus.LeaseExpired}
-		return &duebusv1.ExtendResponse{Failures: []*duebusv1.LeaseFailure{lost}}, nil
-	}
+	bus.extend = losing("lease-a")
 	holding := newHolding()
 	w := work(t, bus.address, holding.handle)
 	next(t, bus.streams).deliver("a")
@@ -42,22 +59,12 @@ func TestAHandlerWhoseLeaseIsLostIsCancelledAndSettlesNothing(t *testing.T) {
 	if cause := next(t, holding.cancelled); !errors.Is(cause, duebus.ErrLeaseLost) {
 		t.Errorf("cancelled by %v", cause)
 	}
-	w.stop()
-	next(t, w.ended)
-	no(t, bus.acks)
-	no(t, bus.nacks)
+	endsWithoutSettling(t, w, bus)
 }
 
 func TestADeliveryWhoseLeaseHasRunOutIsNotStarted(t *testing.T) {
 	bus := newFakeBus(t)
-	bus.extend = func(r *duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
-		answer := &duebusv1.ExtendResponse{}
-		if slices.Contains(r.LeaseTokens, "lease-stale") {
-			lost := &duebusv1.LeaseFailure{LeaseToken: "lease-stale", Reason: duebus.LeaseExpired}
-			answer.Failures = append(answer.Failures, lost)
-		}
-		return answer, nil
-	}
+	bus.extend = losing("lease-stale")
 	w := work(t, bus.address, acking)
 	stream := next(t, bus.streams)
 
@@ -68,18 +75,12 @@ func TestADeliveryWhoseLeaseHasRunOutIsNotStarted(t *testing.T) {
 	if acked := next(t, bus.acks).LeaseTokens; len(acked) != 1 || acked[0] != "lease-fresh" {
 		t.Errorf("acked %v", acked)
 	}
-	w.stop()
-	next(t, w.ended)
-	no(t, bus.acks)
-	no(t, bus.nacks)
+	endsWithoutSettling(t, w, bus)
 }
 
 func TestADeliveryThatWaitedUntilItsLeaseRanOutIsNotStarted(t *testing.T) {
 	bus := newFakeBus(t)
-	bus.extend = func(*duebusv1.ExtendRequest) (*duebusv1.ExtendResponse, error) {
-		lost := &duebusv1.LeaseFailure{LeaseToken: "lease-waits", Reason: duebus.LeaseExpired}
-		return &duebusv1.ExtendResponse{Failures: []*duebusv1.LeaseFailure{lost}}, nil
-	}
+	bus.extend = losing("lease-waits")
 	holding := newHolding()
 	work(t, bus.address, holding.handle, duebus.WithConcurrency(1))
 	stream := next(t, bus.streams)

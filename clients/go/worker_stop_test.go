@@ -138,13 +138,10 @@ func TestAPermanentlyRefusedSettleEndsTheWorker(t *testing.T) {
 func TestClosingAClientEndsItsWorkers(t *testing.T) {
 	bus := newFakeBus(t)
 	client := newClient(t, bus.address)
-	worker := duebus.NewWorker(client)
-	worker.Handle("order.created", acking)
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(context.Background()) }()
+	w := workWith(t, client, acking)
 	next(t, bus.streams)
 	_ = client.Close()
-	if err := next(t, ended); !errors.Is(err, duebus.ErrClientClosed) {
+	if err := next(t, w.ended); !errors.Is(err, duebus.ErrClientClosed) {
 		t.Errorf("ended with %v", err)
 	}
 }

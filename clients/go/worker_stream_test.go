@@ -65,24 +65,31 @@ func TestAClosedStreamIsReopenedAfterTheServersDelay(t *testing.T) {
 	}
 }
 
-func TestAnOutageIsLoggedOnce(t *testing.T) {
-	bus := newFakeBus(t)
-	bus.started = nil
-	var lines lockedBuffer
-	logger := slog.New(slog.NewTextHandler(&lines, nil))
-	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
-	worker.Handle("order.created", acking)
-	ctx, stop := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx) }()
-	for range 4 {
-		next(t, bus.streams).end <- status.Error(codes.Unavailable, "away")
-	}
-	stop()
-	next(t, ended)
+// workLogged runs a worker, and returns the lines of its log.
+func workLogged(t *testing.T, bus *fakeBus) (*running, *lockedBuffer) {
+	t.Helper()
+	lines := &lockedBuffer{}
+	client := newClient(t, bus.address, duebus.WithLogger(slog.New(slog.NewTextHandler(lines, nil))))
+	return workWith(t, client, acking), lines
+}
+
+func endsAfterOneWarning(t *testing.T, w *running, lines *lockedBuffer) {
+	t.Helper()
+	w.stop()
+	next(t, w.ended)
 	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
 		t.Errorf("%d warnings:\n%s", count, lines.String())
 	}
+}
+
+func TestAnOutageIsLoggedOnce(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	w, lines := workLogged(t, bus)
+	for range 4 {
+		next(t, bus.streams).end <- status.Error(codes.Unavailable, "away")
+	}
+	endsAfterOneWarning(t, w, lines)
 }
 
 func TestAStoppedEngineIsLoggedOnce(t *testing.T) {
@@ -91,23 +98,13 @@ func TestAStoppedEngineIsLoggedOnce(t *testing.T) {
 		{LeaseToken: "lease-a", Reason: duebus.LeaseEngineStopped},
 	}}
 	bus.ack = func() (*duebusv1.AckResponse, error) { return stopped, nil }
-	var lines lockedBuffer
-	logger := slog.New(slog.NewTextHandler(&lines, nil))
-	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithLogger(logger)))
-	worker.Handle("order.created", acking)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx) }()
+	w, lines := workLogged(t, bus)
 	next(t, bus.streams).deliver("a")
 	for range 3 {
 		next(t, bus.acks)
 	}
 	bus.set(func() { bus.ack = func() (*duebusv1.AckResponse, error) { return &duebusv1.AckResponse{}, nil } })
-	stop()
-	next(t, ended)
-	if count := strings.Count(lines.String(), "level=WARN"); count != 1 {
-		t.Errorf("%d warnings:\n%s", count, lines.String())
-	}
+	endsAfterOneWarning(t, w, lines)
 }
 
 // lockedBuffer is a buffer for many goroutines.
@@ -166,16 +163,12 @@ func TestAnotherReplicaTakesOver(t *testing.T) {
 func TestAStreamThatDoesNotStartIsRetried(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started = nil
-	worker := duebus.NewWorker(newClient(t, bus.address, duebus.WithTimeout(50*time.Millisecond)))
-	worker.Handle("order.created", acking)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- worker.Run(ctx) }()
+	w := workWith(t, newClient(t, bus.address, duebus.WithTimeout(50*time.Millisecond)), acking)
 	next(t, bus.streams)
 	next(t, bus.streams)
-	no(t, worker.Ready())
-	stop()
-	if err := next(t, ended); err != nil {
+	no(t, w.worker.Ready())
+	w.stop()
+	if err := next(t, w.ended); err != nil {
 		t.Error(err)
 	}
 }

@@ -29,7 +29,15 @@ type running struct {
 // work runs a worker with one handler; it is stopped at the end of the test at the latest.
 func work(t *testing.T, target string, handler duebus.Handler, options ...duebus.WorkerOption) *running {
 	t.Helper()
-	worker := duebus.NewWorker(newClient(t, target), options...)
+	return workWith(t, newClient(t, target), handler, options...)
+}
+
+// workWith is work with a client of the test's own.
+func workWith(
+	t *testing.T, client *duebus.Client, handler duebus.Handler, options ...duebus.WorkerOption,
+) *running {
+	t.Helper()
+	worker := duebus.NewWorker(client, options...)
 	worker.Handle("order.created", handler)
 	ctx, stop := context.WithCancel(context.Background())
 	started := &running{worker, stop, make(chan error, 1)}
