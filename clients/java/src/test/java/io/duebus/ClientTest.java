@@ -9,7 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import com.google.rpc.BadRequest;
 import com.google.rpc.RetryInfo;
 import io.duebus.v1.AckResponse;
-import io.duebus.v1.DispatchRequest;
 import io.duebus.v1.DispatchResponse;
 import io.duebus.v1.Engine;
 import io.duebus.v1.LeaseFailure;
@@ -24,35 +23,13 @@ import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Function;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
-@Timeout(30)
-class ClientTest {
+class ClientTest extends BusTestBase {
     private static final Event EVENT = Event.of(new byte[] {1, 2});
-
-    private FakeBus server;
-    private DueBus bus;
-
-    @BeforeEach
-    void connect() throws Exception {
-        server = new FakeBus();
-        bus = DueBus.connect(server.address());
-    }
-
-    @AfterEach
-    void disconnect() {
-        bus.close();
-        server.close();
-    }
 
     private DueBusException failure() {
         return assertThrows(DueBusException.class, () -> bus.dispatch("t", EVENT));
@@ -325,7 +302,7 @@ class ClientTest {
     }
 
     @Test
-    void anErrorSurvivesSerialisation() throws Exception {
+    void anErrorSurvivesSerialization() throws Exception {
         server.onDispatch = request -> {
             var field = BadRequest.FieldViolation.newBuilder().setField("topic").setDescription("is bad");
             throw FakeBus.error(
@@ -384,157 +361,13 @@ class ClientTest {
                 throw Status.UNAVAILABLE.asRuntimeException();
             }
             return AckResponse.newBuilder()
-                    .addFailures(LeaseFailure.newBuilder()
-                            .setLeaseToken("a")
-                            .setReason(LeaseFailure.Reason.REASON_SETTLED))
-                    .addFailures(LeaseFailure.newBuilder()
-                            .setLeaseToken("b")
-                            .setReason(LeaseFailure.Reason.REASON_EXPIRED))
+                    .addFailures(FakeBus.failure("a", LeaseFailure.Reason.REASON_SETTLED))
+                    .addFailures(FakeBus.failure("b", LeaseFailure.Reason.REASON_EXPIRED))
                     .build();
         };
 
         var failures = bus.ack(List.of("a", "b"));
 
         assertEquals(List.of("b"), failures.stream().map(LeaseFailure::getLeaseToken).toList());
-    }
-
-    /** Holds the answer to the first dispatch until the future completes. */
-    private CompletableFuture<Void> holdFirst(Function<DispatchRequest, DispatchResponse> others) {
-        var release = new CompletableFuture<Void>();
-        var calls = new AtomicInteger();
-        server.onDispatch = request -> {
-            if (calls.getAndIncrement() == 0) {
-                release.join();
-                return FakeBus.stored(request);
-            }
-            return others.apply(request);
-        };
-        return release;
-    }
-
-    private CompletableFuture<Dispatched> dispatchAsync(String id) {
-        return bus.dispatchAsync("t", Event.builder(new byte[0]).id(id).build());
-    }
-
-    private List<String> nextSent() throws InterruptedException {
-        return FakeBus.stored(FakeBus.next(server.dispatches)).getEventIdsList();
-    }
-
-    @Test
-    void singleDispatchesThatArriveDuringACallShareTheNext() throws Exception {
-        var release = holdFirst(FakeBus::stored);
-        var first = dispatchAsync("first");
-        assertEquals(List.of("first"), nextSent());
-        var others = List.of(dispatchAsync("a"), dispatchAsync("b"), dispatchAsync("c"));
-        release.complete(null);
-
-        assertEquals(new Dispatched("first", false), first.get(10, TimeUnit.SECONDS));
-        for (int i = 0; i < 3; i++) {
-            assertEquals("abc".substring(i, i + 1), others.get(i).get(10, TimeUnit.SECONDS).eventId());
-        }
-        assertEquals(List.of("a", "b", "c"), nextSent());
-        assertTrue(server.dispatches.isEmpty());
-    }
-
-    @Test
-    void aDispatchThatIsCancelledWhileItWaitsIsNotSent() throws Exception {
-        var release = holdFirst(FakeBus::stored);
-        dispatchAsync("first");
-        nextSent();
-        var hasty = dispatchAsync("a");
-        var patient = dispatchAsync("b");
-        hasty.cancel(true);
-        release.complete(null);
-
-        patient.get(10, TimeUnit.SECONDS);
-        assertEquals(List.of("b"), nextSent());
-    }
-
-    @Test
-    void aFirstDispatchThatIsCancelledDoesNotHoldUpTheOthers() throws Exception {
-        var release = holdFirst(FakeBus::stored);
-        var first = dispatchAsync("first");
-        nextSent();
-        var second = dispatchAsync("second");
-        first.cancel(true);
-
-        assertEquals("second", second.get(10, TimeUnit.SECONDS).eventId());
-        release.complete(null);
-    }
-
-    @Test
-    void aSharedCallIsRepeatedAsItWas() throws Exception {
-        var lost = new AtomicInteger();
-        var release = holdFirst(request -> {
-            if (lost.getAndIncrement() == 0) {
-                throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
-            }
-            return FakeBus.stored(request);
-        });
-        dispatchAsync("first");
-        nextSent();
-        var others = List.of(dispatchAsync("a"), dispatchAsync("b"));
-        release.complete(null);
-        for (var each : others) {
-            each.get(10, TimeUnit.SECONDS);
-        }
-
-        assertEquals(FakeBus.next(server.dispatches), FakeBus.next(server.dispatches));
-    }
-
-    @Test
-    void largeEventsGoInSeveralSharedCalls() throws Exception {
-        var release = holdFirst(FakeBus::stored);
-        dispatchAsync("first");
-        nextSent();
-        var large = IntStream.range(0, 4)
-                .mapToObj(i -> Event.builder(new byte[1 << 20]).id("" + i).build())
-                .map(event -> bus.dispatchAsync("t", event))
-                .toList();
-        release.complete(null);
-        for (var each : large) {
-            each.get(10, TimeUnit.SECONDS);
-        }
-
-        assertEquals(List.of("0", "1"), nextSent());
-        assertEquals(List.of("2", "3"), nextSent());
-    }
-
-    @Test
-    void whatBlocksAfterADispatchDoesNotHoldUpTheOthersOfItsCall() throws Exception {
-        var release = holdFirst(FakeBus::stored);
-        dispatchAsync("first");
-        nextSent();
-        var end = new CountDownLatch(1);
-        var blocked = dispatchAsync("a").thenRun(() -> {
-            try {
-                end.await();
-            } catch (InterruptedException error) {
-                throw new IllegalStateException(error);
-            }
-        });
-        var others = List.of(dispatchAsync("b"), dispatchAsync("c"));
-        release.complete(null);
-        for (var each : others) {
-            each.get(10, TimeUnit.SECONDS);
-        }
-        assertEquals("d", dispatchAsync("d").get(10, TimeUnit.SECONDS).eventId());
-        end.countDown();
-        blocked.get(10, TimeUnit.SECONDS);
-    }
-
-    @Test
-    void whileTheServerIsAwayEveryDispatchIsToldWhere() throws Exception {
-        String address = server.address();
-        server.close();
-        try (var hasty = DueBus.builder(address).timeout(Duration.ofSeconds(3)).build()) {
-            var calls = IntStream.range(0, 5).mapToObj(i -> hasty.dispatchAsync("t", EVENT)).toList();
-            for (var each : calls) {
-                var error = DueBusException.of(
-                        assertThrows(ExecutionException.class, () -> each.get(10, TimeUnit.SECONDS)));
-                assertTrue(error.is(Reason.UNAVAILABLE), error.getMessage());
-                assertTrue(error.getMessage().contains(address), error.getMessage());
-            }
-        }
     }
 }

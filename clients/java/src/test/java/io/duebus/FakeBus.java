@@ -12,6 +12,7 @@ import io.duebus.v1.EventBusAdminGrpc;
 import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.ExtendRequest;
 import io.duebus.v1.ExtendResponse;
+import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.NackRequest;
 import io.duebus.v1.NackResponse;
 import io.duebus.v1.Started;
@@ -209,6 +210,10 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
             tokens.add(String.valueOf(headers.get(KEY)));
             return next.startCall(call, headers);
         }
+    }
+
+    static LeaseFailure failure(String leaseToken, LeaseFailure.Reason reason) {
+        return LeaseFailure.newBuilder().setLeaseToken(leaseToken).setReason(reason).build();
     }
 
     static List<String> tokensOf(String... eventIds) {

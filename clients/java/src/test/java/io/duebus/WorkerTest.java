@@ -5,93 +5,25 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.google.rpc.RetryInfo;
 import io.duebus.v1.AckResponse;
-import io.duebus.v1.Closing;
-import io.duebus.v1.ExtendResponse;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
-import io.duebus.v1.NackRequest;
 import io.duebus.v1.Started;
-import io.duebus.v1.SubscribeResponse;
 import io.grpc.Status;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.UnaryOperator;
-import java.util.logging.Filter;
-import java.util.logging.Level;
-import java.util.logging.Logger;
 import java.util.stream.IntStream;
-import org.junit.jupiter.api.AfterEach;
-import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
-import org.junit.jupiter.api.Timeout;
 
-@Timeout(30)
-class WorkerTest {
-    private final BlockingQueue<String> handled = new LinkedBlockingQueue<>();
-    private final CountDownLatch finish = new CountDownLatch(1);
-    private final List<Worker> workers = new ArrayList<>();
-    private FakeBus server;
-    private DueBus bus;
-
-    @BeforeEach
-    void connect() throws Exception {
-        server = new FakeBus();
-        bus = DueBus.connect(server.address());
-    }
-
-    @AfterEach
-    void disconnect() {
-        finish.countDown();
-        workers.forEach(Worker::close);
-        bus.close();
-        server.close();
-    }
-
-    private Worker start(Handler handler, UnaryOperator<Worker.Builder> more) {
-        var worker = more.apply(Worker.builder(bus).handle("t", delivery -> {
-                    handled.add(delivery.eventId());
-                    handler.handle(delivery);
-                }))
-                .build();
-        workers.add(worker);
-        return worker.start();
-    }
-
-    private Worker start(Handler handler) {
-        return start(handler, builder -> builder);
-    }
-
-    /** A handler that holds until the test has ended, or it is interrupted. */
-    private void hold(Delivery delivery) throws InterruptedException {
-        finish.await();
-    }
-
-    private Nack nextNack() throws InterruptedException {
-        NackRequest request = FakeBus.next(server.nacks);
-        assertEquals(1, request.getNacksCount());
-        return request.getNacks(0);
-    }
-
-    private static DueBusException errorOf(Worker worker) {
-        var error = assertThrows(
-                ExecutionException.class, () -> worker.ended().get(10, TimeUnit.SECONDS));
-        return DueBusException.of(error);
-    }
-
+class WorkerTest extends WorkerTestBase {
     @Test
     void anEventIsAckedWhenItsHandlerReturns() throws Exception {
         var worker = start(delivery -> {}, builder -> builder.group("g").consumer("c").maxInFlight(7));
@@ -150,30 +82,6 @@ class WorkerTest {
     }
 
     @Test
-    void aDeliveryWhoseLeaseHasRunOutIsNotStarted() throws Exception {
-        server.onExtend = request -> {
-            var answer = ExtendResponse.newBuilder();
-            request.getLeaseTokensList().stream()
-                    .filter(each -> !each.endsWith("alive"))
-                    .forEach(each -> answer.addFailuresBuilder()
-                            .setLeaseToken(each)
-                            .setReason(LeaseFailure.Reason.REASON_EXPIRED));
-            return answer.build();
-        };
-        start(this::hold, builder -> builder.concurrency(1));
-        var stream = FakeBus.next(server.streams);
-        stream.deliverUntil(Instant.now().minusSeconds(1), "stale");
-        stream.deliver("first alive");
-        assertEquals("first alive", FakeBus.next(handled));
-
-        stream.deliverUntil(Instant.now().minusSeconds(1), "waited");
-        stream.deliver("last alive");
-        finish.countDown();
-        assertEquals("last alive", FakeBus.next(handled));
-        assertTrue(server.nacks.isEmpty());
-    }
-
-    @Test
     void settlesExtensionsAndHeldTokensFitIntoTheLargestRequest() throws Exception {
         int limit = 64 << 10;
         server.onSubscribe = request -> Started.newBuilder().setMaxRequestBytes(limit);
@@ -201,27 +109,6 @@ class WorkerTest {
             assertTrue(request.getSerializedSize() <= limit);
             nacked += request.getNacksCount();
         }
-    }
-
-    @Test
-    void anOutageIsAWarningOnce() {
-        var outage = new Outage();
-        assertEquals(System.Logger.Level.WARNING, outage.level());
-        assertEquals(System.Logger.Level.DEBUG, outage.level());
-        outage.over();
-        assertEquals(System.Logger.Level.WARNING, outage.level());
-    }
-
-    @Test
-    void differingClocksDoNotKeepDeliveriesFromStarting() throws Exception {
-        start(delivery -> {});
-        var stream = FakeBus.next(server.streams);
-        var engine = Instant.now().minus(Duration.ofHours(1)); // this host's clock is an hour ahead
-        for (String id : List.of("a", "b", "c")) {
-            stream.deliverUntil(engine.plusSeconds(30), id);
-            assertEquals(FakeBus.tokensOf(id), FakeBus.next(server.acks).getLeaseTokensList());
-        }
-        assertEquals(1, server.extend.size());
     }
 
     @Test
@@ -329,9 +216,7 @@ class WorkerTest {
         server.onAck = request -> switch (tries.incrementAndGet()) {
             case 1 -> throw Status.UNAVAILABLE.asRuntimeException();
             case 2 -> AckResponse.newBuilder()
-                    .addFailures(LeaseFailure.newBuilder()
-                            .setLeaseToken("lease of a")
-                            .setReason(LeaseFailure.Reason.REASON_ENGINE_STOPPED))
+                    .addFailures(FakeBus.failure("lease of a", LeaseFailure.Reason.REASON_ENGINE_STOPPED))
                     .build();
             default -> AckResponse.getDefaultInstance();
         };
@@ -343,267 +228,6 @@ class WorkerTest {
 
         worker.stop().get(10, TimeUnit.SECONDS);
         assertEquals(3, tries.get());
-    }
-
-    @Test
-    void leasesAreExtendedWhileAHandlerRuns() throws Exception {
-        start(this::hold, builder -> builder.lease(Duration.ofMillis(150)).concurrency(1));
-        FakeBus.next(server.streams).deliver("a", "b");
-
-        for (int i = 0; i < 3; i++) {
-            var request = FakeBus.next(server.extend);
-            assertEquals(FakeBus.tokensOf("a", "b"), request.getLeaseTokensList());
-            assertEquals(150_000_000, request.getLease().getNanos());
-        }
-    }
-
-    @Test
-    void aHandlerWhoseLeaseIsLostIsInterruptedAndSettlesNothing() throws Exception {
-        server.onExtend = request -> ExtendResponse.newBuilder()
-                .addFailures(LeaseFailure.newBuilder()
-                        .setLeaseToken("lease of a")
-                        .setReason(LeaseFailure.Reason.REASON_EXPIRED))
-                .build();
-        var interrupted = new CountDownLatch(1);
-        var worker = start(
-                delivery -> {
-                    try {
-                        hold(delivery);
-                    } catch (InterruptedException cancelled) {
-                        interrupted.countDown();
-                        throw cancelled;
-                    }
-                },
-                builder -> builder.lease(Duration.ofMillis(100)));
-        FakeBus.next(server.streams).deliver("a");
-
-        assertTrue(interrupted.await(10, TimeUnit.SECONDS));
-        worker.stop().get(10, TimeUnit.SECONDS);
-        assertEquals(0, server.acks.size() + server.nacks.size());
-    }
-
-    @Test
-    void aHandlerThatRunsTooLongIsInterruptedAndItsEventNacked() throws Exception {
-        start(this::hold, builder -> builder.maxExecution(Duration.ofMillis(50)));
-        FakeBus.next(server.streams).deliver("a");
-
-        var nack = nextNack();
-        assertEquals("lease of a", nack.getLeaseToken());
-        assertTrue(nack.getError().contains("longer than PT0.05S"));
-    }
-
-    @Test
-    void anInterruptHitsOnlyItsHandler() throws Exception {
-        var seen = new LinkedBlockingQueue<Boolean>();
-        start(
-                delivery -> {
-                    if (delivery.eventId().equals("a")) {
-                        try {
-                            hold(delivery);
-                        } catch (InterruptedException cancelled) {
-                            Thread.currentThread().interrupt();
-                        }
-                    } else {
-                        seen.add(Thread.currentThread().isInterrupted());
-                    }
-                },
-                builder -> builder.maxExecution(Duration.ofMillis(100)));
-        var stream = FakeBus.next(server.streams);
-        stream.deliver("a");
-        nextNack();
-        stream.deliver("b");
-
-        assertFalse(FakeBus.next(seen));
-    }
-
-    @Test
-    void handlersThatIgnoreInterruptionDoNotHoldTheirEvents() throws Exception {
-        start(
-                delivery -> {
-                    while (finish.getCount() > 0) {
-                        try {
-                            finish.await();
-                        } catch (InterruptedException ignored) {
-                            continue;
-                        }
-                    }
-                },
-                builder -> builder.concurrency(1).maxExecution(Duration.ofMillis(50)));
-        var stream = FakeBus.next(server.streams);
-        stream.deliver("a", "b");
-
-        assertEquals("lease of a", nextNack().getLeaseToken());
-        var released = nextNack();
-        assertEquals("lease of b", released.getLeaseToken());
-        assertTrue(released.getRelease());
-        assertTrue(stream.gone.await(10, TimeUnit.SECONDS), "it stays subscribed though it can handle nothing");
-        assertTrue(server.streams.isEmpty());
-        finish.countDown();
-        FakeBus.next(server.streams).deliver("c");
-        assertEquals(FakeBus.tokensOf("c"), FakeBus.next(server.acks).getLeaseTokensList());
-    }
-
-    @Test
-    void aBrokenStreamIsResumedWithTheLeasesStillHeld() throws Exception {
-        server.onSubscribe = request -> Started.newBuilder().addAllLostLeaseTokens(
-                request.getHeldLeaseTokensList().stream().filter("lease of b"::equals).toList());
-        var interrupted = new LinkedBlockingQueue<String>();
-        start(delivery -> {
-            try {
-                hold(delivery);
-            } catch (InterruptedException cancelled) {
-                interrupted.add(delivery.eventId());
-                throw cancelled;
-            }
-        });
-        var stream = FakeBus.next(server.streams);
-        stream.deliver("a", "b");
-        FakeBus.next(handled);
-        FakeBus.next(handled);
-        stream.breakOff();
-
-        assertEquals(FakeBus.tokensOf("a", "b"), FakeBus.next(server.streams).request.getHeldLeaseTokensList());
-        assertEquals("b", FakeBus.next(interrupted));
-        finish.countDown();
-        assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
-    }
-
-    @Test
-    void whileNoStreamIsOpenLeasesAreExtendedWithinTheGrace() throws Exception {
-        start(this::hold);
-        var stream = FakeBus.next(server.streams);
-        stream.deliver("a");
-        FakeBus.next(handled);
-        server.onSubscribe = request -> {
-            throw Status.UNAVAILABLE.asRuntimeException();
-        };
-        stream.breakOff();
-
-        assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.extend).getLeaseTokensList());
-    }
-
-    @Test
-    void aClosedStreamIsReopenedAfterTheServersDelay() throws Exception {
-        start(delivery -> {});
-        var stream = FakeBus.next(server.streams);
-        long closed = System.nanoTime();
-        stream.send(SubscribeResponse.newBuilder()
-                .setClosing(Closing.newBuilder()
-                        .setReason(Closing.Reason.REASON_DRAINING)
-                        .setReconnectAfter(com.google.protobuf.Duration.newBuilder().setNanos(300_000_000)))
-                .build());
-
-        FakeBus.next(server.streams);
-        assertTrue(System.nanoTime() - closed >= 300_000_000);
-    }
-
-    @Test
-    void aTemporaryErrorDoesNotEndTheWorker() throws Exception {
-        var tries = new AtomicInteger();
-        server.onSubscribe = request -> {
-            if (tries.incrementAndGet() == 1) {
-                throw FakeBus.error(
-                        Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING, RetryInfo.getDefaultInstance());
-            }
-            return Started.newBuilder();
-        };
-        start(delivery -> {}).ready().get(10, TimeUnit.SECONDS);
-    }
-
-    @Test
-    void anErrorThatNoRetryCanCureEndsTheWorker() {
-        server.onSubscribe = request -> {
-            throw FakeBus.error(Status.Code.FAILED_PRECONDITION, Reason.NO_DISPATCHER_SPECIFIED);
-        };
-        var worker = start(delivery -> {});
-
-        assertEquals(Reason.NO_DISPATCHER_SPECIFIED, errorOf(worker).reason());
-        assertThrows(ExecutionException.class, () -> worker.ready().get(10, TimeUnit.SECONDS));
-    }
-
-    @Test
-    void aPermanentlyRefusedSettleEndsTheWorker() throws Exception {
-        server.onAck = request -> {
-            throw Status.PERMISSION_DENIED.asRuntimeException();
-        };
-        var worker = start(delivery -> {});
-        FakeBus.next(server.streams).deliver("a");
-
-        assertEquals(Reason.PERMISSION_DENIED, errorOf(worker).reason());
-    }
-
-    @Test
-    void oneFailedSubscriptionEndsTheWorker() {
-        server.onSubscribe = request -> {
-            if (request.getTopic().equals("bad")) {
-                throw FakeBus.error(Status.Code.INVALID_ARGUMENT, Reason.INVALID_ARGUMENT);
-            }
-            return Started.newBuilder();
-        };
-        var worker = start(delivery -> {}, builder -> builder.handle("bad", delivery -> {}));
-
-        assertEquals(Reason.INVALID_ARGUMENT, errorOf(worker).reason());
-    }
-
-    @Test
-    void closingAClientEndsItsWorkers() throws Exception {
-        var worker = start(delivery -> {});
-        FakeBus.next(server.streams);
-        bus.close();
-
-        assertEquals(Reason.CLIENT_CLOSED, errorOf(worker).reason());
-    }
-
-    @Test
-    void aStopFinishesRunningHandlersAndReleasesTheRest() throws Exception {
-        var worker = start(this::hold, builder -> builder.concurrency(1));
-        var stream = FakeBus.next(server.streams);
-        stream.deliver("a", "b");
-        FakeBus.next(handled);
-        var stopped = worker.stop();
-
-        var released = nextNack();
-        assertEquals("lease of b", released.getLeaseToken());
-        assertTrue(released.getRelease());
-        assertTrue(stream.gone.await(10, TimeUnit.SECONDS));
-        assertFalse(stopped.isDone());
-        finish.countDown();
-        stopped.get(10, TimeUnit.SECONDS);
-        assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
-    }
-
-    @Test
-    void aStopWaitsAtMostItsTimeout() throws Exception {
-        var worker = start(this::hold, builder -> builder.drainTimeout(Duration.ofMillis(100)));
-        FakeBus.next(server.streams).deliver("a");
-        FakeBus.next(handled);
-        worker.stop().get(10, TimeUnit.SECONDS);
-
-        assertTrue(nextNack().getRelease());
-    }
-
-    @Test
-    void aWorkerStopsWhileTheServerIsUnreachable() throws Exception {
-        server.close();
-        start(delivery -> {}).stop().get(10, TimeUnit.SECONDS);
-    }
-
-    @Test
-    void runEndsOnAnErrorOrAnInterrupt() throws Exception {
-        var worker = Worker.builder(bus).handle("t", delivery -> {}).build();
-        var thread = new Thread(worker::run);
-        thread.start();
-        worker.ready().get(10, TimeUnit.SECONDS);
-        thread.interrupt();
-        thread.join(10_000);
-        assertFalse(thread.isAlive());
-        assertThrows(IllegalStateException.class, worker::start);
-
-        server.onSubscribe = request -> {
-            throw Status.UNAUTHENTICATED.asRuntimeException();
-        };
-        var refused = Worker.builder(bus).handle("t", delivery -> {}).build();
-        assertEquals(Reason.UNAUTHENTICATED, assertThrows(DueBusException.class, refused::run).reason());
     }
 
     @Test
@@ -619,27 +243,6 @@ class WorkerTest {
 
     private static String fieldOf(org.junit.jupiter.api.function.Executable call) {
         return assertThrows(DueBusException.class, call).fieldViolations().get(0).field();
-    }
-
-    @Test
-    void readyEndsWhenTheWorkerFailsWhileAHandlerStillRuns() throws Exception {
-        var refuse = new CompletableFuture<Void>();
-        server.onSubscribe = request -> {
-            if (request.getTopic().equals("refused")) {
-                refuse.join();
-                throw FakeBus.error(Status.Code.PERMISSION_DENIED, Reason.PERMISSION_DENIED);
-            }
-            return Started.newBuilder();
-        };
-        var worker = start(
-                this::hold, builder -> builder.handle("refused", this::hold).drainTimeout(Duration.ofHours(1)));
-        FakeBus.next(server.streams).deliver("a");
-        FakeBus.next(handled);
-        refuse.complete(null);
-
-        var error = assertThrows(ExecutionException.class, () -> worker.ready().get(10, TimeUnit.SECONDS));
-        assertEquals(Reason.PERMISSION_DENIED, DueBusException.of(error).reason());
-        assertFalse(worker.ended().isDone());
     }
 
     @Test
@@ -687,46 +290,5 @@ class WorkerTest {
         assertTrue(thread.getName().startsWith("duebus-handler-"), thread.getName());
         boolean exist = Runtime.version().feature() >= 21;
         assertEquals(exist, exist && (boolean) Thread.class.getMethod("isVirtual").invoke(thread));
-    }
-
-    @Test
-    void anOutageOfTheStreamAndOfSettlesIsOneWarningEach() throws Exception {
-        var warnings = new LinkedBlockingQueue<String>();
-        var log = Logger.getLogger("io.duebus.worker");
-        Filter before = log.getFilter();
-        log.setFilter(line -> {
-            if (line.getLevel() == Level.WARNING) {
-                warnings.add(line.getMessage());
-            }
-            return false;
-        });
-        try {
-            var tries = new CountDownLatch(4);
-            server.onAck = request -> {
-                tries.countDown();
-                var failure = LeaseFailure.newBuilder()
-                        .setLeaseToken(request.getLeaseTokens(0))
-                        .setReason(LeaseFailure.Reason.REASON_ENGINE_STOPPED);
-                return AckResponse.newBuilder().addFailures(failure).build();
-            };
-            start(delivery -> {});
-            var stream = FakeBus.next(server.streams);
-            stream.deliver("a");
-            assertTrue(tries.await(10, TimeUnit.SECONDS));
-            var streams = new CountDownLatch(4);
-            server.onSubscribe = request -> {
-                streams.countDown();
-                throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
-            };
-            stream.breakOff();
-            assertTrue(streams.await(10, TimeUnit.SECONDS));
-
-            assertTrue(FakeBus.next(warnings).contains("the engine is stopped; 1 acks will be retried"));
-            assertTrue(FakeBus.next(warnings).contains("the stream broke"));
-            assertTrue(warnings.isEmpty(), warnings.toString());
-        } finally {
-            server.onAck = request -> AckResponse.getDefaultInstance();
-            log.setFilter(before);
-        }
     }
 }

@@ -1,0 +1,123 @@
+package io.duebus;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.google.rpc.RetryInfo;
+import io.duebus.v1.AckResponse;
+import io.duebus.v1.Closing;
+import io.duebus.v1.LeaseFailure;
+import io.duebus.v1.Started;
+import io.duebus.v1.SubscribeResponse;
+import io.grpc.Status;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.logging.Filter;
+import java.util.logging.Level;
+import java.util.logging.Logger;
+import org.junit.jupiter.api.Test;
+
+class WorkerStreamTest extends WorkerTestBase {
+    @Test
+    void aBrokenStreamIsResumedWithTheLeasesStillHeld() throws Exception {
+        server.onSubscribe = request -> Started.newBuilder().addAllLostLeaseTokens(
+                request.getHeldLeaseTokensList().stream().filter("lease of b"::equals).toList());
+        var interrupted = new LinkedBlockingQueue<String>();
+        start(delivery -> {
+            try {
+                hold(delivery);
+            } catch (InterruptedException cancelled) {
+                interrupted.add(delivery.eventId());
+                throw cancelled;
+            }
+        });
+        var stream = FakeBus.next(server.streams);
+        stream.deliver("a", "b");
+        FakeBus.next(handled);
+        FakeBus.next(handled);
+        stream.breakOff();
+
+        assertEquals(FakeBus.tokensOf("a", "b"), FakeBus.next(server.streams).request.getHeldLeaseTokensList());
+        assertEquals("b", FakeBus.next(interrupted));
+        finish.countDown();
+        assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
+    }
+
+    @Test
+    void aClosedStreamIsReopenedAfterTheServersDelay() throws Exception {
+        start(delivery -> {});
+        var stream = FakeBus.next(server.streams);
+        long closed = System.nanoTime();
+        stream.send(SubscribeResponse.newBuilder()
+                .setClosing(Closing.newBuilder()
+                        .setReason(Closing.Reason.REASON_DRAINING)
+                        .setReconnectAfter(com.google.protobuf.Duration.newBuilder().setNanos(300_000_000)))
+                .build());
+
+        FakeBus.next(server.streams);
+        assertTrue(System.nanoTime() - closed >= 300_000_000);
+    }
+
+    @Test
+    void aTemporaryErrorDoesNotEndTheWorker() throws Exception {
+        var tries = new AtomicInteger();
+        server.onSubscribe = request -> {
+            if (tries.incrementAndGet() == 1) {
+                throw FakeBus.error(
+                        Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING, RetryInfo.getDefaultInstance());
+            }
+            return Started.newBuilder();
+        };
+        start(delivery -> {}).ready().get(10, TimeUnit.SECONDS);
+    }
+
+    @Test
+    void anOutageIsAWarningOnce() {
+        var outage = new Outage();
+        assertEquals(System.Logger.Level.WARNING, outage.level());
+        assertEquals(System.Logger.Level.DEBUG, outage.level());
+        outage.over();
+        assertEquals(System.Logger.Level.WARNING, outage.level());
+    }
+
+    @Test
+    void anOutageOfTheStreamAndOfSettlesIsOneWarningEach() throws Exception {
+        var warnings = new LinkedBlockingQueue<String>();
+        var log = Logger.getLogger("io.duebus.worker");
+        Filter before = log.getFilter();
+        log.setFilter(line -> {
+            if (line.getLevel() == Level.WARNING) {
+                warnings.add(line.getMessage());
+            }
+            return false;
+        });
+        try {
+            var tries = new CountDownLatch(4);
+            server.onAck = request -> {
+                tries.countDown();
+                var failure = FakeBus.failure(request.getLeaseTokens(0), LeaseFailure.Reason.REASON_ENGINE_STOPPED);
+                return AckResponse.newBuilder().addFailures(failure).build();
+            };
+            start(delivery -> {});
+            var stream = FakeBus.next(server.streams);
+            stream.deliver("a");
+            assertTrue(tries.await(10, TimeUnit.SECONDS));
+            var streams = new CountDownLatch(4);
+            server.onSubscribe = request -> {
+                streams.countDown();
+                throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
+            };
+            stream.breakOff();
+            assertTrue(streams.await(10, TimeUnit.SECONDS));
+
+            assertTrue(FakeBus.next(warnings).contains("the engine is stopped; 1 acks will be retried"));
+            assertTrue(FakeBus.next(warnings).contains("the stream broke"));
+            assertTrue(warnings.isEmpty(), warnings.toString());
+        } finally {
+            server.onAck = request -> AckResponse.getDefaultInstance();
+            log.setFilter(before);
+        }
+    }
+}
