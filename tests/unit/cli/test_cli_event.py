@@ -37,6 +37,19 @@ def attempt(number: int, begins: float, outcome: OUTCOMES, error: str = "", **mo
     )
 
 
+@pytest.fixture
+def show(bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What `duebus event` prints about an event that is in these groups."""
+
+    def command(*groups: admin_pb2.EventGroupInfo) -> str:
+        bus.answer("GetTopic", topic("billing", "mail", "audit"))
+        bus.answer("GetEvent", event_in(*groups))
+        assert duebus("event", "orders", "o-42") == 0
+        return capsys.readouterr().out
+
+    return command
+
+
 def event_in(*groups: admin_pb2.EventGroupInfo) -> admin_pb2.GetEventResponse:
     event = admin_pb2.EventInfo(topic="orders", dispatched_at=at(0), dispatched_by="ipv4:10.0.0.7:5000", groups=groups)
     event.event.id = "o-42"
@@ -57,9 +70,7 @@ def timeline(out: str) -> list[str]:
     return [re.sub(r" +", " ", line).strip() for line in lines]
 
 
-def test_the_history_of_an_event_that_failed_was_redriven_and_waits(
-    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_history_of_an_event_that_failed_was_redriven_and_waits(show: Callable[..., str]) -> None:
     group = admin_pb2.EventGroupInfo(
         group="billing",
         state=admin_pb2.EVENT_STATE_SCHEDULED,
@@ -74,12 +85,9 @@ def test_the_history_of_an_event_that_failed_was_redriven_and_waits(
             attempt(1, 90_000, admin_pb2.Attempt.OUTCOME_NACKED, "busy"),
         ],
     )
-    bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", event_in(group))
 
-    assert duebus("event", "orders", "o-42") == 0
+    out = show(group)
 
-    out = capsys.readouterr().out
     assert " by ipv4:10.0.0.7:5000\n" in out
     assert "1 attempt since it was redriven, 2 retries allowed\nlast error: busy\n" in out
     assert timeline(out) == [
@@ -93,9 +101,7 @@ def test_the_history_of_an_event_that_failed_was_redriven_and_waits(
     ]
 
 
-def test_each_group_has_its_own_timeline(
-    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_group_has_its_own_timeline(show: Callable[..., str]) -> None:
     leased = admin_pb2.EventGroupInfo(
         group="billing",
         state=admin_pb2.EVENT_STATE_LEASED,
@@ -113,12 +119,9 @@ def test_each_group_has_its_own_timeline(
         dead_at=at(32),
         history=[attempt(1, 2, admin_pb2.Attempt.OUTCOME_EXPIRED)],
     )
-    bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", event_in(leased, dead))
 
-    assert duebus("event", "orders", "o-42") == 0
+    _, billing, mail = show(leased, dead).split("\nin group ")
 
-    _, billing, mail = capsys.readouterr().out.split("\nin group ")
     assert billing.startswith("billing: leased to w-1 until 2026-11-23 12:00:40.000+00:00 (")
     assert timeline(billing) == [
         "2026-11-23 12:00:00.000 dispatched",
@@ -134,17 +137,12 @@ def test_each_group_has_its_own_timeline(
     assert "\n\nno longer in group audit: acked, " in mail
 
 
-def test_a_history_without_its_beginning_says_so(
-    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_history_without_its_beginning_says_so(show: Callable[..., str]) -> None:
     history = [attempt(number, number, admin_pb2.Attempt.OUTCOME_RELEASED) for number in (6, 7)]
     ready = admin_pb2.EventGroupInfo(group="g", state=admin_pb2.EVENT_STATE_READY, deliver_at=at(0), history=history)
-    bus.answer("GetTopic", topic("billing", "mail", "audit"))
-    bus.answer("GetEvent", event_in(ready))
 
-    assert duebus("event", "orders", "o-42") == 0
+    lines = timeline(show(ready))
 
-    lines = timeline(capsys.readouterr().out)
     assert lines[1] == "earlier attempts, no longer recorded"
     assert lines[2] == "12:00:06.000 12:00:07.500 1.5s attempt 6: released, not counted w-1"
     assert lines[4] == "ready, waits for a subscriber"
