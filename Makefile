@@ -5,14 +5,14 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 # The Python that .venv is made with, unless it is named: make install PYTHON=... Of those on the path that are new enough
-# and can make one, the first that was built with optimisation, which saves a fifth of the processor time; else the first.
+# and can make one, the first that was built with optimization, which saves a fifth of the processor time; else the first.
 # requirements.lock, which the image's tests install, is for 3.11.3 and newer: redis-py needs one package more before.
 PYTHON ?= $(shell for python in $$(type -ap python3 python3.14 python3.13 python3.12 python3.11); do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	first=$${first:-$$python}; $$python -c 'import sys; sys.exit(sys.version_info < (3, 11, 3))' || continue; \
-	if $$python -c '$(OPTIMISED)'; then first=$$python; break; fi; done; echo "$${first-}")
-# Debian's builds are optimised, and do not say so.
-OPTIMISED := import sys, sysconfig; sys.exit("--enable-optimizations" not in str(sysconfig.get_config_var("CONFIG_ARGS")) \
+	if $$python -c '$(OPTIMIZED)'; then first=$$python; break; fi; done; echo "$${first-}")
+# Debian's builds are optimized, and do not say so.
+OPTIMIZED := import sys, sysconfig; sys.exit("--enable-optimizations" not in str(sysconfig.get_config_var("CONFIG_ARGS")) \
 	and "deb_system" not in sysconfig.get_scheme_names())
 
 BIN := .venv/bin
@@ -68,7 +68,7 @@ $(BIN)/python:
 		"Name one: make install PYTHON=/path/to/python3" >&2; exit 1; fi
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit("DueBus needs Python 3.11 or newer; $(PYTHON) is %d.%d" % v[:2])'
 	@echo "Making .venv ($$($(PYTHON) --version))"
-	@$(PYTHON) -c '$(OPTIMISED)' || echo "$(PYTHON) was built without --enable-optimizations: DueBus takes a fifth more processor time on it"
+	@$(PYTHON) -c '$(OPTIMIZED)' || echo "$(PYTHON) was built without --enable-optimizations: DueBus takes a fifth more processor time on it"
 	@$(PYTHON) -m venv .venv
 
 # The server takes the place of the shell, so that signals reach it: Ctrl-C, and SIGTERM, which make passes on.

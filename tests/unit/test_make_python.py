@@ -46,19 +46,19 @@ def made_with(tmp_path: Path, *folders: str) -> str:
     return done.stdout
 
 
-def test_a_python_that_was_built_with_optimisation_is_preferred(tmp_path: Path) -> None:
+def test_a_python_that_was_built_with_optimization_is_preferred(tmp_path: Path) -> None:
     python(tmp_path / "plain", "--prefix=/usr")
     python(tmp_path / "old", "--enable-optimizations", "(3, 10, 9)")
     python(tmp_path / "unlocked", "--enable-optimizations", "(3, 11, 2)")
-    python(tmp_path / "optimised", "--enable-optimizations --with-lto")
+    python(tmp_path / "optimized", "--enable-optimizations --with-lto")
 
-    printed = made_with(tmp_path, "plain", "old", "unlocked", "optimised")
+    printed = made_with(tmp_path, "plain", "old", "unlocked", "optimized")
 
-    assert printed.splitlines()[-1] == "optimised -m venv .venv"
+    assert printed.splitlines()[-1] == "optimized -m venv .venv"
     assert NOTICE not in printed
 
 
-def test_a_line_says_that_no_python_was_built_with_optimisation(tmp_path: Path) -> None:
+def test_a_line_says_that_no_python_was_built_with_optimization(tmp_path: Path) -> None:
     first = python(tmp_path / "plain", "--prefix=/usr")
     python(tmp_path / "other", "--prefix=/opt")
 

@@ -50,6 +50,7 @@ class Invoker:
             else:
                 await registration.handler(held.delivery)  # type: ignore[misc]  # a coroutine function
         except BaseException as error:
+            # Not isinstance: it reads error.__class__, which may raise.
             if issubclass(type(error), GeneratorExit) and _is_being_closed(held):
                 raise
             failure = failure_of(registration, error, held.delivery.attempt)
