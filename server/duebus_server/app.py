@@ -38,6 +38,7 @@ from duebus_server.ops.allocator import bound_heap
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.metrics import Metrics
+from duebus_server.ops.probes import probes
 from duebus_server.ops.tracing import Tracing, make_tracing
 from duebus_server.security.access import Access
 from duebus_server.security.acl import read_acl
@@ -135,7 +136,7 @@ class App:
         self._starting: asyncio.Task[None] | None = None
         self._http = None
         if self._metrics is not None:
-            self._http = HttpPort(self._wire.not_listening, self._not_ready, self._metrics.scrape)
+            self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
 
     def watcher(self, engine: EngineName) -> Watcher:
         """The watcher of an engine, for callers that wrap it."""

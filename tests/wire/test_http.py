@@ -63,12 +63,12 @@ async def test_it_is_alive_and_ready_and_knows_no_other_paths(start_server: Call
 
 async def test_other_methods_get_the_allowed_ones(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*HTTP)
-    for path in ("/healthz", "/metrics", "/elsewhere"):
+    for path in ("/healthz", "/metrics"):
         request = urllib.request.Request(url_of(server) + path, method="POST")  # noqa: S310
         with pytest.raises(urllib.error.HTTPError) as caught:
             await asyncio.to_thread(urllib.request.urlopen, request)
         with caught.value as answer:
-            assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+            assert (answer.status, set(answer.headers["Allow"].split(", "))) == (405, {"GET", "HEAD"})
 
 
 async def test_a_draining_server_is_not_ready_and_reports_why(start_server: Callable[..., ServerProcess]) -> None:

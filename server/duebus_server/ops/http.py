@@ -1,4 +1,4 @@
-"""The HTTP port: ``/healthz``, ``/readyz``, ``/metrics``."""
+"""The HTTP port."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ import logging
 import os
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import h11
 import structlog
 import uvicorn
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Iterator
 
-    Why = Callable[[], Awaitable[str | None]]
-    Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-TEXT = "text/plain; charset=utf-8"
+    from starlette.types import ASGIApp
 
 log = structlog.get_logger()
 
@@ -31,18 +27,10 @@ class HttpListenError(Exception):
 
 
 class HttpPort:
-    """Answers probes and scrapes.
+    """Serves an ASGI application."""
 
-    Args:
-        not_alive: returns why the process must be replaced, None if it need not be.
-        not_ready: returns why the server can't take work, None if it can.
-        scrape: returns all metrics as text.
-    """
-
-    def __init__(self, not_alive: Why, not_ready: Why, scrape: Callable[[], Awaitable[bytes]]) -> None:
-        self._not_alive = not_alive
-        self._not_ready = not_ready
-        self._scrape = scrape
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -61,7 +49,7 @@ class HttpPort:
         except OSError as error:
             raise HttpListenError(f"cannot listen on {listen}: {_why(error)}") from error
         config = uvicorn.Config(
-            self,
+            self._app,
             lifespan="off",
             log_config=None,
             log_level=logging.CRITICAL,
@@ -80,33 +68,6 @@ class HttpPort:
         if self._server is not None and self._running is not None:
             self._server.should_exit = True
             await self._running
-
-    async def __call__(self, scope: dict[str, Any], _receive: Any, send: Send) -> None:
-        """The ASGI application."""
-        if scope["type"] != "http":
-            return
-        allowed = scope["method"] in ("GET", "HEAD")
-        status, content_type, body = await self._answer(scope["path"]) if allowed else (405, TEXT, b"only GET\n")
-        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-        if not allowed:
-            headers.append((b"allow", b"GET, HEAD"))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-
-    async def _answer(self, path: str) -> tuple[int, str, bytes]:
-        match path:
-            case "/healthz":
-                return _probed(await self._not_alive())
-            case "/readyz":
-                return _probed(await self._not_ready())
-            case "/metrics":
-                return 200, CONTENT_TYPE_LATEST, await self._scrape()
-            case _:
-                return 404, TEXT, b"there are /healthz, /readyz and /metrics\n"
-
-
-def _probed(reason: str | None) -> tuple[int, str, bytes]:
-    return (200, TEXT, b"ok\n") if reason is None else (503, TEXT, f"{reason}\n".encode())
 
 
 class StrictHttp(H11Protocol):

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 from duebus_server.ops.http import HttpPort, StrictHttp
+from duebus_server.ops.probes import probes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,9 +49,9 @@ async def get(port: int, path: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("port", "healthz", "readyz"),
     [
-        (HttpPort(well, well, scrape), (200, "ok\n"), (200, "ok\n")),
-        (HttpPort(well, ill, scrape), (200, "ok\n"), (503, "the reason\n")),
-        (HttpPort(ill, well, scrape), (503, "the reason\n"), (200, "ok\n")),
+        (HttpPort(probes(well, well, scrape)), (200, "ok\n"), (200, "ok\n")),
+        (HttpPort(probes(well, ill, scrape)), (200, "ok\n"), (503, "the reason\n")),
+        (HttpPort(probes(ill, well, scrape)), (503, "the reason\n"), (200, "ok\n")),
     ],
 )
 async def test_probes_report_what_is_wrong(port: HttpPort, healthz: tuple[int, str], readyz: tuple[int, str]) -> None:
@@ -66,7 +67,7 @@ WITH_BODY = b"GET /healthz HTTP/1.1\r\nHost: bus\r\nContent-Length: 9\r\n\r\n"
 @pytest.mark.parametrize("sent", [b"", WHOLE[:-10], WHOLE + b"GET /", WITH_BODY, WITH_BODY + b"half"])
 async def test_a_connection_without_a_whole_request_is_closed(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr(StrictHttp, "REQUEST_S", 0.2)
-    async with serving(HttpPort(well, well, scrape)) as number:
+    async with serving(HttpPort(probes(well, well, scrape))) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(sent)
         async with asyncio.timeout(3):  # uvicorn closes idle connections after 5 s
@@ -82,7 +83,7 @@ async def test_a_connection_with_timely_requests_is_kept(monkeypatch: pytest.Mon
     async def slow() -> None:
         await released.wait()
 
-    async with serving(HttpPort(slow, well, scrape)) as number:
+    async with serving(HttpPort(probes(slow, well, scrape))) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(WHOLE)
         asyncio.get_running_loop().call_later(0.5, released.set)  # longer than a request may take
@@ -100,7 +101,7 @@ async def test_a_body_that_is_malformed_ends_its_connection_alone(method: bytes,
     """uvicorn's own error answer fails if an answer has begun, or may have no body."""
     unexpected = Mock()
     asyncio.get_running_loop().set_exception_handler(unexpected)
-    async with serving(HttpPort(well, well, scrape)) as number:
+    async with serving(HttpPort(probes(well, well, scrape))) as number:
         reader, writer = await asyncio.open_connection("127.0.0.1", number)
         writer.write(CHUNKED % method)
         if answered_first:
