@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -36,6 +38,9 @@ _GROUPS = b"groups"
 
 _CALLS = 10
 """How many times a script is called while its topic's groups keep changing."""
+
+_NO_TIMER = nullcontext()
+"""For the first call, which limits its own time."""
 
 _TOPICS_KNOWN = 10_000
 """For how many topics a replica remembers the groups."""
@@ -136,13 +141,15 @@ class Runner:
         """
         if not also_stopped:
             self.check_working()
+        give_up_s = asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S
         try:
             with as_domain_errors(partition.topic):
-                for _ in range(_CALLS):
+                for calls_before in range(_CALLS):
                     declared = self._declared(script, partition, arguments, groups, keys)
-                    reply = await script.run(
-                        redis or self.connection.scripts, declared, (*self._common(partition), *arguments)
-                    )
+                    async with asyncio.timeout_at(give_up_s) if calls_before else _NO_TIMER:
+                        reply = await script.run(
+                            redis or self.connection.scripts, declared, (*self._common(partition), *arguments)
+                        )
                     if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
                         return reply
                     if reply == _MOVED:

@@ -132,27 +132,24 @@ class ScriptClient:
                         self._on_demotion()
                 elif not isinstance(error, _REFUSALS):
                     raise
-        return await self._over_the_pool(give_up_s, self._redis.evalsha, digest, key_count, *keys_and_arguments)
+        async with asyncio.timeout_at(give_up_s):
+            return await self._over_the_pool(self._redis.evalsha, digest, key_count, *keys_and_arguments)
 
     async def eval(self, source: str, key_count: int, *keys_and_arguments: Any) -> Any:
-        """Run a script that Redis has not cached.
+        """Run a script that Redis has not cached. The caller limits how long that may take.
 
         Raises:
-            RedisError, asyncio.TimeoutError: as the client does.
+            RedisError: as the client does.
         """
-        give_up_s = asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S
-        return await self._over_the_pool(give_up_s, self._redis.eval, source, key_count, *keys_and_arguments)
+        return await self._over_the_pool(self._redis.eval, source, key_count, *keys_and_arguments)
 
     def close(self) -> None:
         """Close the pipelined connections."""
         for link in self._links.values():
             link.close()
 
-    async def _over_the_pool(
-        self, give_up_s: float, run: Callable[..., Awaitable[Any]], script: str, key_count: int, *rest: Any
-    ) -> Any:
-        async with asyncio.timeout_at(give_up_s):
-            reply = await run(script, key_count, *rest)
+    async def _over_the_pool(self, run: Callable[..., Awaitable[Any]], script: str, key_count: int, *rest: Any) -> Any:
+        reply = await run(script, key_count, *rest)
         link = self._link_to(rest[0])
         if link is not None:
             link.reached()

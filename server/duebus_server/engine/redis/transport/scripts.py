@@ -8,6 +8,7 @@ A script is one transition. The loader puts before each one what it shares with 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from enum import StrEnum
 from functools import cache
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from duebus_server.engine.redis.keys import LUA_KEYS
+from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,16 +81,18 @@ class Script:
         """Run it on the node that has ``keys``.
 
         A script that Redis has forgotten (restart, failover, SCRIPT FLUSH) is sent again. That is safe, because nothing
-        has run.
+        has run. Both answers together may take ANSWER_TIMEOUT_S.
 
         Raises:
-            RedisError: as the client does.
+            RedisError, asyncio.TimeoutError: as the client does.
         """
+        give_up_s = asyncio.get_running_loop().time() + ANSWER_TIMEOUT_S
         try:
             try:
                 return await client.evalsha(self._digest, len(keys), *keys, *arguments)
             except NoScriptError:
-                return await client.eval(self._source, len(keys), *keys, *arguments)
+                async with asyncio.timeout_at(give_up_s):
+                    return await client.eval(self._source, len(keys), *keys, *arguments)
         except ResponseError as error:
             command = self._refused_command(str(error))
             if command is None:
