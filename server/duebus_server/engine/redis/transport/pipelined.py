@@ -62,7 +62,6 @@ class PipelinedConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = Reader(protocolError=InvalidResponse, replyError=to_error, notEnoughData=_INCOMPLETE)
         self._unwritten: list[bytes] = []
-        self._in_flight = 0
         self._unanswered: deque[tuple[asyncio.Future[Any], float]] = deque()
         self._check: asyncio.TimerHandle | None = None
         self._writer = writer  # keeps the transport open
@@ -82,8 +81,7 @@ class PipelinedConnection(asyncio.Protocol):
             ConnectionError, TimeoutError: the connection failed; the command may have been carried out.
         """
         packed: bytes = pack_command(command)
-        if not self._in_flight:
-            self._in_flight = 1
+        if not self._unanswered:
             self._transport.write(packed)
         else:  # commands of one turn of the loop are written together
             if not self._unwritten:
@@ -112,7 +110,6 @@ class PipelinedConnection(asyncio.Protocol):
         try:
             while (reply := self._parser.gets()) is not _INCOMPLETE:
                 answer, _ = self._unanswered.popleft()
-                self._in_flight -= 1
                 if answer.done():
                     continue  # its caller was cancelled
                 if isinstance(reply, Exception):
@@ -132,9 +129,9 @@ class PipelinedConnection(asyncio.Protocol):
 
     def _write(self) -> None:
         """Write waiting commands, up to MAX_IN_FLIGHT in all. Each answer makes room for another."""
-        count = min(len(self._unwritten), MAX_IN_FLIGHT - self._in_flight)
+        in_flight = len(self._unanswered) - len(self._unwritten)
+        count = min(len(self._unwritten), MAX_IN_FLIGHT - in_flight)
         if count and self.state is not State.CLOSED:
-            self._in_flight += count
             self._transport.write(b"".join(self._unwritten[:count]))
             del self._unwritten[:count]
 
