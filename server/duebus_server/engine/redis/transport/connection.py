@@ -97,9 +97,8 @@ class Connection:
             "health_check_interval": 0,  # the listener sends its own pings
         }
         if self.is_cluster:
-            nodes = (
-                self.redis.get_nodes()
-            )  # another one each time: the last one may be down without any call having noticed
+            nodes = self.redis.get_nodes()
+            # Another one each time: the last one may be down without any call having noticed.
             node = nodes[next(self._turns) % len(nodes)]
             return Redis(host=node.host, port=int(node.port), ssl=self._target.tls, **options)
         return self._client(options)

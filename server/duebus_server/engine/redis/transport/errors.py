@@ -29,6 +29,7 @@ from duebus_server.engine.redis.transport.credentials import PasswordFileError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from types import UnionType
 
 RETRY_AFTER_US = SECOND
 
@@ -38,8 +39,8 @@ _PASSES, _LASTS = DispatcherNotWorking, UnusableStorage
 _REPLICA = "this Redis is a replica, and the new primary can't be reached yet"
 _NO_MEMORY = "Redis is out of memory"
 
-# The class, a pattern in its text, our text and our class. The first match counts, so specific rows come first.
-_WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], ...] = (
+# The classes, a pattern in the text, our text and our class. The first match counts, so specific rows come first.
+_WHAT: tuple[tuple[type[BaseException] | UnionType, str, str, type[DispatcherNotWorking]], ...] = (
     (PasswordFileError, "(.+)", "the password file of Redis can't be read: {}", _PASSES),
     (AuthenticationError, "", "Redis refuses the credentials", _LASTS),
     # The client asks the sentinels, and keeps only the texts of their errors.
@@ -47,17 +48,14 @@ _WHAT: tuple[tuple[type[BaseException], str, str, type[DispatcherNotWorking]], .
     (ConnectionError, r" alert (.+?) \(_ssl", "Redis refuses the TLS connection: {}", _LASTS),
     (MasterNotFoundError, "Authentication", "the sentinels refuse the credentials", _LASTS),
     (MasterNotFoundError, "", "no sentinel names the primary", _PASSES),
-    (TimeoutError, "", "Redis does not answer", _PASSES),
-    (asyncio.TimeoutError, "", "Redis does not answer", _PASSES),
+    (TimeoutError | asyncio.TimeoutError, "", "Redis does not answer", _PASSES),
     (BusyLoadingError, "", "Redis is loading its data", _PASSES),
     (ReadOnlyError, "", _REPLICA, _PASSES),
     (ResponseError, "READONLY ", _REPLICA, _PASSES),
     (MasterDownError, "", "this Redis is a replica without its primary", _PASSES),
-    (ClusterDownError, "", "the Redis cluster is down", _PASSES),
-    (ClusterUnusableError, "", "the Redis cluster is down", _PASSES),
+    (ClusterDownError | ClusterUnusableError, "", "the Redis cluster is down", _PASSES),
     (SlotMovingError, "", "a slot of the Redis cluster is being moved", _PASSES),
-    (ConnectionError, "", "Redis can't be reached", _PASSES),
-    (OSError, "", "Redis can't be reached", _PASSES),
+    (ConnectionError | OSError, "", "Redis can't be reached", _PASSES),
     (OutOfMemoryError, "", _NO_MEMORY, _PASSES),
     (ResponseError, "OOM ", _NO_MEMORY, _PASSES),
     (ResponseError, "MISCONF ", "Redis can't save its data to disk, and accepts no writes until it can", _PASSES),
