@@ -15,6 +15,7 @@ from duebus_server.engine.redis.engine import DISPATCH
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.replicas.sessions import Unanswered
 from support.builders import new_event
+from support.redis_bus import lost_answers
 from support.topics import PLENTY, WORKER, ids
 
 if TYPE_CHECKING:
@@ -52,22 +53,6 @@ def noted_runs(
     with monkeypatch.context() as patch:
         patch.setattr(own, "run", note)
         yield noted
-
-
-@contextmanager
-def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
-    """During the block a replica's scripts run, and their answers are lost. The event is set when one has run."""
-    own, ran = replica.engine._engine._runner, asyncio.Event()
-    run = own.run
-
-    async def lose(script: Script, partition: Partition, *arguments: object, **more: Any) -> None:
-        await run(script, partition, *arguments, **more)
-        ran.set()
-        await asyncio.Event().wait()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(own, "run", lose)
-        yield ran
 
 
 async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import grpc
@@ -20,16 +19,14 @@ from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
 from duebus_server.engine.redis.transport.connection import MAX_CONNECTIONS
 from structlog.testing import capture_logs
 from support.builders import unique_name
-from support.redis_bus import RedisBus, redis_bus, until
+from support.redis_bus import RedisBus, lost_answers, redis_bus, until
 from support.topics import ids
 from support.wire import connect, failure_of, figure
 from support.wire import ids as delivered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from duebus_server.engine.redis.partition import Partition
-    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_bus import Replica
     from support.redis_server import RedisServer
     from support.server_process import ServerProcess
@@ -255,22 +252,6 @@ async def test_a_silent_connection_is_noticed(
 
 
 # --- answers that are lost ---
-
-
-@contextmanager
-def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
-    """During the block a replica's scripts run, and their answers are lost. The event is set when one has run."""
-    own, ran = replica.engine._engine._runner, asyncio.Event()
-    run = own.run
-
-    async def lose(script: Script, partition: Partition, *arguments: object, **more: Any) -> None:
-        await run(script, partition, *arguments, **more)
-        ran.set()
-        await asyncio.Event().wait()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(own, "run", lose)
-        yield ran
 
 
 async def test_a_lease_call_that_ends_with_its_stream_keeps_nothing(

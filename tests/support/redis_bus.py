@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -18,11 +18,13 @@ from support.redis_engine import first_due
 from support.topics import TopicDriver
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
+    import pytest
     from duebus_server.domain.clock import Clock
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.transport.pipelined import PipelinedConnection
+    from duebus_server.engine.redis.transport.scripts import Script
 
 SIGNAL_TIMEOUT_S = 30.0
 """How long a test waits for a signal."""
@@ -149,6 +151,22 @@ async def until(happened: Callable[[], bool], what: str, timeout_s: float = SIGN
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"waited {timeout_s} s for {what}") from None
+
+
+@contextmanager
+def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[asyncio.Event]:
+    """During the block a replica's scripts run, and their answers are lost. The event is set when one has run."""
+    own, ran = replica.engine._engine._runner, asyncio.Event()
+    run = own.run
+
+    async def lose(script: Script, partition: Partition, *arguments: object, **more: Any) -> None:
+        await run(script, partition, *arguments, **more)
+        ran.set()
+        await asyncio.Event().wait()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "run", lose)
+        yield ran
 
 
 async def assert_works(bus: RedisBus) -> None:
