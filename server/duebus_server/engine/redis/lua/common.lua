@@ -235,7 +235,8 @@ local function wake(group, due)
   return true
 end
 
--- Notifies all replicas that a group was deleted ('' for the whole topic), or that the settings of a topic have changed.
+-- Notifies all replicas that a group was deleted ('' for the whole topic), or that the settings of a topic have
+-- changed.
 local function publish_change(what, group)
   redis.call('PUBLISH', changes_channel(), table.concat({ REPLICA, what, TOPIC, group, whole(now) }, '\0'))
 end

@@ -1,13 +1,13 @@
--- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request wholly or not at
--- all. What is due is leased at once where a session has reserved room for it.
+-- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request wholly or not
+-- at all. What is due is leased at once where a session has reserved room for it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's max_queued (0 for unlimited) and dedupe window (microseconds), if the topic has none of its own
 --   8      how many reservations, at most one for each group; then for each: group, session, consumer; how many events
 --            and bytes of bodies at most, whether the first may be larger (0, 1); lease ('' for the topic's) and the
---            server's; the session's round, whether it may take a suspect (0, 1), whether it is stalled (0, 1): all as in
---            lease.lua
+--            server's; the session's round, whether it may take a suspect (0, 1), whether it is stalled (0, 1): all as
+--            in lease.lua
 --   then   how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
@@ -22,9 +22,9 @@
 --            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; after
 --            2, the number queued and max_queued follow
 --          one hand-over per reservation: {} if its session has not joined, or has given this command up; otherwise
---            {how many of the events that were stored and are due, from the first on; first fencing token (they go up by
---            the number of partitions), when the leases expire, next due or -1, whether the group is paused (0, 1), when
---            the first suspect is due that the session may not take or -1}
+--            {how many of the events that were stored and are due, from the first on; first fencing token (they go up
+--            by the number of partitions), when the leases expire, next due or -1, whether the group is paused (0, 1),
+--            when the first suspect is due that the session may not take or -1}
 -- includes granting
 -- includes hand_over
 
@@ -240,8 +240,8 @@ local function lease_to(reservation, scored)
   return waiting, first_due
 end
 
--- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due, or
--- NEVER.
+-- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due,
+-- or NEVER.
 local function add_to_group(group, scored, soonest)
   local reservation, waiting, first_due = reservation_in[group], scored, soonest
   if reservation then
@@ -262,7 +262,8 @@ local function announce(group, first_due)
   return is_awake and not reservation
 end
 
--- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are notified.
+-- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are
+-- notified.
 local function store()
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')

@@ -15,7 +15,8 @@ local id = ARGV[6]
 
 local function line(attempt)
   return {
-    attempt[1], whole(attempt[2]), whole(attempt[3]), attempt[4], attempt[5], attempt[6], whole(attempt[REDRIVEN] or -1),
+    attempt[1], whole(attempt[2]), whole(attempt[3]), attempt[4], attempt[5], attempt[6],
+    whole(attempt[REDRIVEN] or -1),
   }
 end
 

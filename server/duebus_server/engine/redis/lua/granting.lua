@@ -13,10 +13,10 @@ end
 local LONG_VALUE = 65
 
 -- Returns a function that packs the record of an event that is leased for the first time, by its fencing token, member,
--- due time and blob. Such records of one session differ only in these, so what lies between the token, the place and the
--- due time is packed once for all events with the same flags and no max_retries of their own. The result is the same
--- bytes that `cmsgpack.pack` makes of the whole record; a text of zeros follows that makes the value long enough, and
--- that `cmsgpack.unpack` returns as a second value.
+-- due time and blob. Such records of one session differ only in these, so what lies between the token, the place and
+-- the due time is packed once for all events with the same flags and no max_retries of their own. The result is the
+-- same bytes that `cmsgpack.pack` makes of the whole record; a text of zeros follows that makes the value long enough,
+-- and that `cmsgpack.unpack` returns as a second value.
 local function new_record_packer(session, consumer, stalled)
   local middles, due_known, due_packed = {}, nil, nil
   return function(fence, member, due, blob)

@@ -1,4 +1,5 @@
--- Hand-over: a dispatch leases what is due to sessions that have reserved room for it. Needs common.lua and granting.lua.
+-- Hand-over: a dispatch leases what is due to sessions that have reserved room for it. Needs common.lua and
+-- granting.lua.
 
 -- A session's reservation in a group, as `take` reads it from the arguments.
 local function read_reservation(take)
@@ -10,8 +11,8 @@ local function read_reservation(take)
   return reservation
 end
 
--- Reads the state of the reservation's group before anything is stored. Returns whether the session has joined the group and has
--- not abandoned this command.
+-- Reads the state of the reservation's group before anything is stored. Returns whether the session has joined the
+-- group and has not abandoned this command.
 local function read_group_of(reservation)
   local group = reservation.group
   local info = unpack_fields(redis.call('HGET', group_key(group, 'sessions'), reservation.session), ROUND)
@@ -29,16 +30,17 @@ local function read_group_of(reservation)
   return true
 end
 
--- Returns the `count` reservations of sessions in these groups: all of them, and by group those that can be
--- used.
+-- Returns the `count` reservations: all of them, and by group those that can be used. `groups` are those of the topic.
 local function read_reservations(count, take, groups)
-  local reservations, reservation_in = {}, {}
+  local reservations, reservation_in, exists = {}, {}, {}
+  for _, group in ipairs(groups) do
+    exists[group] = true
+  end
   for i = 1, count do
-    reservations[i] = read_reservation(take)
-    for _, group in ipairs(groups) do
-      if group == reservations[i].group and read_group_of(reservations[i]) then
-        reservation_in[group] = reservations[i]
-      end
+    local reservation = read_reservation(take)
+    reservations[i] = reservation
+    if exists[reservation.group] and read_group_of(reservation) then
+      reservation_in[reservation.group] = reservation
     end
   end
   return reservations, reservation_in
@@ -51,7 +53,8 @@ local function may_hand_over(reservation, due, blob)
     return false
   end
   local bytes_left = reservation.bytes - body_size(blob)
-  reservation.is_open = reservation.count < reservation.events and (bytes_left >= 0 or (reservation.count == 0 and reservation.at_least_one))
+  local fits = bytes_left >= 0 or (reservation.count == 0 and reservation.at_least_one)
+  reservation.is_open = reservation.count < reservation.events and fits
   if reservation.is_open then
     reservation.count, reservation.bytes = reservation.count + 1, bytes_left
   end
@@ -63,16 +66,17 @@ end
 local function hand_over(reservation, ids, scored, dues, blobs)
   local group, expiry = reservation.group, whole(reservation.expires)
   local first_record = new_record_packer(reservation.session, reservation.consumer, reservation.stalled)
-  local records, leased, is_leased = {}, {}, {}
+  local records, leased, is_leased, last_fence = {}, {}, {}, nil
   for i = 1, #ids do
     if may_hand_over(reservation, dues[i], blobs[i]) then
-      local last, fence, member = 2 * reservation.count, reservation.first_fence + (reservation.count - 1) * PARTS, scored[2 * i]
-      records[last - 1], records[last] = ids[i], first_record(fence, member, dues[i], blobs[i])
+      local last, member = 2 * reservation.count, scored[2 * i]
+      last_fence = reservation.first_fence + (reservation.count - 1) * PARTS
+      records[last - 1], records[last] = ids[i], first_record(last_fence, member, dues[i], blobs[i])
       leased[last - 1], leased[last], is_leased[i] = expiry, member, true
     end
   end
   if reservation.count > 0 then
-    redis.call('HSET', group_key(group, 'group'), 'fence', whole(reservation.first_fence + (reservation.count - 1) * PARTS))
+    redis.call('HSET', group_key(group, 'group'), 'fence', whole(last_fence))
     write_all('HSET', group_key(group, 'records'), records)
     write_all('ZADD', group_key(group, 'leased'), leased)
     add_in_flight(group, reservation.session, reservation.count)

@@ -7,8 +7,8 @@
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
 --   9      the layout to write if Redis has none
--- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or considered dead) or LATE (more than half of
---           that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now}; a
+-- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or considered dead) or LATE (more than half
+--           of that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now}; a
 --           replica that does not read that layout does not count as alive
 
 local KNOWN, UNKNOWN, LATE = 0, 1, 2

@@ -31,7 +31,8 @@ redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 redis.call('HSET', groups_key, group, kind)
 -- Not only for the first session: if Redis refused this then, a later session of a group without events does it.
 local unclaimed, own = group_key('', 'waiting'), group_key(group, 'waiting')
-if kind == LASTING and redis.call('EXISTS', unclaimed) == 1 and redis.call('RENAMENX', unclaimed, own) == 0 and first then
+local is_claimed = kind == LASTING and redis.call('EXISTS', unclaimed) == 1
+if is_claimed and redis.call('RENAMENX', unclaimed, own) == 0 and first then
   -- The group is not new: the topic's groups were lost, and this was dispatched before one was created again.
   redis.call('ZUNIONSTORE', own, 2, own, unclaimed)
   redis.call('UNLINK', unclaimed)

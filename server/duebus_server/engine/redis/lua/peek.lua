@@ -5,8 +5,8 @@
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group, number of sessions, session, ...; ...
 -- returns  for each group: whether it has something (0, 1; -2: there is no such group; -3: the partition is closed),
---          whether restore.lua has to check its topic (0, 1), leases of each session, ...; all -1 for a group with a key
---          of the wrong type, which must not hide the others
+--          whether restore.lua has to check its topic (0, 1), leases of each session, ...; all -1 for a group with a
+--          key of the wrong type, which must not hide the others
 -- includes copies
 
 local found = {}
@@ -17,7 +17,8 @@ local function check(prefix, group, first, behind)
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
     + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
-  if tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
+  local partitions = tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1)
+  if partitions ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
     seen[1] = -3
   elseif redis.call('HEXISTS', prefix .. 'groups', group) == 0 then
     seen[1] = -2
