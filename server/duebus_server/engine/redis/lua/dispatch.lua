@@ -53,6 +53,11 @@ for _, group in ipairs(receivers) do
 end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)
+-- How many events count for max_queued. Nothing is stored before all requests were read.
+local queued = 0
+if max_queued > 0 then
+  queued = redis.call('HLEN', events_key) - tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
+end
 local reserved, reservations, reservation_in = tonumber(take()), {}, {}
 if reserved > 0 then -- without any, the script is sent without hand_over.lua
   reservations, reservation_in = read_reservations(reserved, take, groups)
@@ -122,11 +127,6 @@ local function take_back(kept)
   end
 end
 
--- How many events count for max_queued.
-local function queued()
-  return redis.call('HLEN', events_key) - tonumber(redis.call('HGET', topic_key('meta'), 'dead') or 0)
-end
-
 -- The answers to requests are kept in two hashes: when everything in the earlier one is forgotten, the other takes its
 -- place. So the memory is bounded, is freed all at once, and goes with the topic. A hash expires a while after its last
 -- answer is forgotten, so that on a busy topic it is unlinked first, which does not block Redis.
@@ -186,9 +186,9 @@ local function carry_out()
   end
   local before = #new_ids
   local duplicates = read_events(count)
-  if max_queued > 0 and #new_ids > before and queued() + #new_ids > max_queued then
+  if max_queued > 0 and #new_ids > before and queued + #new_ids > max_queued then
     take_back(before)
-    return { FULL, queued() + before, max_queued }
+    return { FULL, queued + before, max_queued }
   end
   if request_id ~= '' and window > 0 then
     remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
