@@ -80,7 +80,7 @@ class Connection:
         """Whether Redis checks that a script declares the keys that it touches."""
         self._turns = count()
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
-        self.scripts = ScriptClient(self.redis, self._node_of, self._demoted, self._leave)
+        self.scripts = ScriptClient(self.redis, self._node_of, self._nodes, self._demoted, self._leave)
         self.on_demotion: Callable[[], None] = lambda: None
         """Called when Redis turns out to be a replica: the listener has to reconnect too."""
 
@@ -162,6 +162,10 @@ class Connection:
         except RedisClusterException:
             return None
         return node.name, lambda: self._pipelined_to(node)
+
+    def _nodes(self) -> set[str]:
+        """The names of the nodes, as ``_node_of`` gives them."""
+        return {node.name for node in self.redis.get_nodes()} if self.is_cluster else {""}
 
     async def _pipelined(self) -> PipelinedConnection:
         connection: Any = self.redis.connection_pool.make_connection()

@@ -18,7 +18,7 @@ from redis.exceptions import (
 from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S, CONNECT_TIMEOUT_S, is_demoted
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from duebus_server.engine.redis.transport.pipelined import PipelinedConnection
 
@@ -69,7 +69,7 @@ class Link:
         return connection is not None
 
     def close(self) -> None:
-        """Close the connection at once."""
+        """Close the connection at once, unless it was retired."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -94,6 +94,7 @@ class ScriptClient:
     Args:
         redis: the client with the pool.
         node_of: returns the name of a key's node and a function that connects to it; None if the node is not known.
+        nodes: returns the names of all nodes that there are now.
         on_demotion: called when the node of a pipelined connection turns out to be a replica.
         leave: makes the pool reconnect; called when a pipelined connection counts as dead or leads to a replica.
     """
@@ -102,11 +103,13 @@ class ScriptClient:
         self,
         redis: Any,
         node_of: Callable[[str], Node | None],
+        nodes: Callable[[], Collection[str]],
         on_demotion: Callable[[], None],
         leave: Callable[[], None],
     ) -> None:
         self._redis = redis
         self._node_of = node_of
+        self._nodes = nodes
         self._on_demotion = on_demotion
         self._leave = leave
         self._links: dict[str, Link] = {}
@@ -162,5 +165,13 @@ class ScriptClient:
         name, connect = node
         link = self._links.get(name)
         if link is None:
+            self._drop_gone()
             link = self._links[name] = Link(connect)
         return link
+
+    def _drop_gone(self) -> None:
+        """Drop the links to nodes that have left the cluster. Their commands are still answered."""
+        for name in self._links.keys() - self._nodes():
+            link = self._links.pop(name)
+            link.retire()
+            link.close()
