@@ -19,7 +19,7 @@ from journal.engines import opened
 from support.builders import new_event, new_events
 from support.engines import START_US
 from support.recorder import Recorder
-from support.topics import PLENTY, WORKER, ids
+from support.topics import PLENTY, WORKER, TopicDriver, ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -239,13 +239,40 @@ async def test_ids_are_remembered_after_their_segments_are_gone(tmp_path: Path, 
         await one.topic.join()
         await one.topic.dispatch("known", request_id="request")
         await one.topic.ack(await one.topic.lease_one())
+        await one.topic.dispatch(new_event("copied", delay_us=HOUR))
         for _ in range(50):
             await one.topic.dispatch(*new_events(5))
             await one.topic.ack(*await one.topic.lease())
             await one.engine.expire_leases()
         await disk.until(lambda sizes: "0000000001.log" not in sizes)
     async with opened(tmp_path, clock=clock) as again:
-        answer = await again.topic.dispatch("known")
-        assert list(answer.duplicate_event_ids) == ["known"]
+        await again.topic.cancel("copied")
+        answer = await again.topic.dispatch("known", "copied")
+        assert list(answer.duplicate_event_ids) == ["known", "copied"]
         answer = await again.topic.dispatch("known", request_id="request")
         assert (list(answer.event_ids), list(answer.duplicate_event_ids)) == (["known"], [])
+
+
+async def test_ids_of_a_deleted_group_are_remembered_though_a_segment_goes_before_its_memory_is_released(
+    tmp_path: Path,
+) -> None:
+    # given: a deletion that was interrupted between the events of one state and those of the next
+    clock, disk = ManualClock(START_US), MeasuredDisk()
+    async with opened(tmp_path, clock=clock, disk=disk, segment_bytes=4_000) as one:
+        await one.topic.join()
+        await one.topic.dispatch(new_event("released", delay_us=HOUR), "still there")
+        deleting = asyncio.ensure_future(one.topic.delete_group())
+        await asyncio.sleep(0)
+        deleting.cancel()
+        await asyncio.wait((deleting,))
+
+        # when: the segment that holds their dispatch is removed, and the server starts again
+        other = TopicDriver(one.topic.harness)
+        await other.join()
+        for _ in range(50):
+            await other.dispatch(*new_events(5))
+            await other.ack(*await other.lease())
+        await disk.until(lambda sizes: "0000000001.log" not in sizes)
+    async with opened(tmp_path, clock=clock) as again:
+        answer = await again.topic.dispatch("released", "still there")
+        assert list(answer.duplicate_event_ids) == ["released", "still there"]

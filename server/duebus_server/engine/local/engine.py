@@ -470,9 +470,10 @@ class LocalEngine:
 
     def _remove_group(self, topic: Topic, members: Group, now_us: int) -> None:
         """Take a group out; the disposal releases its events."""
+        until_us = now_us + topic.config.dedupe_window_us
         if self._journal is not None:
-            self._journal.group_deleted(members, now_us + topic.config.dedupe_window_us)
-        topic.remove_group(members.name)
+            self._journal.group_deleted(members, until_us)
+        topic.remove_group(members.name, until_us)
         self._topics.announce_deleted(topic.name, members.name, [members])
         self._disposal.add(topic.dissolve_group(members, now_us))
 

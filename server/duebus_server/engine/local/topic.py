@@ -69,8 +69,8 @@ class Topic:
         self.unclaimed: Group | None = None
         self.queued = 0
         self._lasting = 0
-        # Deleted groups, until their event ids are among the recent ones.
-        self._leaving: list[Group] = []
+        # Deleted groups, until their event ids are among the recent ones; and until when those are remembered.
+        self._leaving: dict[Group, int] = {}
         self._next_seq = next_seq
         self._recent_ids: RecentMemory[None] = RecentMemory()
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
@@ -108,11 +108,11 @@ class Topic:
             self.unclaimed = Group("", self, self._host, self._created_us)
         return (self.unclaimed, *self.groups.values())
 
-    def remove_group(self, name: str) -> Group:
-        """Remove a group. ``dissolve_group`` then releases its events."""
+    def remove_group(self, name: str, until_us: int) -> Group:
+        """Remove a group. ``dissolve_group`` then releases its events, whose ids are remembered until ``until_us``."""
         group = self.groups.pop(name)
         self._lasting -= not group.ephemeral
-        self._leaving.append(group)
+        self._leaving[group] = until_us
         return group
 
     def dissolve_group(self, group: Group, now_us: int) -> Iterator[None]:
@@ -122,7 +122,7 @@ class Topic:
 
     def forget_group(self, group: Group) -> None:
         """The events of a removed group are released."""
-        self._leaving.remove(group)
+        del self._leaving[group]
 
     def has_subscriber(self) -> bool:
         """Whether a session of any group is connected."""
@@ -248,8 +248,9 @@ class Topic:
         self._answers.remember(request_id, (identity, answer), until_us)
 
     def remembered(self, event_id: str) -> int | None:
-        """Until when the id of an event that is gone is remembered; None if it is not."""
-        return self._recent_ids.until_us(event_id)
+        """Until when the id is remembered of an event that is gone, or in a deleted group; None if it is not."""
+        leaving = [until_us for group, until_us in self._leaving.items() if event_id in group.entries]
+        return max(leaving) if leaving else self._recent_ids.until_us(event_id)
 
     def remembered_answer(self, request_id: str) -> tuple[int, int, DispatchAnswer] | None:
         """Until when the answer to a request is remembered, its identity, and the answer; None if it is not."""

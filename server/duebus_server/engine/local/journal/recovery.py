@@ -190,7 +190,7 @@ class Recovery:
         topic = self._topics.find(record.topic)
         if topic is None or record.group not in topic.groups:
             return
-        group = topic.remove_group(record.group)
+        group = topic.remove_group(record.group, record.until_us)
         topic.forget_group(group)
         for entry in group.entries.values():
             self._drop_holder(topic, entry.event, record.until_us)
