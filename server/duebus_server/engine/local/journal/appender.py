@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.engine.local.journal.frames import header
@@ -30,6 +31,21 @@ class Run(NamedTuple):
     records: list[tuple[int, bytes]]
 
 
+@dataclass(slots=True)
+class _Growing:
+    """The last segment while it grows.
+
+    Attributes:
+        end: how many bytes are written.
+        synced: how many of them are on the disk.
+    """
+
+    number: int
+    descriptor: int
+    end: int = 0
+    synced: int = 0
+
+
 def is_full(error: OSError) -> bool:
     """Whether the disk had no space, which is a fault that can pass."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT) and not isinstance(error, SyncError)
@@ -48,10 +64,7 @@ class Appender:
         self._directory = directory
         self._disk = disk
         self._manifest = manifest
-        self._number = 0
-        self._descriptor: int | None = None
-        self._end = 0
-        self._synced = 0
+        self._growing: _Growing | None = None
         # Held while the descriptor is closed or copied.
         self._changing = threading.Lock()
 
@@ -63,19 +76,19 @@ class Appender:
             OSError: a write failed; see ``is_full``.
         """
         while runs:
-            segment, records = runs[0]
-            if segment != self._number or self._descriptor is None:
-                self._begin(segment)
-            descriptor = self._current()
+            number, records = runs[0]
+            segment = self._growing
+            if segment is None or segment.number != number:
+                segment = self._begin(number)
             parts: list[bytes] = []
             for kind, body in records:
-                parts += (header(kind, body, self._synced), body)
+                parts += (header(kind, body, segment.synced), body)
             data = b"".join(parts)
-            self._disk.write(descriptor, data, self._end)
-            self._end += len(data)
+            self._disk.write(segment.descriptor, data, segment.end)
+            segment.end += len(data)
             runs.popleft()
-        if sync:
-            self._sync()
+        if sync and self._growing is not None:
+            self._sync(self._growing)
 
     def sync_behind(self) -> None:
         """Sync what has been written so far. Another thread may write meanwhile.
@@ -84,16 +97,15 @@ class Appender:
             SyncError: it failed.
         """
         with self._changing:
-            if self._descriptor is None:
+            segment = self._growing
+            if segment is None:
                 return
-            number, end, descriptor = self._number, self._end, os.dup(self._descriptor)
+            end, descriptor = segment.end, os.dup(segment.descriptor)
         try:
             self._sync_file(descriptor)
         finally:
             os.close(descriptor)
-        with self._changing:
-            if self._number == number:
-                self._synced = max(self._synced, end)
+        segment.synced = max(segment.synced, end)
 
     def remove(self, number: int) -> None:
         """Remove a segment that is no longer needed."""
@@ -123,36 +135,33 @@ class Appender:
     def close(self) -> None:
         """Close the segment."""
         with self._changing:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            if self._growing is not None:
+                os.close(self._growing.descriptor)
+                self._growing = None
 
-    def _begin(self, number: int) -> None:
+    def _begin(self, number: int) -> _Growing:
         """Seal the segment and begin the next. If it raises, nothing has changed."""
-        if self._descriptor is not None:
-            self._sync()
+        sealed: Manifest = {}
+        if self._growing is not None:
+            self._sync(self._growing)
+            sealed = {self._growing.number: self._growing.end}
         fresh = self._disk.create(self._directory.segment(number))
         try:
             self._disk.sync_directory(self._directory.path)
-            sealed: Manifest = {self._number: self._end} if self._descriptor is not None else {}
             manifest = self._manifest | sealed | {number: None}
             self._directory.write_manifest(manifest)
         except BaseException:
             os.close(fresh)
             raise
         self.close()
-        with self._changing:
-            self._manifest, self._number, self._descriptor = manifest, number, fresh
-            self._end = self._synced = 0
+        self._manifest = manifest
+        self._growing = segment = _Growing(number, fresh)
+        return segment
 
-    def _current(self) -> int:
-        assert self._descriptor is not None  # noqa: S101  # `_begin` opened it
-        return self._descriptor
-
-    def _sync(self) -> None:
-        if self._synced < self._end:
-            self._sync_file(self._current())
-            self._synced = self._end
+    def _sync(self, segment: _Growing) -> None:
+        if segment.synced < segment.end:
+            self._sync_file(segment.descriptor)
+            segment.synced = segment.end
 
     def _sync_file(self, descriptor: int) -> None:
         try:

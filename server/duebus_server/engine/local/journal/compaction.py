@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal.commit import GroupCommit
     from duebus_server.engine.local.journal.directory import DataDirectory
-    from duebus_server.engine.local.journal.reading import Position
     from duebus_server.engine.local.journal.records import AnyRecord, Record
     from duebus_server.engine.local.journal.segments import Segment, Segments
     from duebus_server.engine.local.records import Entry
@@ -111,7 +110,7 @@ class Compaction:
         await self._commit.remove(segment.number)
         self._segments.remove_oldest()
 
-    async def _copy_all(self, found: Iterable[tuple[AnyRecord, Position] | BadPart]) -> None:
+    async def _copy_all(self, found: Iterable[AnyRecord | BadPart]) -> None:
         """Copy what is needed of these records, in steps.
 
         Raises:
@@ -122,7 +121,7 @@ class Compaction:
         for each in found:
             if isinstance(each, BadPart):
                 raise UnusableStorage(str(each))
-            self._copy(each[0], seen)
+            self._copy(each, seen)
             await asyncio.sleep(0)
             if self._commit.position - unsynced_from > UNSYNCED_BYTES:
                 await self._commit.wait_synced(self._commit.position)
@@ -170,8 +169,7 @@ class Compaction:
             if group.name in entries
         ]
         events = [copies[0][1].event for copies in part]
-        copied_events = [records.CopiedEvent.of(event) for event in events]
-        segment, _ = self._append(records.Copied(topic.name, copied_events, groups))
+        segment, _ = self._append(records.Copied(topic.name, events, groups))
         for event, copies in zip(events, part, strict=True):
             event.leaves()
             event.belongs_to(segment, [entry for _, entry in copies])

@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.domain.administration import RetryPolicyChanges
-from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldCopy, HeldEvent, HeldGroup, HeldTopic
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local.journal.checking import existing_directory
-from duebus_server.engine.local.journal.reading import BadPart, read_segment
 from duebus_server.engine.local.journal.recovery import Recovery
-from duebus_server.engine.local.journal.segments import Segment
 from duebus_server.engine.local.topics import Topics
 from duebus_server.engine.local.views import history_of
 
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.transfer import Held
     from duebus_server.domain.views import Attempt
-    from duebus_server.engine.local.journal.directory import DataDirectory
+    from duebus_server.engine.local.journal.segments import Segment
     from duebus_server.engine.local.records import Entry, StoredEvent
     from duebus_server.engine.local.topic import Topic
 
@@ -95,24 +92,10 @@ def _read(path: Path) -> Iterator[_Contents]:
         topics = Topics(TopicConfig())
         recovery = Recovery(topics)
         manifest = directory.read_manifest()
-        segments = [_read_segment(directory, recovery, number, size) for number, size in manifest.items()]
+        segments = [
+            recovery.apply_segment(directory, number, size, on_torn=lambda _: None) for number, size in manifest.items()
+        ]
         yield _Contents(topics, segments, recovery.ahead_us)
-
-
-def _read_segment(directory: DataDirectory, recovery: Recovery, number: int, size: int | None) -> Segment:
-    """Apply the records of a segment. A torn end is left out, as at a start.
-
-    Raises:
-        UnusableStorage: it is damaged.
-    """
-    segment = Segment(number)
-    for found in read_segment(directory, number, size):
-        if not isinstance(found, BadPart):
-            recovery.apply(found[0], segment)
-        elif not found.is_tail:
-            raise UnusableStorage(f"{found}; 'duebus journal verify {directory.path}' shows the damage")
-    segment.size = directory.segment(number).stat().st_size
-    return segment
 
 
 def _count(segment: SegmentStats, dispatched_us: int) -> None:

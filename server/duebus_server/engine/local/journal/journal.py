@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
@@ -17,9 +17,8 @@ from duebus_server.engine.local.journal.compaction import Compaction
 from duebus_server.engine.local.journal.directory import DataDirectory
 from duebus_server.engine.local.journal.disk import Disk
 from duebus_server.engine.local.journal.frames import HEADER_BYTES
-from duebus_server.engine.local.journal.reading import BadPart, read_segment
 from duebus_server.engine.local.journal.recovery import Recovery
-from duebus_server.engine.local.journal.segments import SEGMENT_BYTES, Segment, Segments
+from duebus_server.engine.local.journal.segments import SEGMENT_BYTES, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,7 +29,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal.commit import Fsync
     from duebus_server.engine.local.journal.directory import Manifest
+    from duebus_server.engine.local.journal.reading import BadPart
     from duebus_server.engine.local.journal.records import Record
+    from duebus_server.engine.local.journal.segments import Segment
     from duebus_server.engine.local.records import Entry, Lease, StoredEvent
     from duebus_server.engine.local.topic import Topic
     from duebus_server.engine.local.topics import Topics
@@ -39,6 +40,13 @@ log = structlog.get_logger()
 
 TOKENS_AHEAD_US = MINUTE
 """How far the mark of the fencing tokens is ahead of the time when it is recorded."""
+
+
+class _Running(NamedTuple):
+    """What there is between ``start`` and ``stop``."""
+
+    commit: GroupCommit
+    compaction: Compaction
 
 
 class Journal:
@@ -74,8 +82,7 @@ class Journal:
         self._directory = DataDirectory(path, self._disk)
         self._segment_bytes = segment_bytes
         self._segments = Segments([], segment_bytes)
-        self._commit: GroupCommit | None = None
-        self._compaction: Compaction | None = None
+        self._parts: _Running | None = None
         # Changes of one group that are not appended yet: changed entries by ``seq``, or removed ones, and until when
         # their ids are remembered.
         self._open_group: Group | None = None
@@ -117,7 +124,7 @@ class Journal:
         gc.disable()  # it would scan a million objects again and again, and free nothing
         try:
             for number, size in manifest.items():
-                known.append(self._recover_segment(recovery, number, size))
+                known.append(recovery.apply_segment(self._directory, number, size, self._cut))
         finally:
             if collecting:
                 gc.enable()
@@ -125,26 +132,8 @@ class Journal:
         self._mark = records.Mark(recovery.token, recovery.ahead_us)
         return recovery
 
-    def _recover_segment(self, recovery: Recovery, number: int, size: int | None) -> Segment:
-        segment = Segment(number)
-        for found in read_segment(self._directory, number, size):
-            if isinstance(found, BadPart):
-                self._cut(found)
-                continue
-            recovery.apply(found[0], segment)
-        segment.size = self._directory.segment(number).stat().st_size
-        return segment
-
     def _cut(self, part: BadPart) -> None:
-        """Cut off a torn tail.
-
-        Raises:
-            UnusableStorage: the part is damaged, not torn.
-        """
-        if not part.is_tail:
-            raise UnusableStorage(
-                f"{part}: what they recorded is lost; 'duebus journal verify {self._directory.path}' shows the damage"
-            )
+        """Cut off a torn end."""
         log.warning(
             "the end of the journal was not written whole, and is cut off",
             file=str(part.path),
@@ -166,15 +155,16 @@ class Journal:
         """
         known: Manifest = {segment.number: segment.size for segment in self._segments}
         appender = Appender(self._directory, self._disk, known)
-        self._commit = GroupCommit(appender, self._fsync, self._failed)
-        self._compaction = Compaction(topics, self._segments, self._directory, self._append_copy, self._commit, now_us)
+        commit = GroupCommit(appender, self._fsync, self._on_failure)
+        compaction = Compaction(topics, self._segments, self._directory, self._append_copy, commit, now_us)
+        self._parts = _Running(commit, compaction)
         with self._directory.naming_errors():
-            self._commit.reserve_space()
+            commit.reserve_space()
         self._begin_segment()
-        self._commit.start()
+        commit.start()
         self._mark_tokens(host)
         try:
-            await self._commit.wait_synced(self._mark_end)
+            await commit.wait_synced(self._mark_end)
         except DispatcherNotWorking as error:
             raise UnusableStorage(f"data directory {self._directory.path}: {error}") from error
 
@@ -184,16 +174,12 @@ class Journal:
 
     async def stop(self) -> None:
         """Write what was recorded, and release the directory. Harmless if it is not started."""
-        if self._compaction is not None:
-            await self._compaction.stop()
-        if self._commit is not None:
+        if self._parts is not None:
+            await self._parts.compaction.stop()
             self._append_open()
-            await self._commit.stop()
-        self._commit = self._compaction = None
+            await self._parts.commit.stop()
+        self._parts = None
         self._directory.close()
-
-    def _failed(self, error: DispatcherNotWorking) -> None:
-        self._on_failure(error)
 
     # --- saved --------------------------------------------------------------------------------------------------------
 
@@ -206,7 +192,7 @@ class Journal:
         Raises:
             DispatcherNotWorking: it can't.
         """
-        commit = self._running()
+        commit = self._running().commit
         if commit.failure is not None:
             raise commit.failure
         if commit.is_stuck or (dispatches and commit.is_full):
@@ -219,7 +205,7 @@ class Journal:
             DispatcherNotWorking: it can't be, or not now.
         """
         self._append_open()
-        commit = self._running()
+        commit = self._running().commit
         await commit.wait_saved(commit.position)
 
     async def causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
@@ -234,7 +220,7 @@ class Journal:
         if leased:
             # Looked up before the first wait: groups may be deleted meanwhile.
             ends = [max(group.cause_end, self._dispatch_end(group, events)) for group, events in leased]
-            await self._running().wait_saved(max(ends))
+            await self._running().commit.wait_saved(max(ends))
             await self._tokens_saved(max(events[-1].fencing_token for _, events in leased))
 
     def _dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
@@ -247,13 +233,13 @@ class Journal:
         return ends[-1] if ends else 0
 
     def _forget_saved_dispatches(self) -> None:
-        waiting, saved = self._dispatches, self._running().saved
+        waiting, saved = self._dispatches, self._running().commit.saved
         while waiting and waiting[0][0] <= saved:
             waiting.popleft()
 
     async def _tokens_saved(self, token: int) -> None:
         """Return when a mark of at least this fencing token is on the disk; nearly always at once."""
-        commit = self._running()
+        commit = self._running().commit
         if commit.synced >= self._mark_end:
             self._safe_token = self._mark.token
         if token + TOKENS_AHEAD_US // 2 > self._mark.token:
@@ -266,8 +252,7 @@ class Journal:
         self._append_open()
         if abs(host.ahead_us - self._mark.ahead_us) > MILLISECOND:
             self._mark_tokens(host)
-        assert self._compaction is not None  # noqa: S101  # it is started
-        self._compaction.start_if_needed()
+        self._running().compaction.start_if_needed()
 
     # --- what the engine records --------------------------------------------------------------------------------------
 
@@ -321,7 +306,7 @@ class Journal:
             event.belongs_to(segment)
         if stored:
             self._forget_saved_dispatches()
-            self._dispatches.append((self._running().position, stored[0].seq))
+            self._dispatches.append((self._running().commit.position, stored[0].seq))
 
     def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
         """Events are leased; ``lease`` is that of the first. Called before the entries are changed."""
@@ -357,7 +342,7 @@ class Journal:
     def group_changed(self, group: Group, *, claims: bool = False) -> None:
         """A group is new or has new settings. A new one ``claims`` the unclaimed events, unless it is ephemeral."""
         self._append(records.GroupState.of(group, claims=claims))
-        group.cause_end = self._running().position
+        group.cause_end = self._running().commit.position
 
     def group_deleted(self, group: Group, until_us: int) -> None:
         """A group is gone."""
@@ -385,7 +370,7 @@ class Journal:
         states = [records.EntryState.of(entry) for entry in changed.values()]
         self._append_record(records.Changed(group.topic, group.name, states))
         if any(entry.lease is None for entry in changed.values()):
-            group.cause_end = self._running().position
+            group.cause_end = self._running().commit.position
 
     def _append(self, record: Record) -> Segment:
         self._append_open()
@@ -393,8 +378,8 @@ class Journal:
 
     def _append_copy(self, record: Record) -> tuple[Segment, int]:
         """Append a copy from the oldest segment. Returns the segment that it is in now, and its size."""
-        before = self._running().position
-        return self._append(record), self._running().position - before
+        before = self._running().commit.position
+        return self._append(record), self._running().commit.position - before
 
     def _append_record(self, record: Record) -> Segment:
         body = record.body()
@@ -407,13 +392,12 @@ class Journal:
         segment = self._segments.add()
         start = records.SegmentStart(segment.number, self._mark.token, self._mark.ahead_us)
         self._add(start.kind, start.body())
-        if self._compaction is not None:
-            self._compaction.start_if_needed()
+        self._running().compaction.start_if_needed()
 
     def _add(self, kind: int, body: bytes) -> None:
         size = HEADER_BYTES + len(body)
         self._segments.current.size += size
-        self._running().append(self._segments.current.number, kind, body, size)
+        self._running().commit.append(self._segments.current.number, kind, body, size)
 
     def _mark_tokens(self, host: HostTime) -> None:
         token = max(self._mark.token, host.now_us + TOKENS_AHEAD_US)
@@ -422,12 +406,12 @@ class Journal:
     def _append_mark(self, mark: records.Mark) -> None:
         self._mark = mark
         self._append(mark)
-        self._mark_end = self._running().position
+        self._mark_end = self._running().commit.position
 
-    def _running(self) -> GroupCommit:
-        if self._commit is None:
+    def _running(self) -> _Running:
+        if self._parts is None:
             raise DispatcherNotWorking("the journal is closed")
-        return self._commit
+        return self._parts
 
 
 def _due_times(events: Sequence[NewEvent], now_us: int, host_us: int) -> tuple[list[int], list[bool]]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.engine.local.journal.directory import check_layout
-from duebus_server.engine.local.journal.frames import LAYOUT, Damage, Kind, read_frames
+from duebus_server.engine.local.journal.frames import Damage, Kind, read_frames
 from duebus_server.engine.local.journal.records import SegmentStart, read_record
 
 if TYPE_CHECKING:
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
     from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.records import AnyRecord
-
-
-class Position(NamedTuple):
-    """Where a record is: the number of its segment, and where it begins and ends in it."""
-
-    segment: int
-    offset: int
-    end: int
 
 
 class BadPart(NamedTuple):
@@ -44,9 +36,7 @@ class BadPart(NamedTuple):
         return f"{self.path}: {self.size} bytes at offset {self.offset} can't be read"
 
 
-def read_segment(
-    directory: DataDirectory, number: int, size: int | None
-) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
+def read_segment(directory: DataDirectory, number: int, size: int | None) -> Iterator[AnyRecord | BadPart]:
     """The records of a segment in order, and what is damaged.
 
     Args:
@@ -68,9 +58,7 @@ def read_segment(
     yield from parse_segment(path, number, size, data)
 
 
-def parse_segment(
-    path: Path, number: int, size: int | None, data: bytes
-) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
+def parse_segment(path: Path, number: int, size: int | None, data: bytes) -> Iterator[AnyRecord | BadPart]:
     """As ``read_segment``, with the file's contents."""
     for found in read_frames(data):
         if isinstance(found, Damage):
@@ -85,20 +73,6 @@ def parse_segment(
         record = read_record(found.kind, found.body)
         if isinstance(record, SegmentStart) and record.number != number:
             raise UnusableStorage(f"{path} is segment {record.number} under another name")
-        yield record, Position(number, found.offset, found.end)
+        yield record
     if size is not None and len(data) < size:
         yield BadPart(path, len(data), size - len(data), is_tail=False)
-
-
-def read_all(directory: DataDirectory) -> Iterator[tuple[AnyRecord, Position] | BadPart]:
-    """The records of all segments in order, and what is damaged.
-
-    Raises:
-        UnusableStorage: the manifest is damaged, or a layout is newer.
-        OSError: a file can't be read.
-    """
-    for number, size in directory.read_manifest().items():
-        yield from read_segment(directory, number, size)
-
-
-__all__ = ["LAYOUT", "BadPart", "Position", "read_all", "read_segment"]

@@ -7,20 +7,20 @@ event scheduled by the host's clock has times by that.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, get_args
 
 from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import Attempt, AttemptOutcome
 from duebus_server.engine.local.journal.columns import ColumnReader, Columns, joined, split
 from duebus_server.engine.local.journal.frames import Kind
-from duebus_server.engine.local.records import Lease
+from duebus_server.engine.local.records import Lease, StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from duebus_server.engine.local.group import Group
-    from duebus_server.engine.local.records import Entry, StoredEvent
+    from duebus_server.engine.local.records import Entry
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
 _OUTCOMES = (AttemptOutcome.NACKED, AttemptOutcome.DEAD, AttemptOutcome.RELEASED, AttemptOutcome.EXPIRED)
@@ -300,32 +300,6 @@ class Changed:
 
 
 @dataclass(slots=True)
-class CopiedEvent:
-    """An event, without its state in groups."""
-
-    id: str
-    body: bytes
-    seq: int
-    dispatched_us: int
-    max_retries: int | None
-    id_is_generated: bool
-    origin: str
-
-    @classmethod
-    def of(cls, event: StoredEvent) -> CopiedEvent:
-        """A stored event."""
-        return cls(
-            event.id,
-            event.body,
-            event.seq,
-            event.dispatched_us,
-            event.max_retries,
-            event.id_is_generated,
-            event.origin,
-        )
-
-
-@dataclass(slots=True)
 class CopiedGroup:
     """The state of copied events in one group that holds some of them."""
 
@@ -336,12 +310,16 @@ class CopiedGroup:
 
 @dataclass(slots=True)
 class Copied:
-    """Events with their state in every group that holds them. It replaces all that earlier records say about them."""
+    """Events with their state in every group that holds them. It replaces all that earlier records say about them.
+
+    Attributes:
+        events: those that ``read`` returns have no ``holders`` yet.
+    """
 
     kind: ClassVar[Kind] = Kind.COPIED
 
     topic: str
-    events: Sequence[CopiedEvent]
+    events: Sequence[StoredEvent]
     groups: Sequence[CopiedGroup]
 
     def body(self) -> bytes:
@@ -369,8 +347,12 @@ class Copied:
         (topic,) = reader.texts()
         ids, origins, seqs, dispatched_us = reader.texts(), reader.texts(), reader.numbers(), reader.numbers()
         max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
-        fields = zip(ids, bodies, seqs, dispatched_us, max_retries, map(bool, generated), origins, strict=True)
-        events = [CopiedEvent(*each) for each in fields]
+        events = [
+            StoredEvent(event_id, body, seq, at_us, limit, bool(made), origin, holders=0, waiting=0)
+            for event_id, body, seq, at_us, limit, made, origin in zip(
+                ids, bodies, seqs, dispatched_us, max_retries, generated, origins, strict=True
+            )
+        ]
         names, (ephemeral,) = reader.texts(), reader.blobs()
         groups = [
             CopiedGroup(name, bool(flag), read_entries(reader)) for name, flag in zip(names, ephemeral, strict=True)
@@ -535,20 +517,6 @@ class Remembered:
         return cls(topic, event_ids, until_us, [Answered(*each) for each in fields])
 
 
-CLASSES = (
-    SegmentStart,
-    Mark,
-    Dispatched,
-    Leased,
-    Removed,
-    Changed,
-    Copied,
-    GroupState,
-    GroupDeleted,
-    TopicState,
-    TopicDeleted,
-    Remembered,
-)
 AnyRecord = (
     SegmentStart
     | Mark
@@ -563,7 +531,7 @@ AnyRecord = (
     | TopicDeleted
     | Remembered
 )
-_READERS = {each.kind: each.read for each in CLASSES}
+_READERS: dict[Kind, Callable[[ColumnReader], AnyRecord]] = {each.kind: each.read for each in get_args(AnyRecord)}
 
 
 def read_record(kind: int, body: bytes) -> AnyRecord:

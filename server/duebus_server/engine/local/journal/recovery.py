@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
+from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.reading import BadPart, read_segment
 from duebus_server.engine.local.journal.segments import Segment
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.records import AnyRecord
     from duebus_server.engine.local.topic import Topic
     from duebus_server.engine.local.topics import Topics
@@ -38,7 +41,7 @@ class Recovery:
         last_seq: the highest ``seq`` in the records.
 
     Args:
-        topics: empty; filled by ``apply`` and ``finish``.
+        topics: empty; filled by ``apply_segment`` and ``finish``.
     """
 
     def __init__(self, topics: Topics) -> None:
@@ -64,10 +67,33 @@ class Recovery:
             records.Remembered: self._remembered,
         }
 
-    def apply(self, record: AnyRecord, segment: Segment) -> None:
-        """Apply the next record, which is in this segment."""
-        self._segment = segment
-        self._steps[type(record)](record)
+    def apply_segment(
+        self, directory: DataDirectory, number: int, size: int | None, on_torn: Callable[[BadPart], None]
+    ) -> Segment:
+        """Apply the records of the next segment.
+
+        Args:
+            directory: the data directory.
+            number: the segment.
+            size: as in the manifest; None for the last segment.
+            on_torn: called with the end of the last segment if a crash has torn it.
+
+        Raises:
+            UnusableStorage: the segment is damaged, its layout is newer, or it is another segment's file.
+            OSError: it can't be read.
+        """
+        self._segment = Segment(number)
+        for found in read_segment(directory, number, size):
+            if not isinstance(found, BadPart):
+                self._steps[type(found)](found)
+            elif found.is_tail:
+                on_torn(found)
+            else:
+                raise UnusableStorage(
+                    f"{found}: what they recorded is lost; 'duebus journal verify {directory.path}' shows the damage"
+                )
+        self._segment.size = directory.segment(number).stat().st_size
+        return self._segment
 
     def finish(self, now_us: int) -> list[tuple[str, str]]:
         """Put every event into its queue, and let leases last until their workers could reconnect.
@@ -151,22 +177,11 @@ class Recovery:
 
     def _copied(self, record: records.Copied) -> None:
         topic = self._topic(record.topic)
-        for one in record.events:
-            self._forget(topic, one.seq)
-            event = StoredEvent(
-                one.id,
-                one.body,
-                one.seq,
-                one.dispatched_us,
-                one.max_retries,
-                one.id_is_generated,
-                one.origin,
-                holders=0,
-                waiting=0,
-            )
-            self._events[one.seq] = event
-            self.last_seq = max(self.last_seq, one.seq)
-        entries: dict[int, list[Entry]] = {one.seq: [] for one in record.events}
+        for event in record.events:
+            self._forget(topic, event.seq)
+            self._events[event.seq] = event
+            self.last_seq = max(self.last_seq, event.seq)
+        entries: dict[int, list[Entry]] = {event.seq: [] for event in record.events}
         for copied in record.groups:
             group = self._group(topic, copied.name, ephemeral=copied.ephemeral)
             for state in copied.entries:
