@@ -11,10 +11,11 @@ import pytest
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, UnusableStorage
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseRequest, Reservation
 from duebus_server.engine.local.journal import Fsync, commit
-from journal.disks import FaultyDisk, broken, no_space, out_of_memory
+from journal.disks import SIGNAL_TIMEOUT_S, FaultyDisk, broken, no_space, out_of_memory
 from journal.engines import JournaledEngine, opened
 from structlog.testing import capture_logs
 from support.builders import new_event
+from support.redis_bus import until
 from support.topics import PLENTY, ids
 from support.workers import settle_down
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from support.topics import TopicDriver
-
-SIGNAL_TIMEOUT_S = 10
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +64,18 @@ class SmallDisk(FaultyDisk):
         self.left -= self.reserve
 
 
+async def until_accepted(call: Callable[[], Awaitable[object]]) -> None:
+    """Repeat a call until the engine no longer refuses it."""
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        while True:
+            try:
+                await call()
+            except DispatcherNotWorking:
+                await asyncio.sleep(0)
+            else:
+                return
+
+
 async def dispatch_forever(one: JournaledEngine) -> None:
     """Dispatch one event after the other."""
     while True:
@@ -93,13 +104,7 @@ async def test_a_full_disk_refuses_dispatches_and_goes_on_with_acks_until_there_
 
         # when: there is space again
         disk.left = 20_000
-        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-            while True:
-                try:
-                    await one.topic.dispatch("d")
-                    break
-                except DispatcherNotWorking:
-                    await asyncio.sleep(0)
+        await until_accepted(lambda: one.topic.dispatch("d"))
     async with opened(tmp_path) as again:
         held = await again.topic.group()
         assert sum(held.counts.values()) == 3
@@ -122,15 +127,43 @@ async def test_without_any_space_all_is_refused_and_what_was_recorded_is_written
         assert not one.failures
 
         disk.left = 20_000
-        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
-            while True:
-                try:
-                    await one.topic.ack(second)
-                    break
-                except DispatcherNotWorking:
-                    await asyncio.sleep(0)
+        await until_accepted(lambda: one.topic.ack(second))
     async with opened(tmp_path) as again:
         assert await again.engine.queued() == 0
+
+
+async def test_the_disk_is_still_full_if_the_reserve_is_taken_and_freed_again_at_once(tmp_path: Path) -> None:
+    disk, writes, may_fail = FaultyDisk(), threading.Event(), threading.Event()
+
+    def fail_later(_: bytes) -> None:
+        disk.on_write = lambda _: None
+        writes.set()
+        assert may_fail.wait(SIGNAL_TIMEOUT_S)
+        no_space()
+
+    def fail(_: bytes) -> None:
+        disk.on_write = fail_later
+        no_space()
+
+    def take_once() -> None:
+        disk.on_allocate = no_space
+
+    async with opened(tmp_path, disk=disk) as one:
+        # given: a full disk that has no space for the second write either
+        writing = one.engine._journal._running().commit._writing  # type: ignore[union-attr]  # it has a journal
+        disk.on_write, disk.on_allocate = fail, take_once
+        joining = asyncio.create_task(one.topic.join())
+        assert await asyncio.to_thread(writes.wait, SIGNAL_TIMEOUT_S)
+
+        # when: the reserve is taken between that write and its error, which frees it
+        await until(lambda: writing._work_queue.qsize() == 1, "the reserve to be taken next")
+        may_fail.set()
+        await joining
+
+        # then
+        assert not (tmp_path / "reserve").exists()
+        with pytest.raises(DispatcherNotWorking, match="the disk is full"):
+            await one.topic.dispatch("refused")
 
 
 async def test_a_lease_whose_cause_could_not_be_saved_is_taken_back(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import heapq
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
@@ -44,6 +44,25 @@ class Fsync(StrEnum):
     """Once it is written: a crash of the host can lose the last second."""
 
 
+class Space(Enum):
+    """How much space the disk has left. A start finds it AMPLE if the reserve can be taken, otherwise SCARCE.
+
+    ============  ==============================================  ======
+    AMPLE         a write finds the disk full, frees the reserve  SCARCE
+    SCARCE        a write finds the disk full, nothing is freed   NONE
+    NONE          a write succeeds                                SCARCE
+    SCARCE, NONE  the reserve is taken again                      AMPLE
+    ============  ==============================================  ======
+    """
+
+    AMPLE = auto()
+    """The reserve is taken. Everything is written."""
+    SCARCE = auto()
+    """Nothing is left except for the reserve, which may be in use already: no dispatches."""
+    NONE = auto()
+    """The reserve is used up too. Records wait in memory, and every verb is refused."""
+
+
 class GroupCommit:
     """Writes appended records, in order, from a thread. Use it on the event loop only.
 
@@ -53,8 +72,7 @@ class GroupCommit:
         position: the end of the last record that was appended.
         saved: the end of the last record that is saved.
         failure: why nothing can be written any more; None if nothing has failed.
-        is_full: the disk has no space left except for the reserve, which may be in use already.
-        is_stuck: the reserve is used up too. Records wait in memory until there is space.
+        space: how much space the disk has left.
 
     Args:
         appender: writes the files.
@@ -65,8 +83,7 @@ class GroupCommit:
     def __init__(self, appender: Appender, fsync: Fsync, on_failure: Callable[[DispatcherNotWorking], None]) -> None:
         self.position = 0
         self.failure: DispatcherNotWorking | None = None
-        self.is_full = False
-        self.is_stuck = False
+        self.space = Space.AMPLE
         self._appender = appender
         self._always = fsync is Fsync.ALWAYS
         self._on_failure = on_failure
@@ -97,7 +114,7 @@ class GroupCommit:
     def start(self) -> None:
         """Begin to write."""
         self._start_task(self._run(), "journal")
-        if self.is_full:
+        if self.space is not Space.AMPLE:
             log.error("the disk is full: dispatches are refused")
             self._start_task(self._regain_reserve(), "journal reserve")
 
@@ -154,11 +171,11 @@ class GroupCommit:
         except OSError as error:
             if not is_full(error):
                 raise
-            self.is_full = True
+            self.space = Space.SCARCE
 
     async def stop(self) -> None:
         """Write and sync what was appended, unless the disk refuses it, and end the threads."""
-        if self.failure is None and not self.is_stuck:
+        if self.failure is None and self.space is not Space.NONE:
             with suppress(DispatcherNotWorking):
                 await self.wait_synced(self.position)
         await self.abandon()
@@ -199,7 +216,8 @@ class GroupCommit:
             else:
                 self._fail(error)
             return
-        self.is_stuck = False
+        if self.space is Space.NONE:
+            self.space = Space.SCARCE
         self._written = position
         if sync:
             self._synced = position
@@ -213,24 +231,22 @@ class GroupCommit:
 
     async def _find_room(self, error: OSError) -> None:
         """Free the reserve. If it is used up, refuse what waits, and try again later."""
-        loop = asyncio.get_running_loop()
-        if not self.is_full:
-            self.is_full = True
+        has_freed = await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.free_reserve)
+        if self.space is Space.AMPLE:  # perhaps the reserve was taken again just before
             log.error("the disk is full: dispatches are refused", error=str(error))
             self._start_task(self._regain_reserve(), "journal reserve")
-        if await loop.run_in_executor(self._writing, self._appender.free_reserve):
-            return
-        self.is_stuck = True
-        self._refuse(disk_is_full())
-        await asyncio.sleep(TRY_AGAIN_S)
+        self.space = Space.SCARCE if has_freed else Space.NONE
+        if not has_freed:
+            self._refuse(disk_is_full())
+            await asyncio.sleep(TRY_AGAIN_S)
 
     async def _regain_reserve(self) -> None:
         """Take the reserve again once there is space."""
-        while self.is_full and self.failure is None:
+        while self.space is not Space.AMPLE and self.failure is None:
             await asyncio.sleep(TRY_AGAIN_S)
             with suppress(OSError):
                 await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.take_reserve)
-                self.is_full = False
+                self.space = Space.AMPLE
         log.info("the disk has space again")
 
     # --- syncing with EVERYSEC ----------------------------------------------------------------------------------------
@@ -268,7 +284,7 @@ class GroupCommit:
     async def _wait(self, waiting: Waiters, position: int) -> None:
         if self.failure is not None:
             raise self.failure
-        if self.is_stuck:
+        if self.space is Space.NONE:
             raise disk_is_full()
         done = asyncio.get_running_loop().create_future()
         heapq.heappush(waiting, (position, next(self._numbers), done))

@@ -11,6 +11,7 @@ import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
 from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.commit import Space
 from duebus_server.engine.local.journal.reading import BadPart, parse_segment
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Compaction:
     async def _shrink(self) -> None:
         with suppress(DispatcherNotWorking):  # the next ``start_if_needed`` tries again
             while self._segments.must_shrink() and not self._is_blocked:
-                if self._commit.is_full and self._segments.oldest.live > FULL_DISK_BYTES:
+                if self._commit.space is not Space.AMPLE and self._segments.oldest.live > FULL_DISK_BYTES:
                     return
                 await self._remove(self._segments.oldest)
 

@@ -12,7 +12,7 @@ from duebus_server.domain.clock import MILLISECOND, MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.appender import Appender
-from duebus_server.engine.local.journal.commit import GroupCommit, disk_is_full
+from duebus_server.engine.local.journal.commit import GroupCommit, Space, disk_is_full
 from duebus_server.engine.local.journal.compaction import Compaction
 from duebus_server.engine.local.journal.directory import DataDirectory
 from duebus_server.engine.local.journal.disk import Disk
@@ -195,7 +195,7 @@ class Journal:
         commit = self._running().commit
         if commit.failure is not None:
             raise commit.failure
-        if commit.is_stuck or (dispatches and commit.is_full):
+        if commit.space is Space.NONE or (dispatches and commit.space is Space.SCARCE):
             raise disk_is_full()
 
     async def saved(self) -> None:
