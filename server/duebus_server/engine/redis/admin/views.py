@@ -11,7 +11,6 @@ from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
     MAX_HISTORY,
     Attempt,
-    AttemptOutcome,
     EventGroupInfo,
     EventInfo,
     EventQuery,
@@ -21,6 +20,7 @@ from duebus_server.domain.views import (
 )
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
+from duebus_server.engine.redis.codec.attempts import OUTCOMES
 from duebus_server.engine.redis.codec.ids import pack_id, unpack_id
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
 from duebus_server.engine.redis.partition import Partition
@@ -45,13 +45,6 @@ COUNTED_AT_ONCE = 500
 
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
-_OUTCOMES = (
-    AttemptOutcome.UNDER_WAY,
-    AttemptOutcome.NACKED,
-    AttemptOutcome.DEAD,
-    AttemptOutcome.RELEASED,
-    AttemptOutcome.EXPIRED,
-)
 _SUBSCRIBER_FIELDS = 4
 _ATTEMPT_FIELDS = 7
 
@@ -260,7 +253,7 @@ def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:
     for at in range(0, len(flat), _ATTEMPT_FIELDS):
         attempt, started, ended, consumer, outcome, error, redriven = flat[at : at + _ATTEMPT_FIELDS]
         times = (int(started), _time(ended), consumer.decode())
-        yield Attempt(attempt, *times, _OUTCOMES[outcome], error.decode(), _time(redriven))
+        yield Attempt(attempt, *times, OUTCOMES[outcome], error.decode(), _time(redriven))
 
 
 def _time(at: bytes) -> int | None:

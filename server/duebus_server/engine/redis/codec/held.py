@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.model import NewEvent
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import AttemptOutcome
+from duebus_server.engine.redis.codec.attempts import OUTCOMES
 from duebus_server.engine.redis.codec.ids import pack_id
 from duebus_server.engine.redis.codec.packing import pack_events
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.transfer import HeldCopy, HeldEvent
     from duebus_server.domain.views import Attempt
-
-_OUTCOMES = {
-    AttemptOutcome.NACKED: 1,
-    AttemptOutcome.DEAD: 2,
-    AttemptOutcome.RELEASED: 3,
-    AttemptOutcome.EXPIRED: 4,
-}
-"""As in ``common.lua``."""
 
 
 def arguments(events: Sequence[HeldEvent]) -> list[Any]:
@@ -54,5 +46,5 @@ def _copy(copy: HeldCopy, max_retries: int) -> list[Any]:
 
 def _attempt(attempt: Attempt) -> list[Any]:
     redriven = [] if attempt.redriven_us is None else [attempt.redriven_us]
-    outcome = _OUTCOMES[attempt.outcome]
+    outcome = OUTCOMES.index(attempt.outcome)
     return [attempt.attempt, attempt.started_us, attempt.ended_us, attempt.consumer, outcome, attempt.error, *redriven]
