@@ -90,9 +90,9 @@ func newDispatchRequest(topic string, events []Event, options []DispatchOption) 
 	return request, nil
 }
 
-// dispatch makes the call, and tells note, unless it is nil, about each try that fails and is repeated.
+// dispatch makes the call, and gives note, unless it is nil, each failure that a retry may cure.
 func (c *Client) dispatch(
-	ctx context.Context, request *duebusv1.DispatchRequest, note func(Error),
+	ctx context.Context, request *duebusv1.DispatchRequest, note func(*Error),
 ) ([]Dispatched, error) {
 	if request.RequestId == "" {
 		request.RequestId = rand.Text()

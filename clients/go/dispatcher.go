@@ -45,7 +45,7 @@ type dispatchKind struct {
 type dispatchLane struct {
 	kind    dispatchKind
 	waiting []*waitingDispatch
-	failure *Error // of the latest try of the running call
+	failure *Error // the latest that a retry may cure, since a call last succeeded
 }
 
 // waitingDispatch is a dispatch that waits for its turn or its answer. Its caller waits until its context ends.
@@ -113,16 +113,11 @@ func (d *dispatcher) wait(lane *dispatchLane, waiting *waitingDispatch) (Dispatc
 	}
 }
 
-// gaveUp is the error of a dispatch whose context ended while it waited. The failure of the running call, if there is
-// one, tells more.
+// gaveUp is the error of a dispatch whose context ended while it waited. The failure of the lane, if there is one, tells
+// more.
 func (d *dispatcher) gaveUp(ctx context.Context, lane *dispatchLane) error {
-	d.mu.Lock()
-	failure := lane.failure
-	d.mu.Unlock()
-	if failure != nil {
-		own := *failure
-		own.cause = ctx.Err()
-		return &own
+	if failure := d.lastFailure(lane, ctx.Err()); failure != nil {
+		return failure
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &Error{
@@ -132,6 +127,18 @@ func (d *dispatcher) gaveUp(ctx context.Context, lane *dispatchLane) error {
 	return &Error{
 		Reason: ErrCancelled, Code: codes.Canceled, Message: "the caller's context was cancelled", cause: ctx.Err(),
 	}
+}
+
+// lastFailure is the failure of a lane with the cause of its caller, or nil if its latest call succeeded.
+func (d *dispatcher) lastFailure(lane *dispatchLane, cause error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if lane.failure == nil {
+		return nil
+	}
+	own := *lane.failure
+	own.cause = cause
+	return &own
 }
 
 // sendWaiting sends, after the first call, the dispatches that arrived meanwhile.
@@ -154,7 +161,6 @@ func (d *dispatcher) sendWaiting(lane *dispatchLane) {
 func (d *dispatcher) nextBatch(lane *dispatchLane) []*waitingDispatch {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	lane.failure = nil
 	var batch []*waitingDispatch
 	size := 0
 	for len(lane.waiting) > 0 && len(batch) < maxSharedEvents {
@@ -218,12 +224,20 @@ func (d *dispatcher) sendOne(ctx context.Context, lane *dispatchLane, event *due
 }
 
 func (d *dispatcher) call(ctx context.Context, lane *dispatchLane, events ...*duebusv1.Event) ([]Dispatched, error) {
-	note := func(failure Error) {
+	note := func(failure *Error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		lane.failure = &failure
+		lane.failure = failure
 	}
-	return d.client.dispatch(ctx, lane.kind.request(events...), note)
+	dispatched, err := d.client.dispatch(ctx, lane.kind.request(events...), note)
+	if err == nil {
+		note(nil)
+	} else if errors.Is(err, ErrDeadlineExceeded) {
+		if failure := d.lastFailure(lane, context.DeadlineExceeded); failure != nil {
+			return nil, failure
+		}
+	}
+	return dispatched, err
 }
 
 // untilLast is a context that ends with the last of their deadlines; the others stop waiting on their own.

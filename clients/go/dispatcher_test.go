@@ -9,10 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	duebus "github.com/duebus/duebus/clients/go"
 	"github.com/duebus/duebus/clients/go/duebusv1"
@@ -173,7 +175,29 @@ func TestADispatchWithMetadataHasACallOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestWhileTheServerIsAwayEveryDispatchIsToldWhy(t *testing.T) {
+func TestADispatchThatTimesOutAfterAnOutageReportsTheOutage(t *testing.T) {
+	bus := newFakeBus(t)
+	held, hangs := make(chan struct{}), make(chan struct{})
+	defer close(hangs)
+	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Hour)}
+	bus.held, bus.dispatch = held, failingFirst(dispatched(), refusal(codes.Unavailable, "DISPATCHER_NOT_WORKING", later))
+	s := &sharing{t: t, bus: bus, client: newClient(t, bus.address, duebus.WithTimeout(500*time.Millisecond))}
+	first := s.dispatch(t.Context(), "first", nil)
+	next(t, bus.dispatches)
+	bus.set(func() { bus.held = hangs })
+	second := s.behind(t.Context(), "second")
+	close(held)
+	for _, outcome := range []<-chan dispatchOutcome{first, second} {
+		if got := next(t, outcome); !errors.Is(got.err, duebus.ErrDispatcherNotWorking) {
+			t.Errorf("got %v", got.err)
+		}
+	}
+	if sent := ids(next(t, bus.dispatches)); sent[0] != "second" {
+		t.Errorf("sent %v", sent)
+	}
+}
+
+func TestWhileTheServerIsAwayEveryDispatchReportsIt(t *testing.T) {
 	client := newClient(t, unusedAddress(t), duebus.WithTimeout(500*time.Millisecond))
 	var outcomes []<-chan dispatchOutcome
 	for range 5 {

@@ -21,9 +21,9 @@ func repeated[Request, Response any](
 	return repeatedNoting(ctx, c, invoke, request, nil)
 }
 
-// repeatedNoting is repeated, and tells note, unless it is nil, about each try that fails and is repeated.
+// repeatedNoting is repeated, and gives note, unless it is nil, each failure that a retry may cure.
 func repeatedNoting[Request, Response any](
-	ctx context.Context, c *Client, invoke call[Request, Response], request *Request, note func(Error),
+	ctx context.Context, c *Client, invoke call[Request, Response], request *Request, note func(*Error),
 ) (response *Response, again bool, err error) {
 	ctx, cancel := c.withDeadline(ctx)
 	defer cancel()
@@ -39,7 +39,8 @@ func repeatedNoting[Request, Response any](
 		}
 		last = err
 		if typed := (*Error)(nil); note != nil && errors.As(err, &typed) {
-			note(*typed)
+			own := *typed // the reported one gets a cause
+			note(&own)
 		}
 		if !sleep(ctx, max(pauses.next(), retryAfter(err))) {
 			return nil, true, telling(ctx, err, last)

@@ -40,7 +40,7 @@ pub(crate) struct Lanes(Mutex<HashMap<Kind, Lane>>);
 #[derive(Debug, Default)]
 struct Lane {
     waiting: VecDeque<Waiting>,
-    /// Why the latest try of the running call failed.
+    /// The latest failure that a retry may cure, since a call last succeeded.
     failure: Option<Error>,
 }
 
@@ -88,11 +88,20 @@ impl Client {
         match timeout_at(deadline, answer).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::new(Reason::Unavailable, "the runtime that made the call has ended")),
-            Err(_) => {
-                // The failure of the running call, if there is one, tells more.
-                let failure = self.lanes.lock().get(kind).and_then(|lane| lane.failure.clone());
-                Err(failure.unwrap_or_else(|| Error::new(Reason::DeadlineExceeded, "no answer in time")))
-            }
+            Err(_) => Err(self
+                .last_failure(kind)
+                .unwrap_or_else(|| Error::new(Reason::DeadlineExceeded, "no answer in time"))),
+        }
+    }
+
+    /// What tells a caller whose deadline has passed more than that. None if the latest call succeeded.
+    fn last_failure(&self, kind: &Kind) -> Option<Error> {
+        self.lanes.lock().get(kind).and_then(|lane| lane.failure.clone())
+    }
+
+    fn note(&self, kind: &Kind, failure: Option<Error>) {
+        if let Some(lane) = self.lanes.lock().get_mut(kind) {
+            lane.failure = failure;
         }
     }
 
@@ -105,15 +114,17 @@ impl Client {
             request_id: own_request_id(),
             require_subscriber: kind.require_subscriber,
         };
-        let note = |failure: &Error| {
-            if let Some(lane) = self.lanes.lock().get_mut(kind) {
-                lane.failure = Some(failure.clone());
-            }
-        };
+        let note = |failure: &Error| self.note(kind, Some(failure.clone()));
         let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
         let call = self.with_timeout(left);
-        let answer = call.repeated_noting(request, |mut bus, r| async move { bus.dispatch(r).await }, note).await?;
-        read(answer.response, count)
+        match call.repeated_noting(request, |mut bus, r| async move { bus.dispatch(r).await }, note).await {
+            Ok(answer) => {
+                self.note(kind, None);
+                read(answer.response, count)
+            }
+            Err(error) if *error.reason() == Reason::DeadlineExceeded => Err(self.last_failure(kind).unwrap_or(error)),
+            Err(error) => Err(error),
+        }
     }
 
     async fn call_one(&self, kind: &Kind, deadline: Instant, event: Event) -> Result<Dispatched, Error> {
@@ -157,7 +168,6 @@ impl OpenLane {
     fn next_batch(&mut self) -> Vec<Waiting> {
         let mut lanes = self.client.lanes.lock();
         let Some(lane) = lanes.get_mut(&self.kind) else { return Vec::new() };
-        lane.failure = None;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(first) = lane.waiting.pop_front() {
             if first.answer.is_closed() {

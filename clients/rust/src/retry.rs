@@ -28,7 +28,7 @@ impl Client {
         self.repeated_noting(request, call, |_| ()).await
     }
 
-    /// [`Client::repeated`]; `note` is told why a try failed that is repeated.
+    /// [`Client::repeated`]; `note` gets each failure that a retry may cure.
     pub(crate) async fn repeated_noting<Q, R, F>(
         &self,
         request: Q,
@@ -49,11 +49,11 @@ impl Client {
                 Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
                 Err(error) if !error.reason().is_unavailable() && error.code() != Code::Cancelled => return Err(error),
                 Err(error) => {
+                    note(&error);
                     let pause = pauses.next().max(error.retry_after().unwrap_or_default());
                     if Instant::now() + pause >= deadline {
                         return Err(error);
                     }
-                    note(&error);
                     self.unless_closed(sleep(pause)).await?;
                     last = Some(error);
                 }

@@ -15,7 +15,7 @@ const MAX_BYTES = 3 << 20;
 interface Lane {
   key: string;
   waiting: Waiting[];
-  /** Why the latest try of the running call failed. */
+  /** The latest failure that a retry may cure, since a call last succeeded. */
   failure: DueBusError | undefined;
 }
 
@@ -41,7 +41,7 @@ class Waiting {
       this.#reject = reject;
     });
     if (timeoutMs <= MAX_TIMER_MS) {
-      // The failure of the running call, if there is one, tells more.
+      // The failure of the lane, if there is one, tells more.
       const late = () => lane.failure ?? new DueBusError("DEADLINE_EXCEEDED", `no answer within ${timeoutMs} ms`);
       this.#timer = setTimeout(() => this.#giveUp(late()), timeoutMs);
     }
@@ -166,14 +166,19 @@ export class Dispatcher {
     const onFailure = (failure: DueBusError): void => {
       lane.failure = failure;
     };
-    const { response } = await repeated(this.#connection, EventBusService.dispatch, request, { ...options, onFailure });
-    return readDispatched(response, request.events.length);
+    try {
+      const repeat = { ...options, onFailure };
+      const { response } = await repeated(this.#connection, EventBusService.dispatch, request, repeat);
+      lane.failure = undefined;
+      return readDispatched(response, request.events.length);
+    } catch (error) {
+      throw error instanceof DueBusError && error.is("DEADLINE_EXCEEDED") ? (lane.failure ?? error) : error;
+    }
   }
 }
 
 /** Takes as many as fit into one call, without those whose callers have given up. */
 function nextBatch(lane: Lane): Waiting[] {
-  lane.failure = undefined;
   const batch: Waiting[] = [];
   let bytes = 0;
   let taken = 0;

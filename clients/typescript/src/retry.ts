@@ -47,7 +47,7 @@ export function reconnectBackoff(): Backoff {
 
 /** The limits of a call, over all its tries. */
 export interface RepeatOptions extends TryOptions {
-  /** Is told why a try failed that is repeated. */
+  /** Gets each failure that a retry may cure. */
   onFailure?: (failure: DueBusError) => void;
 }
 
@@ -74,11 +74,11 @@ export async function repeated<Request, Response>(
     } catch (error) {
       last = repeatable(error, last, options.signal);
     }
+    options.onFailure?.(last);
     const pause = Math.max(pauses.next(), last.retryAfterMs ?? 0);
     if (performance.now() + pause >= end) {
       throw last;
     }
-    options.onFailure?.(last);
     await pauseFor(pause, options.signal);
   }
 }

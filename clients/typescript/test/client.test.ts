@@ -274,7 +274,21 @@ test("large events go in several shared calls", async () => {
   assert.deepEqual(sent(), [["first"], ["0", "1"], ["2", "3"]]);
 });
 
-test("while the server is away every dispatch is told why", async () => {
+test("a dispatch that times out after an outage reports the outage", async () => {
+  bus.dispatchesHeld = true;
+  const client = connect(bus.target, { timeoutMs: 500 });
+  const first = client.dispatch("t", { id: "first" });
+  await bus.until("a dispatch", () => bus.dispatches.length === 1);
+  const second = failing(client.dispatch("t", { id: "second" }), "DISPATCHER_NOT_WORKING");
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING", "away", 900));
+  bus.releaseDispatches();
+  await failing(first, "DISPATCHER_NOT_WORKING");
+  bus.dispatchesHeld = true;
+  await second;
+  assert.deepEqual(sent(), [["first"], ["second"]]);
+});
+
+test("while the server is away every dispatch reports it", async () => {
   bus.stop();
   const client = connect(bus.target, { timeoutMs: 500 });
   const calls = Array.from({ length: 5 }, () => failing(client.dispatch("t", {}), "UNAVAILABLE"));

@@ -28,7 +28,7 @@ import {
   type SubscribeRequest,
   SubscribeResponse,
 } from "../src/generated/duebus/v1/event_bus.js";
-import { ErrorInfo } from "../src/generated/google/rpc/error_details.js";
+import { ErrorInfo, RetryInfo } from "../src/generated/google/rpc/error_details.js";
 import { Status } from "../src/generated/google/rpc/status.js";
 import { Changes } from "../src/worker/changes.js";
 
@@ -38,9 +38,18 @@ type Stream = ServerWritableStream<SubscribeRequest, SubscribeResponse>;
 const WAIT_TIMEOUT_MS = 10_000;
 
 /** A gRPC error in the server's form. */
-export function failure(code: status, reason: string, message = "as the test wants it"): ServiceError {
+export function failure(
+  code: status,
+  reason: string,
+  message = "as the test wants it",
+  retryAfterMs?: number,
+): ServiceError {
   const info = ErrorInfo.encode({ reason, domain: "duebus", metadata: { topic: "t" } }).finish();
   const details = [{ typeUrl: "type.googleapis.com/google.rpc.ErrorInfo", value: Buffer.from(info) }];
+  if (retryAfterMs !== undefined) {
+    const value = Buffer.from(RetryInfo.encode({ retryDelay: duration(retryAfterMs) }).finish());
+    details.push({ typeUrl: "type.googleapis.com/google.rpc.RetryInfo", value });
+  }
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", Buffer.from(Status.encode({ code, message, details }).finish()));
   return Object.assign(new Error(message), { code, details: message, metadata });

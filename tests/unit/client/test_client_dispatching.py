@@ -213,6 +213,31 @@ async def test_an_unreachable_server_is_reported_to_all_callers(bus: FakeBus) ->
     assert [type(each) for each in results] == [errors.Unavailable] * 5
 
 
+async def test_a_dispatch_that_times_out_after_an_outage_reports_the_outage(bus: FakeBus, client: Client) -> None:
+    came, released, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def fail(_request: Any, context: grpc.ServicerContext) -> Message:
+        came.set()
+        released.wait(10)
+        Failure(grpc.StatusCode.UNAVAILABLE, "away", retry_after=0.9).abort(context)
+        raise AssertionError
+
+    def hang(_request: Any, _context: grpc.ServicerContext) -> Message:
+        ended.wait(10)
+        return event_bus_pb2.DispatchResponse()
+
+    bus.answer("Dispatch", fail, hang)
+    tasks = await waiting(client, "a", timeout=0.5)
+    await asyncio.to_thread(came.wait, 10)
+    tasks += await waiting(client, "b", timeout=0.5)
+    released.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    ended.set()
+
+    assert sent(bus) == [["a"], ["b"]]
+    assert [type(each) for each in results] == [errors.Unavailable] * 2
+
+
 async def test_closing_the_client_ends_all_waiting_dispatches(bus: FakeBus, client: Client, held: HeldCall) -> None:
     tasks = await behind_a_call(client, held, "a", "b", "c")
     await client.close()

@@ -18,7 +18,7 @@ from duebus._core.calls import DispatchKind, dispatch_together
 from duebus._core.fields import Span
 from duebus._core.model import Dispatched
 from duebus._core.retry import Tries
-from duebus.errors import DeadlineExceeded, InvalidArgument, MaxQueuedEventsReached
+from duebus.errors import DeadlineExceeded, InvalidArgument, MaxQueuedEventsReached, Unavailable
 from duebus.v1 import event_bus_pb2
 
 __all__ = ["Dispatcher"]
@@ -33,10 +33,16 @@ _FAULT_OF_ONE = (InvalidArgument, MaxQueuedEventsReached)
 
 @dataclass(slots=True, eq=False)
 class _Lane:
-    """The dispatches that may share calls: one call at a time, and those that wait for the next."""
+    """The dispatches that may share calls: one call at a time, and those that wait for the next.
+
+    Attributes:
+        tries: Of the running call.
+        failure: Of the latest call; None if it succeeded.
+    """
 
     kind: DispatchKind
     tries: Tries
+    failure: Unavailable | None = None
     waiting: "deque[_Waiting]" = field(default_factory=deque)
 
 
@@ -65,8 +71,9 @@ class _Waiting:
             self.result.set_exception(error)
 
     def expire(self) -> None:
-        """There was no answer in time. The failure of the running call, if there is one, tells more."""
-        self.fail(self.lane.tries.last or DeadlineExceeded(f"no answer within {self.timeout:g} s"))
+        """There was no answer in time. The failure of the lane, if there is one, tells more."""
+        late = DeadlineExceeded(f"no answer within {self.timeout:g} s")
+        self.fail(self.lane.tries.last or self.lane.failure or late)
 
 
 class Dispatcher:
@@ -96,6 +103,10 @@ class Dispatcher:
         lane = self._lanes[kind] = _Lane(kind, tries)
         try:
             (answer,) = await self._connection.carry_out(call, tries)
+        except Unavailable as error:
+            lane.failure = error
+            raise
+        else:
             return answer
         finally:
             self._send_waiting(lane)
@@ -116,7 +127,7 @@ class Dispatcher:
     def _send_waiting(self, lane: _Lane) -> None:
         """Sends, after the first call, the dispatches that arrived meanwhile."""
         if not lane.waiting:
-            del self._lanes[lane.kind]
+            self._end(lane)
             return
         run = asyncio.create_task(self._run(lane))
         self._runs.add(run)
@@ -127,7 +138,11 @@ class Dispatcher:
             await self._send(lane, batch)
             # Callers that just got their answers may dispatch again at once: they share the next call.
             await asyncio.sleep(0)
+        self._end(lane)
+
+    def _end(self, lane: _Lane) -> None:
         del self._lanes[lane.kind]
+        lane.failure = None  # its traceback refers to frames, and they to the lane
 
     async def _send(self, lane: _Lane, batch: Sequence[_Waiting]) -> None:
         """One call for all of them. Each caller gets the result of its own event."""
@@ -139,9 +154,12 @@ class Dispatcher:
             if isinstance(error, _FAULT_OF_ONE) and not error.stored_engines:
                 await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
                 return
-            _fail(batch, error)
+            if isinstance(error, Unavailable):
+                lane.failure = error
+            _fail(batch, lane.failure if lane.failure and isinstance(error, DeadlineExceeded) else error)
             del batch  # as in `_wait`
         else:
+            lane.failure = None
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.answer(answer)
 

@@ -288,7 +288,32 @@ async fn large_events_go_in_several_shared_calls() {
 }
 
 #[tokio::test]
-async fn while_the_server_is_away_every_dispatch_is_told_where() {
+async fn a_dispatch_that_times_out_after_an_outage_reports_the_outage() {
+    let mut bus = FakeBus::start().await;
+    let ((release, first_held), (_end, second_held)) = (oneshot::channel(), oneshot::channel());
+    *bus.answers.hold.lock().unwrap() = Some(first_held);
+    let delay = prost_types::Duration { seconds: 1, nanos: 0 };
+    let later = detail("google.rpc.RetryInfo", &pb::RetryInfo { retry_delay: Some(delay) });
+    bus.answers.dispatch.lock().unwrap().push_back(Err(refusal(
+        Code::Unavailable,
+        "DISPATCHER_NOT_WORKING",
+        vec![later],
+    )));
+    let client = bus.client(ClientOptions { timeout: Duration::from_millis(500), ..ClientOptions::default() });
+    let first = begin(&client, Event::new("x").id("first")).await;
+    assert_eq!(sent(&mut bus).await, ["first"]);
+    *bus.answers.hold.lock().unwrap() = Some(second_held);
+    let second = begin(&client, Event::new("x").id("second")).await;
+    release.send(()).unwrap();
+    for call in [first, second] {
+        let error = soon(call).await.unwrap().unwrap_err();
+        assert_eq!(*error.reason(), Reason::DispatcherNotWorking);
+    }
+    assert_eq!(sent(&mut bus).await, ["second"]);
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_every_dispatch_reports_where() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);

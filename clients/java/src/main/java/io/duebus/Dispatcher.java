@@ -50,7 +50,7 @@ final class Dispatcher {
     private static final class Lane {
         final Kind kind;
         final Deque<Waiting> waiting = new ArrayDeque<>();
-        volatile DueBusException failure; // of the latest try of the running call
+        volatile DueBusException failure; // the latest that a retry may cure, since a call last succeeded
 
         Lane(Kind kind) {
             this.kind = kind;
@@ -117,12 +117,10 @@ final class Dispatcher {
         return own.result;
     }
 
-    /** The failure of the running call, if there is one, tells more than that there was no answer. */
     private void expireInTime(Lane lane, Waiting own) {
         Future<?> timer = connection.schedule(own.limit, () -> {
-            var failure = lane.failure;
-            String text = "no answer within " + own.limit;
-            own.fail(failure == null ? new DueBusException(Reason.DEADLINE_EXCEEDED, text) : failure);
+            var late = new DueBusException(Reason.DEADLINE_EXCEEDED, "no answer within " + own.limit);
+            own.fail(tellingMore(late, lane.failure));
         });
         own.result.whenComplete((dispatched, error) -> timer.cancel(false));
     }
@@ -142,7 +140,6 @@ final class Dispatcher {
         var batch = new ArrayList<Waiting>();
         int bytes = 0;
         synchronized (lanes) {
-            lane.failure = null;
             while (!lane.waiting.isEmpty() && batch.size() < MAX_EVENTS) {
                 var first = lane.waiting.peek();
                 if (!first.result.isDone()) {
@@ -169,12 +166,13 @@ final class Dispatcher {
         }
         return call.handle((dispatched, thrown) -> {
                     if (thrown == null) {
+                        lane.failure = null;
                         for (int i = 0; i < batch.size(); i++) {
                             batch.get(i).answer(dispatched.get(i));
                         }
                         return CompletableFuture.<Void>completedFuture(null);
                     }
-                    var error = DueBusException.of(thrown);
+                    var error = tellingMore(DueBusException.of(thrown), lane.failure);
                     if (batch.size() > 1 && mayLieInOne(error)) {
                         return sendEach(lane, batch);
                     }
@@ -182,6 +180,11 @@ final class Dispatcher {
                     return CompletableFuture.<Void>completedFuture(null);
                 })
                 .thenCompose(Function.identity());
+    }
+
+    /** The failure of the lane, if there is one, tells more than that there was no answer. */
+    private static DueBusException tellingMore(DueBusException error, DueBusException failure) {
+        return failure != null && error.is(Reason.DEADLINE_EXCEEDED) ? failure : error;
     }
 
     private CompletableFuture<Void> sendEach(Lane lane, List<Waiting> batch) {

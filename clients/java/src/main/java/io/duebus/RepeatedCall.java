@@ -80,11 +80,11 @@ final class RepeatedCall<Q, R, T> {
             return;
         }
         last = error;
+        onFailure.accept(error);
         Duration pause = Times.max(pauses.next(), error.retryAfter().orElse(Duration.ZERO));
         if (pause.compareTo(left()) > 0) {
             result.completeExceptionally(error);
         } else {
-            onFailure.accept(error);
             connection.afterPause(pause, this::attempt);
         }
     }

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.rpc.RetryInfo;
 import io.duebus.v1.DispatchRequest;
 import io.duebus.v1.DispatchResponse;
 import io.grpc.Status;
@@ -145,7 +146,39 @@ class DispatcherTest extends BusTestBase {
     }
 
     @Test
-    void whileTheServerIsAwayEveryDispatchIsToldWhere() throws Exception {
+    void aDispatchThatTimesOutAfterAnOutageReportsTheOutage() throws Exception {
+        var release = new CompletableFuture<Void>();
+        var end = new CompletableFuture<Void>();
+        var later = com.google.protobuf.Duration.newBuilder().setSeconds(60).build();
+        server.onDispatch = request -> {
+            if (request.getEvents(0).getId().equals("first")) {
+                release.join();
+                throw FakeBus.error(
+                        Status.Code.UNAVAILABLE,
+                        Reason.DISPATCHER_NOT_WORKING,
+                        RetryInfo.newBuilder().setRetryDelay(later).build());
+            }
+            end.join();
+            return FakeBus.stored(request);
+        };
+        try (var hasty = DueBus.builder(server.address()).timeout(Duration.ofSeconds(1)).build()) {
+            var first = hasty.dispatchAsync("t", Event.builder(new byte[0]).id("first").build());
+            assertEquals(List.of("first"), nextSent());
+            var second = hasty.dispatchAsync("t", Event.builder(new byte[0]).id("second").build());
+            release.complete(null);
+            for (var each : List.of(first, second)) {
+                var error = DueBusException.of(
+                        assertThrows(ExecutionException.class, () -> each.get(10, TimeUnit.SECONDS)));
+                assertEquals(Reason.DISPATCHER_NOT_WORKING, error.reason());
+            }
+            assertEquals(List.of("second"), nextSent());
+        } finally {
+            end.complete(null);
+        }
+    }
+
+    @Test
+    void whileTheServerIsAwayEveryDispatchReportsWhere() throws Exception {
         String address = server.address();
         server.close();
         try (var hasty = DueBus.builder(address).timeout(Duration.ofSeconds(3)).build()) {
