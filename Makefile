@@ -138,7 +138,7 @@ bench-peers: install redis ## Measure DueBus and its peers, which this installs 
 	@PYTHONPATH=tests $(BIN)/python -m bench.peers $(ARGS)
 
 .PHONY: bench-growth
-bench-growth: install redis ## Measure how it grows: processes, topics, groups, nodes, payloads (ARGS='--rounds 1')
+bench-growth: install redis ## Measure how it grows: processes, topics, groups, payloads, nodes (as root) (ARGS='--rounds 1 --only nodes')
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check

@@ -1,8 +1,9 @@
-"""How throughput grows, and what it costs: more processes, topics, groups, larger payloads.
+"""``make bench-growth``: how throughput grows, and what it costs.
 
-    PYTHONPATH=tests .venv/bin/python -m bench.growth --rounds 3
+    PYTHONPATH=tests .venv/bin/python -m bench.growth --rounds 3 --only nodes
 
-Prints medians. docs/scaling.md extrapolates from them to larger systems.
+``costs`` has more processes, topics, groups and larger payloads on all cores; ``nodes`` has more nodes of Redis, each
+with a fixed share of a core, see ``nodes.py``. docs/scaling.md extrapolates from both to larger systems.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.markdown import NOTHING, cell, fill, markdown
-from bench.report import machine, readable
+from bench import nodes
+from bench.cpu_quota import QuotaError
+from bench.markdown import cell, fill, markdown
+from bench.report import machine
 from bench.scenarios import check_complete
 from bench.system import System
 from duebus import Client
@@ -23,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KIB = 1 << 10
 MAX_BATCH_BYTES = 3 << 20
@@ -62,9 +64,9 @@ def loads(events: int) -> Iterator[Load]:
     """All loads; one thing is varied at a time."""
     for processes in (1, 2, 4):
         yield Load(f"{processes} processes, 4 topics", processes=processes, topics=4, events=events)
-    for nodes in (1, 3):
-        yield Load(f"{nodes} Redis nodes, 6 topics", nodes=nodes, topics=6, events=events)
-        yield Load(f"{nodes} Redis nodes, 1 topic of 6 partitions", nodes=nodes, partitions=6, events=events)
+    for count in (1, 3):
+        yield Load(f"{count} Redis nodes, 6 topics", nodes=count, topics=6, events=events)
+        yield Load(f"{count} Redis nodes, 1 topic of 6 partitions", nodes=count, partitions=6, events=events)
     for topics in (1, 2, 4, 8, 16):
         yield Load(f"{topics} topics", topics=topics, events=events)
     for groups in (1, 4, 16):
@@ -114,15 +116,8 @@ def spread(system: System, load: Load) -> None:
                 client.admin.configure_topic(f"t{topic}", partitions=load.partitions)
 
 
-def main() -> None:
-    """Measure as the command line says."""
-    parser = argparse.ArgumentParser("bench.growth", description="Measure how DueBus grows on this machine.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engines", nargs="+", choices=("local", "redis"), default=["redis"])
-    parser.add_argument("--events", type=int, default=EVENTS)
-    parser.add_argument("--out", type=Path, default=Path("build/bench"))
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table into a document")
-    given = parser.parse_args()
+def measure_costs(given: argparse.Namespace) -> None:
+    """What an event costs under each load."""
     rows: Rows = {(engine, load): [] for load in loads(given.events) for engine in given.engines if fits(engine, load)}
     for number in range(given.rounds):
         for (engine, load), runs in rows.items():
@@ -131,28 +126,75 @@ def main() -> None:
     report(rows, given.out, given.markdown)
 
 
+def measure_nodes(given: argparse.Namespace) -> None:
+    """How throughput grows with the nodes; says so and returns if this machine grants no CPU quota."""
+    rows = nodes.rows_of(nodes.SHAPES, given.nodes)
+    size = nodes.Size(share=given.share)
+    for number in range(given.rounds):
+        for (shape, count), runs in rows.items():
+            console.print(f"round {number + 1} of {given.rounds}: {count} nodes, {shape.name}", style="dim")
+            try:
+                runs.append(nodes.measure(shape, count, size))
+            except QuotaError as error:
+                console.print(f"nodes are not measured: {error}", style="yellow", highlight=False)
+                return
+    measured = [{"load": shape.name, "nodes": count, "rounds": runs} for (shape, count), runs in rows.items()]
+    write_json(given.out / "nodes.json", measured, share=given.share)
+    show(nodes.table(rows), given.markdown, "nodes", f", {given.share:g} of a core for each node")
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"costs": measure_costs, "nodes": measure_nodes}
+
+
 def fits(engine: str, load: Load) -> bool:
     """Whether the engine can run the load: local has one process, and neither nodes nor partitions."""
     return engine == "redis" or load.processes == load.nodes == load.partitions == 1
 
 
 def report(rows: Rows, out: Path, document: Path | None = None) -> None:
-    """A table for the terminal, a file with all rounds, and a table for a document."""
-    header = ["load", "engine", "events/s", "deliveries/s", "server, us", "Redis, us"]
-    table = Table(*header)
-    lines = [["", *header[1:]]]
+    """A table for the terminal and for a document, and a file with all rounds."""
+    lines = [["", "engine", "events/s", "deliveries/s", "server, us", "Redis, us"]]
     measured: list[dict[str, Any]] = []
     for (engine, load), runs in rows.items():
         figures = [[run[name] for run in runs if name in run] for name in FIGURES]
-        table.add_row(load.name, engine, *(readable(median(values)) if values else NOTHING for values in figures))
         lines.append([load.name, engine, *map(cell, figures)])
         measured.append({"load": load.name, "engine": engine, "rounds": runs})
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "growth.json").write_text(json.dumps({"machine": machine(), "measured": measured}, indent=2) + "\n")
+    write_json(out / "growth.json", measured)
+    show(lines, document, "growth")
+
+
+def write_json(path: Path, measured: list[dict[str, Any]], **settings: Any) -> None:
+    """All rounds."""
+    path.write_text(json.dumps({"machine": machine(), **settings, "measured": measured}, indent=2) + "\n")
+
+
+def show(lines: list[list[str]], document: Path | None, place: str, settings: str = "") -> None:
+    """Show a table on the terminal, and put it into its place in a document, if there is one."""
+    header, *rest = lines
+    table = Table(*header)
+    for line in rest:
+        table.add_row(*line)
     console.print(table)
     if document is not None:
         facts = ", ".join(f"{name} {value}" for name, value in machine().items())
-        fill(document, "growth", f"Measured on: {facts}.\n\n{markdown(lines)}")
+        fill(document, place, f"Measured on: {facts}{settings}.\n\n{markdown(lines)}")
+
+
+def main() -> None:
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser("bench.growth", description="Measure how DueBus grows on this machine.")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--engines", nargs="+", choices=("local", "redis"), default=["redis"], help="of costs")
+    parser.add_argument("--events", type=int, default=EVENTS, help="of costs")
+    parser.add_argument("--nodes", nargs="+", type=int, default=list(nodes.NODES), help="of nodes")
+    parser.add_argument("--share", type=float, default=nodes.Size.share, help="of a core, for each of the nodes")
+    parser.add_argument("--out", type=Path, default=Path("build/bench"))
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table into a document")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    for part in given.only:
+        PARTS[part](given)
 
 
 if __name__ == "__main__":

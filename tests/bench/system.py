@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import redis
+from bench.cpu_quota import CpuQuota
 from support.forking import Forked
 from support.redis_cluster import running_cluster
 from support.redis_server import RedisServer
@@ -136,16 +137,23 @@ class System:
         engine: which one.
         *flags: of the server.
         nodes: how many nodes Redis has; several form a cluster.
+        node_share: the share of one core that each node gets; 0 sets no limit.
+
+    Raises:
+        QuotaError: this machine can't limit them.
     """
 
-    def __init__(self, engine: str, *flags: str, nodes: int = 1) -> None:
+    def __init__(self, engine: str, *flags: str, nodes: int = 1, node_share: float = 0) -> None:
         self.engine = engine
         self._stack = ExitStack()
         self._directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="duebus-bench-")))
         self._nodes: list[RedisServer] = []
         own = [*flags, "--engine", engine]
         if engine == "redis":
+            quotas = [self._quota(node_share) for _ in range(nodes)] if node_share else []
             own += ["--redis-url", self._start_redis(nodes)]
+            for node, quota in zip(self._nodes, quotas, strict=bool(quotas)):
+                quota.add(node.process.pid)
         else:
             own += ["--max-queued", "0"]
         self.server = ServerProcess(self._directory / "server.log", *own)
@@ -155,6 +163,11 @@ class System:
     def redis(self) -> RedisServer | None:
         """Redis, or a node of its cluster; None without the redis engine."""
         return self._nodes[0] if self._nodes else None
+
+    def _quota(self, share: float) -> CpuQuota:
+        quota = CpuQuota(share)
+        self._stack.callback(quota.close)
+        return quota
 
     def _start_redis(self, nodes: int) -> str:
         """Start the nodes. Returns the URL for servers."""

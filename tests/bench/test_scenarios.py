@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import growth, report
+from bench import report
 from bench.__main__ import ENGINES, measure, write_tables
-from bench.growth import Load
 from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
 
@@ -34,19 +33,6 @@ def test_measurements_are_reported(tmp_path: Path) -> None:
     assert "latency, local" in (tmp_path / "latency.svg").read_text()
     assert (tmp_path / "backlog.svg").stat().st_size
     assert report.table(measured).row_count == 3
-
-
-@pytest.mark.parametrize(
-    "load",
-    [
-        Load("processes", processes=2, topics=2, events=200),
-        Load("groups", groups=4, events=200),
-        Load("nodes", nodes=3, partitions=2, events=200),
-    ],
-    ids=str,
-)
-def test_the_growth_loads_run(load: Load) -> None:
-    assert growth.measure("redis", load)["deliveries_per_s"] > 0
 
 
 def test_targets_are_shown_beside_the_results(tmp_path: Path) -> None:
