@@ -3,7 +3,8 @@
     PYTHONPATH=tests .venv/bin/python -m bench.growth --rounds 3 --only nodes
 
 ``costs`` has more processes, topics, groups and larger payloads on all cores; ``nodes`` has more nodes of Redis, each
-with a fixed share of a core, see ``nodes.py``. docs/scaling.md extrapolates from both to larger systems.
+with a fixed share of a core, see ``nodes.py``; ``volume``, which runs only if it is named, has many waiting events,
+topics and streams, see ``volume.py``. docs/scaling.md extrapolates from them to larger systems.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import nodes
+from bench import nodes, volume
 from bench.cpu_quota import QuotaError
 from bench.markdown import cell, fill, markdown
 from bench.report import machine
@@ -118,7 +119,7 @@ def spread(system: System, load: Load) -> None:
 
 def measure_costs(given: argparse.Namespace) -> None:
     """What an event costs under each load."""
-    rows: Rows = {(engine, load): [] for load in loads(given.events) for engine in given.engines if fits(engine, load)}
+    rows: Rows = {(engine, load): [] for load in loads(given.load) for engine in given.engines if fits(engine, load)}
     for number in range(given.rounds):
         for (engine, load), runs in rows.items():
             console.print(f"round {number + 1} of {given.rounds}: {load.name}, {engine}", style="dim")
@@ -143,7 +144,27 @@ def measure_nodes(given: argparse.Namespace) -> None:
     show(nodes.table(rows), given.markdown, "nodes", f", {given.share:g} of a core for each node")
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"costs": measure_costs, "nodes": measure_nodes}
+def measure_volume(given: argparse.Namespace) -> None:
+    """What many events, topics and streams cost, and whether a bus that has them is slower than an empty one."""
+    results: list[volume.Result] = []
+    for kind in given.volumes:
+        for one in volume.VOLUMES[kind]:
+            console.print(f"{getattr(given, kind):,} {one.name}", style="dim")
+            results.append(volume.measure(one, getattr(given, kind), given.rounds))
+    measured = [
+        {"load": one.volume.name, "count": one.count, "costs": one.costs, "empty": one.empty, "full": one.full}
+        for one in results
+    ]
+    write_json(given.out / "volume.json", measured)
+    show(volume.costs_table(results), given.markdown, "volume-costs")
+    show(volume.ratios_table(results), given.markdown, "volume-ratios")
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "costs": measure_costs,
+    "nodes": measure_nodes,
+    "volume": measure_volume,
+}
 
 
 def fits(engine: str, load: Load) -> bool:
@@ -183,12 +204,18 @@ def show(lines: list[list[str]], document: Path | None, place: str, settings: st
 def main() -> None:
     """Measure as the command line says."""
     parser = argparse.ArgumentParser("bench.growth", description="Measure how DueBus grows on this machine.")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=["costs", "nodes"], metavar="PART", help=", ".join(PARTS)
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--engines", nargs="+", choices=("local", "redis"), default=["redis"], help="of costs")
-    parser.add_argument("--events", type=int, default=EVENTS, help="of costs")
+    parser.add_argument("--load", type=int, default=EVENTS, help="of costs: how many events")
     parser.add_argument("--nodes", nargs="+", type=int, default=list(nodes.NODES), help="of nodes")
     parser.add_argument("--share", type=float, default=nodes.Size.share, help="of a core, for each of the nodes")
+    parser.add_argument("--volumes", nargs="+", choices=volume.VOLUMES, default=list(volume.VOLUMES), metavar="VOLUME")
+    parser.add_argument("--events", type=int, default=1_000_000, help="of volume: how many wait")
+    parser.add_argument("--topics", type=int, default=100_000, help="of volume")
+    parser.add_argument("--streams", type=int, default=10_000, help="of volume")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table into a document")
     given = parser.parse_args()

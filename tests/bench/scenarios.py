@@ -22,6 +22,8 @@ Figures = dict[str, float]
 TOPIC = "bench"
 PAYLOAD_BYTES = 200
 HOUR_S = 3_600.0
+MAX_FILL = 500_000
+"""How many events a producer schedules at most: more take longer than a role may."""
 BATCH = 500
 """Events in a call or a message."""
 PACE = 50
@@ -184,12 +186,17 @@ def lateness(engine: str, size: Size, waiting: int = 0) -> Figures:
     """Events due one after the other: how long after the due time the handler starts."""
     with System(engine) as system:
         fill(system, waiting)
-        worker = system.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
-        worker.begin()
-        produce(system, size.delayed, delay_s=1.0, spread_s=size.spread_s)
-        worked = worker.result()
-        check_complete(worked, size.delayed)
-        return {**percentiles(worked["measured"]), "earliest_ms": min(worked["measured"])}
+        return lateness_in(system, size)
+
+
+def lateness_in(system: System, size: Size) -> Figures:
+    """As ``lateness``, in a system that runs already."""
+    worker = system.role("worker", topic=TOPIC, events=size.delayed, concurrency=64, measure="lateness")
+    worker.begin()
+    produce(system, size.delayed, delay_s=1.0, spread_s=size.spread_s)
+    worked = worker.result()
+    check_complete(worked, size.delayed)
+    return {**percentiles(worked["measured"]), "earliest_ms": min(worked["measured"])}
 
 
 def memory(engine: str, size: Size) -> Figures:
@@ -259,7 +266,9 @@ def fill(system: System, waiting: int) -> None:
     """Schedule events for after the run, for a group that exists already."""
     if waiting:
         run(system, "worker", events=1, companion="producer")
-        produce(system, waiting, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
+        for first in range(0, waiting, MAX_FILL):
+            events = min(MAX_FILL, waiting - first)
+            produce(system, events, batch=1_000, delay_s=HOUR_S, spread_s=HOUR_S)
 
 
 def produce(system: System, events: int, **arguments: Any) -> dict[str, Any]:

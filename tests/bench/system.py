@@ -33,8 +33,10 @@ def cpu_s_of(pid: int) -> float:
 
 
 def rss_bytes_of(pid: int) -> int:
-    """The resident memory of a process, in bytes."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The resident memory of a process and its children, in bytes."""
+    own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return own + sum(rss_bytes_of(int(child)) for child in children)
 
 
 def role_env() -> dict[str, str]:
@@ -136,6 +138,7 @@ class System:
     Args:
         engine: which one.
         *flags: of the server.
+        journal: whether the local engine has a data directory.
         nodes: how many nodes Redis has; several form a cluster.
         node_share: the share of one core that each node gets; 0 sets no limit.
 
@@ -143,7 +146,7 @@ class System:
         QuotaError: this machine can't limit them.
     """
 
-    def __init__(self, engine: str, *flags: str, nodes: int = 1, node_share: float = 0) -> None:
+    def __init__(self, engine: str, *flags: str, journal: bool = False, nodes: int = 1, node_share: float = 0) -> None:
         self.engine = engine
         self._stack = ExitStack()
         self._directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="duebus-bench-")))
@@ -155,7 +158,7 @@ class System:
             for node, quota in zip(self._nodes, quotas, strict=bool(quotas)):
                 quota.add(node.process.pid)
         else:
-            own += ["--max-queued", "0"]
+            own += ["--max-queued", "0", *(["--data-dir", str(self._directory / "data")] if journal else [])]
         self.server = ServerProcess(self._directory / "server.log", *own)
         self._stack.callback(self.server.close)
 
@@ -203,8 +206,15 @@ class System:
         return used
 
     def rss_bytes(self) -> int:
-        """The server's resident memory."""
+        """The resident memory of the server's processes."""
         return rss_bytes_of(self.server.process.pid)
+
+    def memory_bytes(self) -> dict[str, int]:
+        """The memory of the server, and what Redis stores."""
+        used = {"server": self.rss_bytes()}
+        if self._nodes:
+            used["redis"] = self.stored_bytes()
+        return used
 
     def stored_bytes(self) -> int:
         """The memory of the engine's events: Redis's own figure, or the server's memory for the local engine."""

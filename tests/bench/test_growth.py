@@ -7,10 +7,11 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import growth, nodes
+from bench import growth, nodes, volume
 from bench.cpu_quota import CpuQuota, QuotaError
 from bench.growth import Load
 from bench.nodes import Size, Topics
+from bench.scenarios import QUICK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +86,19 @@ def test_a_machine_without_quotas_is_one_line(
     assert ("a CPU quota can't be set below" in said) is has_controller
     with pytest.raises(QuotaError):
         CpuQuota(0.1)
+
+
+@pytest.mark.parametrize("kind", volume.VOLUMES)
+def test_a_volume_is_compared_with_an_empty_bus(kind: str) -> None:
+    one = volume.VOLUMES[kind][-1]
+
+    result = volume.measure(one, 150, 1, QUICK)
+
+    assert result.costs["per_s"] > 0
+    name, *costs = volume.costs_table([result])[1]
+    assert name == f"150 {one.name}"
+    assert ("-" in costs) is (one.engine == "local"), "only local has no figures of Redis"
+    assert all(float(ratio.replace(",", "")) >= 0 for ratio in volume.ratios_table([result])[1][1:])
 
 
 def test_all_rounds_are_written(tmp_path: Path) -> None:

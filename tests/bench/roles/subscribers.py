@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,18 +10,24 @@ from bench.roles.role import begin, play
 from duebus import Started
 from duebus.aio import Client
 
+OWN_CONNECTION = (("grpc.use_local_subchannel_pool", 1),)
+"""Otherwise gRPC shares one connection among all channels of a process to the same target."""
+
 
 async def hold(target: str, engine: str, subscriptions: int, connections: int = 10) -> dict[str, Any]:
     """Open subscriptions, each on its own topic, over several connections. Close them when a second line comes in."""
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(Client(target)) for _ in range(connections)]
+        clients = [await stack.enter_async_context(Client(target, options=OWN_CONNECTION)) for _ in range(connections)]
+
+        async def subscribe(place: int) -> None:
+            for number in range(place, subscriptions, connections):
+                stream = await stack.enter_async_context(clients[place].subscribe(f"idle.{number}", engine=engine))
+                frame = await anext(aiter(stream.frames()))
+                if not isinstance(frame, Started):
+                    raise TypeError(f"expected the first frame, got {frame}")
+
         await begin()
-        for number in range(subscriptions):
-            client = clients[number % connections]
-            stream = await stack.enter_async_context(client.subscribe(f"idle.{number}", engine=engine))
-            frame = await anext(aiter(stream.frames()))
-            if not isinstance(frame, Started):
-                raise TypeError(f"expected the first frame, got {frame}")
+        await asyncio.gather(*map(subscribe, range(connections)))
         await begin()
         return {"subscriptions": subscriptions}
 
