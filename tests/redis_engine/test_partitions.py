@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
 import pytest
+from duebus_server.bus.coalescing import PARTITIONS_AT_ONCE
+from duebus_server.bus.dispatching import MAX_EVENTS_AT_ONCE
 from duebus_server.domain.clock import HOUR, MINUTE
 from duebus_server.domain.errors import (
     ConcurrentModification,
@@ -50,6 +52,22 @@ async def test_events_without_ids_stay_together_and_requests_go_to_all_partition
     held = await partitioned.lease(max_events=1_000)
     assert len(held) == 120
     assert await partitioned.ack(*held) == [None] * 120
+    assert await partitioned.queued() == 0
+
+
+async def test_the_largest_call_may_belong_to_one_partition(bus: RedisBus, partitioned: TopicDriver) -> None:
+    await partitioned.join()
+    count = MAX_EVENTS_AT_ONCE // 1_000 * PARTITIONS_AT_ONCE
+    requests = [
+        DispatchRequest(list(new_events(1_000)), request_id=in_partition(0, f"request {nth}")) for nth in range(count)
+    ]
+
+    answers = await partitioned.engine.dispatch(partitioned.name, requests)
+
+    assert all(isinstance(answer, DispatchAnswer) for answer in answers)
+    assert held_in(bus, partitioned) == [1_000 * count, 0, 0, 0]
+    held = [event for _ in range(count) for event in await partitioned.lease(max_events=1_000)]
+    assert await partitioned.ack(*held) == [None] * (1_000 * count)
     assert await partitioned.queued() == 0
 
 

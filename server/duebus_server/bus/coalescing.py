@@ -16,6 +16,9 @@ K = TypeVar("K", bound="Hashable")
 I = TypeVar("I")  # noqa: E741  # an item, beside K and R
 R = TypeVar("R")
 
+PARTITIONS_AT_ONCE = 8
+"""How many times larger a call for a topic of many partitions may be: all of it may belong to one of them."""
+
 
 class Coalescer(Generic[K, I, R]):
     """Runs one call at a time for each key. Items that arrive meanwhile share the next call.
@@ -24,14 +27,14 @@ class Coalescer(Generic[K, I, R]):
         carry_out: carries out a batch of one key, and returns one result for each item, in order. What it raises is
             raised to every caller whose item is in the batch.
         weight: returns the weight of an item.
-        max_weight: the limit of a batch; an item that exceeds it goes alone.
+        max_weight: returns the limit of a key's batches; an item that exceeds it goes alone.
     """
 
     def __init__(
         self,
         carry_out: Callable[[K, list[I]], Awaitable[Sequence[R]]],
         weight: Callable[[I], int],
-        max_weight: int,
+        max_weight: Callable[[K], int],
     ) -> None:
         self._carry_out = carry_out
         self._weight = weight
@@ -71,7 +74,7 @@ class Coalescer(Generic[K, I, R]):
             del self._waiting[key]
 
     async def _run(self, key: K) -> None:
-        batch = self._next_batch(self._waiting[key])
+        batch = self._next_batch(self._waiting[key], self._max_weight(key))
         try:
             results = await self._carry_out(key, [item for item, _ in batch])
         except BaseException as error:  # noqa: BLE001  # raised to every caller that waits
@@ -84,10 +87,12 @@ class Coalescer(Generic[K, I, R]):
         finally:
             self._start_next(key)
 
-    def _next_batch(self, waiting: deque[tuple[I, asyncio.Future[R]]]) -> list[tuple[I, asyncio.Future[R]]]:
+    def _next_batch(
+        self, waiting: deque[tuple[I, asyncio.Future[R]]], max_weight: int
+    ) -> list[tuple[I, asyncio.Future[R]]]:
         batch = [waiting.popleft()]
         weight = self._weight(batch[0][0])
-        while waiting and weight + self._weight(waiting[0][0]) <= self._max_weight:
+        while waiting and weight + self._weight(waiting[0][0]) <= max_weight:
             batch.append(waiting.popleft())
             weight += self._weight(batch[-1][0])
         return batch

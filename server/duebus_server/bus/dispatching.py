@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from duebus_server.bus.coalescing import Coalescer
+from duebus_server.bus.coalescing import PARTITIONS_AT_ONCE, Coalescer
 from duebus_server.domain.errors import DueBusError, PartialDispatch
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest
 
@@ -27,7 +27,9 @@ class DispatchCommand:
 
 
 MAX_EVENTS_AT_ONCE = 1_000
-"""How many events one engine call stores for several requests. Bounded, because other calls wait meanwhile."""
+"""How many events one engine call stores for several requests, for each partition. Bounded, because other calls wait
+meanwhile.
+"""
 
 
 class Dispatching:
@@ -38,7 +40,7 @@ class Dispatching:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
-        self._coalescer = Coalescer(self._store, lambda request: len(request.events), MAX_EVENTS_AT_ONCE)
+        self._coalescer = Coalescer(self._store, lambda request: len(request.events), self._max_events)
 
     async def dispatch(self, command: DispatchCommand) -> DispatchAnswer:
         """Store the events of a request, all or none on each engine.
@@ -73,6 +75,10 @@ class Dispatching:
             raise outcome
         finally:
             del outcome  # its traceback refers to this frame: together they would wait for the garbage collector
+
+    def _max_events(self, place: tuple[EngineName, str]) -> int:
+        name, topic = place
+        return MAX_EVENTS_AT_ONCE * min(self._engines.get(name).engine.partitions(topic), PARTITIONS_AT_ONCE)
 
     def _store(
         self, place: tuple[EngineName, str], requests: list[DispatchRequest]

@@ -24,7 +24,7 @@ class Scaling:
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._counting: Coalescer[EngineName, tuple[str, str], int] = Coalescer(
-            self._count, weight=lambda _: 1, max_weight=GROUPS_AT_ONCE
+            self._count, weight=lambda _: 1, max_weight=lambda _: GROUPS_AT_ONCE
         )
 
     async def backlog(self, engine: EngineName | None, topic: str, group: str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from duebus_server.bus.coalescing import Coalescer
+from duebus_server.bus.coalescing import PARTITIONS_AT_ONCE, Coalescer
 from duebus_server.bus.engines import EngineStatus
 from duebus_server.domain.model import LeaseFailureReason, NackAction, NackRef
 
@@ -44,7 +44,9 @@ class LeaseFailure:
 
 
 MAX_ACKS_AT_ONCE = 1_000
-"""How many acks of several requests one engine call carries out. Bounded, because other calls wait meanwhile."""
+"""How many acks of several requests one engine call carries out, for each partition. Bounded, because other calls wait
+meanwhile.
+"""
 
 
 class Settling:
@@ -60,7 +62,7 @@ class Settling:
     def __init__(self, engines: Engines, tokens: LeaseTokens) -> None:
         self._engines = engines
         self._tokens = tokens
-        self._acks = Coalescer(self._ack_together, len, MAX_ACKS_AT_ONCE)
+        self._acks = Coalescer(self._ack_together, len, self._max_acks)
 
     async def ack(self, lease_tokens: Sequence[str], permit: Permit | None = None) -> list[LeaseFailure]:
         """The events are done. Returns the tokens for which nothing was done, in request order."""
@@ -71,6 +73,10 @@ class Settling:
             return await self._acks.submit((engine.name, topic, group), leases)
 
         return await self._by_group(lease_tokens, carry_out, permit)
+
+    def _max_acks(self, place: tuple[EngineName, str, str]) -> int:
+        name, topic, _ = place
+        return MAX_ACKS_AT_ONCE * min(self._engines.get(name).engine.partitions(topic), PARTITIONS_AT_ONCE)
 
     async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
         """Carry out the acks of several calls in one engine call. Returns the results of each."""

@@ -112,6 +112,11 @@ class Engine(Protocol):
     def now_us(self) -> int:
         """The engine's clock, by which delays and leases are measured, in microseconds since the Unix epoch."""
 
+    def partitions(self, topic: str) -> int:
+        """How many partitions the topic has, as far as this replica knows; 1 where topics have none. One call works on
+        all of them at the same time.
+        """
+
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(

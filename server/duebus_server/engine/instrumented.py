@@ -74,6 +74,7 @@ class InstrumentedEngine:
         self._recorder = recorder
         self.name = engine.name
         self.now_us = engine.now_us
+        self.partitions = engine.partitions
         self.start = self._timed("start", engine.start)
         self.stop = self._timed("stop", engine.stop)
         self.check = self._timed("check", engine.check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,8 +23,9 @@ from support.engines import START_US
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from duebus_server.domain.clock import Clock
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import DispatchAnswer, LeasedEvent, Reservation
+    from duebus_server.domain.model import DispatchAnswer, LeasedEvent, LeaseFailureReason, LeaseRef, Reservation
     from duebus_server.engine.base import Engine
 
 LOCAL, REDIS = EngineName.LOCAL, EngineName.REDIS
@@ -35,10 +37,28 @@ class OtherEngine(LocalEngine):
 
     name = REDIS
     failure: DueBusError | None = None
+    partition_count = 1
+
+    def __init__(self, clock: Clock, defaults: TopicConfig) -> None:
+        super().__init__(clock, defaults)
+        self.dispatched: list[int] = []
+        """How many events each call had."""
+        self.acked: list[int] = []
+        """How many leases each call had."""
+
+    def partitions(self, topic: str) -> int:  # noqa: ARG002  # as the protocol has it
+        return self.partition_count
+
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+        self.acked.append(len(leases))
+        await asyncio.sleep(0)  # others may come meanwhile
+        return await super().ack(topic, group, leases)
 
     async def dispatch(
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
+        self.dispatched.append(sum(len(request.events) for request in requests))
+        await asyncio.sleep(0)  # others may come meanwhile
         if self.failure is not None:
             return [self.failure for _ in requests]
         return await super().dispatch(topic, requests, reservations)

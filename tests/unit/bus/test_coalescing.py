@@ -15,7 +15,7 @@ class Work:
     def __init__(self) -> None:
         self.batches: list[tuple[str, list[int]]] = []
         self.gates: list[asyncio.Future[None]] = []
-        self.coalescer = Coalescer(self.carry_out, lambda item: item, 10)
+        self.coalescer = Coalescer(self.carry_out, lambda item: item, {"a": 10, "b": 20}.__getitem__)
 
     async def carry_out(self, key: str, items: list[int]) -> list[str]:
         self.batches.append((key, items))
@@ -77,6 +77,16 @@ async def test_a_batch_has_a_limit_and_a_heavy_item_goes_alone() -> None:
     assert await asyncio.gather(*submitted) == ["a1", "a6", "a4", "a50", "a2"]
 
 
+async def test_each_key_has_a_limit_of_its_own() -> None:
+    work = Work()
+    for item in (1, 6, 9, 4):
+        work.submit("b", item)
+    for place in range(2):
+        await settle()
+        await work.finish(place)
+    assert work.batches == [("b", [1]), ("b", [6, 9, 4])]
+
+
 async def test_a_failure_reaches_every_caller_of_its_batch_and_no_other() -> None:
     work = Work()
     submitted = [work.submit("a", item) for item in (1, 2, 3)]
@@ -99,7 +109,7 @@ async def test_a_failure_leaves_nothing_to_the_garbage_collector() -> None:
         await asyncio.sleep(0)  # the others wait meanwhile
         raise ConnectionError
 
-    coalescer: Coalescer[str, int, str] = Coalescer(fail, lambda item: item, 1_000)
+    coalescer: Coalescer[str, int, str] = Coalescer(fail, lambda item: item, lambda _: 1_000)
     with cycles() as found:
         errors = await asyncio.gather(*(coalescer.submit("a", 1) for _ in range(100)), return_exceptions=True)
         assert all(isinstance(error, ConnectionError) for error in errors)

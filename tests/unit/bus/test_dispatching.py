@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.bus import dispatching
 from duebus_server.bus.dispatching import DispatchCommand
 from duebus_server.bus.engines import EngineStatus
 from duebus_server.delivery.frames import Deliveries
@@ -39,6 +40,18 @@ async def test_a_waiting_session_gets_its_events_before_the_dispatch_is_answered
 
         assert frame.done()
         assert isinstance(await frame, Deliveries)
+
+
+@pytest.mark.parametrize(("partitions", "sizes"), [(1, [1, 2, 2]), (2, [1, 4])])
+async def test_what_arrives_meanwhile_shares_a_call_with_room_for_each_partition(
+    partitions: int, sizes: list[int], bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatching, "MAX_EVENTS_AT_ONCE", 2)
+    bus.other.partition_count = partitions
+
+    await asyncio.gather(*(bus.dispatch(name, engines=[REDIS]) for name in "abcde"))
+
+    assert bus.other.dispatched == sizes
 
 
 async def test_each_named_engine_stores_the_events_once(bus: Bus) -> None:

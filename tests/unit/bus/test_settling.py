@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
+from duebus_server.bus import settling
 from duebus_server.bus.engines import Engines, EngineStatus
 from duebus_server.bus.settling import LeaseFailure, NackCommand, Settling
 from duebus_server.domain.model import LeaseFailureReason, LeaseRef, NackAction
@@ -13,8 +16,22 @@ from unit.bus.conftest import LOCAL, REDIS, TOPIC
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import pytest
     from unit.bus.conftest import Bus
+
+
+@pytest.mark.parametrize(("partitions", "sizes"), [(1, [1, 2, 2]), (2, [1, 4])])
+async def test_acks_that_arrive_meanwhile_share_a_call_with_room_for_each_partition(
+    partitions: int, sizes: list[int], bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settling, "MAX_ACKS_AT_ONCE", 2)
+    bus.other.partition_count = partitions
+    await bus.dispatch(*"abcde", engines=[REDIS])
+    leased = await bus.lease(bus.other)
+
+    failures = await asyncio.gather(*(bus.settling.ack([bus.token(bus.other, one)]) for one in leased))
+
+    assert failures == [[]] * 5
+    assert bus.other.acked == sizes
 
 
 async def test_tokens_of_two_engines_are_settled_in_one_call(bus: Bus) -> None:

@@ -134,6 +134,10 @@ class LocalEngine:
         """The clock given to the constructor, or as far behind it as before a restart."""
         return self._clock.now_us() - self._behind_us
 
+    def partitions(self, topic: str) -> int:  # noqa: ARG002  # as the protocol has it
+        """A topic is not divided."""
+        return 1
+
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(

@@ -85,6 +85,10 @@ class PartitionedEngine(AdminVerbs):
         """Redis's clock, estimated from its answers."""
         return self._engine.now_us()
 
+    def partitions(self, topic: str) -> int:
+        """See ``Engine.partitions``."""
+        return len(self._routing.partitions(topic))
+
     # --- the life of an event ---------------------------------------------------------------------------------------
 
     async def dispatch(
