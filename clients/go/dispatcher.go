@@ -113,7 +113,7 @@ func (d *dispatcher) wait(lane *dispatchLane, waiting *waitingDispatch) (Dispatc
 	}
 }
 
-// gaveUp is the error of a dispatch whose context ended while it waited. The failure of the lane, if there is one, tells
+// gaveUp is the error of a dispatch whose context ended while it waited. The failure of the lane, if there is one, says
 // more.
 func (d *dispatcher) gaveUp(ctx context.Context, lane *dispatchLane) error {
 	if failure := d.lastFailure(lane, ctx.Err()); failure != nil {
@@ -251,7 +251,7 @@ func untilLast(batch []*waitingDispatch) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(context.WithoutCancel(batch[0].ctx), last)
 }
 
-// mayLieInOne tells whether an error of a shared call may lie in one of its events, and nothing was stored.
+// mayLieInOne reports whether an error of a shared call may lie in one of its events, and nothing was stored.
 func mayLieInOne(err error) bool {
 	var typed *Error
 	if !errors.As(err, &typed) || len(typed.StoredEngines) > 0 {

@@ -24,7 +24,7 @@ const maxErrorBytes = 4096
 //   - its context ends because the lease was lost (ErrLeaseLost): nothing is settled, because another worker may have
 //     the event.
 //
-// context.Cause tells why the context ended.
+// context.Cause says why the context ended.
 type Handler func(ctx context.Context, delivery *Delivery) error
 
 // sentinel is an error that is compared by errors.Is.

@@ -35,7 +35,7 @@ func repeatedNoting[Request, Response any](
 			return response, last != nil, nil
 		}
 		if err = c.closedOr(err); !retryable(ctx, err) {
-			return nil, last != nil, telling(ctx, err, last)
+			return nil, last != nil, moreSpecific(ctx, err, last)
 		}
 		last = err
 		if typed := (*Error)(nil); note != nil && errors.As(err, &typed) {
@@ -43,7 +43,7 @@ func repeatedNoting[Request, Response any](
 			note(&own)
 		}
 		if !sleep(ctx, max(pauses.next(), retryAfter(err))) {
-			return nil, true, telling(ctx, err, last)
+			return nil, true, moreSpecific(ctx, err, last)
 		}
 	}
 }
@@ -61,9 +61,9 @@ func retryable(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCancelled) && byServer
 }
 
-// telling picks the error to report. If the deadline passed during an attempt, that is the error of the attempt
-// before, which tells more.
-func telling(ctx context.Context, err, last error) error {
+// moreSpecific picks the error to report. If the deadline passed during an attempt, that is the error of the attempt
+// before, which says more.
+func moreSpecific(ctx context.Context, err, last error) error {
 	var typed *Error
 	over := ctx.Err()
 	if errors.Is(err, context.DeadlineExceeded) {

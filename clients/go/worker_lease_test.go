@@ -108,7 +108,7 @@ func TestDifferingClocksDoNotKeepDeliveriesFromStarting(t *testing.T) {
 	w.stop()
 	next(t, w.ended)
 	if extends := len(bus.extends); extends != 1 {
-		t.Errorf("the server was asked %d times; the first answer tells how the clocks differ", extends)
+		t.Errorf("the server was asked %d times; the first answer shows how the clocks differ", extends)
 	}
 }
 

@@ -46,7 +46,7 @@ async fn place(bus: &Client, id: u64) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Two groups: each gets its own copy of every order. `handled` is told of each that is done with.
+/// Two groups: each gets its own copy of every order. `handled` receives each order once its handler has finished.
 fn workers(bus: &Client, handled: UnboundedSender<()>) -> Worker {
     let group = |group: &str| WorkerOptions { group: group.to_owned(), max_in_flight: 16, ..Default::default() };
     let (billed, shipped) = (handled.clone(), handled);

@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// What tells a caller whose deadline has passed more than that. None if the latest call succeeded.
+    /// The error for a caller whose deadline has passed. None if the latest call succeeded.
     fn last_failure(&self, kind: &Kind) -> Option<Error> {
         self.lanes.lock().get(kind).and_then(|lane| lane.failure.clone())
     }

@@ -45,7 +45,7 @@ impl Client {
         loop {
             match self.once(deadline, request.clone(), &call).await {
                 Ok(response) => return Ok(Answer { response, again: last.is_some() }),
-                // The error of the attempt before tells more.
+                // The error of the attempt before says more.
                 Err(error) if *error.reason() == Reason::DeadlineExceeded => return Err(last.unwrap_or(error)),
                 Err(error) if !error.reason().is_unavailable() && error.code() != Code::Cancelled => return Err(error),
                 Err(error) => {

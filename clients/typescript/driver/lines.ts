@@ -12,7 +12,7 @@ export function answer(id: unknown, result: Fields): void {
   write({ id, result });
 }
 
-export function tell(event: string, fields: Fields): void {
+export function report(event: string, fields: Fields): void {
   write({ event, ...fields });
 }
 

@@ -1,5 +1,5 @@
 import { type Client, DeadLetter, type Delivery, type HandlerContext, Release, RetryAfter, Worker } from "duebus";
-import { type Fields, tell } from "./lines.js";
+import { type Fields, report } from "./lines.js";
 import { DriverError, optional, readDelivery, readError, required } from "./values.js";
 
 /** How a handler ends. */
@@ -41,7 +41,7 @@ export class ScriptedWorker {
       logger,
     });
     this.#worker.handle(required(command, "topic"), (delivery, context) => this.#handle(delivery, context));
-    this.#run = this.#runAndTell();
+    this.#run = this.#runAndReport();
     void this.#announce();
   }
 
@@ -61,16 +61,16 @@ export class ScriptedWorker {
     end(outcome);
   }
 
-  async #runAndTell(): Promise<void> {
+  async #runAndReport(): Promise<void> {
     // The answer to the command must come before the worker's reports.
     await Promise.resolve();
     const error = await this.#worker.run(this.#stop.signal).then(() => null, readError);
-    tell("stopped", { worker: this.#name, error });
+    report("stopped", { worker: this.#name, error });
   }
 
   async #announce(): Promise<void> {
     if (await this.#worker.ready()) {
-      tell("ready", { worker: this.#name });
+      report("ready", { worker: this.#name });
     }
   }
 
@@ -78,7 +78,7 @@ export class ScriptedWorker {
   #handle(delivery: Delivery, { signal }: HandlerContext): Promise<void> | undefined {
     const outcome = this.#script[Math.min(delivery.attempt, this.#script.length) - 1] ?? { do: "ack" };
     const held = outcome.do === "hold" ? this.#hold(delivery, signal) : undefined;
-    tell("handling", { worker: this.#name, at_ms: Date.now(), delivery: readDelivery(delivery) });
+    report("handling", { worker: this.#name, at_ms: Date.now(), delivery: readDelivery(delivery) });
     return held === undefined ? end(outcome) : held.then(end);
   }
 
@@ -89,7 +89,7 @@ export class ScriptedWorker {
         if (this.#holding.get(eventId) === resolve) {
           this.#holding.delete(eventId);
         }
-        tell("cancelled", { worker: this.#name, event_id: eventId, attempt });
+        report("cancelled", { worker: this.#name, event_id: eventId, attempt });
         reject(signal.reason);
       };
       signal.addEventListener("abort", cancelled, { once: true });

@@ -1,5 +1,5 @@
 import type { Frame, Subscription } from "duebus";
-import { type Fields, tell } from "./lines.js";
+import { type Fields, report } from "./lines.js";
 import { readDelivery, readError } from "./values.js";
 
 /** The first frame of a stream. */
@@ -20,12 +20,12 @@ export async function read(name: string, subscription: Subscription): Promise<vo
   let error: Fields | null = null;
   try {
     for await (const frame of subscription) {
-      tell(frame.kind, { subscription: name, ...readFrame(frame) });
+      report(frame.kind, { subscription: name, ...readFrame(frame) });
     }
   } catch (raised) {
     error = readError(raised);
   }
-  tell("ended", { subscription: name, error });
+  report("ended", { subscription: name, error });
 }
 
 function readFrame(frame: Frame): Fields {

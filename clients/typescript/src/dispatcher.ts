@@ -41,7 +41,7 @@ class Waiting {
       this.#reject = reject;
     });
     if (timeoutMs <= MAX_TIMER_MS) {
-      // The failure of the lane, if there is one, tells more.
+      // The failure of the lane, if there is one, says more.
       const late = () => lane.failure ?? new DueBusError("DEADLINE_EXCEEDED", `no answer within ${timeoutMs} ms`);
       this.#timer = setTimeout(() => this.#giveUp(late()), timeoutMs);
     }

@@ -55,7 +55,7 @@ export interface RepeatOptions extends TryOptions {
  * Makes a call with as many attempts as its deadline allows, and reports whether there was more than one. `UNAVAILABLE`
  * is retried, and so is a call that the server has cancelled, as it does when there are too many at once; everything
  * else is reported at once. If the deadline passes during an attempt, the error is that of the
- * attempt before, which tells more.
+ * attempt before, which says more.
  */
 export async function repeated<Request, Response>(
   connection: Connection,

@@ -344,7 +344,7 @@ test("while no stream is open, leases are extended within the grace", async () =
   await acked("a");
 });
 
-test("a closing server tells when to reconnect", async () => {
+test("a closing server says when to reconnect", async () => {
   await start(() => {});
   const begin = performance.now();
   bus.closeStream(300);

@@ -79,7 +79,7 @@ impl Worker {
     }
 
     /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False if
-    /// it was stopped or failed before that; the error of [`Worker::run`] tells why.
+    /// it was stopped or failed before that; the error of [`Worker::run`] says why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
         let (count, mut readiness) = (self.entries.len(), self.readiness.subscribe());
         let is_ready = move |readiness: &Readiness| count > 0 && readiness.started >= count;

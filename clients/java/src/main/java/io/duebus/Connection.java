@@ -111,7 +111,7 @@ final class Connection {
         return repeat(method, request, limit, read, failure -> {});
     }
 
-    /** As the other; {@code onFailure} is told why a try failed that is repeated. */
+    /** As the other; {@code onFailure} gets each failure that a retry may cure. */
     <Q, R, T> CompletableFuture<T> repeat(
             MethodDescriptor<Q, R> method,
             Q request,

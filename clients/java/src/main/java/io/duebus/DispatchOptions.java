@@ -54,7 +54,7 @@ public final class DispatchOptions {
         return timeout;
     }
 
-    /** Whether the event may share a call with others: an error tells which of several engines hold it. */
+    /** Whether the event may share a call with others: an error names which of several engines hold it. */
     boolean mayShare() {
         return requestId.isEmpty() && engines.size() <= 1;
     }

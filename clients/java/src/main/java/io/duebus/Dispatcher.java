@@ -120,7 +120,7 @@ final class Dispatcher {
     private void expireInTime(Lane lane, Waiting own) {
         Future<?> timer = connection.schedule(own.limit, () -> {
             var late = new DueBusException(Reason.DEADLINE_EXCEEDED, "no answer within " + own.limit);
-            own.fail(tellingMore(late, lane.failure));
+            own.fail(moreSpecific(late, lane.failure));
         });
         own.result.whenComplete((dispatched, error) -> timer.cancel(false));
     }
@@ -172,7 +172,7 @@ final class Dispatcher {
                         }
                         return CompletableFuture.<Void>completedFuture(null);
                     }
-                    var error = tellingMore(DueBusException.of(thrown), lane.failure);
+                    var error = moreSpecific(DueBusException.of(thrown), lane.failure);
                     if (batch.size() > 1 && mayLieInOne(error)) {
                         return sendEach(lane, batch);
                     }
@@ -182,8 +182,8 @@ final class Dispatcher {
                 .thenCompose(Function.identity());
     }
 
-    /** The failure of the lane, if there is one, tells more than that there was no answer. */
-    private static DueBusException tellingMore(DueBusException error, DueBusException failure) {
+    /** The failure of the lane, if there is one, says more than that there was no answer. */
+    private static DueBusException moreSpecific(DueBusException error, DueBusException failure) {
         return failure != null && error.is(Reason.DEADLINE_EXCEEDED) ? failure : error;
     }
 

@@ -74,7 +74,7 @@ final class RepeatedCall<Q, R, T> {
     private void failed(DueBusException error) {
         // A call that this side cancels has no result to complete any more.
         if (!error.is(Reason.UNAVAILABLE) && !error.is(Reason.CANCELLED)) {
-            // If the deadline passed during an attempt, the error of the attempt before tells more.
+            // If the deadline passed during an attempt, the error of the attempt before says more.
             boolean late = error.is(Reason.DEADLINE_EXCEEDED) && last != null;
             result.completeExceptionally(late ? last : error);
             return;

@@ -49,7 +49,7 @@ final class Statuses {
                 List.copyOf(partial.getEventIdsList()));
     }
 
-    /** The causes of gRPC's own errors tell what happened: a refused connection, an untrusted certificate. */
+    /** The causes of gRPC's own errors say what happened: a refused connection, an untrusted certificate. */
     private static String text(Status status) {
         String text = status.getDescription() == null ? "" : status.getDescription();
         Throwable cause = status.getCause();
