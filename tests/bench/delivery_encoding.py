@@ -31,8 +31,8 @@ def leased(count: int) -> list[LeasedEvent]:
     """Events that were dispatched together and are leased together."""
     body = event_bus_pb2.Event(data=bytes(200)).SerializeToString()
     return [
-        LeasedEvent(f"event-{place:030}", body, NOW_US + place, 1, NOW_US, NOW_US, NOW_US + 30 * SECOND, "")
-        for place in range(count)
+        LeasedEvent(f"event-{index:030}", body, NOW_US + index, 1, NOW_US, NOW_US, NOW_US + 30 * SECOND, "")
+        for index in range(count)
     ]
 
 

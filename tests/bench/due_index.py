@@ -1,4 +1,4 @@
-"""Compares DueIndex with a binary heap in plain Python in which each item knows its place. Run it; it is not a test:
+"""Compares DueIndex with a binary heap in plain Python in which each item knows its index. Run it; it is not a test:
 
     .venv/bin/python tests/bench/due_index.py --sizes 1000 100000 --runs 5
 
@@ -63,11 +63,11 @@ class SortedBlocks:
 
 
 class IndexedHeap:
-    """A binary heap of [time, sequence number, place]; ``_nodes`` finds a node, and the node knows its place."""
+    """A binary heap of [time, sequence number, index]; ``_nodes`` finds a node, and the node knows its index."""
 
     def __init__(self, keys: Iterable[Key]) -> None:
         # What is sorted is a heap.
-        self._heap = [[*key, place] for place, key in enumerate(sorted(keys))]
+        self._heap = [[*key, index] for index, key in enumerate(sorted(keys))]
         self._nodes = {(node[0], node[1]): node for node in self._heap}
 
     def push(self, key: Key) -> None:
@@ -91,34 +91,34 @@ class IndexedHeap:
         self.remove(key)
         return key
 
-    def _sift_up(self, node: list[int], place: int) -> bool:
+    def _sift_up(self, node: list[int], index: int) -> bool:
         heap = self._heap
-        start = place
-        while place:
-            parent = heap[(place - 1) >> 1]
+        start = index
+        while index:
+            parent = heap[(index - 1) >> 1]
             if parent < node:
                 break
-            heap[place] = parent
-            parent[2] = place
-            place = (place - 1) >> 1
-        heap[place] = node
-        node[2] = place
-        return place != start
+            heap[index] = parent
+            parent[2] = index
+            index = (index - 1) >> 1
+        heap[index] = node
+        node[2] = index
+        return index != start
 
-    def _sift_down(self, node: list[int], place: int) -> None:
+    def _sift_down(self, node: list[int], index: int) -> None:
         heap = self._heap
         end = len(heap)
-        while (child := 2 * place + 1) < end:
+        while (child := 2 * index + 1) < end:
             if child + 1 < end and heap[child + 1] < heap[child]:
                 child += 1
             smallest = heap[child]
             if node < smallest:
                 break
-            heap[place] = smallest
-            smallest[2] = place
-            place = child
-        heap[place] = node
-        node[2] = place
+            heap[index] = smallest
+            smallest[2] = index
+            index = child
+        heap[index] = node
+        node[2] = index
 
 
 CONTENDERS: dict[str, Callable[[Iterable[Key]], Index]] = {"DueIndex": SortedBlocks, "indexed heap": IndexedHeap}

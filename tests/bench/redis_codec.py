@@ -79,7 +79,7 @@ class Gain:
 def gains(rounds: int) -> list[Gain]:
     """All of them."""
     made = EventIds(1_767_225_600_000_000, "a request")
-    texts = [made.at(place) for place in range(EVENTS)]
+    texts = [made.at(index) for index in range(EVENTS)]
     packed = [pack_id(text) for text in texts]
     events = [NewEvent(text, bytes(200), id_is_generated=True) for text in texts]
     blobs = _stored(events, packed)

@@ -85,11 +85,11 @@ def plot_latency(path: Path, all_series: Sequence[Series]) -> None:
     if not timed:
         return
     figure, axes = _plot(height=0.5 * len(timed) + 1.5)
-    places = range(len(timed))
+    indexes = range(len(timed))
     for offset, name in ((-0.2, "p50_ms"), (0.2, "p99_ms")):
         medians = [statistics.median(one.values[name]) for one in timed]
-        axes.barh([place + offset for place in places], medians, 0.38, label=name.removesuffix("_ms"))
-    axes.set_yticks(list(places), [f"{one.scenario}, {one.engine}" for one in timed])
+        axes.barh([index + offset for index in indexes], medians, 0.38, label=name.removesuffix("_ms"))
+    axes.set_yticks(list(indexes), [f"{one.scenario}, {one.engine}" for one in timed])
     axes.set_xlabel("milliseconds")
     axes.legend()
     figure.savefig(path)

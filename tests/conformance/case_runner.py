@@ -103,11 +103,11 @@ class CaseRunner:
         """
         if connect:
             self._command(Step("connect", {"target": "$target"}))
-        for place, step in enumerate(steps, 1):
+        for index, step in enumerate(steps, 1):
             try:
                 self._run_step(step)
             except Exception as error:
-                raise StepFailed(f"step {place}, {step}\n{type(error).__name__}: {error}") from error
+                raise StepFailed(f"step {index}, {step}\n{type(error).__name__}: {error}") from error
         self._end()
 
     def _run_step(self, step: Step) -> None:

@@ -72,8 +72,8 @@ def match(expected: Any, actual: Any, names: Names, where: str) -> None:
         for key, each in expected.items():
             _match_field(key, each, actual.get(key), names, f"{where}.{key}")
     elif isinstance(expected, list) and isinstance(actual, list) and len(expected) == len(actual):
-        for place, (each, came) in enumerate(zip(expected, actual, strict=True)):
-            match(each, came, names, f"{where}[{place}]")
+        for index, (each, came) in enumerate(zip(expected, actual, strict=True)):
+            match(each, came, names, f"{where}[{index}]")
     elif isinstance(expected, str) and expected.startswith("$") and expected[1:] not in names:
         names[expected[1:]] = actual
     elif not _equals(expected, actual, names):

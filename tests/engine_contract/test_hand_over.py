@@ -59,8 +59,8 @@ async def test_the_order_is_that_of_the_requests(topic: TopicDriver) -> None:
     await topic.engine.dispatch(topic.name, requests, [Reservation(DEFAULT_GROUP, WORKER, ALL)])
     delivered = ids(topic.harness.recorder.handed_over(WORKER))
     for request in requests:  # those of a request are in one partition
-        places = [delivered.index(event.id) for event in request.events]
-        assert places == sorted(places)
+        positions = [delivered.index(event.id) for event in request.events]
+        assert positions == sorted(positions)
     if topic.harness.partitions == 1:
         assert delivered == [event.id for request in requests for event in request.events]
 

@@ -95,8 +95,8 @@ async def test_each_event_of_a_batch_has_its_own_due_time(
 ) -> None:
     """However many of its neighbours have the same due time."""
     begin_us = harness.now_us() + HOUR
-    dues = [begin_us + place // alike * MILLISECOND for place in range(how_many)]
-    events = [new_event(f"event {place}", deliver_at_us=due_us) for place, due_us in enumerate(dues)]
+    dues = [begin_us + index // alike * MILLISECOND for index in range(how_many)]
+    events = [new_event(f"event {index}", deliver_at_us=due_us) for index, due_us in enumerate(dues)]
     await joined.dispatch(*events)
     await harness.advance(2 * HOUR)
 

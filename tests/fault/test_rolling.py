@@ -101,10 +101,10 @@ class Cluster:
         self._stack.callback(server.close)
         return server
 
-    async def replace(self, place: int) -> None:
+    async def replace(self, index: int) -> None:
         """Replace one of them by a new one."""
-        old = self.servers[place]
-        self.servers[place] = new = await asyncio.to_thread(self._start)
+        old = self.servers[index]
+        self.servers[index] = new = await asyncio.to_thread(self._start)
         self.balancer.replace(old.address, new.address)
         assert await asyncio.to_thread(old.terminate) == 0, old.log.read_text()
 
@@ -160,8 +160,8 @@ async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: R
             for _ in range(PRODUCERS)
         ]
         for _ in range(ROUNDS):
-            for place in range(SERVERS):
-                await cluster.replace(place)
+            for index in range(SERVERS):
+                await cluster.replace(index)
         ended.set()
         await asyncio.gather(*producers)
         await seen.all_handled()

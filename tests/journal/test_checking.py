@@ -27,10 +27,10 @@ async def three_events(path: Path) -> Path:
 def damage(segment: Path, text: bytes) -> int:
     """Flip a bit of the record that holds this text. Returns its offset in the file."""
     data = bytearray(segment.read_bytes())
-    place = data.index(text)
-    data[place] ^= 1
+    position = data.index(text)
+    data[position] ^= 1
     segment.write_bytes(data)
-    return place
+    return position
 
 
 async def held(topic: TopicDriver) -> set[str]:

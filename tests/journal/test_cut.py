@@ -125,8 +125,8 @@ def test_a_flipped_bit_is_refused_unless_it_is_after_the_last_sync(history: Hist
     synced = HEADER.unpack_from(last_write.data or b"")[-1]  # what was on the disk before it
     refused = cut = 0
     for name in [name for name in files if name.endswith(".log")]:
-        for place in range(0, len(files[name]), STEP):
-            files[name][place] ^= 1 << (place % 8)
+        for index in range(0, len(files[name]), STEP):
+            files[name][index] ^= 1 << (index % 8)
             write(tmp_path, files)
             with capture_logs() as logs:
                 refusal = why_refused(tmp_path)
@@ -136,9 +136,9 @@ def test_a_flipped_bit_is_refused_unless_it_is_after_the_last_sync(history: Hist
                 refused += 1
             else:
                 assert name == last_write.name
-                assert place >= synced
+                assert index >= synced
                 assert [log["log_level"] for log in logs] == ["warning"]
-                assert logs[0]["offset"] <= place
+                assert logs[0]["offset"] <= index
                 cut += 1
-            files[name][place] ^= 1 << (place % 8)
+            files[name][index] ^= 1 << (index % 8)
     assert refused > cut > 0

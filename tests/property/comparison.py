@@ -102,7 +102,7 @@ class Comparison:
 
     async def _learn(self) -> None:
         """Record the due time that the engine reports for a dispatched or returned event, if it is right."""
-        for name, group in self._model.places().items():
+        for name, group in self._model.holders().items():
             for entry in group.entries.values():
                 if entry.order_us == UNKNOWN:
                     reported_us = (await self._topic.group_info(entry.event.id, name)).deliver_at_us
@@ -119,15 +119,15 @@ class Comparison:
             assert not self._model.groups
             assert not self._model.event_ids()
             return
-        for group in self._model.places().values():
+        for group in self._model.holders().values():
             for entry in group.entries.values():
                 entry.died_unseen = False
         assert topic.queued == self._model.queued() == await self._topic.engine.queued()
         shown = {info.group: info for info in topic.groups}
         assert shown.keys() - {""} == self._model.groups.keys()
         for name, info in shown.items():
-            self._group(info, self._model.places()[name])
-            await self._lists(name, self._model.places()[name])
+            self._group(info, self._model.holders()[name])
+            await self._lists(name, self._model.holders()[name])
         if not shown:
             assert not self._model.event_ids()
 
@@ -172,8 +172,8 @@ class Comparison:
             assert sorted(listed) == sorted(expected)
             if state in (EventState.SCHEDULED, EventState.READY):
                 # Events of the same time are in the order of dispatch within each partition.
-                places = {event_id: place for place, event_id in enumerate(listed)}
-                entries = sorted(group.in_state(state), key=lambda entry: (entry.order_us, places[entry.event.id]))
+                indexes = {event_id: index for index, event_id in enumerate(listed)}
+                entries = sorted(group.in_state(state), key=lambda entry: (entry.order_us, indexes[entry.event.id]))
                 assert listed == [entry.event.id for entry in entries]
                 for partition in range(self._model.partitions):
                     own = [entry.event.id for entry in group.in_state(state) if entry.partition == partition]

@@ -348,17 +348,17 @@ class EngineMachine(RuleBasedStateMachine):
     def judged(
         self, name: str, refs: Sequence[LeaseRef], results: Sequence[LeaseFailureReason | AdoptedLease | None]
     ) -> Iterator[tuple[ModelGroup, ModelEntry, int]]:
-        """Yields the entries whose lease is valid, with their place. Checks that the engine reports the others.
+        """Yields the entries whose lease is valid, with their index. Checks that the engine reports the others.
 
         The reason may be that from before the call, because another lease in it may have settled the event.
         """
         before = [self.model.judge(name, lease) for lease in refs]
-        for place, (lease, result) in enumerate(zip(refs, results, strict=True)):
+        for index, (lease, result) in enumerate(zip(refs, results, strict=True)):
             verdict = self.model.judge(name, lease)
             if isinstance(verdict, ModelEntry):
-                yield self.model.groups[name], verdict, place
+                yield self.model.groups[name], verdict, index
             else:
-                assert result in verdict or result in self.reasons(before[place])
+                assert result in verdict or result in self.reasons(before[index])
 
     @staticmethod
     def reasons(verdict: ModelEntry | Failure) -> Failure:
@@ -370,8 +370,8 @@ class EngineMachine(RuleBasedStateMachine):
         group, refs = self.draw_leases(data)
         self.jump(wait)
         results = self.run(self.topic.ack(*refs, group=group))
-        for owner, entry, place in self.judged(group, refs, results):
-            assert results[place] is None
+        for owner, entry, index in self.judged(group, refs, results):
+            assert results[index] is None
             self.model.ack(owner, entry)
 
     @precondition(lambda self: self.model.can_hold())
@@ -385,9 +385,9 @@ class EngineMachine(RuleBasedStateMachine):
             for lease, (action, delay_us) in zip(refs, how, strict=True)
         ]
         results = self.run(self.topic.engine.nack(self.topic.name, group, nacks))
-        for _, entry, place in self.judged(group, refs, results):
-            assert results[place] is None
-            self.model.nack(entry, nacks[place].action, nacks[place].delay_us or 0, nacks[place].error)
+        for _, entry, index in self.judged(group, refs, results):
+            assert results[index] is None
+            self.model.nack(entry, nacks[index].action, nacks[index].delay_us or 0, nacks[index].error)
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), lease_us=lease_times, wait=waits)
@@ -395,8 +395,8 @@ class EngineMachine(RuleBasedStateMachine):
         group, refs = self.draw_leases(data)
         self.jump(wait)
         results = self.run(self.topic.extend(*refs, lease_us=lease_us, group=group))
-        for _, entry, place in self.judged(group, refs, results):
-            assert results[place] is None
+        for _, entry, index in self.judged(group, refs, results):
+            assert results[index] is None
             self.model.extend(entry, CONFIG.lease_us if lease_us is None else lease_us)
 
     @precondition(lambda self: self.model.can_hold())
@@ -412,8 +412,8 @@ class EngineMachine(RuleBasedStateMachine):
                 self.run(adoption)
             return
         results = self.run(adoption)
-        for _, entry, place in self.judged(group, refs, results):
-            assert results[place] == AdoptedLease(refs[place].fencing_token, len(entry.event.body), entry.is_suspect)
+        for _, entry, index in self.judged(group, refs, results):
+            assert results[index] == AdoptedLease(refs[index].fencing_token, len(entry.event.body), entry.is_suspect)
             self.model.adopt(entry, session_id, CONFIG.lease_us if lease_us is None else lease_us)
 
     @precondition(lambda self: self.model.can_hold())

@@ -209,28 +209,28 @@ class Model:
         """Whether it has a group that is not ephemeral: without one, new events wait for it."""
         return not all(group.ephemeral for group in self.groups.values())
 
-    def places(self) -> dict[str, ModelGroup]:
+    def holders(self) -> dict[str, ModelGroup]:
         """The groups by name, and without one the events that no lasting one has claimed."""
         return self.groups if self.has_lasting_group() else {"": self.unclaimed} | self.groups
 
     def holding(self, event_id: str) -> Iterator[tuple[str, ModelEntry]]:
         """The groups that hold an event, and its entry there."""
-        for name, group in self.places().items():
+        for name, group in self.holders().items():
             if event_id in group.entries:
                 yield name, group.entries[event_id]
 
     def event_ids(self) -> set[str]:
         """The events that some group holds."""
-        return {event_id for group in self.places().values() for event_id in group.entries}
+        return {event_id for group in self.holders().values() for event_id in group.entries}
 
     def queued(self, partition: int | None = None) -> int:
         """The events that some lasting group holds, not dead, or that wait for one: all, or those in one partition."""
-        places = self.places()
+        holders = self.holders()
         return sum(
             any(
                 entry.state is not EventState.DEAD and partition in (None, entry.partition)
                 for name, entry in self.holding(event_id)
-                if not places[name].ephemeral
+                if not holders[name].ephemeral
             )
             for event_id in self.event_ids()
         )
@@ -256,7 +256,7 @@ class Model:
     def pass_time(self, by_us: int) -> None:
         """Due events become ready, and leases run out."""
         self.now_us += by_us
-        for group in self.places().values():
+        for group in self.holders().values():
             for entry in group.entries.values():
                 if entry.at_us <= self.now_us:
                     self._time_has_come(entry)
@@ -264,7 +264,7 @@ class Model:
     def next_time(self) -> int | None:
         """When time next changes something: an event is due, a lease runs out, an id is forgotten."""
         waiting = (EventState.SCHEDULED, EventState.LEASED)
-        entries = [entry for group in self.places().values() for entry in group.entries.values()]
+        entries = [entry for group in self.holders().values() for entry in group.entries.values()]
         times = [entry.at_us for entry in entries if entry.state in waiting]
         times += [group.kept_until_us for group in self.groups.values() if not group.sessions]
         times += [*self._gone.values(), *(until_us for until_us, _, _ in self._answers.values())]
@@ -289,25 +289,25 @@ class Model:
         ids: dict[int, str] = {}
         duplicates: list[str] = []
         refused: dict[int, type[DueBusError]] = {}
-        for partition, places in self._parts(request).items():
-            outcome = self._dispatch_part(request, partition, [request.events[place] for place in places])
+        for partition, indexes in self._parts(request).items():
+            outcome = self._dispatch_part(request, partition, [request.events[index] for index in indexes])
             if isinstance(outcome, DispatchAnswer):
-                ids.update(zip(places, outcome.event_ids, strict=True))
+                ids.update(zip(indexes, outcome.event_ids, strict=True))
                 duplicates += outcome.duplicate_event_ids
             else:
-                refused[places[0]] = outcome
-        stored = [ids[place] for place in sorted(ids)]
+                refused[indexes[0]] = outcome
+        stored = [ids[index] for index in sorted(ids)]
         if not refused:
             return DispatchAnswer(stored, duplicates)
         cause = refused[min(refused)]
         return Partial(cause, stored) if stored else cause
 
     def _parts(self, request: DispatchRequest) -> dict[int, list[int]]:
-        """The places of a request's events by partition."""
+        """The indexes of a request's events by partition."""
         parts: dict[int, list[int]] = defaultdict(list)
-        for place, event in enumerate(request.events):
+        for index, event in enumerate(request.events):
             text = event.id if not event.id_is_generated else request.request_id or request.events[0].id
-            parts[crc32(text.encode()) % self.partitions].append(place)
+            parts[crc32(text.encode()) % self.partitions].append(index)
         return parts
 
     def _dispatch_part(
@@ -347,7 +347,7 @@ class Model:
         due_us = self.now_us if asked_us is None else max(asked_us, self.now_us)
         retries = self.config.retry_policy.max_retries if event.max_retries is None else event.max_retries
         seq = next(self._seqs)
-        for group in self.places().values():
+        for group in self.holders().values():
             entry = group.entries[event.id] = ModelEntry(event, partition, seq, retries, due_us, due_us=due_us)
             if due_us <= self.now_us:
                 entry.move(Transition.DUE)

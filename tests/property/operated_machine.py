@@ -67,8 +67,8 @@ class OperatedMachine(EngineMachine):
         group = data.draw(st.sampled_from([None, None, *sorted(self.model.groups)]), label="group")
         known = st.sampled_from([*sorted(self.model.event_ids()) * 3, "never"])
         event_ids = data.draw(st.lists(known, min_size=1, max_size=3, unique=True), label="events")
-        places = self.model.places() if group is None else {group: self.model.groups[group]}
-        return event_ids, group, {event_id: self.copies(places.values(), event_id) for event_id in event_ids}
+        holders = self.model.holders() if group is None else {group: self.model.groups[group]}
+        return event_ids, group, {event_id: self.copies(holders.values(), event_id) for event_id in event_ids}
 
     @staticmethod
     def copies(groups: Iterable[ModelGroup], event_id: str) -> Copies:
@@ -120,8 +120,8 @@ class OperatedMachine(EngineMachine):
         entries = self.run(self.chosen_in_order(name, chosen))
         step = DeadLetterStep(limit, rate=SECOND / TICK if spread else 0)
         assert self.run(self.in_steps(name, chosen, step, redrive=True)) == len(entries)
-        for place, entry in enumerate(entries):
-            self.model.redrive(entry, self.model.now_us + place * TICK * spread)
+        for index, entry in enumerate(entries):
+            self.model.redrive(entry, self.model.now_us + index * TICK * spread)
 
     @precondition(lambda self: self.model.places_with(EventState.DEAD))
     @rule(data=st.data(), plan=filters, limit=limits, wait=waits)
@@ -137,7 +137,7 @@ class OperatedMachine(EngineMachine):
         name = data.draw(st.sampled_from(self.model.places_with(EventState.DEAD)), label="group")
         self.advance_and_sweep(wait)
         known = sorted(self.model.groups[name].entries)
-        event_ids = [known[place % len(known)] for place in plan.places] if known else []
+        event_ids = [known[index % len(known)] for index in plan.indexes] if known else []
         return name, DeadLetterFilter(list(dict.fromkeys(event_ids)), plan.error)
 
     async def chosen_in_order(self, name: str, chosen: DeadLetterFilter) -> list[ModelEntry]:

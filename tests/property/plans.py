@@ -112,14 +112,14 @@ limits = st.sampled_from([1, 2, 1_000])
 
 
 class FilterPlan(NamedTuple):
-    """Which dead letters to choose: by their places in the group, or by their last error."""
+    """Which dead letters to choose: by their indexes in the group, or by their last error."""
 
-    places: list[int]
+    indexes: list[int]
     error: str
 
 
 filters = st.builds(
     FilterPlan,
-    places=st.just([]) | st.just([]) | st.lists(st.integers(0, 9), max_size=4),
+    indexes=st.just([]) | st.just([]) | st.lists(st.integers(0, 9), max_size=4),
     error=st.sampled_from(["", "", "", "failure", "lease expired", "boom"]),
 )

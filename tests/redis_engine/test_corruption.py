@@ -80,14 +80,14 @@ async def test_any_flipped_bit_is_noticed(bus: RedisBus, joined: TopicDriver) ->
     key = bus.key(joined.name, "events")
     await joined.dispatch(new_event("fine", body=b"body"))
     behind_the_time = 8  # the time of dispatch, which only the event's history shows
-    places = range(behind_the_time, len(bus.raw.hget(key, "fine")))
-    for at in places:
+    indexes = range(behind_the_time, len(bus.raw.hget(key, "fine")))
+    for at in indexes:
         await joined.dispatch(new_event(f"e{at:03}", body=b"body"))
         blob = bytearray(bus.raw.hget(key, f"e{at:03}"))
         blob[at] ^= 1
         bus.raw.hset(key, f"e{at:03}", bytes(blob))
     assert ids(await joined.lease_all()) == ["fine"]
-    assert await joined.counts() == {EventState.LEASED: 1, EventState.DEAD: len(places)}
+    assert await joined.counts() == {EventState.LEASED: 1, EventState.DEAD: len(indexes)}
 
 
 async def test_an_event_keeps_its_max_retries_behind_one_that_has_lost_them(bus: RedisBus, joined: TopicDriver) -> None:

@@ -51,19 +51,19 @@ def build(root: Path) -> None:
     """Run the build stage, with `root` as the root of the image and this Python in place of the image's."""
     environment = dict(os.environ)
     python = _python(root)
-    place = root
+    workdir = root
     for step in stages()[0]:
         match step.instruction:
             case "ENV":
                 environment |= dict(part.split("=", 1) for part in shlex.split(step.value))
                 del environment["PIP_NO_CACHE_DIR"]  # which is for a small image
             case "WORKDIR":
-                place = root / step.value.lstrip("/")
-                place.mkdir(parents=True)
+                workdir = root / step.value.lstrip("/")
+                workdir.mkdir(parents=True)
             case "COPY":
-                _copy(shlex.split(step.value), place)
+                _copy(shlex.split(step.value), workdir)
             case "RUN":
-                _run(step.value, root, place, {**environment, "PATH": f"{python.parent}:{os.environ['PATH']}"})
+                _run(step.value, root, workdir, {**environment, "PATH": f"{python.parent}:{os.environ['PATH']}"})
 
 
 def _python(root: Path) -> Path:
@@ -78,18 +78,20 @@ def _python(root: Path) -> Path:
     return copied / "bin" / "python3"
 
 
-def _copy(arguments: list[str], place: Path) -> None:
+def _copy(arguments: list[str], workdir: Path) -> None:
     *sources, target = arguments
     for name in sources:
-        source, copied = ROOT / name, place / target
+        source, copied = ROOT / name, workdir / target
         if source.is_dir():
             shutil.copytree(source, copied, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copied)
 
 
-def _run(command: str, root: Path, place: Path, environment: dict[str, str]) -> None:
+def _run(command: str, root: Path, workdir: Path, environment: dict[str, str]) -> None:
     moved = re.sub(r"(?<!\S)/opt/", f"{root}/opt/", command)
     moved = re.sub(r"(?<!\S)python ", "python3 ", moved)
-    done = subprocess.run(["sh", "-ec", moved], cwd=place, env=environment, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        ["sh", "-ec", moved], cwd=workdir, env=environment, text=True, capture_output=True, check=False
+    )
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"

@@ -78,8 +78,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sorts the units in the order in which they are handed out."""
-    places = {unit: place for place, unit in enumerate((*LONGEST, "", ALONE))}
-    items.sort(key=lambda item: places.get(unit_of(item.nodeid), places[""]))
+    order = {unit: index for index, unit in enumerate((*LONGEST, "", ALONE))}
+    items.sort(key=lambda item: order.get(unit_of(item.nodeid), order[""]))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -64,9 +64,9 @@ def ids(events: Sequence[LeasedEvent] | Sequence[EventInfo]) -> list[str]:
 def with_ids(events: list[NewEvent], now_us: int, request_id: str) -> list[NewEvent]:
     """The events; those without an id get one, as the bus gives them."""
     made = EventIds(now_us, request_id)
-    for place, event in enumerate(events):
+    for index, event in enumerate(events):
         if event.id_is_generated:
-            event.id = made.at(place)
+            event.id = made.at(index)
     return events
 
 

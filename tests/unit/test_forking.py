@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PIPE = subprocess.PIPE
 
-TELLS = """
+REPORTS = """
 import json, os, sys
 print(json.dumps([sys.argv[1:], sys.stdin.read(), os.environ.get("WHO"), os.getcwd(), __name__, os.getpgid(0)]))
 print("trouble", file=sys.stderr)
@@ -25,8 +25,8 @@ sys.exit(7)
 
 WAITS = """
 import sys, threading
-print("waits", flush=True)
 try:
+    print("waits", flush=True)
     threading.Event().wait()
 except KeyboardInterrupt:
     sys.exit(3)
@@ -37,8 +37,8 @@ except KeyboardInterrupt:
 def test_it_gets_its_arguments_and_environment_and_its_exit_status_is_returned(
     popen: type[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "tells.py").write_text(TELLS)
-    command = [sys.executable, "-m", "tells", "a", "b c"]
+    (tmp_path / "reports.py").write_text(REPORTS)
+    command = [sys.executable, "-m", "reports", "a", "b c"]
     env = {**os.environ, "WHO": "me"}
     with popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env=env, cwd=tmp_path, process_group=0) as one:
         out, err = one.communicate("typed", timeout=60)

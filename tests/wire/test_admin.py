@@ -68,7 +68,7 @@ async def test_topics_are_listed_by_name_page_by_page(wire: Wire, topic: str) ->
 @pytest.mark.parametrize("newest_first", [False, True])
 async def test_events_are_listed_by_state_page_by_page(wire: Wire, topic: str, newest_first: bool) -> None:
     names = [f"e{number}" for number in range(7)]
-    await wire.dispatch(topic, *[event(name, delay=3600 + place) for place, name in enumerate(names)])
+    await wire.dispatch(topic, *[event(name, delay=3600 + index) for index, name in enumerate(names)])
     order = "ORDER_NEWEST_FIRST" if newest_first else "ORDER_UNSPECIFIED"
     request = admin_pb2.ListEventsRequest(topic=topic, state=admin_pb2.EVENT_STATE_SCHEDULED, page_size=3, order=order)
     listed: list[str] = []

@@ -32,10 +32,10 @@ async def test_a_token_with_one_changed_character_is_malformed(wire: Wire, topic
     delivery = await stream.one()
     token = delivery.lease_token
     changed = {
-        token[:place] + letter + token[place + 1 :]
-        for place in range(len(token))
+        token[:index] + letter + token[index + 1 :]
+        for index in range(len(token))
         for letter in ALPHABET
-        if letter != token[place]
+        if letter != token[index]
     }
     await assert_malformed(wire, sorted(changed))
     assert await wire.ack(delivery) == [], "the original still works"

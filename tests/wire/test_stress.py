@@ -58,7 +58,7 @@ async def produce(wire: Wire, topic: str, number: int) -> None:
     """A share of the events, some of them due a little later."""
     share = range(number * EVENTS // PRODUCERS, (number + 1) * EVENTS // PRODUCERS)
     for first in share[::BATCH]:
-        batch = [event(f"e{place}", b"x" * 200, delay=place % 7 / 100) for place in range(first, first + BATCH)]
+        batch = [event(f"e{index}", b"x" * 200, delay=index % 7 / 100) for index in range(first, first + BATCH)]
         await wire.dispatch(topic, *batch)
 
 
@@ -108,7 +108,7 @@ async def test_workers_that_vanish_and_return_under_load_lose_nothing(server: Se
                     done.set()
 
         for first in range(0, total, 500):
-            await wire.dispatch(topic, *[event(f"e{first + place}", max_retries=1_000) for place in range(500)])
+            await wire.dispatch(topic, *[event(f"e{first + index}", max_retries=1_000) for index in range(500)])
         await asyncio.wait_for(asyncio.gather(*(come_and_go(patience) for patience in (1, 2, 3, 5, 8))), 100)
         assert set(acked.values()) == {1}, "an acked event is not delivered again"
         group = await wire.group(topic)

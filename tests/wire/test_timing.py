@@ -37,7 +37,7 @@ class Arrivals:
 
     async def dispatch(self, wire: Wire, topic: str, delays_ms: list[int]) -> None:
         """One event for each delay."""
-        events = [event(f"{place}-{delay}", delay=delay / 1_000) for place, delay in enumerate(delays_ms)]
+        events = [event(f"{index}-{delay}", delay=delay / 1_000) for index, delay in enumerate(delays_ms)]
         self._sent_ms = now_ms()
         await wire.dispatch(topic, *events)
         self._stored_ms = now_ms()

@@ -81,9 +81,9 @@ class Dispatching:
         return MAX_EVENTS_AT_ONCE * min(self._engines.get(name).engine.partitions(topic), PARTITIONS_AT_ONCE)
 
     def _store(
-        self, place: tuple[EngineName, str], requests: list[DispatchRequest]
+        self, target: tuple[EngineName, str], requests: list[DispatchRequest]
     ) -> Awaitable[list[DispatchAnswer | DueBusError]]:
-        name, topic = place
+        name, topic = target
         return self._engines.get(name).streams.dispatch(topic, requests)
 
 

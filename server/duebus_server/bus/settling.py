@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.base import Engine
 
     Results = list[LeaseFailureReason | None]
-    # Carries out a verb on one group: (engine, topic, group, places in the request, leases) -> results.
+    # Carries out a verb on one group: (engine, topic, group, indexes in the request, leases) -> results.
     Verb = Callable[[Engine, str, str, list[int], list[LeaseRef]], Awaitable[Results]]
     # Raises PermissionDenied when the caller may not settle on a topic.
     Permit = Callable[[str], None]
@@ -74,13 +74,13 @@ class Settling:
 
         return await self._by_group(lease_tokens, carry_out, permit)
 
-    def _max_acks(self, place: tuple[EngineName, str, str]) -> int:
-        name, topic, _ = place
+    def _max_acks(self, target: tuple[EngineName, str, str]) -> int:
+        name, topic, _ = target
         return MAX_ACKS_AT_ONCE * min(self._engines.get(name).engine.partitions(topic), PARTITIONS_AT_ONCE)
 
-    async def _ack_together(self, place: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
+    async def _ack_together(self, target: tuple[EngineName, str, str], calls: list[list[LeaseRef]]) -> list[Results]:
         """Carry out the acks of several calls in one engine call. Returns the results of each."""
-        name, topic, group = place
+        name, topic, group = target
         leases = [lease for call in calls for lease in call]
         results = iter(await self._engines.get(name).engine.ack(topic, group, leases))
         return [list(islice(results, len(call))) for call in calls]
@@ -89,9 +89,9 @@ class Settling:
         """Give deliveries back. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
-            engine: Engine, topic: str, group: str, places: list[int], leases: list[LeaseRef]
+            engine: Engine, topic: str, group: str, indexes: list[int], leases: list[LeaseRef]
         ) -> Results:
-            chosen = [nacks[place] for place in places]
+            chosen = [nacks[index] for index in indexes]
             refs = [
                 NackRef(lease, nack.action, nack.delay_us, nack.error)
                 for lease, nack in zip(leases, chosen, strict=True)
@@ -117,15 +117,15 @@ class Settling:
         groups, malformed = self._tokens.read_all(lease_tokens)
         if malformed:  # the tokens of an engine that has not started can't be read yet
             self._engines.check_started()
-        for place in malformed:
-            results[place] = LeaseFailureReason.MALFORMED
+        for index in malformed:
+            results[index] = LeaseFailureReason.MALFORMED
         if permit is not None:
             for topic in {of_group.topic for of_group in groups}:
                 permit(topic)
         for of_group in groups:
             outcome = await self._carry_out(of_group, verb)
-            for place, reason in zip(of_group.places, outcome, strict=True):
-                results[place] = reason
+            for index, reason in zip(of_group.indexes, outcome, strict=True):
+                results[index] = reason
         return [
             LeaseFailure(token, reason)
             for token, reason in zip(lease_tokens, results, strict=True)
@@ -136,4 +136,4 @@ class Settling:
         running = self._engines.find(of_group.engine)
         if running is None or running.status is EngineStatus.STOPPED:
             return [LeaseFailureReason.ENGINE_STOPPED] * len(of_group.leases)
-        return await verb(running.engine, of_group.topic, of_group.group, of_group.places, of_group.leases)
+        return await verb(running.engine, of_group.topic, of_group.group, of_group.indexes, of_group.leases)

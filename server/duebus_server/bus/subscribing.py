@@ -104,10 +104,10 @@ class Subscribing:
         """Join, and take over the leases of this group. Returns the tokens of leases that are lost."""
         named: dict[LeaseRef, str] = {}
         lost: list[str] = []
-        place = (running.engine.name, session.options.topic, session.options.group)
+        source = (running.engine.name, session.options.topic, session.options.group)
         for token in command.held_lease_tokens:
             target = self._tokens.read(token)
-            if target is not None and (target.engine, target.topic, target.group) == place:
+            if target is not None and (target.engine, target.topic, target.group) == source:
                 named[target.lease] = token
             else:
                 lost.append(token)

@@ -162,11 +162,11 @@ class DeadLetterStep:
     moved: int = 0
     cursor: str | None = None
 
-    def due_us(self, place: int, began_us: int) -> int:
-        """When the event at this place (0 is the first) among those that the step moves is due, by the rate."""
+    def due_us(self, index: int, began_us: int) -> int:
+        """When the event at this index (0 is the first) among those that the step moves is due, by the rate."""
         if not self.rate:
             return began_us
-        return began_us + int((self.moved + place) * SECOND / self.rate)
+        return began_us + int((self.moved + index) * SECOND / self.rate)
 
 
 @dataclass(frozen=True, slots=True)

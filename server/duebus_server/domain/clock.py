@@ -112,7 +112,7 @@ class ManualClock:
 
     def sleep(self, for_us: int) -> None:
         """Suspend the host: time passes, and timers stand still."""
-        self._timers = [(at_us + for_us, place, timer) for at_us, place, timer in self._timers]
+        self._timers = [(at_us + for_us, number, timer) for at_us, number, timer in self._timers]
         self._now_us += for_us
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:

@@ -1,6 +1,6 @@
 """Ids for events that arrive without one: UUIDs of version 7 (RFC 9562, section 5.7).
 
-The events of one request get ids that sort in request order: the same millisecond, then the place in the request in
+The events of one request get ids that sort in request order: the same millisecond, then the index in the request in
 ``rand_a``. ``rand_b`` is one number for the whole request, and it is made from the request id where there is one. So
 the ids of a request can be made again from its time and its id, and need not be stored to answer a repetition.
 Of ``rand_b`` the first ten bits are zero, so that an engine can keep an id in 14 bytes; the other 52 tell apart the
@@ -19,11 +19,11 @@ from duebus_server.domain.clock import MILLISECOND
 _VARIANT = 0b10 << 62
 _RANDOM_BITS = 52
 _PLACE = slice(15, 18)
-"""The position in an id of the place in the request."""
+"""Where an id holds the event's index in the request."""
 _AFTER_TIME = 13
 """The position where the rest of an id begins, after the time."""
-_PLACES = tuple(f"{place:03x}" for place in range(1 << 12))
-"""Every place as an id contains it."""
+_INDEXES = tuple(f"{index:03x}" for index in range(1 << 12))
+"""Each index as an id spells it."""
 
 
 class EventIds:
@@ -42,9 +42,9 @@ class EventIds:
         self._head = f"{time[:8]}-{time[8:]}-7"
         self._tail = f"-{rand_b[:4]}-{rand_b[4:]}"
 
-    def at(self, place: int) -> str:
-        """The id of the event at this place in the request, 0 to 4095."""
-        return f"{self._head}{_PLACES[place]}{self._tail}"
+    def at(self, index: int) -> str:
+        """The id of the event at this index in the request, 0 to 4095."""
+        return f"{self._head}{_INDEXES[index]}{self._tail}"
 
 
 def made_at(time_ms: int, event_id: str) -> str:
@@ -54,7 +54,7 @@ def made_at(time_ms: int, event_id: str) -> str:
 
 
 class IdRun(Sequence[str]):
-    """The ids that ``EventIds`` gave the first ``count`` places of a request, stored as one id."""
+    """The ids that ``EventIds`` gave the first ``count`` events of a request, stored as one id."""
 
     __slots__ = ("_count", "_first")
 
@@ -66,23 +66,23 @@ class IdRun(Sequence[str]):
         return self._count
 
     @overload
-    def __getitem__(self, place: int) -> str: ...
+    def __getitem__(self, index: int) -> str: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, index: slice) -> list[str]: ...
 
-    def __getitem__(self, place: int | slice) -> str | list[str]:
-        places = range(self._count)[place]
-        return self._at(places) if isinstance(places, int) else [self._at(one) for one in places]
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        indexes = range(self._count)[index]
+        return self._at(indexes) if isinstance(indexes, int) else [self._at(one) for one in indexes]
 
     def joined(self) -> str:
         """All ids, one a line, made in one step."""
         head, tail = self._around()
-        return head + f"{tail}\n{head}".join(_PLACES[: self._count]) + tail
+        return head + f"{tail}\n{head}".join(_INDEXES[: self._count]) + tail
 
-    def _at(self, place: int) -> str:
+    def _at(self, index: int) -> str:
         head, tail = self._around()
-        return f"{head}{_PLACES[place]}{tail}"
+        return f"{head}{_INDEXES[index]}{tail}"
 
     def _around(self) -> tuple[str, str]:
         return self._first[: _PLACE.start], self._first[_PLACE.stop :]

@@ -40,14 +40,14 @@ class GroupLeases:
     """The leases of one group that tokens name.
 
     Attributes:
-        places: the positions of the tokens among those that were read.
+        indexes: of the tokens among those that were read.
         leases: the leases that they name, in the same order.
     """
 
     engine: EngineName
     topic: str
     group: str
-    places: list[int] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
     leases: list[LeaseRef] = field(default_factory=list)
 
 
@@ -76,19 +76,19 @@ class LeaseTokens:
         found: dict[tuple[EngineName, str, str], GroupLeases] = {}
         malformed: list[int] = []
         group = leases = None
-        for place, token in enumerate(tokens):
+        for index, token in enumerate(tokens):
             lease = group.read(token) if group else None  # usually of the same group as the one before
             if lease is None:
                 group = self._group_of(token)
                 lease = group.read(token) if group else None
                 if group is None or lease is None:
                     group = None
-                    malformed.append(place)
+                    malformed.append(index)
                     continue
                 name = (group.engine, group.topic, group.group)
                 leases = found.setdefault(name, GroupLeases(*name))
             assert leases is not None  # noqa: S101  # set together with the group
-            leases.places.append(place)
+            leases.indexes.append(index)
             leases.leases.append(lease)
         return list(found.values()), malformed
 

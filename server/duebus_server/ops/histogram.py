@@ -50,9 +50,9 @@ class BatchHistogram:
         since_us.sort()
         series, left = self._of(labels), len(since_us)
         series.total += (left * now_us - sum(since_us)) / SECOND
-        for place, bound_us in enumerate(self._bounds_us):
+        for index, bound_us in enumerate(self._bounds_us):
             longer = bisect_left(since_us, now_us - bound_us, hi=left)
-            series.counts[place] += left - longer
+            series.counts[index] += left - longer
             left = longer
             if not left:
                 return

@@ -84,7 +84,7 @@ def read_acl(path: Path) -> Acl:
     rules = content.pop("rule", [])
     if content or not isinstance(rules, list):
         raise BadFileError(path, f"has {next(iter(content), 'rule')}, but only [[rule]] tables are allowed")
-    return Acl([_rule(rule, path, f"rule {place}") for place, rule in enumerate(rules, start=1)])
+    return Acl([_rule(rule, path, f"rule {number}") for number, rule in enumerate(rules, start=1)])
 
 
 def _rule(rule: Any, path: Path, where: str) -> Rule:

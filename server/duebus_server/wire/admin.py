@@ -46,9 +46,9 @@ class EventBusAdminServicer:
         topics = await self._administering.list_topics(engine, after, size)
         cursor = topics[-1].topic if len(topics) == size else None
         response = admin_pb2.ListTopicsResponse(next_page_token=codec.page_token(cursor, engine))
-        for place, topic in enumerate(topics, start=1):
+        for count, topic in enumerate(topics, start=1):
             response.topics.append(codec.topic_info(topic, engine))
-            if place % TOPICS_AT_ONCE == 0:
+            if count % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return response
 

@@ -109,10 +109,10 @@ def _check_policy_alone(config: admin_pb2.TopicConfig) -> None:
 
 def _ids(path: str, event_ids: Sequence[str]) -> list[str]:
     limits.check_range(path, len(event_ids), 0, limits.MAX_EVENTS)
-    for place, event_id in enumerate(event_ids):
+    for index, event_id in enumerate(event_ids):
         if not event_id:
-            raise InvalidArgument(f"{path}[{place}]", "is empty")
-        limits.check_text(f"{path}[{place}]", event_id)
+            raise InvalidArgument(f"{path}[{index}]", "is empty")
+        limits.check_text(f"{path}[{index}]", event_id)
     return list(dict.fromkeys(event_ids))
 
 

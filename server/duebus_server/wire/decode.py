@@ -114,7 +114,7 @@ def nack_commands(request: event_bus_pb2.NackRequest) -> list[NackCommand]:
         InvalidArgument: there are none, too many, or a field of one is wrong.
     """
     _check_settles("nacks", len(request.nacks))
-    return [_nack_command(nack, f"nacks[{place}]") for place, nack in enumerate(request.nacks)]
+    return [_nack_command(nack, f"nacks[{index}]") for index, nack in enumerate(request.nacks)]
 
 
 def drain_timeout_us(request: event_bus_pb2.StopRequest) -> int | None:
@@ -147,24 +147,24 @@ def engine_names(numbers: Sequence[int]) -> list[EngineName]:
         InvalidArgument: there is no such engine.
     """
     names: list[EngineName] = []
-    for place, number in enumerate(numbers):
-        name = engine_name(f"engines[{place}]", number)
+    for index, number in enumerate(numbers):
+        name = engine_name(f"engines[{index}]", number)
         if name is None:
-            raise InvalidArgument(f"engines[{place}]", "must name an engine")
+            raise InvalidArgument(f"engines[{index}]", "must name an engine")
         names.append(name)
     return names
 
 
 def _new_events(events: Iterable[event_bus_pb2.Event], ids: EventIds, now_us: int) -> Iterator[NewEvent]:
-    for place, event in enumerate(events):
+    for index, event in enumerate(events):
         try:
-            yield _new_event(event, ids, place, now_us)
+            yield _new_event(event, ids, index, now_us)
         except InvalidArgument as error:
-            raise error.within(f"events[{place}]") from None
+            raise error.within(f"events[{index}]") from None
 
 
-def _new_event(event: event_bus_pb2.Event, ids: EventIds, place: int, now_us: int) -> NewEvent:
-    """An event with its own id, or else the generated id of its place. Errors name the event's fields."""
+def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: int) -> NewEvent:
+    """An event with its own id, or else the generated id of its index. Errors name the event's fields."""
     chosen = event.id
     if chosen:
         limits.check_text("id", chosen)
@@ -172,7 +172,7 @@ def _new_event(event: event_bus_pb2.Event, ids: EventIds, place: int, now_us: in
     _check_reserved(event)
     body = event.SerializeToString()
     _check_sizes(event, len(body))
-    new = NewEvent(chosen or ids.at(place), body, id_is_generated=not chosen)
+    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")

@@ -34,8 +34,8 @@ def _unknown_paths(message: Message, path: str) -> Iterator[str]:
     for unknown in unknown_fields:
         yield f"{path}{unknown.field_number}"
     for field, value in message.ListFields():
-        for place, part in _messages(field, value):
-            yield from _unknown_paths(part, f"{path}{field.name}{place}.")
+        for position, part in _messages(field, value):
+            yield from _unknown_paths(part, f"{path}{field.name}{position}.")
 
 
 def _messages(field: FieldDescriptor, value: object) -> Iterator[tuple[str, Message]]:

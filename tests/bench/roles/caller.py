@@ -67,8 +67,8 @@ async def call(
                 await unary(message)
 
         async def paced() -> None:
-            for place in left:
-                await asyncio.sleep(max(0.0, began_s + place / per_second - now_s()))
+            for index in left:
+                await asyncio.sleep(max(0.0, began_s + index / per_second - now_s()))
                 called_s = now_s()
                 await unary(message)
                 measured.append((now_s() - called_s) * 1_000)

@@ -18,8 +18,8 @@ async def pace(
     async with Client(target) as client:
         await begin()
         began_s = now_s()
-        for place in range(events):
-            await asyncio.sleep(max(0.0, began_s + place / per_second - now_s()))
+        for index in range(events):
+            await asyncio.sleep(max(0.0, began_s + index / per_second - now_s()))
             await client.dispatch(topic, SENT_AT.pack(now_s()) + rest, engines=[engine])
         return {"began_s": began_s, "ended_s": now_s()}
 

@@ -43,8 +43,8 @@ async def produce(
         began_s, cpu_began_s = now_s(), cpu_s()
         left = iter(range(0, events, batch))
 
-        def event(place: int) -> NewEvent:
-            delay_of_it_s = delay_s + spread_s * place / events
+        def event(index: int) -> NewEvent:
+            delay_of_it_s = delay_s + spread_s * index / events
             return NewEvent(data=data, delay=delay_of_it_s or None, content_type=content_type)
 
         async def caller() -> None:
@@ -52,7 +52,7 @@ async def produce(
                 if batch == 1:
                     await client.dispatch(topic, data, engines=[engine])
                 else:
-                    made = [event(place) for place in range(first, min(first + batch, events))]
+                    made = [event(index) for index in range(first, min(first + batch, events))]
                     await client.dispatch_many(topic, made, engines=[engine])
 
         await asyncio.gather(*(caller() for _ in range(coroutines)))

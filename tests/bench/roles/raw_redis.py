@@ -19,7 +19,7 @@ async def produce(client: redis.asyncio.Redis, events: int, batch: int, payload:
     """Store events in batches."""
     data = os.urandom(payload)
     for first in range(0, events, batch):
-        ids = [b"%016d" % place for place in range(first, min(first + batch, events))]
+        ids = [b"%016d" % index for index in range(first, min(first + batch, events))]
         pipeline = client.pipeline()
         pipeline.hset(EVENTS, mapping=dict.fromkeys(ids, data))
         pipeline.zadd(WAITING, dict.fromkeys(ids, time.time()))

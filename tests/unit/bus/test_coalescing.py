@@ -27,8 +27,8 @@ class Work:
     def submit(self, key: str, item: int) -> asyncio.Task[str]:
         return asyncio.create_task(self.coalescer.submit(key, item))
 
-    async def finish(self, place: int) -> None:
-        self.gates[place].set_result(None)
+    async def finish(self, index: int) -> None:
+        self.gates[index].set_result(None)
         await settle()
 
 
@@ -70,9 +70,9 @@ async def test_calls_of_different_keys_do_not_wait_for_each_other() -> None:
 async def test_a_batch_has_a_limit_and_a_heavy_item_goes_alone() -> None:
     work = Work()
     submitted = [work.submit("a", item) for item in (1, 6, 4, 50, 2)]
-    for place in range(4):
+    for index in range(4):
         await settle()
-        await work.finish(place)
+        await work.finish(index)
     assert [items for _, items in work.batches] == [[1], [6, 4], [50], [2]]
     assert await asyncio.gather(*submitted) == ["a1", "a6", "a4", "a50", "a2"]
 

@@ -66,7 +66,7 @@ def test_changes_are_truthy_if_they_set_something(changes: TopicChanges, sets_so
 
 def test_steps_follow_each_other_at_one_rate() -> None:
     first = DeadLetterStep(limit=10, rate=4)
-    assert [first.due_us(place, NOW_US) - NOW_US for place in range(3)] == [0, SECOND // 4, SECOND // 2]
+    assert [first.due_us(index, NOW_US) - NOW_US for index in range(3)] == [0, SECOND // 4, SECOND // 2]
 
     second = DeadLetterProgress(moved=8, began_us=NOW_US, cursor="behind").next_step(first)
 

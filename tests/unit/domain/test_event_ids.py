@@ -19,7 +19,7 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_the_time() -> None:
 
 def test_the_ids_of_a_request_sort_in_request_order() -> None:
     ids = EventIds(NOW_US, "")
-    made = [ids.at(place) for place in range(1_000)]
+    made = [ids.at(index) for index in range(1_000)]
     assert made == sorted(set(made))
 
 
@@ -33,7 +33,7 @@ def test_other_requests_of_the_same_millisecond_get_other_ids() -> None:
 
 
 def test_the_ids_of_a_request_are_kept_as_a_run() -> None:
-    ids = [EventIds(NOW_US, "request").at(place) for place in range(1_000)]
+    ids = [EventIds(NOW_US, "request").at(index) for index in range(1_000)]
 
     run = shortened(ids)
 

@@ -29,18 +29,18 @@ def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_
 def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[str, str] | None]) -> None:
     """A token of another bus is read as None."""
     tokens = [
-        TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{place}", place + 1) if group else "nonsense"
-        for place, group in enumerate(groups)
+        TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{index}", index + 1) if group else "nonsense"
+        for index, group in enumerate(groups)
     ]
 
     found, malformed = TOKENS.read_all(tokens)
 
-    assert malformed == [place for place, group in enumerate(groups) if group is None]
+    assert malformed == [index for index, group in enumerate(groups) if group is None]
     assert len(found) == len({group for group in groups if group})
     for one in found:
         targets = [LeaseTarget(one.engine, one.topic, one.group, lease) for lease in one.leases]
-        assert targets == [TOKENS.read(tokens[place]) for place in one.places]
-    read = [place for one in found for place in one.places]
+        assert targets == [TOKENS.read(tokens[index]) for index in one.indexes]
+    read = [index for one in found for index in one.indexes]
     assert sorted([*read, *malformed]) == list(range(len(tokens)))
 
 
@@ -83,9 +83,9 @@ def test_nonsense_is_not_a_token(token: str) -> None:
     assert TOKENS.read(token) is None
 
 
-@given(place=st.integers(0, len(TOKEN) - 1), other=st.characters())
-def test_no_character_of_a_token_can_be_changed(place: int, other: str) -> None:
-    changed = TOKEN[:place] + other + TOKEN[place + 1 :]
+@given(index=st.integers(0, len(TOKEN) - 1), other=st.characters())
+def test_no_character_of_a_token_can_be_changed(index: int, other: str) -> None:
+    changed = TOKEN[:index] + other + TOKEN[index + 1 :]
 
     assert TOKENS.read(changed) == (TOKENS.read(TOKEN) if changed == TOKEN else None)
 

@@ -39,10 +39,10 @@ class IndexMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.expected)
     @rule(data=st.data(), count=st.integers(1, 8))
     def remove(self, data: st.DataObject, count: int) -> None:
-        place = data.draw(st.integers(0, len(self.expected) - 1))
-        for key in self.expected[place : place + count]:
+        position = data.draw(st.integers(0, len(self.expected) - 1))
+        for key in self.expected[position : position + count]:
             self.index.remove(*key)
-        del self.expected[place : place + count]
+        del self.expected[position : position + count]
 
     @rule(data=st.data(), at_us=times)
     def add_all(self, data: st.DataObject, at_us: int) -> None:

@@ -34,8 +34,8 @@ async def test_the_answer_to_a_request_costs_no_memory_for_each_event_that_is_do
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for place in range(ROUNDS):
-            await handle_a_request(engine, f"request-{place}")
+        for index in range(ROUNDS):
+            await handle_a_request(engine, f"request-{index}")
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -45,7 +45,7 @@ async def test_the_answer_to_a_request_costs_no_memory_for_each_event_that_is_do
 
 async def handle_a_request(engine: LocalEngine, request_id: str) -> None:
     ids = EventIds(NOW_US, request_id)
-    events = [NewEvent(ids.at(place), b"body", id_is_generated=True) for place in range(EVENTS)]
+    events = [NewEvent(ids.at(index), b"body", id_is_generated=True) for index in range(EVENTS)]
     await engine.dispatch("order.created", [DispatchRequest(events, request_id)])
     request = LeaseRequest(max_events=EVENTS, max_bytes=EVENTS * 10, lease_us=SECOND)
     batch = await engine.lease("order.created", "billing", "session", request)

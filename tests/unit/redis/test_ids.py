@@ -37,12 +37,12 @@ def test_an_id_is_packed_as_short_as_possible_and_unpacked_unchanged(event_id: s
 @pytest.mark.parametrize("request_id", ["", "a request"])
 def test_the_ids_that_the_bus_makes_take_14_bytes(request_id: str) -> None:
     made = EventIds(NOW_US, request_id)
-    for place in (0, 1, 999, 4095):
-        packed = pack_id(made.at(place))
-        assert (unpack_id(packed), len(packed)) == (made.at(place), 14)
+    for index in (0, 1, 999, 4095):
+        packed = pack_id(made.at(index))
+        assert (unpack_id(packed), len(packed)) == (made.at(index), 14)
 
 
-MADE = [EventIds(NOW_US, "a request").at(place) for place in range(1_000)]
+MADE = [EventIds(NOW_US, "a request").at(index) for index in range(1_000)]
 ODD = [
     "20000000-0000-7abc-8001-0123456789ab",
     "00ffffff-ffff-7abc-8001-0123456789ab",

@@ -27,7 +27,7 @@ def stored(events: list[NewEvent], origin: str) -> dict[bytes, bytes]:
     return blobs
 
 
-MADE = [EventIds(NOW_US, "a request").at(place) for place in range(3)]
+MADE = [EventIds(NOW_US, "a request").at(index) for index in range(3)]
 
 
 @pytest.mark.parametrize("origin", ["ipv4:127.0.0.1:50000", "unix:"])

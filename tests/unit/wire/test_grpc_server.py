@@ -73,9 +73,9 @@ def test_one_read_takes_many_wake_ups(*, naive: bool) -> None:
             await server.start()
             async with grpc.aio.insecure_channel(f"127.0.0.1:{{port}}") as channel:
                 call = channel.unary_unary("/test.Service/Method")
-                answers = await asyncio.gather(*(call(bytes([place])) for place in range(CALLS)))
+                answers = await asyncio.gather(*(call(bytes([index])) for index in range(CALLS)))
             await server.stop(None)
-            assert answers == [bytes([place]) for place in range(CALLS)], answers
+            assert answers == [bytes([index]) for index in range(CALLS)], answers
             print(reads / CALLS)
 
         asyncio.run(main())
@@ -157,8 +157,8 @@ def test_a_server_that_is_told_to_stop_by_several_callers_does_not_crash() -> No
                 server.add_insecure_port("127.0.0.1:0")
                 await server.start()
                 stops = []
-                for place in range(100):
-                    stops.append(asyncio.create_task(server.stop(5 if place % 2 else None)))
+                for index in range(100):
+                    stops.append(asyncio.create_task(server.stop(5 if index % 2 else None)))
                     await asyncio.sleep(0)  # the next turn of the loop
                 await asyncio.gather(*stops)
 

@@ -208,8 +208,8 @@ class _Copy(_Model):
         if self.state is EventState.LEASED and not self.attempts:
             raise ValueError("a leased event needs attempts of at least 1")
         is_leased = self.state is EventState.LEASED
-        for place, one in enumerate(reversed(self.history)):
-            if one.is_under_way and not (is_leased and place == 0):
+        for index, one in enumerate(reversed(self.history)):
+            if one.is_under_way and not (is_leased and index == 0):
                 raise ValueError("only the last attempt of a leased event is under way")
         return self
 
@@ -379,8 +379,8 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else first["msg"]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
 
 
 def moment(us: int) -> datetime:

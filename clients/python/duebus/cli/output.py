@@ -101,7 +101,7 @@ def _cut(
     """The rows, with the cells of the column `cut` truncated to the width that the others leave."""
     if cut not in columns:
         return rows
-    place = columns.index(cut)
+    position = columns.index(cut)
     widths = _column_widths([columns, *rows])
     others = [
         min(each, _FOLDED_AT_LEAST) if column in folded else each
@@ -109,7 +109,7 @@ def _cut(
         if column != cut
     ]
     most = max(width - sum(others) - len(_GAP) * len(others), _CUT_AT_LEAST)
-    return [[*row[:place], _shortened(row[place], most), *row[place + 1 :]] for row in rows]
+    return [[*row[:position], _shortened(row[position], most), *row[position + 1 :]] for row in rows]
 
 
 def _column_widths(rows: Sequence[Sequence[str]]) -> list[int]:

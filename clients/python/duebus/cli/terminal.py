@@ -27,15 +27,15 @@ class TerminalConsole(Console):
 def rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Sequence[str] = ()) -> Table:
     """A table for a terminal; see `Output.table`."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for place, column in enumerate(columns):
+    for index, column in enumerate(columns):
         whole = column not in folded
         table.add_column(
             column,
             overflow="fold",
             no_wrap=whole,
             # A truncated number would be wrong.
-            min_width=max(len(row[place]) for row in (columns, *rows)) if whole else None,
-            justify=_justify(rows, place),
+            min_width=max(len(row[index]) for row in (columns, *rows)) if whole else None,
+            justify=_justify(rows, index),
         )
     for row in rows:
         table.add_row(*map(Text, row))

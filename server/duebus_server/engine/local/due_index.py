@@ -67,17 +67,17 @@ class DueIndex(Generic[T]):
             lasts.append(key)
             return
         if key > lasts[-1]:  # the usual case: what is due now comes last
-            place = len(lasts) - 1
-            self._keys[place].append(key)
-            self._items[place].append(item)
-            lasts[place] = key
+            block = len(lasts) - 1
+            self._keys[block].append(key)
+            self._items[block].append(item)
+            lasts[block] = key
         else:
-            place = bisect_left(lasts, key)
-            index = bisect_left(self._keys[place], key)
-            self._keys[place].insert(index, key)
-            self._items[place].insert(index, item)
-        if len(self._keys[place]) > 2 * BLOCK_SIZE:
-            self._split(place)
+            block = bisect_left(lasts, key)
+            index = bisect_left(self._keys[block], key)
+            self._keys[block].insert(index, key)
+            self._items[block].insert(index, item)
+        if len(self._keys[block]) > 2 * BLOCK_SIZE:
+            self._split(block)
 
     def add_all(self, at_us: int, seqs: Sequence[int], items: Sequence[T]) -> None:
         """Add items that all have the same time, each with its ``seq``."""
@@ -133,23 +133,23 @@ class DueIndex(Generic[T]):
 
         The index must not change meanwhile.
         """
-        place, index = (0, 0) if after is None else self._find(_key(*after) + 1)
-        for keys, items in zip(islice(self._keys, place, None), islice(self._items, place, None), strict=True):
+        block, index = (0, 0) if after is None else self._find(_key(*after) + 1)
+        for keys, items in zip(islice(self._keys, block, None), islice(self._items, block, None), strict=True):
             for key, item in zip(islice(keys, index, None), islice(items, index, None), strict=True):
                 yield key >> SEQ_BITS, key & _SEQ_MASK, item
             index = 0
 
     def descending(self, before: tuple[int, int] | None = None) -> Iterator[tuple[int, int, T]]:
         """``(at_us, seq, item)`` from the latest one, or from the last one before ``before``. As ``ascending``."""
-        place, index = (len(self._keys), 0) if before is None else self._find(_key(*before))
+        block, index = (len(self._keys), 0) if before is None else self._find(_key(*before))
         while True:
-            if place < len(self._keys):
-                for key, item in zip(self._keys[place][:index][::-1], self._items[place][:index][::-1], strict=True):
+            if block < len(self._keys):
+                for key, item in zip(self._keys[block][:index][::-1], self._items[block][:index][::-1], strict=True):
                     yield key >> SEQ_BITS, key & _SEQ_MASK, item
-            if place == 0:
+            if block == 0:
                 return
-            place -= 1
-            index = len(self._keys[place])
+            block -= 1
+            index = len(self._keys[block])
 
     def _append_run(self, keys: list[int], items: Sequence[T]) -> None:
         """Add keys in order that come after all others."""
@@ -163,14 +163,14 @@ class DueIndex(Generic[T]):
 
     def _find(self, key: int) -> tuple[int, int]:
         """The block, and the position in it, of the first key that is not smaller; after the last block without one."""
-        place = bisect_left(self._lasts, key)
-        return place, bisect_left(self._keys[place], key) if place < len(self._keys) else 0
+        block = bisect_left(self._lasts, key)
+        return block, bisect_left(self._keys[block], key) if block < len(self._keys) else 0
 
     def _remove_run(self, wanted: list[int], start: int) -> int:
         """Remove the wanted keys, from ``start`` on, that are neighbours. Returns how many."""
         key = wanted[start]
-        place, begin = self._find(key)
-        keys = self._keys[place] if place < len(self._keys) else []
+        block, begin = self._find(key)
+        keys = self._keys[block] if block < len(self._keys) else []
         end = begin
         for key in islice(wanted, start, None):
             if end == len(keys) or keys[end] != key:
@@ -178,26 +178,26 @@ class DueIndex(Generic[T]):
             end += 1
         if end == begin:
             raise KeyError((key >> SEQ_BITS, key & _SEQ_MASK))
-        self._delete(place, begin, end)
+        self._delete(block, begin, end)
         return end - begin
 
-    def _delete(self, place: int, begin: int, end: int) -> None:
+    def _delete(self, block: int, begin: int, end: int) -> None:
         """Remove a slice of a block, update ``_lasts``, and leave no empty block."""
-        keys = self._keys[place]
+        keys = self._keys[block]
         before = len(keys)
         del keys[begin:end]
         self._length -= before - len(keys)
         if keys:
-            del self._items[place][begin:end]
-            self._lasts[place] = keys[-1]
+            del self._items[block][begin:end]
+            self._lasts[block] = keys[-1]
         else:
-            del self._keys[place]
-            del self._items[place]
-            del self._lasts[place]
+            del self._keys[block]
+            del self._items[block]
+            del self._lasts[block]
 
-    def _split(self, place: int) -> None:
-        keys, items = self._keys[place], self._items[place]
-        self._keys.insert(place + 1, keys[BLOCK_SIZE:])
-        self._items.insert(place + 1, items[BLOCK_SIZE:])
+    def _split(self, block: int) -> None:
+        keys, items = self._keys[block], self._items[block]
+        self._keys.insert(block + 1, keys[BLOCK_SIZE:])
+        self._items.insert(block + 1, items[BLOCK_SIZE:])
         del keys[BLOCK_SIZE:], items[BLOCK_SIZE:]
-        self._lasts.insert(place, self._keys[place][-1])
+        self._lasts.insert(block, self._keys[block][-1])

@@ -483,13 +483,13 @@ class LocalEngine:
 
     def _remove_abandoned(self, now_us: int) -> None:
         """Remove the ephemeral groups whose time has come, and pass over those that have sessions again."""
-        for place in list(self._abandoned):
-            members = self._topics.find_group(*place)
+        for group in list(self._abandoned):
+            members = self._topics.find_group(*group)
             if members is not None and members.is_over(now_us):
-                self._remove_group(self._topics.known(place[0]), members, now_us)
+                self._remove_group(self._topics.known(group[0]), members, now_us)
             elif members is not None and members.ephemeral and not members.sessions:
                 continue
-            self._abandoned.discard(place)
+            self._abandoned.discard(group)
 
     def _up_to_date_group(self, topic: str, group: str) -> Group:
         """A group, after everything due in its topic has become READY.

@@ -56,8 +56,8 @@ def redrive(
     """Redrive some dead letters; see ``Engine.redrive``."""
     holder = find_group(topic, group)
     found = _find(holder, chosen, step, now_us)
-    for place, entry in enumerate(found.entries):
-        holder.redrive(entry, step.due_us(place, found.began_us), now_us)
+    for index, entry in enumerate(found.entries):
+        holder.redrive(entry, step.due_us(index, found.began_us), now_us)
     return found.progress()
 
 
@@ -142,9 +142,9 @@ def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tup
 def _named(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep) -> Iterator[tuple[str, Entry | None]]:
     """The events that the filter names, in its order, each with the cursor after it; None if it is not dead."""
     (start,) = _numbers(step.cursor, 1) or (0,)
-    for place, event_id in enumerate(chosen.event_ids[start:], start=start + 1):
+    for index, event_id in enumerate(chosen.event_ids[start:], start=start + 1):
         entry = group.entries.get(event_id)
-        yield str(place), entry if entry is not None and entry.state is EventState.DEAD else None
+        yield str(index), entry if entry is not None and entry.state is EventState.DEAD else None
 
 
 def _numbers(cursor: str | None, count: int) -> tuple[int, ...]:

@@ -149,11 +149,11 @@ class Topics:
 
     async def in_turns(self, names: Sequence[str]) -> AsyncIterator[Topic]:
         """The topics of these names that still exist at their turn; other tasks run in between."""
-        for place, name in enumerate(names, start=1):
+        for number, name in enumerate(names, start=1):
             topic = self._topics.get(name)
             if topic is not None:
                 yield topic
-            if place % TOPICS_AT_ONCE == 0:
+            if number % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
     # --- announcements ----------------------------------------------------------------------------------------------

@@ -153,26 +153,26 @@ async def produce(sender: Sender, given: dict[str, Any]) -> Result:
 
 def _batches(events: int, payload: int, batch: int) -> Iterator[list[str]]:
     for first in range(0, events, batch):
-        yield [body(place, payload) for place in range(first, min(first + batch, events))]
+        yield [body(index, payload) for index in range(first, min(first + batch, events))]
 
 
 async def _from_callers(sender: Sender, events: int, payload: int, callers: int) -> None:
     if isinstance(sender, ThreadedSender):
-        await asyncio.to_thread(sender.spread, [body(place, payload) for place in range(events)], callers)
+        await asyncio.to_thread(sender.spread, [body(index, payload) for index in range(events)], callers)
         return
     left = iter(range(events))
 
     async def caller() -> None:
-        for place in left:
-            await sender.one(body(place, payload))
+        for index in left:
+            await sender.one(body(index, payload))
 
     await asyncio.gather(*(caller() for _ in range(callers)))
 
 
 async def _pace(sender: Sender, events: int, payload: int, per_second: float) -> None:
     began_s = now_s()
-    for place in range(events):
-        await asyncio.sleep(max(0.0, began_s + place / per_second - now_s()))
+    for index in range(events):
+        await asyncio.sleep(max(0.0, began_s + index / per_second - now_s()))
         await sender.one(body(now_s(), payload))
 
 
@@ -181,8 +181,8 @@ async def _spread(sender: Sender, events: int, payload: int, given: dict[str, An
     left = iter(range(events))
 
     async def caller() -> None:
-        for place in left:
-            delay_s = given["delay_s"] + given["spread_s"] * place / events
+        for index in left:
+            delay_s = given["delay_s"] + given["spread_s"] * index / events
             await sender.one(body(time.time() + delay_s, payload), delay_s)
 
     await asyncio.gather(*(caller() for _ in range(16)))

@@ -118,13 +118,13 @@ def read_frames(data: bytes, offset: int = 0) -> Iterator[Frame | Damage]:
 
 def _damage_at(data: bytes, offset: int) -> Damage:
     """How many bytes from ``offset`` on are not a record. Searches the rest of the file."""
-    end, place = len(data), offset
-    while (place := data.find(MAGIC, place + 1)) >= 0:
-        found = frame_at(data, place)
+    end, index = len(data), offset
+    while (index := data.find(MAGIC, index + 1)) >= 0:
+        found = frame_at(data, index)
         if found is None:
             continue
-        end = min(end, place)
-        if HEADER.unpack_from(data, place)[4] > offset:
+        end = min(end, index)
+        if HEADER.unpack_from(data, index)[4] > offset:
             return Damage(offset, end, was_synced=True)
-        place = found.end - 1
+        index = found.end - 1
     return Damage(offset, end, was_synced=False)

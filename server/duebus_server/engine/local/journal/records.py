@@ -552,7 +552,7 @@ def _policy_numbers(policy: RetryPolicyChanges) -> tuple[int | None, ...]:
 
 def add_entries(columns: Columns, entries: Sequence[EntryState]) -> None:
     """Add the columns of entries."""
-    leases = [(place, entry.lease) for place, entry in enumerate(entries) if entry.lease is not None]
+    leases = [(index, entry.lease) for index, entry in enumerate(entries) if entry.lease is not None]
     columns.numbers(*[entry.seq for entry in entries])
     columns.numbers(*[entry.at_us for entry in entries])
     columns.numbers(*[entry.deliver_at_us for entry in entries])
@@ -566,7 +566,7 @@ def add_entries(columns: Columns, entries: Sequence[EntryState]) -> None:
         ]
     )
     columns.texts(*[entry.last_error for entry in entries])
-    columns.numbers(*[place for place, _ in leases])
+    columns.numbers(*[index for index, _ in leases])
     columns.texts(*joined([(lease.session_id, lease.consumer) for _, lease in leases]))
     columns.numbers(*[lease.fencing_token for _, lease in leases])
     columns.numbers(*[lease.started_us for _, lease in leases])
@@ -582,12 +582,12 @@ def read_entries(reader: ColumnReader) -> list[EntryState]:
     states, by_host, stalled = reader.blobs()
     errors = reader.texts()
     leases: list[Lease | None] = [None] * len(seqs)
-    places, names = reader.numbers(), reader.texts()
+    indexes, names = reader.numbers(), reader.texts()
     tokens, started_us, grace_us = reader.numbers(), reader.numbers(), reader.numbers()
-    for place, session_id, consumer, *rest in zip(
-        places, names[::2], names[1::2], tokens, started_us, map(bool, stalled), grace_us, strict=True
+    for index, session_id, consumer, *rest in zip(
+        indexes, names[::2], names[1::2], tokens, started_us, map(bool, stalled), grace_us, strict=True
     ):
-        leases[place] = Lease(session_id, consumer, *rest)
+        leases[index] = Lease(session_id, consumer, *rest)
     counts = reader.numbers()
     history = iter(_read_attempts(reader))
     return [

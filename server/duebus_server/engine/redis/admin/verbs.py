@@ -109,7 +109,7 @@ class AdminVerbs:
         check_found(missing, partition, group)
         cancelled, left_alone, unknown = rest
         return CancelAnswer(
-            cancelled, [event_ids[place] for place in left_alone], [event_ids[place] for place in unknown]
+            cancelled, [event_ids[index] for index in left_alone], [event_ids[index] for index in unknown]
         )
 
     async def reschedule(
@@ -142,7 +142,7 @@ class AdminVerbs:
         if missing == _BUSY:
             raise _busy(partition, event_ids, *rest)
         if missing == _NO_EVENT:
-            return [event_ids[place] for place in rest]
+            return [event_ids[index] for index in rest]
         check_found(missing, partition, group)
         (dues,) = rest
         for name, at in zip(dues[::2], dues[1::2], strict=True):
@@ -218,9 +218,9 @@ def _where(group: str | None) -> tuple[int, str]:
 
 
 def _busy(
-    partition: Partition, event_ids: Sequence[str], place: int, group: bytes, state: bytes
+    partition: Partition, event_ids: Sequence[str], index: int, group: bytes, state: bytes
 ) -> ConcurrentModification:
-    event_id, name, what = event_ids[place], group.decode(), state.decode()
+    event_id, name, what = event_ids[index], group.decode(), state.decode()
     return ConcurrentModification(
         f"event {event_id!r} is {what} in group {name!r}",
         metadata={"event": event_id, "topic": partition.topic, "group": name, "state": what},

@@ -74,7 +74,7 @@ def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int
         return RequestIdReused()
     generated_at_ms, *duplicates = rest
     ids = _first_ids(request, generated_at_ms) if status == _REPEATED else [event.id for event in request.events]
-    return DispatchAnswer(ids, [ids[place] for place in duplicates])
+    return DispatchAnswer(ids, [ids[index] for index in duplicates])
 
 
 def due_events(requests: Sequence[DispatchRequest], answers: Sequence[Sequence[int]], now_us: int) -> list[NewEvent]:
@@ -85,8 +85,8 @@ def due_events(requests: Sequence[DispatchRequest], answers: Sequence[Sequence[i
             duplicates = set(rest[1:])
             found += [
                 event
-                for place, event in enumerate(request.events)
-                if place not in duplicates and not event.delay_us and (event.deliver_at_us or 0) <= now_us
+                for index, event in enumerate(request.events)
+                if index not in duplicates and not event.delay_us and (event.deliver_at_us or 0) <= now_us
             ]
     return found
 

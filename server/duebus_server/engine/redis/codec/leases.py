@@ -84,7 +84,7 @@ def leased_events(
         members: their members in the sorted sets.
         blobs: their blobs.
         dues: their due times; one if it is the same for all.
-        again: place among them, attempt, last error, ... of those that were leased before.
+        again: index among them, attempt, last error, ... of those that were leased before.
         fences: their fencing tokens.
         expires_us: when the leases run out.
         suspect: the place of the one that is a suspect; -1 if none is.
@@ -97,7 +97,7 @@ def leased_events(
     if len(dues_us) < len(members):
         dues_us *= len(members)
     attempts = {
-        fences[place]: (attempt, error.decode()) for place, attempt, error in zip(*[iter(again)] * 3, strict=True)
+        fences[index]: (attempt, error.decode()) for index, attempt, error in zip(*[iter(again)] * 3, strict=True)
     }
     events: list[LeasedEvent] = []
     damaged: list[NackRef] = []

@@ -216,10 +216,10 @@ class AdminVerbs:
         """
 
         async def store(partitions: list[Partition]) -> int:
-            places: dict[int, list[HeldEvent]] = defaultdict(list)
+            by_partition: dict[int, list[HeldEvent]] = defaultdict(list)
             for event in events:
-                places[partition_number(event.event_id, len(partitions))].append(event)
-            steps = [self._engine.import_events(partitions[number], some) for number, some in places.items()]
+                by_partition[partition_number(event.event_id, len(partitions))].append(event)
+            steps = [self._engine.import_events(partitions[number], some) for number, some in by_partition.items()]
             return sum(await all_of(steps))
 
         return await self._routing.routed(topic, store)

@@ -52,10 +52,10 @@ class Progress:
     """The progress of a request.
 
     Attributes:
-        left: the places of the events that are not stored yet.
-        stored: the ids of the others by their places.
-        duplicates: the ids that added nothing, by their places.
-        errors: why parts have failed, by the places of their first events.
+        left: the indexes of the events that are not stored yet.
+        stored: the ids of the others by their indexes.
+        duplicates: the ids that added nothing, by their indexes.
+        errors: why parts have failed, by the indexes of their first events.
     """
 
     request: DispatchRequest
@@ -75,46 +75,46 @@ class Progress:
         return bool(self.left) and all(isinstance(error, PartitionsChanging) for error in self.errors.values())
 
     def parts(self, count: int) -> list[tuple[int, list[int]]]:
-        """What is left for each of ``count`` partitions: its number, and the events' places."""
-        places: dict[int, list[int]] = defaultdict(list)
-        for place in self.left:
-            event = self.request.events[place]
-            places[partition_number(belongs_to(self.request, event), count)].append(place)
-        return list(places.items())
+        """What is left for each of ``count`` partitions: its number, and the events' indexes."""
+        by_partition: dict[int, list[int]] = defaultdict(list)
+        for index in self.left:
+            event = self.request.events[index]
+            by_partition[partition_number(belongs_to(self.request, event), count)].append(index)
+        return list(by_partition.items())
 
-    def part(self, places: list[int]) -> DispatchRequest:
-        """The events at these places as a request to their partition."""
+    def part(self, indexes: list[int]) -> DispatchRequest:
+        """The events at these indexes as a request to their partition."""
         request = self.request
-        if len(places) == len(request.events):
+        if len(indexes) == len(request.events):
             return request
         return Part(
-            [request.events[place] for place in places],
+            [request.events[index] for index in indexes],
             request.request_id,
             request.require_subscriber,
             request.origin,
             request.identity() if request.request_id else 0,
         )
 
-    def add_answer(self, places: list[int], outcome: Outcome) -> None:
-        """Add a partition's answer for the events at these places."""
+    def add_answer(self, indexes: list[int], outcome: Outcome) -> None:
+        """Add a partition's answer for the events at these indexes."""
         if isinstance(outcome, DueBusError):
-            self.errors[places[0]] = outcome
+            self.errors[indexes[0]] = outcome
             return
-        self.stored.update(zip(places, outcome.event_ids, strict=True))
+        self.stored.update(zip(indexes, outcome.event_ids, strict=True))
         unplaced = Counter(outcome.duplicate_event_ids)
         # Of events of the same id only the first can be new.
-        for place, event_id in zip(reversed(places), reversed(outcome.event_ids), strict=True):
+        for index, event_id in zip(reversed(indexes), reversed(outcome.event_ids), strict=True):
             if unplaced[event_id] > 0:
                 unplaced[event_id] -= 1
-                self.duplicates[place] = event_id
-        self.left = [place for place in self.left if place not in self.stored]
+                self.duplicates[index] = event_id
+        self.left = [index for index in self.left if index not in self.stored]
 
     def outcome(self) -> Outcome:
         """The answer to the whole request."""
-        stored = [self.stored[place] for place in sorted(self.stored)]
+        stored = [self.stored[index] for index in sorted(self.stored)]
         if not self.left:
-            return DispatchAnswer(stored, [self.duplicates[place] for place in sorted(self.duplicates)])
-        lasting = {place: error for place, error in self.errors.items() if not isinstance(error, PartitionsChanging)}
+            return DispatchAnswer(stored, [self.duplicates[index] for index in sorted(self.duplicates)])
+        lasting = {index: error for index, error in self.errors.items() if not isinstance(error, PartitionsChanging)}
         first = min(lasting or self.errors)
         error = self.errors[first]
         return PartialDispatch(error, [EngineName.REDIS], stored) if stored else error
@@ -132,8 +132,8 @@ async def dispatch_in(
     by_number: dict[int, list[tuple[Progress, list[int]]]] = defaultdict(list)
     for request in requests:
         request.errors.clear()
-        for number, places in request.parts(len(partitions)):
-            by_number[number].append((request, places))
+        for number, indexes in request.parts(len(partitions)):
+            by_number[number].append((request, indexes))
 
     sizes = {number: _due_sizes(parts) for number, parts in by_number.items()} if reservations else {}
     shares = [(reservation, shares_of(reservation.request, sizes)) for reservation in reservations]
@@ -142,18 +142,18 @@ async def dispatch_in(
         number = partition.number
         own = [replace(reservation, request=share[number]) for reservation, share in shares]
         try:
-            outcomes = await dispatch(partition, [request.part(places) for request, places in parts], own)
+            outcomes = await dispatch(partition, [request.part(indexes) for request, indexes in parts], own)
         except DueBusError as error:  # the other parts continue
             outcomes = [error] * len(parts)
-        for (request, places), outcome in zip(parts, outcomes, strict=True):
-            request.add_answer(places, outcome)
+        for (request, indexes), outcome in zip(parts, outcomes, strict=True):
+            request.add_answer(indexes, outcome)
 
     await all_of([send(partitions[number], parts) for number, parts in by_number.items()])
 
 
 def _due_sizes(parts: Sequence[tuple[Progress, list[int]]]) -> list[int]:
     """The sizes of the events of these parts that may be due at once, in order."""
-    events = [request.request.events[place] for request, places in parts for place in places]
+    events = [request.request.events[index] for request, indexes in parts for index in indexes]
     return [len(event.body) for event in events if not event.delay_us]
 
 

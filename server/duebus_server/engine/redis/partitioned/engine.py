@@ -276,15 +276,15 @@ class PartitionedEngine(AdminVerbs):
         async def settle(partitions: list[Partition]) -> list[T]:
             if len(partitions) == 1:
                 return await verb(partitions[0], leases)
-            places: dict[int, list[int]] = defaultdict(list)
-            for place, lease in enumerate(leases):
-                places[_fencing_token(lease) % len(partitions)].append(place)
-            some = [(partitions[number], [leases[place] for place in at]) for number, at in places.items()]
+            by_partition: dict[int, list[int]] = defaultdict(list)
+            for index, lease in enumerate(leases):
+                by_partition[_fencing_token(lease) % len(partitions)].append(index)
+            some = [(partitions[number], [leases[index] for index in at]) for number, at in by_partition.items()]
             answers = await all_of([verb(partition, those) for partition, those in some])
             found: dict[int, T] = {}
-            for at, given in zip(places.values(), answers, strict=True):
+            for at, given in zip(by_partition.values(), answers, strict=True):
                 found.update(zip(at, given, strict=True))
-            return [found[place] for place in range(len(leases))]
+            return [found[index] for index in range(len(leases))]
 
         return await self._routing.routed(topic, settle, session)
 

@@ -177,12 +177,12 @@ class Membership:
         self._notifications.due(partition, group, due)
         self._notifications.expiries.expects(partition, group, int(expires))
         adopted: list[AdoptedLease | LeaseFailureReason] = []
-        for place, (lease, result) in enumerate(zip(leases, results, strict=True)):
+        for index, (lease, result) in enumerate(zip(leases, results, strict=True)):
             if result < 0:
                 session.drop_leases([lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
-                adopted.append(AdoptedLease(lease.fencing_token, result, is_suspect=place in suspects))
+                adopted.append(AdoptedLease(lease.fencing_token, result, is_suspect=index in suspects))
         return adopted
 
     async def reclaim(self, session: LocalSession) -> None:
@@ -243,17 +243,17 @@ class Membership:
             return bool(await self._runner.connection.redis.hexists(key, session.name))
 
     async def _leave(self, session: LocalSession) -> None:
-        place = (session.partition, session.group)
-        kept_until = await self._runner.run(LEAVE, *place, session.name, session.returns_in_us)
+        group = (session.partition, session.group)
+        kept_until = await self._runner.run(LEAVE, *group, session.name, session.returns_in_us)
         if int(kept_until) >= 0:
-            await self._ephemeral.look_at([place], int(kept_until))
+            await self._ephemeral.look_at([group], int(kept_until))
         session.left_s = session.left_s or monotonic()
         if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
             return  # the next sweep sends it again
         if session.stage is Stage.LEAVING:
             session.stage = Stage.LEFT
         if session.ephemeral_us is not None:
-            await self._notes.drop(*place, lambda: self._notifications.sessions.is_any_open_in(*place))
+            await self._notes.drop(*group, lambda: self._notifications.sessions.is_any_open_in(*group))
 
     async def _shorten(self, session: LocalSession, grace_us: int) -> None:
         partition, group = session.partition, session.group

@@ -180,12 +180,12 @@ class Connection:
         options = {**options, "generation": Generation()}
         if target.scheme == SENTINEL:
             return self._behind_sentinels(options)
-        place: dict[str, Any] = {"path": target.path}
+        address: dict[str, Any] = {"path": target.path}
         if target.addresses:
             ((host, port),) = target.addresses
-            place = {"host": host, "port": port}
+            address = {"host": host, "port": port}
         pool = BlockingConnectionPool(
-            MAX_CONNECTIONS, timeout=None, connection_class=CONNECTIONS[target.scheme], **place, **options
+            MAX_CONNECTIONS, timeout=None, connection_class=CONNECTIONS[target.scheme], **address, **options
         )
         client: ServerClient = ServerClient.from_pool(pool)  # type: ignore[assignment]
         client.on_demotion = self._demoted
