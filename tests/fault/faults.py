@@ -91,7 +91,7 @@ def move_slot(bus: Bus, random: Random) -> None:
     """A partition moves to another node of the cluster, key by key."""
     assert isinstance(bus.storage, Cluster)
     partition = random.choice(list(partitions_of(TOPIC, bus.partitions)))
-    slot = bus.storage.moving_slot(f"{{{partition}}}")
+    slot = bus.storage.moving_slot(f"{{{partition.hash_tag}}}")
     with bus.outage("move", "redis"):
         slot.begin()
         for key in slot.unmoved():

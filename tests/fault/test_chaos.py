@@ -63,7 +63,7 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kin
 
 def remains(client: Any, partition: Partition) -> Counter[str]:
     """What Redis still holds of a partition after all workers have left; fields of sessions with their values."""
-    prefix = f"duebus:{{{partition}}}:"
+    prefix = f"duebus:{{{partition.hash_tag}}}:"
     found = Counter(events=client.hlen(f"{prefix}events"))
     for group in LEASES_S:
         of_group = f"{prefix}group:{group}:"

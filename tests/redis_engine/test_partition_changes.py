@@ -76,7 +76,7 @@ async def test_settings_groups_and_pauses_are_kept(bus: RedisBus, topic: TopicDr
         await topic.ack(*await topic.lease(group="paused"), group="paused")
         await topic.pause("paused")
     tags = {key.partition("}")[0] for key in of(topic, bus.stored_keys()) if not key.endswith(":config")}
-    assert tags <= {"{" + str(one) for one in partitions_of(topic.name, numbers[-1])}
+    assert tags <= {"{" + one.hash_tag for one in partitions_of(topic.name, numbers[-1])}
 
 
 async def test_a_replica_with_an_old_number_is_corrected_before_it_stores_anything(

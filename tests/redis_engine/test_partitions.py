@@ -334,7 +334,7 @@ async def test_dead_letters_outlive_no_retention_in_any_partition(frozen_bus: Re
 async def test_a_partition_that_lost_everything_is_reopened(bus: RedisBus, partitioned: TopicDriver) -> None:
     await partitioned.join()
     lost = partitions_of(partitioned.name, COUNT)[1]
-    for key in bus.raw.keys(f"{bus.namespace}:{{{lost}}}:*"):
+    for key in bus.raw.keys(f"{bus.namespace}:{{{lost.hash_tag}}}:*"):
         bus.raw.delete(key)
     names = await dispatch_one_each(partitioned)
     assert sorted(ids(await partitioned.lease_all())) == sorted(names)

@@ -68,8 +68,8 @@ async def break_off(
 
 
 async def partitions_with(bus: RedisBus, topic: TopicDriver, *names: str) -> set[str]:
-    """The partitions that have one of these keys, as Redis knows them, less those that the topic has."""
+    """The hash tags of partitions that have one of these keys, less those of the partitions that the topic has."""
     (await topic.engine.get_topic(topic.name))  # finishes the interrupted change
     count = (await topic.engine.config_of(topic.name)).partitions
     found = {key[1:].partition("}")[0] for key in of(topic, bus.stored_keys()) if key.rpartition(":")[2] in names}
-    return found - set(map(str, partitions_of(topic.name, count)))
+    return found - {one.hash_tag for one in partitions_of(topic.name, count)}

@@ -120,7 +120,8 @@ class RedisBus:
 
     def key(self, topic: str | Partition, name: str) -> str:
         """A key of a topic, or of one of its partitions, such as ``events`` or ``group:default:waiting``."""
-        return f"{self.namespace}:{{{topic}}}:{name}"
+        tag = topic if isinstance(topic, str) else topic.hash_tag
+        return f"{self.namespace}:{{{tag}}}:{name}"
 
     async def close(self) -> None:
         """End the replicas and remove what they stored."""

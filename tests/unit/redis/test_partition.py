@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
-from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
+from duebus_server.engine.redis.partition import SLOTS, Partition, partition_number, partitions_of
 from duebus_server.engine.redis.partitioned.dispatch import Progress
+from redis.crc import key_slot
 
 
 @pytest.mark.parametrize(
@@ -24,6 +27,29 @@ def test_a_partition_is_parsed_from_its_text(partition: Partition, name: str) ->
 @pytest.mark.parametrize("name", ["", "/", "a/b", "a/b/c", "a/1", "a/1/2/3", "a/-1/2", "a/\u0661/2", "/1/2"])
 def test_any_other_text_is_a_topic(name: str) -> None:
     assert Partition.read(name) == Partition(name)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6, 12, 48, 64])
+@pytest.mark.parametrize("nodes", [2, 3, 6])
+@pytest.mark.parametrize("topic", ["orders", "invoices", "a", "o.r_d-e"])
+def test_nodes_of_a_cluster_have_equally_many_partitions(topic: str, nodes: int, count: int) -> None:
+    tags = [partition.hash_tag for partition in partitions_of(topic, count)]
+
+    held = Counter(key_slot(f"duebus:{{{tag}}}:events".encode()) * nodes // SLOTS for tag in tags)
+
+    assert len(set(tags)) == count
+    assert max(held.values()) == -(-count // nodes)
+
+
+def test_topics_begin_on_different_nodes() -> None:
+    first = {key_slot(Partition(f"topic-{number}", 0, 3).hash_tag.encode()) * 3 // SLOTS for number in range(20)}
+    assert first == {0, 1, 2}
+
+
+def test_a_hash_tag_never_changes() -> None:
+    """All replicas and versions must agree on this."""
+    assert Partition("orders").hash_tag == "orders"
+    assert [one.hash_tag for one in partitions_of("orders", 3)] == ["orders/0/3/60", "orders/1/3/12", "orders/2/3/112"]
 
 
 def test_texts_are_distributed_over_all_partitions() -> None:

@@ -140,7 +140,7 @@ class Keys:
 
     def topic_prefix(self, partition: Partition) -> str:
         """The prefix of a topic's keys."""
-        return f"{self.namespace}:{{{partition}}}:"
+        return f"{self.namespace}:{{{partition.hash_tag}}}:"
 
     def topic(self, partition: Partition, name: str) -> str:
         """A key of a topic."""

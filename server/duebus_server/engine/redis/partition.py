@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from binascii import crc_hqx
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import count as counting
 from zlib import crc32
 
 _OF_SEVERAL = re.compile(r"([^/]+)/(\d+)/(\d+)", re.ASCII)
 """The separator; topic names have no slash."""
+
+SLOTS = 16_384
+"""Of a Redis Cluster."""
+
+PLACED_WITHIN = 8
+"""A partition's slot is in the middle eighth of its part of the slots."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +39,30 @@ class Partition:
     def __str__(self) -> str:
         return self.topic if self.count == 1 else f"{self.topic}/{self.number}/{self.count}"
 
+    @property
+    def hash_tag(self) -> str:
+        """The hash tag of its keys, by which Redis Cluster places them.
+
+        The slots of a topic's partitions are evenly spaced, so that nodes with equal ranges of slots get equally many:
+        its name is followed by a number that makes it so.
+        """
+        return self.topic if self.count == 1 else _spaced_tag(self)
+
     @classmethod
     def read(cls, name: str) -> Partition:
         """A partition from its name in Redis; any other text counts as the name of a topic."""
         found = _OF_SEVERAL.fullmatch(name)
         return cls(name) if found is None else cls(found[1], int(found[2]), int(found[3]))
+
+
+@lru_cache(maxsize=10_000)
+def _spaced_tag(partition: Partition) -> str:
+    # Where the first partition is placed depends on the topic: otherwise every topic would begin on the same node.
+    place = (partition.number + crc32(partition.topic.encode())) % partition.count
+    middle, tolerance = (2 * place + 1) * SLOTS // (2 * partition.count), SLOTS // partition.count // PLACED_WITHIN
+    name = crc_hqx(f"{partition}/".encode(), 0)
+    number = next(n for n in counting() if abs(crc_hqx(str(n).encode(), name) % SLOTS - middle) <= tolerance // 2)
+    return f"{partition}/{number}"
 
 
 def partitions_of(topic: str, count: int) -> list[Partition]:
