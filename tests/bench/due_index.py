@@ -15,7 +15,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
-from duebus_server.engine.local.due_index import DueIndex
+from duebus_server.engine.local.due_index import DueIndex, sort_key
 from rich.console import Console
 from rich.table import Table
 
@@ -50,15 +50,15 @@ class SortedBlocks:
             self.push(key)
 
     def push(self, key: Key) -> None:
-        self._index.add(key[0], key[1], key)
+        self._index.add(sort_key(*key), key)
 
     def remove(self, key: Key) -> None:
-        self._index.remove(*key)
+        self._index.remove(sort_key(*key))
 
     def pop_first(self) -> Key:
         first = self._index.first()
         assert first is not None
-        self._index.remove(*first[1])
+        self._index.remove(sort_key(*first[1]))
         return first[1]
 
 

@@ -13,7 +13,8 @@ from duebus_server.domain.clock import HOUR, SECOND, ManualClock
 from duebus_server.domain.model import DispatchRequest, LeaseRequest, Reservation
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.journal import Fsync
-from duebus_server.engine.local.records import ENTRY_BYTES, EVENT_BYTES
+from duebus_server.engine.local.journal.records import ENTRY_BYTES
+from duebus_server.engine.local.records import EVENT_BYTES
 from journal.disks import SIGNAL_TIMEOUT_S, FaultyDisk, MeasuredDisk
 from journal.engines import opened
 from support.builders import new_event, new_events

@@ -6,7 +6,7 @@ from bisect import insort
 
 import pytest
 from duebus_server.engine.local import due_index
-from duebus_server.engine.local.due_index import DueIndex
+from duebus_server.engine.local.due_index import DueIndex, sort_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
@@ -28,7 +28,7 @@ class IndexMachine(RuleBasedStateMachine):
     @rule(at_us=times, seq=seqs)
     def add(self, at_us: int, seq: int) -> None:
         if (at_us, seq) not in self.expected:
-            self.index.add(at_us, seq, (at_us, seq))
+            self.index.add(sort_key(at_us, seq), (at_us, seq))
             insort(self.expected, (at_us, seq))
 
     @rule(first_seq=seqs, at_us=times, count=st.integers(1, 12))
@@ -41,7 +41,7 @@ class IndexMachine(RuleBasedStateMachine):
     def remove(self, data: st.DataObject, count: int) -> None:
         position = data.draw(st.integers(0, len(self.expected) - 1))
         for key in self.expected[position : position + count]:
-            self.index.remove(*key)
+            self.index.remove(sort_key(*key))
         del self.expected[position : position + count]
 
     @rule(data=st.data(), at_us=times)
@@ -49,21 +49,21 @@ class IndexMachine(RuleBasedStateMachine):
         fresh = [
             seq for seq in data.draw(st.lists(seqs, max_size=12, unique=True)) if (at_us, seq) not in self.expected
         ]
-        self.index.add_all(at_us, fresh, [(at_us, seq) for seq in fresh])
+        self.index.add_all([sort_key(at_us, seq) for seq in fresh], [(at_us, seq) for seq in fresh])
         self.expected = sorted([*self.expected, *((at_us, seq) for seq in fresh)])
 
     @rule(first_seq=seqs, count=st.integers(1, 12))
     def add_a_run_behind_all(self, first_seq: int, count: int) -> None:
         at_us = self.expected[-1][0] + 1 if self.expected else 0
         run = [(at_us, seq) for seq in range(first_seq, first_seq + count)]
-        self.index.add_all(at_us, [seq for _, seq in run], run)
+        self.index.add_all([sort_key(*key) for key in run], run)
         self.expected += run
 
     @precondition(lambda self: self.expected)
     @rule(data=st.data())
     def remove_all(self, data: st.DataObject) -> None:
         gone = data.draw(st.lists(st.sampled_from(self.expected), max_size=20, unique=True))
-        self.index.remove_all([at_us for at_us, _ in gone], [seq for _, seq in gone])
+        self.index.remove_all([sort_key(*key) for key in gone])
         self.expected = [key for key in self.expected if key not in gone]
 
     @rule(count=st.integers(0, 12))
@@ -75,7 +75,7 @@ class IndexMachine(RuleBasedStateMachine):
     def remove_what_is_not_there(self, at_us: int, seq: int) -> None:
         if (at_us, seq) not in self.expected:
             with pytest.raises(KeyError):
-                self.index.remove(at_us, seq)
+                self.index.remove(sort_key(at_us, seq))
 
     @rule(at_us=st.integers(-1, 7), seq=seqs)
     def read_from_anywhere(self, at_us: int, seq: int) -> None:
@@ -114,12 +114,12 @@ def test_thousands_go_in_and_out_in_any_order(order: list[int]) -> None:
     index: DueIndex[int] = DueIndex()
     for run in order:
         for nth in range(100):
-            index.add(run, nth, run * 100 + nth)
+            index.add(sort_key(run, nth), run * 100 + nth)
     assert [item for _, _, item in index.ascending()] == list(range(6_000))
 
     for run in reversed(order):
         for nth in range(0, 100, 2):
-            index.remove(run, nth)
+            index.remove(sort_key(run, nth))
     assert [item for _, _, item in index.ascending()] == list(range(1, 6_000, 2))
     assert len(index) == 3_000
 
@@ -129,12 +129,12 @@ def test_items_are_never_compared() -> None:
     index: DueIndex[object] = DueIndex()
     items = [object() for _ in range(3_000)]
     for seq, item in enumerate(items):
-        index.add(7, seq, item)
+        index.add(sort_key(7, seq), item)
 
     assert [item for _, _, item in index.ascending()] == items
     assert index.first() == (7, items[0])
     for seq in range(3_000):
-        index.remove(7, seq)
+        index.remove(sort_key(7, seq))
     assert index.first() is None
 
 
@@ -143,11 +143,11 @@ def test_an_emptied_index_stays_usable() -> None:
     assert (len(index), index.first(), list(index.ascending()), list(index.descending())) == (0, None, [], [])
     assert list(index.ascending((5, 5))) == list(index.descending((5, 5))) == []
     with pytest.raises(KeyError):
-        index.remove(1, 1)
+        index.remove(sort_key(1, 1))
 
-    index.add(1, 1, "a")
-    index.remove(1, 1)
-    index.add(2, 2, "b")
+    index.add(sort_key(1, 1), "a")
+    index.remove(sort_key(1, 1))
+    index.add(sort_key(2, 2), "b")
 
     assert index.first() == (2, "b")
 
@@ -155,7 +155,7 @@ def test_an_emptied_index_stays_usable() -> None:
 def test_it_is_emptied_block_by_block_from_the_end() -> None:
     index: DueIndex[int] = DueIndex()
     for at_us in range(5_000):
-        index.add(at_us, at_us, at_us)
+        index.add(sort_key(at_us, at_us), at_us)
 
     taken: list[int] = []
     while block := index.pop_block():

@@ -23,16 +23,16 @@ BLOCK_SIZE = 512
 SEQ_BITS = 48
 """The bits of a key that hold the sequence number, which is enough for a century of 50,000 events a second."""
 
-_SEQ_MASK = (1 << SEQ_BITS) - 1
+SEQ_MASK = (1 << SEQ_BITS) - 1
 
 
-def _key(at_us: int, seq: int) -> int:
+def sort_key(at_us: int, seq: int) -> int:
     """One number that sorts as ``(at_us, seq)``. It takes less memory than a pair, and less time to compare."""
     return at_us << SEQ_BITS | seq
 
 
 class DueIndex(Generic[T]):
-    """Items by ``(at_us, seq)``: by time, and in order of ``seq`` where times are equal. ``seq`` is unique.
+    """Items by sort key: by time, and in order of ``seq`` where times are equal. ``seq`` is unique.
 
     ``add`` and ``remove`` take O(log n) comparisons; ``first`` and ``len`` take O(1).
     """
@@ -56,9 +56,8 @@ class DueIndex(Generic[T]):
             return None
         return self._keys[0][0] >> SEQ_BITS, self._items[0][0]
 
-    def add(self, at_us: int, seq: int, item: T) -> None:
-        """Add an item."""
-        key = at_us << SEQ_BITS | seq
+    def add(self, key: int, item: T) -> None:
+        """Add an item with this sort key."""
         self._length += 1
         lasts = self._lasts
         if not lasts:
@@ -79,30 +78,29 @@ class DueIndex(Generic[T]):
         if len(self._keys[block]) > 2 * BLOCK_SIZE:
             self._split(block)
 
-    def add_all(self, at_us: int, seqs: Sequence[int], items: Sequence[T]) -> None:
-        """Add items that all have the same time, each with its ``seq``."""
-        keys = [at_us << SEQ_BITS | seq for seq in seqs]
+    def add_all(self, keys: list[int], items: Sequence[T]) -> None:
+        """Add items, each with its sort key; quickly if they come last, in order."""
         if self._lasts and keys and keys[0] > self._lasts[-1] and keys == sorted(keys):
             self._append_run(keys, items)
         else:
-            for seq, item in zip(seqs, items, strict=True):
-                self.add(at_us, seq, item)
+            for key, item in zip(keys, items, strict=True):
+                self.add(key, item)
 
-    def remove(self, at_us: int, seq: int) -> None:
-        """Remove the item with this key.
+    def remove(self, key: int) -> None:
+        """Remove the item with this sort key.
 
         Raises:
             KeyError: there is none.
         """
-        self.remove_all((at_us,), (seq,))
+        self.remove_all((key,))
 
-    def remove_all(self, times_us: Iterable[int], seqs: Iterable[int]) -> None:
-        """Remove the items with these keys, neighbours together.
+    def remove_all(self, keys: Iterable[int]) -> None:
+        """Remove the items with these sort keys, neighbours together.
 
         Raises:
-            KeyError: there is none with one of the keys.
+            KeyError: there is none with one of them.
         """
-        left = sorted([at_us << SEQ_BITS | seq for at_us, seq in zip(times_us, seqs, strict=True)])
+        left = sorted(keys)
         done = 0
         while done < len(left):
             done += self._remove_run(left, done)
@@ -133,19 +131,19 @@ class DueIndex(Generic[T]):
 
         The index must not change meanwhile.
         """
-        block, index = (0, 0) if after is None else self._find(_key(*after) + 1)
+        block, index = (0, 0) if after is None else self._find(sort_key(*after) + 1)
         for keys, items in zip(islice(self._keys, block, None), islice(self._items, block, None), strict=True):
             for key, item in zip(islice(keys, index, None), islice(items, index, None), strict=True):
-                yield key >> SEQ_BITS, key & _SEQ_MASK, item
+                yield key >> SEQ_BITS, key & SEQ_MASK, item
             index = 0
 
     def descending(self, before: tuple[int, int] | None = None) -> Iterator[tuple[int, int, T]]:
         """``(at_us, seq, item)`` from the latest one, or from the last one before ``before``. As ``ascending``."""
-        block, index = (len(self._keys), 0) if before is None else self._find(_key(*before))
+        block, index = (len(self._keys), 0) if before is None else self._find(sort_key(*before))
         while True:
             if block < len(self._keys):
                 for key, item in zip(self._keys[block][:index][::-1], self._items[block][:index][::-1], strict=True):
-                    yield key >> SEQ_BITS, key & _SEQ_MASK, item
+                    yield key >> SEQ_BITS, key & SEQ_MASK, item
             if block == 0:
                 return
             block -= 1
@@ -177,7 +175,7 @@ class DueIndex(Generic[T]):
                 break
             end += 1
         if end == begin:
-            raise KeyError((key >> SEQ_BITS, key & _SEQ_MASK))
+            raise KeyError((key >> SEQ_BITS, key & SEQ_MASK))
         self._delete(block, begin, end)
         return end - begin
 

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.administration import NewDueTime, RetryPolicyChanges
-    from duebus_server.domain.model import NewEvent
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.local.due_index import DueIndex
@@ -168,35 +167,25 @@ class Group:
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
-    def put(
-        self, stored: Sequence[StoredEvent], events: Sequence[NewEvent], now_us: int, hand_over: HandOver | None = None
-    ) -> None:
+    def put(self, entries: Sequence[Entry], now_us: int, hand_over: HandOver | None = None) -> None:
         """Add dispatched events: SCHEDULED, or READY if they are due, or LEASED if they are handed over.
 
         Args:
-            stored: the events.
-            events: has the due time of each.
+            entries: their entries in the group, SCHEDULED or READY.
             now_us: the time, in microseconds.
             hand_over: leases those that are due to a session, as far as they fit.
         """
         ready: list[Entry] = []
-        for event, new in zip(stored, events, strict=True):
-            if new.deliver_at_us is not None and new.deliver_at_us > self._host.now_us:
-                at_us = new.deliver_at_us
-                entry = Entry(event, EventState.SCHEDULED, at_us, at_us, by_host_clock=True)
-                self.indexes.add(entry)
-            elif new.delay_us:
-                at_us = now_us + new.delay_us
-                entry = Entry(event, EventState.SCHEDULED, at_us, at_us)
-                self.indexes.add(entry)
-            else:
-                entry = Entry(event, EventState.READY, now_us, now_us)
+        for entry in entries:
+            if entry.state is EventState.READY:
                 ready.append(entry)
-            self.entries[event.id] = entry
+            else:
+                self.indexes.add(entry)
+            self.entries[entry.event.id] = entry
         if hand_over is not None:
             del ready[: hand_over.take(ready)]
-        self.indexes.add_all(EventState.READY, now_us, ready)
-        self.dispatched.mark(len(events), now_us)
+        self.indexes.add_all(EventState.READY, ready)
+        self.dispatched.mark(len(entries), now_us)
 
     # --- time passes ------------------------------------------------------------------------------------------------
 
@@ -215,10 +204,9 @@ class Group:
 
     def _expire(self, entry: Entry, now_us: int) -> None:
         lease = self._end_lease(entry, ran_out=True)
-        entry.last_error = LEASE_EXPIRED
         was_suspect = entry.is_suspect
         if lease.stalled or not was_suspect:
-            entry.free_attempts += 1
+            entry.note_free_attempt()
         elif entry.failures > self.max_retries(entry):
             entry.record(lease, AttemptOutcome.DEAD, LEASE_EXPIRED, now_us)
             self._die(entry, now_us)
@@ -258,7 +246,6 @@ class Group:
         self, entries: Sequence[Entry], session: SubscriberInfo, request: LeaseRequest, expires_us: int, now_us: int
     ) -> list[LeasedEvent]:
         """READY -> LEASED for events that are in no index, or no longer."""
-        self.indexes.add_all(EventState.LEASED, expires_us, entries)
         session_id, consumer, grace_us = session.session_id, session.consumer, session.grace_us
         leases = [
             Lease(session_id, consumer, token, now_us, request.stalled, grace_us)
@@ -267,24 +254,24 @@ class Group:
         if leases and self._journal is not None:
             self._journal.leased(self, entries, leases[0], expires_us)
         leased = [self._lease_one(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
+        self.indexes.add_all(EventState.LEASED, entries)
         self.delivered.mark(len(leased), now_us)
         return leased
 
     def _lease_one(self, entry: Entry, lease: Lease, expires_us: int) -> LeasedEvent:
         event = entry.event
-        entry.attempt += 1
-        entry.state = EventState.LEASED
-        entry.at_us = expires_us
-        self._begin_lease(entry, lease)
+        deliver_at_us = entry.deliver_at_us
+        entry.begin(lease, expires_us)
+        self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
         return LeasedEvent(
             event.id,
             event.body,
             lease.fencing_token,
             entry.attempt,
-            entry.deliver_at_us,
-            event.dispatched_us,
+            deliver_at_us,
+            event.arrival.dispatched_us,
             expires_us,
-            entry.last_error,
+            entry.past.last_error,
         )
 
     # --- settle -----------------------------------------------------------------------------------------------------
@@ -351,11 +338,9 @@ class Group:
         if nack.action is NackAction.RELEASE:
             self._release(entry, lease, now_us)
         elif nack.action is NackAction.DEAD_LETTER or entry.failures > self.max_retries(entry):
-            entry.last_error = nack.error
             entry.record(lease, AttemptOutcome.DEAD, nack.error, now_us)
             self._die(entry, now_us)
         else:
-            entry.last_error = nack.error
             entry.record(lease, AttemptOutcome.NACKED, nack.error, now_us)
             self._retry(entry, nack.delay_us, now_us)
         return None
@@ -387,7 +372,6 @@ class Group:
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
         """DEAD -> READY, or SCHEDULED if it is due later, with all its retries and its history."""
-        entry.attempt = entry.free_attempts = 0
         entry.note_redrive(now_us)
         self.delay(entry, due_us, now_us)
         if not self.ephemeral:
@@ -444,7 +428,7 @@ class Group:
 
     def max_retries(self, entry: Entry) -> int:
         """How many times an event may be retried: by its own setting, or else by the group's policy."""
-        own = entry.event.max_retries
+        own = entry.event.arrival.max_retries
         return self.retry_policy.max_retries if own is None else own
 
     def _begin_lease(self, entry: Entry, lease: Lease) -> None:

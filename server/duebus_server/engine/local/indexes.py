@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.states import EventState
-from duebus_server.engine.local.due_index import DueIndex
+from duebus_server.engine.local.due_index import DueIndex, sort_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -15,9 +16,6 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import LeaseRequest
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.records import Entry
-
-OrderKey = tuple[int, int]
-"""What orders the events of an index: an event's time there, then its ``seq``."""
 
 
 class Capacity:
@@ -35,12 +33,12 @@ class Capacity:
         self._at_least_one = request.at_least_one
         self.is_used_up = False
 
-    def take(self, entries: Iterable[Entry], before: OrderKey | None = None) -> int:
+    def take(self, entries: Iterable[Entry], before: int | None = None) -> int:
         """How many of these events fit, from the first on; their share of the capacity is used up.
 
         Args:
             entries: in the order in which they are leased.
-            before: an event that comes later than this is not taken.
+            before: an event that comes later than this sort key is not taken.
         """
         events, bytes_left, count = self._events, self._bytes, 0
         for entry in entries:
@@ -48,7 +46,7 @@ class Capacity:
             if (
                 count == events
                 or (bytes_left < 0 and not self._at_least_one)
-                or (before is not None and order_key(entry) > before)
+                or (before is not None and entry.sort_key > before)
             ):
                 self.is_used_up = True
                 bytes_left += len(entry.event.body)
@@ -91,19 +89,19 @@ class StateIndexes:
 
     def add(self, entry: Entry) -> None:
         """Add an event, by its state and its time."""
-        self._index_of(entry).add(entry.at_us, entry.event.seq, entry)
+        self._index_of(entry).add(entry.sort_key, entry)
 
-    def add_all(self, state: EventState, at_us: int, entries: Sequence[Entry]) -> None:
+    def add_all(self, state: EventState, entries: Sequence[Entry]) -> None:
         """Add events of the same state and time, none of which is a suspect, in one call: they are neighbours."""
-        self.by_state[state].add_all(at_us, _seqs(entries), entries)
+        self.by_state[state].add_all([entry.sort_key for entry in entries], entries)
 
     def remove(self, entry: Entry) -> None:
         """Remove an event."""
-        self._index_of(entry).remove(entry.at_us, entry.event.seq)
+        self._index_of(entry).remove(entry.sort_key)
 
     def remove_leased(self, entries: Sequence[Entry]) -> None:
         """Remove LEASED events, neighbours together."""
-        self.by_state[EventState.LEASED].remove_all([entry.at_us for entry in entries], _seqs(entries))
+        self.by_state[EventState.LEASED].remove_all([entry.sort_key for entry in entries])
 
     def move(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
         """Move an event to another state and time."""
@@ -123,7 +121,7 @@ class StateIndexes:
         if first is None:
             return ready.take_first(capacity.take(ready, before)), None
         suspect = first[1]
-        ordered = list(islice(merge(ready, (suspect,), key=order_key), request.max_events))
+        ordered = list(islice(merge(ready, (suspect,), key=attrgetter("sort_key")), request.max_events))
         taken = ordered[: capacity.take(ordered, before)]
         if suspect not in taken:
             return ready.take_first(len(taken)), None
@@ -152,27 +150,18 @@ class StateIndexes:
             times.append(first[0])
         return min(times, default=None)
 
-    def _next_scheduled(self) -> OrderKey | None:
-        """The order key, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already,
+    def _next_scheduled(self) -> int | None:
+        """The sort key, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already,
         if more was due than one step moves.
         """
-        keys: list[OrderKey] = []
+        keys: list[int] = []
         if (first := self.by_state[EventState.SCHEDULED].first()) is not None:
-            keys.append((first[0], first[1].event.seq))
+            keys.append(first[1].sort_key)
         if (first := self.by_host_clock.first()) is not None:
-            keys.append((first[0] - self._host.ahead_us, first[1].event.seq))
+            keys.append(sort_key(first[0] - self._host.ahead_us, first[1].seq))
         return min(keys, default=None)
 
     def _index_of(self, entry: Entry) -> DueIndex[Entry]:
         if entry.by_host_clock:
             return self.by_host_clock
         return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.by_state[entry.state]
-
-
-def order_key(entry: Entry) -> OrderKey:
-    """What orders an event in its index."""
-    return entry.at_us, entry.event.seq
-
-
-def _seqs(entries: Sequence[Entry]) -> list[int]:
-    return [entry.event.seq for entry in entries]

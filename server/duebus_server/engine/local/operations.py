@@ -125,7 +125,7 @@ def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: 
     entries: list[Entry] = []
     cursor, count = None, 0
     for count, (cursor, entry) in enumerate(looked_at, start=1):  # noqa: B007  # the last cursor counts
-        if entry is not None and entry.at_us <= until_us and chosen.error_contains in entry.last_error:
+        if entry is not None and entry.at_us <= until_us and chosen.error_contains in entry.past.last_error:
             entries.append(entry)
     return _Found(entries, began_us, cursor if count == step.limit else None)
 

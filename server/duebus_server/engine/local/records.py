@@ -1,62 +1,63 @@
-"""The local engine's records of events in memory."""
+"""The local engine's records of events in memory.
+
+A million waiting events are common, so each takes up few and small objects: one with its body and id in the first
+group that gets it, a smaller one in each further group, and one for all events that arrived together.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.domain.retry import FREE_EXPIRIES
+from duebus_server.domain.states import EventState
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
+from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from duebus_server.domain.states import EventState
     from duebus_server.engine.local.journal.segments import Segment
 
-EVENT_BYTES, ENTRY_BYTES, ATTEMPT_BYTES = 20, 80, 60
-"""About how many bytes the journal needs for an event, its state in a group, and an attempt, beside their texts."""
+EVENT_BYTES = 20
+"""About how many bytes the journal needs for an event, beside its id and its body."""
 
 
-@dataclass(slots=True)
-class StoredEvent:
-    """An event, stored once for all groups.
+@dataclass(slots=True, eq=False)
+class Arrival:
+    """What events of one request or record have in common.
 
     Attributes:
-        seq: grows with every event of the engine; orders events of equal times.
-        holders: how many groups are not done with it. The event goes with the last one.
-        waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
-            queued.
-        segment: the segment of the journal that a restart needs for it; None without a journal.
-        size: how many bytes it takes up there.
+        dispatched_us: when they were dispatched.
+        max_retries: as in ``NewEvent``.
+        id_is_generated: as in ``NewEvent``.
+        origin: as in ``DispatchRequest``.
+        segment: the segment of the journal that a restart needs for them; None without a journal.
+        state_bytes: how many bytes the states of one of them take up there, if they were copied; the average of all.
     """
 
-    id: str
-    body: bytes
-    seq: int
     dispatched_us: int
     max_retries: int | None
     id_is_generated: bool
     origin: str
-    holders: int
-    waiting: int
     segment: Segment | None = None
-    size: int = 0
+    state_bytes: int = 0
 
-    def belongs_to(self, segment: Segment, entries: Iterable[Entry] = ()) -> None:
-        """It was recorded in this segment, with these states in groups."""
-        self.segment = segment
-        self.size = EVENT_BYTES + len(self.id) + len(self.body)
-        for entry in entries:
-            self.size += ENTRY_BYTES + len(entry.last_error) + ATTEMPT_BYTES * len(entry.history or ())
-            self.size += sum([len(attempt.error) for attempt in entry.history or ()])
-        segment.live += self.size
 
-    def leaves(self) -> None:
-        """A restart no longer needs it, or not from this segment."""
-        if self.segment is not None:
-            self.segment.live -= self.size
-            self.segment = None
+class Arrivals:
+    """Makes one arrival for all events of a request or a record whose arrivals are equal."""
+
+    __slots__ = ("_known", "_state_bytes")
+
+    def __init__(self, state_bytes: int = 0) -> None:
+        self._known: dict[tuple[int, int | None, bool, str], Arrival] = {}
+        self._state_bytes = state_bytes
+
+    def of(self, dispatched_us: int, max_retries: int | None, id_is_generated: bool, origin: str) -> Arrival:
+        """The arrival with these fields."""
+        fields = (dispatched_us, max_retries, id_is_generated, origin)
+        arrival = self._known.get(fields)
+        if arrival is None:
+            arrival = self._known[fields] = Arrival(*fields, state_bytes=self._state_bytes)
+        return arrival
 
 
 @dataclass(slots=True)
@@ -76,46 +77,180 @@ class Lease:
     grace_us: int = 0
 
 
-@dataclass(slots=True)
+class Past(NamedTuple):
+    """The deliveries of an event in a group that have ended.
+
+    Attributes:
+        last_error: the error of the last one that failed.
+        free_attempts: how many attempts use up no retry, because their lease ran out.
+        history: the attempts, oldest first.
+    """
+
+    last_error: str = ""
+    free_attempts: int = 0
+    history: tuple[Attempt, ...] = ()
+
+
+NO_PAST = Past()
+
+
 class Entry:
     """One event in one group.
 
     Attributes:
-        at_us: its position in the index of its state: due time, lease expiry, or time of death.
+        state: its state.
+        sort_key: its position in the index of its state: ``at_us`` and ``seq`` as one number.
         by_host_clock: whether it is SCHEDULED for a time of the host's clock.
         attempt: how many deliveries count, including the one under way.
-        free_attempts: how many of those use up no retry, because their lease ran out.
-        history: the attempts that have ended, oldest first; None before the first one.
+        lease: set while it is LEASED.
+        past: the deliveries that have ended.
+
+    Args:
+        state: its state.
+        sort_key: made by ``due_index.sort_key``.
     """
 
-    event: StoredEvent
-    state: EventState
-    at_us: int
-    deliver_at_us: int
-    attempt: int = 0
-    last_error: str = ""
-    lease: Lease | None = None
-    history: list[Attempt] | None = None
-    by_host_clock: bool = False
-    free_attempts: int = 0
+    __slots__ = ("_due_us", "attempt", "by_host_clock", "lease", "past", "sort_key", "state")
+
+    def __init__(self, state: EventState, sort_key: int) -> None:
+        self.state = state
+        self.sort_key = sort_key
+        self.by_host_clock = False
+        self.attempt = 0
+        self.lease: Lease | None = None
+        self.past = NO_PAST
+        # The due time; None if that is ``at_us``, as for every event that waits for its first delivery.
+        self._due_us: int | None = None
+
+    @property
+    def event(self) -> StoredEvent:
+        """The event."""
+        raise NotImplementedError
+
+    @property
+    def at_us(self) -> int:
+        """Its time in the index of its state: due time, lease expiry, or time of death."""
+        return self.sort_key >> SEQ_BITS
+
+    @at_us.setter
+    def at_us(self, at_us: int) -> None:
+        if self._due_us is None:
+            self._due_us = self.sort_key >> SEQ_BITS
+        if self._due_us == at_us:
+            self._due_us = None
+        self.sort_key = at_us << SEQ_BITS | self.sort_key & SEQ_MASK
+
+    @property
+    def seq(self) -> int:
+        """Grows with every event of the engine; orders events of equal times."""
+        return self.sort_key & SEQ_MASK
+
+    @property
+    def deliver_at_us(self) -> int:
+        """When it is due."""
+        return self.sort_key >> SEQ_BITS if self._due_us is None else self._due_us
+
+    @deliver_at_us.setter
+    def deliver_at_us(self, due_us: int) -> None:
+        self._due_us = None if due_us == self.at_us else due_us
+
+    def begin(self, lease: Lease, expires_us: int) -> None:
+        """READY -> LEASED."""
+        before = self.sort_key
+        if self._due_us is None:
+            self._due_us = before >> SEQ_BITS
+        self.sort_key = expires_us << SEQ_BITS | before & SEQ_MASK
+        self.state = EventState.LEASED
+        self.attempt += 1
+        self.lease = lease
 
     @property
     def is_suspect(self) -> bool:
         """Whether so many leases have run out that the next uses up a retry. No session takes two such events."""
-        return self.free_attempts >= FREE_EXPIRIES
+        return self.past.free_attempts >= FREE_EXPIRIES
 
     @property
     def failures(self) -> int:
         """How many attempts use up a retry, including the one under way."""
-        return self.attempt - self.free_attempts
+        return self.attempt - self.past.free_attempts
 
     def record(self, lease: Lease, outcome: AttemptOutcome, error: str, now_us: int) -> None:
-        """Add the attempt that ends now to the history."""
-        history = self.history = self.history or []
-        history.append(Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error))
-        del history[:-MAX_HISTORY]
+        """Add the attempt that ends now to the history. Unless it is released, its error is the last one."""
+        ended = Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error)
+        last_error = self.past.last_error if outcome is AttemptOutcome.RELEASED else error
+        self.past = Past(last_error, self.past.free_attempts, (*self.past.history, ended)[-MAX_HISTORY:])
+
+    def note_free_attempt(self) -> None:
+        """The attempt that ends now uses up no retry."""
+        self.past = self.past._replace(free_attempts=self.past.free_attempts + 1)
 
     def note_redrive(self, now_us: int) -> None:
-        """Record in the history that the event is redriven."""
-        if self.history:
-            self.history[-1] = replace(self.history[-1], redriven_us=now_us)
+        """The event is redriven, with all its retries; record that in the history."""
+        *before, last = self.past.history or (None,)
+        history = (*before, replace(last, redriven_us=now_us)) if last else ()
+        self.attempt, self.past = 0, self.past._replace(free_attempts=0, history=history)
+
+
+class StoredEvent(Entry):
+    """An event, stored once for all groups. It is also the event's entry in the first group that got it.
+
+    Attributes:
+        id: as in ``NewEvent``.
+        body: as in ``NewEvent``.
+        arrival: what it has in common with others.
+        holders: how many groups are not done with it. The event goes with the last one.
+        waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
+            queued.
+    """
+
+    __slots__ = ("arrival", "body", "holders", "id", "waiting")
+
+    def __init__(self, event_id: str, body: bytes, arrival: Arrival, state: EventState, sort_key: int) -> None:
+        # As in Entry, whose constructor takes time to call.
+        self.state = state
+        self.sort_key = sort_key
+        self.by_host_clock = False
+        self.attempt = 0
+        self.lease = None
+        self.past = NO_PAST
+        self._due_us = None
+        self.id = event_id
+        self.body = body
+        self.arrival = arrival
+        self.holders = self.waiting = 0
+
+    @property
+    def event(self) -> StoredEvent:
+        """See ``Entry.event``."""
+        return self
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes up in the journal."""
+        return EVENT_BYTES + len(self.id) + len(self.body) + self.arrival.state_bytes
+
+    def enters(self, segment: Segment) -> None:
+        """A restart needs it from this segment."""
+        self.arrival.segment = segment
+        segment.live += self.size
+
+    def leaves(self) -> None:
+        """A restart no longer needs it, or not from its segment."""
+        if self.arrival.segment is not None:
+            self.arrival.segment.live -= self.size
+
+
+class EventCopy(Entry):
+    """The entry of an event in another group, at first in the same state."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self, event: StoredEvent) -> None:
+        super().__init__(event.state, event.sort_key)
+        self.by_host_clock = event.by_host_clock
+        self._event = event
+
+    @property
+    def event(self) -> StoredEvent:
+        """See ``Entry.event``."""
+        return self._event

@@ -10,9 +10,10 @@ from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoH
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.domain.states import EventState
+from duebus_server.engine.local.due_index import SEQ_BITS
 from duebus_server.engine.local.group import Group
 from duebus_server.engine.local.recent import RecentMemory
-from duebus_server.engine.local.records import StoredEvent
+from duebus_server.engine.local.records import Arrivals, EventCopy, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal import Journal
+    from duebus_server.engine.local.records import Entry
 
 RETRY_WHEN_FULL_US = SECOND
 """The retry delay of a dispatch to a topic that is full."""
@@ -45,7 +47,7 @@ class Topic:
     Args:
         name: its name.
         defaults: the settings that were not set for the topic.
-        next_seq: gives the next event its ``seq``.
+        next_seqs: gives the next events, as many as it is told, their ``seq``.
         host: the host's clock.
         now_us: the time, in microseconds.
         journal: records what happens; None for an engine in memory.
@@ -55,7 +57,7 @@ class Topic:
         self,
         name: str,
         defaults: TopicConfig,
-        next_seq: Callable[[], int],
+        next_seqs: Callable[[int], Iterable[int]],
         host: HostTime,
         now_us: int,
         journal: Journal | None = None,
@@ -71,7 +73,7 @@ class Topic:
         self._lasting = 0
         # Deleted groups, until their event ids are among the recent ones; and until when those are remembered.
         self._leaving: dict[Group, int] = {}
-        self._next_seq = next_seq
+        self._next_seqs = next_seqs
         self._recent_ids: RecentMemory[None] = RecentMemory()
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
         self._created_us = now_us
@@ -179,28 +181,42 @@ class Topic:
         hand_overs: Mapping[str, HandOver],
     ) -> None:
         receivers = list(self.receivers())
-        waiting = self._lasting or 1
-        stored = [
-            StoredEvent(
-                new.id,
-                new.body,
-                self._next_seq(),
-                now_us,
-                new.max_retries,
-                new.id_is_generated,
-                request.origin,
-                holders=len(receivers),
-                waiting=waiting,
-            )
-            for new in events
-        ]
+        stored = self._new_events(events, request.origin, now_us, len(receivers))
         self.stored += len(events)
         self.queued += len(events)
         if self.journal is not None and (events or request.request_id):
             until_us = now_us + self.config.dedupe_window_us
-            self.journal.dispatched(self, receivers, stored, events, request, duplicates, until_us, self._host.now_us)
-        for group in receivers:
-            group.put(stored, events, now_us, hand_overs.get(group.name))
+            self.journal.dispatched(self, receivers, stored, request, duplicates, until_us)
+        copies = [[EventCopy(event) for event in stored] for _ in receivers[1:]]
+        of_groups: list[Sequence[Entry]] = [stored, *copies]
+        for group, entries in zip(receivers, of_groups, strict=True):
+            group.put(entries, now_us, hand_overs.get(group.name))
+
+    def _new_events(self, events: Sequence[NewEvent], origin: str, now_us: int, holders: int) -> list[StoredEvent]:
+        stored: list[StoredEvent] = []
+        arrivals, arrival = Arrivals(), None
+        for new, seq in zip(events, self._next_seqs(len(events)), strict=True):
+            if (
+                arrival is None
+                or new.id_is_generated is not arrival.id_is_generated
+                or new.max_retries != arrival.max_retries
+            ):
+                arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, origin)
+            event = StoredEvent(new.id, new.body, arrival, EventState.READY, now_us << SEQ_BITS | seq)
+            if new.delay_us or new.deliver_at_us is not None:
+                self._schedule(event, new)
+            event.holders, event.waiting = holders, self._lasting or 1
+            stored.append(event)
+        return stored
+
+    def _schedule(self, event: StoredEvent, new: NewEvent) -> None:
+        """Give a new event its due time, unless that has passed."""
+        if new.deliver_at_us is not None and new.deliver_at_us > self._host.now_us:
+            event.state, event.by_host_clock = EventState.SCHEDULED, True
+            event.deliver_at_us = event.at_us = new.deliver_at_us
+        elif new.delay_us:
+            event.state = EventState.SCHEDULED
+            event.deliver_at_us = event.at_us = event.at_us + new.delay_us
 
     def _full(self) -> MaxQueuedEventsReached:
         return MaxQueuedEventsReached(
@@ -232,9 +248,8 @@ class Topic:
             if event.holders:
                 continue
             self.stored -= 1
-            if event.segment is not None:
-                event.leaves()
-            if not (event.id_is_generated or self.deleted):
+            event.leaves()
+            if not (event.arrival.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
 
     # --- what the journal holds of it ---------------------------------------------------------------------------------
@@ -276,7 +291,7 @@ class Topic:
         held: set[int] = set()
         for group in self.all_groups():
             for entry in group.entries.values():
-                held.add(entry.event.seq)
+                held.add(entry.seq)
                 if not group.ephemeral and entry.state is not EventState.DEAD:
                     self.waiting_again(entry.event)
         self.stored = len(held)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right, insort
-from itertools import count
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
@@ -48,7 +47,7 @@ class Topics:
         self._journal = journal
         self._topics: dict[str, Topic] = {}
         self._names: list[str] = []
-        self._seq = count(1)
+        self._last_seq = 0
 
     def __iter__(self) -> Iterator[Topic]:
         return iter(self._topics.values())
@@ -72,14 +71,19 @@ class Topics:
         """The topic of this name, created if it does not exist."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = Topic(name, self._defaults, lambda: next(self._seq), self.host, now_us, self._journal)
+            topic = Topic(name, self._defaults, self._next_seqs, self.host, now_us, self._journal)
             self._topics[name] = topic
             insort(self._names, name)
         return topic
 
     def go_on_after(self, seq: int) -> None:
         """Give later events a greater ``seq`` than this one."""
-        self._seq = count(seq + 1)
+        self._last_seq = seq
+
+    def _next_seqs(self, count: int) -> range:
+        first = self._last_seq + 1
+        self._last_seq += count
+        return range(first, first + count)
 
     def up_to_date(self, name: str, now_us: int) -> Topic:
         """A topic to inspect, in which everything due is READY.

@@ -65,9 +65,9 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
     page: list[Entry] = []
     bytes_left = query.max_bytes
     for _, _, entry in ordered:
-        bytes_left -= len(entry.event.body) + len(entry.last_error.encode())
+        bytes_left -= len(entry.event.body) + len(entry.past.last_error.encode())
         if len(page) == query.limit or (page and bytes_left < 0):
-            return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].event.seq}")
+            return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].seq}")
         page.append(entry)
     return EventPage(_page_infos(group, page), None)
 
@@ -123,7 +123,7 @@ def _page_infos(group: Group, page: Sequence[Entry]) -> list[EventInfo]:
 
 def _event_info(entry: Entry, groups: Sequence[EventGroupInfo]) -> EventInfo:
     event = entry.event
-    return EventInfo(event.id, event.body, event.dispatched_us, event.origin, groups)
+    return EventInfo(event.id, event.body, event.arrival.dispatched_us, event.arrival.origin, groups)
 
 
 def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> EventGroupInfo:
@@ -133,18 +133,18 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
         attempts=entry.attempt,
         max_retries=group.max_retries(entry),
         deliver_at_us=entry.deliver_at_us,
-        last_error=entry.last_error,
+        last_error=entry.past.last_error,
         lease_expires_us=entry.at_us if entry.state is EventState.LEASED else None,
         consumer=entry.lease.consumer if entry.lease else "",
         dead_us=entry.at_us if entry.state is EventState.DEAD else None,
         history=history,
-        free_attempts=entry.free_attempts,
+        free_attempts=entry.past.free_attempts,
     )
 
 
 def history_of(entry: Entry) -> Sequence[Attempt]:
     """The latest MAX_HISTORY attempts, including the one under way."""
-    ended = list(entry.history or ())
+    ended = entry.past.history
     if entry.lease is None:
         return ended
     lease = entry.lease

@@ -144,7 +144,7 @@ class Compaction:
             self._copy_memory(record.topic, named, [record.answered.request_id])
         elif isinstance(record, records.Copied):
             self._copy_events(record.topic, [one.id for one in record.events], [one.seq for one in record.events])
-            self._copy_memory(record.topic, [one.id for one in record.events if not one.id_is_generated], [])
+            self._copy_memory(record.topic, [one.id for one in record.events if not one.arrival.id_is_generated], [])
         elif isinstance(record, records.Remembered):
             self._copy_memory(record.topic, record.event_ids, [answer.request_id for answer in record.answers])
         elif isinstance(record, records.GroupState):
@@ -170,10 +170,8 @@ class Compaction:
             if group.name in entries
         ]
         events = [copies[0][1].event for copies in part]
-        segment, _ = self._append(records.Copied(topic.name, events, groups))
-        for event, copies in zip(events, part, strict=True):
-            event.leaves()
-            event.belongs_to(segment, [entry for _, entry in copies])
+        copied = records.Copied(topic.name, events, groups)
+        copied.enter(self._append(copied)[0])
 
     def _copy_memory(self, name: str, event_ids: Sequence[str], request_ids: Sequence[str]) -> None:
         topic = self._topics.find(name)
@@ -213,7 +211,7 @@ def _copies(topic: Topic, event_id: str, seq: int) -> Copies:
     return [
         (group, entry)
         for group in topic.all_groups()
-        if (entry := group.entries.get(event_id)) is not None and entry.event.seq == seq
+        if (entry := group.entries.get(event_id)) is not None and entry.seq == seq
     ]
 
 

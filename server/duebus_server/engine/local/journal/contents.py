@@ -68,8 +68,9 @@ def stats(path: Path) -> list[SegmentStats]:
         found = {one.number: SegmentStats(one.number, one.size, one.live) for one in contents.segments}
         for topic in contents.topics:
             for event in _events(topic):
-                if event.segment is not None:
-                    _count(found[event.segment.number], event.dispatched_us + contents.ahead_us)
+                arrival = event.arrival
+                if arrival.segment is not None:
+                    _count(found[arrival.segment.number], arrival.dispatched_us + contents.ahead_us)
         return list(found.values())
 
 
@@ -105,7 +106,7 @@ def _count(segment: SegmentStats, dispatched_us: int) -> None:
 
 def _events(topic: Topic) -> list[StoredEvent]:
     """The events of a topic in the order of their dispatch, each once."""
-    found = {entry.event.seq: entry.event for group in topic.all_groups() for entry in group.entries.values()}
+    found = {entry.seq: entry.event for group in topic.all_groups() for entry in group.entries.values()}
     return [found[seq] for seq in sorted(found)]
 
 
@@ -125,9 +126,9 @@ def _topic(topic: Topic, ahead_us: int) -> Iterator[Held]:
                 topic.name,
                 event.id,
                 event.body,
-                event.dispatched_us + ahead_us,
-                event.origin,
-                event.max_retries,
+                event.arrival.dispatched_us + ahead_us,
+                event.arrival.origin,
+                event.arrival.max_retries,
                 [_copy(name, entry, ahead_us) for name, entry in entries],
             )
 
@@ -140,8 +141,8 @@ def _copy(group: str, entry: Entry, ahead_us: int) -> HeldCopy:
         entry.state,
         entry.deliver_at_us + (0 if by_host else ahead_us),
         entry.attempt,
-        entry.free_attempts,
-        entry.last_error,
+        entry.past.free_attempts,
+        entry.past.last_error,
         lease_expires_us=entry.at_us + ahead_us if entry.state is EventState.LEASED else None,
         consumer=entry.lease.consumer if entry.lease else "",
         dead_us=entry.at_us + ahead_us if entry.state is EventState.DEAD else None,

@@ -10,6 +10,7 @@ import structlog
 
 from duebus_server.domain.clock import MILLISECOND, MINUTE
 from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
+from duebus_server.domain.states import EventState
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.appender import Appender
 from duebus_server.engine.local.journal.commit import GroupCommit, Space, disk_is_full
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from duebus_server.domain.model import DispatchRequest, LeasedEvent, NewEvent
+    from duebus_server.domain.model import DispatchRequest, LeasedEvent
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal.commit import Fsync
@@ -228,7 +229,7 @@ class Journal:
         self._forget_saved_dispatches()
         if not self._dispatches:
             return 0
-        last_seq = max([group.entries[event.event_id].event.seq for event in leased])
+        last_seq = max([group.entries[event.event_id].seq for event in leased])
         ends = [end for end, first_seq in self._dispatches if first_seq <= last_seq]
         return ends[-1] if ends else 0
 
@@ -261,11 +262,9 @@ class Journal:
         topic: Topic,
         groups: Sequence[Group],
         stored: Sequence[StoredEvent],
-        events: Sequence[NewEvent],
         request: DispatchRequest,
         duplicates: Sequence[str],
         until_us: int,
-        host_us: int,
     ) -> None:
         """A request has stored events, or is only remembered. Called before the events are put into the groups.
 
@@ -273,15 +272,13 @@ class Journal:
             topic: their topic.
             groups: the groups that get the events.
             stored: the events, in order of ``seq``.
-            events: the same events as they arrived.
             request: the request that they arrived in.
             duplicates: the ids of events in the request that added nothing.
             until_us: until when the request is remembered, if it has an id.
-            host_us: the host's clock.
         """
-        now_us = stored[0].dispatched_us if stored else 0
-        due_us, by_host = _due_times(events, now_us, host_us)
-        limits = [event.max_retries for event in stored]
+        now_us = stored[0].arrival.dispatched_us if stored else 0
+        is_scheduled = any(event.state is EventState.SCHEDULED for event in stored)
+        limits = [event.arrival.max_retries for event in stored]
         answered = records.Answered()
         if request.request_id:
             ids = [event.id for event in request.events] if duplicates else ()
@@ -295,15 +292,15 @@ class Journal:
                 [(group.name, group.ephemeral) for group in groups] if stored else [],
                 [event.id for event in stored],
                 [event.body for event in stored],
-                [event.id_is_generated for event in stored],
+                [event.arrival.id_is_generated for event in stored],
                 [] if limits.count(None) == len(limits) else limits,
-                due_us,
-                by_host,
+                [event.at_us for event in stored] if is_scheduled else [],
+                [event.by_host_clock for event in stored] if is_scheduled else [],
                 answered,
             )
         )
         for event in stored:
-            event.belongs_to(segment)
+            event.enters(segment)
         if stored:
             self._forget_saved_dispatches()
             self._dispatches.append((self._running().commit.position, stored[0].seq))
@@ -321,7 +318,7 @@ class Journal:
                 lease.started_us,
                 expires_us,
                 lease.fencing_token,
-                [entry.event.seq for entry in entries],
+                [entry.seq for entry in entries],
             )
         )
 
@@ -330,14 +327,14 @@ class Journal:
         if self._open_group is not group or self._removed:
             self._append_open()
             self._open_group = group
-        self._changed[entry.event.seq] = entry
+        self._changed[entry.seq] = entry
 
     def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
         """A group is done with these events. Ids that no other group holds are remembered until ``until_us``."""
         if self._open_group is not group or self._changed or self._removed_until_us != until_us:
             self._append_open()
             self._open_group, self._removed_until_us = group, until_us
-        self._removed += [entry.event.seq for entry in entries]
+        self._removed += [entry.seq for entry in entries]
 
     def group_changed(self, group: Group, *, claims: bool = False) -> None:
         """A group is new or has new settings. A new one ``claims`` the unclaimed events, unless it is ephemeral."""
@@ -412,15 +409,3 @@ class Journal:
         if self._parts is None:
             raise DispatcherNotWorking("the journal is closed")
         return self._parts
-
-
-def _due_times(events: Sequence[NewEvent], now_us: int, host_us: int) -> tuple[list[int], list[bool]]:
-    """When each event is due, and which by the host's clock, as in ``Group.put``; empty if all are due at once."""
-    if all(event.is_due_at_once for event in events):
-        return [], []
-    by_host = [event.deliver_at_us is not None and event.deliver_at_us > host_us for event in events]
-    due_us = [
-        event.deliver_at_us if host and event.deliver_at_us is not None else now_us + (event.delay_us or 0)
-        for event, host in zip(events, by_host, strict=True)
-    ]
-    return due_us, by_host

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, get_args
 from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import Attempt, AttemptOutcome
+from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.journal.columns import ColumnReader, Columns, joined, split
 from duebus_server.engine.local.journal.frames import Kind
-from duebus_server.engine.local.records import Lease, StoredEvent
+from duebus_server.engine.local.records import Arrivals, Lease, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal.segments import Segment
     from duebus_server.engine.local.records import Entry
+
+ENTRY_BYTES, ATTEMPT_BYTES = 80, 60
+"""About how many bytes an event's state in a group, and an attempt, take up beside their texts."""
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
 _OUTCOMES = (AttemptOutcome.NACKED, AttemptOutcome.DEAD, AttemptOutcome.RELEASED, AttemptOutcome.EXPIRED)
@@ -263,16 +268,16 @@ class EntryState:
     def of(cls, entry: Entry) -> EntryState:
         """The state of an entry now."""
         return cls(
-            entry.event.seq,
+            entry.seq,
             entry.state,
             entry.at_us,
             entry.deliver_at_us,
             entry.attempt,
-            entry.free_attempts,
+            entry.past.free_attempts,
             entry.by_host_clock,
-            entry.last_error,
+            entry.past.last_error,
             entry.lease,
-            entry.history or (),
+            entry.past.history,
         )
 
 
@@ -322,17 +327,33 @@ class Copied:
     events: Sequence[StoredEvent]
     groups: Sequence[CopiedGroup]
 
+    def enter(self, segment: Segment) -> None:
+        """The record is in this segment, so a restart no longer needs its events from earlier ones."""
+        arrivals = Arrivals(self._state_bytes())
+        for event in self.events:
+            event.leaves()
+            was = event.arrival
+            event.arrival = arrivals.of(was.dispatched_us, was.max_retries, was.id_is_generated, was.origin)
+            event.enters(segment)
+
+    def _state_bytes(self) -> int:
+        """About how many bytes the states of one event take up, on average."""
+        states = [state for group in self.groups for state in group.entries]
+        attempts = [attempt for state in states for attempt in state.history]
+        texts = sum([len(one.last_error) for one in states]) + sum([len(one.error) for one in attempts])
+        return (len(states) * ENTRY_BYTES + len(attempts) * ATTEMPT_BYTES + texts) // len(self.events)
+
     def body(self) -> bytes:
         """See ``Record``."""
         columns = (
             Columns()
             .texts(self.topic)
             .texts(*[event.id for event in self.events])
-            .texts(*[event.origin for event in self.events])
+            .texts(*[event.arrival.origin for event in self.events])
             .numbers(*[event.seq for event in self.events])
-            .numbers(*[event.dispatched_us for event in self.events])
-            .optional(*[event.max_retries for event in self.events])
-            .blobs([bytes([event.id_is_generated for event in self.events])])
+            .numbers(*[event.arrival.dispatched_us for event in self.events])
+            .optional(*[event.arrival.max_retries for event in self.events])
+            .blobs([bytes([event.arrival.id_is_generated for event in self.events])])
             .blobs([event.body for event in self.events])
             .texts(*[group.name for group in self.groups])
             .blobs([bytes([group.ephemeral for group in self.groups])])
@@ -347,8 +368,11 @@ class Copied:
         (topic,) = reader.texts()
         ids, origins, seqs, dispatched_us = reader.texts(), reader.texts(), reader.numbers(), reader.numbers()
         max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
+        arrivals = Arrivals()
         events = [
-            StoredEvent(event_id, body, seq, at_us, limit, bool(made), origin, holders=0, waiting=0)
+            StoredEvent(
+                event_id, body, arrivals.of(at_us, limit, bool(made), origin), EventState.READY, sort_key(at_us, seq)
+            )
             for event_id, body, seq, at_us, limit, made, origin in zip(
                 ids, bodies, seqs, dispatched_us, max_retries, generated, origins, strict=True
             )

@@ -6,6 +6,7 @@ copied to a later segment. Only what refers to such events is skipped.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import SECOND
@@ -13,10 +14,11 @@ from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer
 from duebus_server.domain.states import EventState
+from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.reading import BadPart, read_segment
 from duebus_server.engine.local.journal.segments import Segment
-from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+from duebus_server.engine.local.records import NO_PAST, Arrivals, EventCopy, Lease, Past, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.records import AnyRecord
+    from duebus_server.engine.local.records import Entry
     from duebus_server.engine.local.topic import Topic
     from duebus_server.engine.local.topics import Topics
 
@@ -126,7 +129,7 @@ class Recovery:
         now_us = record.now_us
         self.last_us = max(self.last_us, now_us)
         groups = [self._group(topic, name, ephemeral=ephemeral) for name, ephemeral in record.groups]
-        segment, holders = self._segment, len(groups)
+        arrivals = Arrivals()
         due_us: Sequence[int] = record.due_us or (now_us,) * len(record.event_ids)
         by_host: Sequence[bool] = record.by_host or (False,) * len(record.event_ids)
         limits: Sequence[int | None] = record.max_retries or (None,) * len(record.event_ids)
@@ -134,13 +137,15 @@ class Recovery:
         for event_id, body, generated, limit, at_us, host in zip(
             record.event_ids, record.bodies, record.generated, limits, due_us, by_host, strict=True
         ):
-            event = StoredEvent(event_id, body, seq, now_us, limit, generated, record.origin, holders, 0)
-            event.belongs_to(segment)
-            self._events[seq] = event
-            seq += 1
+            arrival = arrivals.of(now_us, limit, generated, record.origin)
             state = EventState.SCHEDULED if host or at_us > now_us else EventState.READY
+            event = StoredEvent(event_id, body, arrival, state, sort_key(at_us, seq))
+            event.by_host_clock = host
+            event.enters(self._segment)
+            self._events[seq] = event
             for group in groups:
-                group.entries[event_id] = Entry(event, state, at_us, at_us, by_host_clock=host)
+                _hold(group, event)
+            seq += 1
         self.last_seq = max(self.last_seq, seq - 1)
         if record.answered.request_id:
             self._answer(topic, record.answered, record.answered.event_ids or record.event_ids)
@@ -153,11 +158,9 @@ class Recovery:
             entry = self._entry(group, seq)
             if entry is None:
                 continue
-            entry.lease = Lease(
-                record.session_id, record.consumer, token, record.now_us, record.stalled, record.grace_us
-            )
-            entry.state, entry.at_us, entry.by_host_clock = EventState.LEASED, record.expires_us, False
-            entry.attempt += 1
+            lease = Lease(record.session_id, record.consumer, token, record.now_us, record.stalled, record.grace_us)
+            entry.begin(lease, record.expires_us)
+            entry.by_host_clock = False
 
     def _removed(self, record: records.Removed) -> None:
         group = self._known_group(record.topic, record.group)
@@ -181,17 +184,11 @@ class Recovery:
             self._forget(topic, event.seq)
             self._events[event.seq] = event
             self.last_seq = max(self.last_seq, event.seq)
-        entries: dict[int, list[Entry]] = {event.seq: [] for event in record.events}
+        record.enter(self._segment)
         for copied in record.groups:
             group = self._group(topic, copied.name, ephemeral=copied.ephemeral)
             for state in copied.entries:
-                event = self._events[state.seq]
-                entry = group.entries[event.id] = Entry(event, state.state, 0, 0)
-                _set_state(entry, state)
-                event.holders += 1
-                entries[state.seq].append(entry)
-        for seq, held in entries.items():
-            self._events[seq].belongs_to(self._segment, held)
+                _set_state(_hold(group, self._events[state.seq]), state)
 
     def _group_state(self, record: records.GroupState) -> None:
         topic = self._topic(record.topic)
@@ -219,7 +216,7 @@ class Recovery:
             return
         for group in topic.all_groups():
             for entry in group.entries.values():
-                if self._events.pop(entry.event.seq, None) is not None:
+                if self._events.pop(entry.seq, None) is not None:
                     entry.event.leaves()
         self._topics.remove(topic)
 
@@ -271,7 +268,7 @@ class Recovery:
             return
         event.leaves()
         del self._events[event.seq]
-        if not event.id_is_generated:
+        if not event.arrival.id_is_generated:
             topic.remember(event.id, until_us)
 
     @staticmethod
@@ -281,11 +278,20 @@ class Recovery:
 
 
 def _in_order(entries: Iterable[Entry]) -> list[Entry]:
-    return sorted(entries, key=lambda entry: (entry.at_us, entry.event.seq))
+    return sorted(entries, key=attrgetter("sort_key"))
+
+
+def _hold(group: Group, event: StoredEvent) -> Entry:
+    """Put an event into one more group. Returns its entry there."""
+    entry = group.entries[event.id] = EventCopy(event) if event.holders else event
+    event.holders += 1
+    return entry
 
 
 def _set_state(entry: Entry, state: records.EntryState) -> None:
-    entry.state, entry.at_us, entry.deliver_at_us = state.state, state.at_us, state.deliver_at_us
-    entry.attempt, entry.free_attempts = state.attempt, state.free_attempts
-    entry.by_host_clock, entry.last_error, entry.lease = state.by_host_clock, state.last_error, state.lease
-    entry.history = list(state.history) or None
+    entry.state, entry.by_host_clock, entry.lease = state.state, state.by_host_clock, state.lease
+    entry.at_us = state.at_us
+    entry.deliver_at_us = state.deliver_at_us
+    entry.attempt = state.attempt
+    past = Past(state.last_error, state.free_attempts, tuple(state.history))
+    entry.past = NO_PAST if past == NO_PAST else past
