@@ -408,7 +408,9 @@ def make_engine(
     if name is EngineName.LOCAL:
         directory = settings.data_dir
         journal = None if directory is None else Journal(directory, Fsync(settings.fsync), on_failure)
-        return LocalEngine(clock, settings.topic_config(name), journal)
+        return LocalEngine(
+            clock, settings.topic_config(name), journal, max_queued_bytes=settings.local_max_queued_bytes
+        )
     return make_redis(settings, clock)
 
 

@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 ENV_PREFIX = "DUEBUS_"
 
 MAX_QUEUED_WITH_JOURNAL = 1_000_000
-"""How many events a topic of the engine local may hold by default, if it has a data directory."""
+MAX_QUEUED_BYTES_WITH_JOURNAL = 16 << 30
+"""How many events a topic of the engine local may hold by default, if it has a data directory, and how many bytes the
+bodies of all its events may take up."""
 
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
@@ -168,6 +170,13 @@ class Settings(BaseSettings):
         le=MAX_QUEUED,
         description="How many events a topic may hold, not counting dead letters. 0 is unlimited, which is the "
         "default for redis; with --data-dir, the default for local is 1000000.",
+    )
+    max_queued_bytes: Size = Field(
+        1 << 30,
+        ge=0,
+        le=1 << 44,
+        description="How many bytes the bodies of all events of the engine local may take up, including dead letters. "
+        "0B is unlimited; with --data-dir, the default is 16GiB.",
     )
     max_retries: Number = Field(
         3,
@@ -291,6 +300,8 @@ class Settings(BaseSettings):
             raise ValueError("processes: the local engine runs in one process only")
         if self.data_dir is not None and EngineName.LOCAL not in self.engine:
             raise ValueError("data_dir: is for the engine local, which is not among the engines")
+        if "max_queued_bytes" in self.model_fields_set and EngineName.LOCAL not in self.engine:
+            raise ValueError("max_queued_bytes: is for the engine local, which is not among the engines")
         return self
 
     @model_validator(mode="after")
@@ -330,6 +341,12 @@ class Settings(BaseSettings):
             dead_letter_retention_us=self.dead_letter_retention,
             dedupe_window_us=self.dedupe_window,
         )
+
+    @property
+    def local_max_queued_bytes(self) -> int:
+        """How many bytes the bodies of all events of the engine local may take up; 0 is unlimited."""
+        is_chosen = "max_queued_bytes" in self.model_fields_set or self.data_dir is None
+        return self.max_queued_bytes if is_chosen else MAX_QUEUED_BYTES_WITH_JOURNAL
 
     def _default_max_queued(self, engine: EngineName) -> int:
         if engine is not EngineName.LOCAL:

@@ -79,10 +79,12 @@ class LocalHarness(Harness):
     Args:
         config: the settings of topics.
         data_dir: where its journals are; None for an engine in memory.
+        max_queued_bytes: as for ``LocalEngine``.
     """
 
-    def __init__(self, config: TopicConfig, data_dir: Path | None = None) -> None:
+    def __init__(self, config: TopicConfig, data_dir: Path | None = None, *, max_queued_bytes: int = 0) -> None:
         self.clock = ManualClock(START_US)
+        self._max_queued_bytes = max_queued_bytes
         self._config = config
         self._data_dir = data_dir
         self._numbers = count(1)
@@ -92,10 +94,10 @@ class LocalHarness(Harness):
 
     def _make(self, config: TopicConfig, number: int) -> LocalEngine:
         if self._data_dir is None:
-            return LocalEngine(self.clock, config)
+            return LocalEngine(self.clock, config, max_queued_bytes=self._max_queued_bytes)
         path = self._data_dir / str(number)
         journal = Journal(path, Fsync.EVERYSEC, segment_bytes=SEGMENT_BYTES)
-        return LocalEngine(self.clock, config, journal)
+        return LocalEngine(self.clock, config, journal, max_queued_bytes=self._max_queued_bytes)
 
     async def restart(self) -> Engine:
         """End the engine, and start another one on its journal. No session is connected any more."""

@@ -50,5 +50,7 @@ def parse_size(text: object) -> int:
 
 def format_size(size: int) -> str:
     """Bytes in the largest unit that leaves a whole number."""
+    if not size:
+        return "0B"
     unit = next(name for name, bytes_ in reversed(_UNITS_BYTES.items()) if size % bytes_ == 0)
     return f"{size // _UNITS_BYTES[unit]}{unit}"

@@ -98,7 +98,7 @@ def just_outside(bound: str, step: int) -> str:
     """The nearest value outside: a number by 1, a duration by a microsecond, a size by a byte."""
     if bound.isdigit():
         return str(int(bound) + step)
-    if bound.endswith("iB"):
+    if bound.endswith("B"):
         return f"{parse_size(bound) + step}B"
     return f"{parse_duration(bound) + step}us"
 

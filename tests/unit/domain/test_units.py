@@ -56,7 +56,9 @@ def test_anything_else_is_not_a_size(text: object) -> None:
         parse_size(text)
 
 
-@pytest.mark.parametrize(("size", "text"), [(1, "1B"), (1025, "1025B"), (64 << 10, "64KiB"), (3 << 30, "3GiB")])
+@pytest.mark.parametrize(
+    ("size", "text"), [(0, "0B"), (1, "1B"), (1025, "1025B"), (64 << 10, "64KiB"), (3 << 30, "3GiB")]
+)
 def test_a_size_is_shown_in_its_largest_unit(size: int, text: str) -> None:
     assert format_size(size) == text
     assert parse_size(text) == size

@@ -52,6 +52,14 @@ def test_max_queued_is_a_limit_on_local_and_on_redis_only_when_it_is_set() -> No
     assert [chosen.topic_config(name).max_queued for name in EngineName] == [7, 7]
 
 
+def test_max_queued_bytes_of_local_depend_on_its_data_directory(tmp_path: Path) -> None:
+    default, durable = load_settings({}), load_settings({"data_dir": str(tmp_path)})
+    chosen = load_settings({"data_dir": str(tmp_path), "max_queued_bytes": "1GiB"})
+    unlimited = load_settings({"max_queued_bytes": "0B"})
+    assert [each.local_max_queued_bytes for each in (default, durable, chosen)] == [1 << 30, 16 << 30, 1 << 30]
+    assert unlimited.local_max_queued_bytes == 0
+
+
 def test_the_settings_of_a_topic_are_those_of_the_server() -> None:
     settings = load_settings(
         {"max_retries": "5", "backoff_initial": "1s", "backoff_max": "1m", "lease": "5s", "dedupe_window": "0s"}
@@ -109,6 +117,9 @@ def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
         ({"backoff_initial": "10s", "backoff_max": "5s"}, "backoff_max: must not be less than backoff_initial"),
         ({"max_queued": "-1"}, "max_queued: "),
         ({"max_queued": "many"}, "max_queued: "),
+        ({"max_queued_bytes": "17000GiB"}, "max_queued_bytes: must be from 0B to 16384GiB"),
+        ({"max_queued_bytes": "-1"}, "max_queued_bytes: '-1' is not a size such as 512KiB or 16MiB"),
+        ({"max_queued_bytes": "1MiB", "engine": ["redis"]}, "max_queued_bytes: is for the engine local"),
         ({"max_retries": "1000001"}, "max_retries: "),
         ({"engine": ["kafka"]}, "engine: "),
         ({"engine": []}, "engine: at least one engine is required"),

@@ -67,16 +67,19 @@ class LocalEngine:
         clock: the time. With a journal, the engine's clock continues where it was before a restart.
         defaults: the settings of topics that were not configured.
         journal: makes it durable.
+        max_queued_bytes: how many bytes the bodies of its events may take up; 0 is unlimited.
     """
 
     name = EngineName.LOCAL
 
-    def __init__(self, clock: Clock, defaults: TopicConfig, journal: Journal | None = None) -> None:
+    def __init__(
+        self, clock: Clock, defaults: TopicConfig, journal: Journal | None = None, *, max_queued_bytes: int = 0
+    ) -> None:
         self._clock = clock
         self._behind_us = 0
         self._defaults = defaults
         self._journal = journal
-        self._topics = Topics(defaults, journal)
+        self._topics = Topics(defaults, journal, max_queued_bytes)
         self._disposal = Disposal()
         # Ephemeral groups that had no session when the last one left: topic and name.
         self._abandoned: set[tuple[str, str]] = set()

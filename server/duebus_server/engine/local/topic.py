@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from duebus_server.domain.views import TopicConfig
+    from duebus_server.engine.local.body_room import BodyRoom
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal import Journal
@@ -49,6 +50,7 @@ class Topic:
         defaults: the settings that were not set for the topic.
         next_seqs: gives the next events, as many as it is told, their ``seq``.
         host: the host's clock.
+        room: what bodies take up in all topics of the engine.
         now_us: the time, in microseconds.
         journal: records what happens; None for an engine in memory.
     """
@@ -59,6 +61,7 @@ class Topic:
         defaults: TopicConfig,
         next_seqs: Callable[[int], Iterable[int]],
         host: HostTime,
+        room: BodyRoom,
         now_us: int,
         journal: Journal | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class Topic:
         self._answers: RecentMemory[tuple[int, DispatchAnswer]] = RecentMemory()
         self._created_us = now_us
         self._host = host
+        self._room = room
         self._defaults = defaults
         self.changes = TopicChanges()
 
@@ -149,8 +153,8 @@ class Topic:
         if request.require_subscriber and not self.has_subscriber():
             return NoHandlerFound(f"topic {self.name!r} has no subscriber", metadata={"topic": self.name})
         fresh, duplicates = self._without_duplicates(request.events, now_us)
-        if fresh and self.config.max_queued and self.queued + len(fresh) > self.config.max_queued:
-            return self._full()
+        if fresh and (full := self._full(fresh)) is not None:
+            return full
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
@@ -184,6 +188,7 @@ class Topic:
         stored = self._new_events(events, request.origin, now_us, len(receivers))
         self.stored += len(events)
         self.queued += len(events)
+        self._room.used += sum([len(event.body) for event in events])
         if self.journal is not None and (events or request.request_id):
             until_us = now_us + self.config.dedupe_window_us
             self.journal.dispatched(self, receivers, stored, request, duplicates, until_us)
@@ -218,12 +223,19 @@ class Topic:
             event.state = EventState.SCHEDULED
             event.deliver_at_us = event.at_us = event.at_us + new.delay_us
 
-    def _full(self) -> MaxQueuedEventsReached:
-        return MaxQueuedEventsReached(
-            f"topic {self.name!r} holds {self.queued} events of at most {self.config.max_queued}",
-            metadata={"topic": self.name, "max_queued": str(self.config.max_queued)},
-            retry_after_us=RETRY_WHEN_FULL_US,
-        )
+    def _full(self, events: Sequence[NewEvent]) -> MaxQueuedEventsReached | None:
+        """Why there is no room for these events; None if there is."""
+        most, room = self.config.max_queued, self._room
+        metadata = {"topic": self.name}
+        if most and self.queued + len(events) > most:
+            text = f"topic {self.name!r} holds {self.queued} events of at most {most}"
+            metadata["max_queued"] = str(most)
+        elif not room.fits(sum([len(event.body) for event in events])):
+            text = f"engine local holds {room.used} bytes of event bodies, of at most {room.max_bytes}"
+            metadata["max_queued_bytes"] = str(room.max_bytes)
+        else:
+            return None
+        return MaxQueuedEventsReached(text, metadata=metadata, retry_after_us=RETRY_WHEN_FULL_US)
 
     # --- what groups report -------------------------------------------------------------------------------------------
 
@@ -248,6 +260,7 @@ class Topic:
             if event.holders:
                 continue
             self.stored -= 1
+            self._room.used -= len(event.body)
             event.leaves()
             if not (event.arrival.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
@@ -288,13 +301,14 @@ class Topic:
         """All that the journal holds of it is there: count it."""
         if self.unclaimed is not None and not self.unclaimed.entries:
             self.unclaimed = None
-        held: set[int] = set()
+        held: dict[int, int] = {}
         for group in self.all_groups():
             for entry in group.entries.values():
-                held.add(entry.seq)
+                held[entry.seq] = len(entry.event.body)
                 if not group.ephemeral and entry.state is not EventState.DEAD:
                     self.waiting_again(entry.event)
         self.stored = len(held)
+        self._room.used += sum(held.values())
         self._recent_ids.sort()
         self._answers.sort()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.states import EventState
+from duebus_server.engine.local.body_room import BodyRoom
 from duebus_server.engine.local.group import Unannounced
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
@@ -38,10 +39,12 @@ class Topics:
     Args:
         defaults: the settings of topics that were not configured.
         journal: records what happens; None for an engine in memory.
+        max_body_bytes: how many bytes the bodies of all events may take up; 0 is unlimited.
     """
 
-    def __init__(self, defaults: TopicConfig, journal: Journal | None = None) -> None:
+    def __init__(self, defaults: TopicConfig, journal: Journal | None = None, max_body_bytes: int = 0) -> None:
         self.host = HostTime()
+        self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None
         self._defaults = defaults
         self._journal = journal
@@ -71,7 +74,7 @@ class Topics:
         """The topic of this name, created if it does not exist."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = Topic(name, self._defaults, self._next_seqs, self.host, now_us, self._journal)
+            topic = Topic(name, self._defaults, self._next_seqs, self.host, self._room, now_us, self._journal)
             self._topics[name] = topic
             insort(self._names, name)
         return topic
@@ -145,6 +148,7 @@ class Topics:
         """Remove all topics."""
         self._topics.clear()
         self._names.clear()
+        self._room.used = 0
 
     def names(self, after: str, limit: int) -> Sequence[str]:
         """Up to ``limit`` names that come after ``after``, in order."""

@@ -37,7 +37,10 @@ export enum ErrorReason {
   NO_HANDLER_FOUND = 6,
   /** DUPLICATE_INITIALIZED - ALREADY_EXISTS: an engine is started twice in one process. */
   DUPLICATE_INITIALIZED = 7,
-  /** MAX_QUEUED_EVENTS_REACHED - RESOURCE_EXHAUSTED: the topic holds `max_queued` events. Nothing was stored; RetryInfo says when to repeat. */
+  /**
+   * MAX_QUEUED_EVENTS_REACHED - RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the engine `local` bodies of `max_queued_bytes`; the
+   * metadata names which. Nothing was stored; RetryInfo says when to repeat.
+   */
   MAX_QUEUED_EVENTS_REACHED = 8,
   /** CONCURRENT_MODIFICATION - ABORTED: an event was leased or changed meanwhile; nothing was changed. */
   CONCURRENT_MODIFICATION = 9,
