@@ -77,12 +77,8 @@ def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
         produced, worked = producer.result(), worker.result()
         check_complete(worked, size.events)
         took_s = worked["ended_s"] - produced["began_s"]
-        used = {name: after - before[name] for name, after in system.cpu_s().items()}
-        used |= {"producer": produced["cpu_s"], "worker": worked["cpu_s"]}
-        return {
-            "events_per_s": size.events / took_s,
-            **{f"{name}_us": seconds / size.events * 1e6 for name, seconds in used.items()},
-        }
+        used = used_since(before, system) | {"producer": produced["cpu_s"], "worker": worked["cpu_s"]}
+        return {"events_per_s": size.events / took_s, **microseconds_each(used, size.events)}
 
 
 def raw_redis(engine: str, size: Size) -> Figures:
@@ -117,8 +113,11 @@ def drain(engine: str, size: Size, waiting: int = 0) -> Figures:
 def single_dispatch(engine: str, size: Size) -> Figures:
     """64 coroutines, each of which dispatches single events one after the other."""
     with System(engine) as system:
+        before = system.cpu_s()
         produced = produce(system, size.single, batch=1, coroutines=64)
-        return {"events_per_s": size.single / (produced["ended_s"] - produced["began_s"])}
+        used = used_since(before, system) | {"producer": produced["cpu_s"]}
+        rate = size.single / (produced["ended_s"] - produced["began_s"])
+        return {"events_per_s": rate, **microseconds_each(used, size.single)}
 
 
 def unary(engine: str, size: Size) -> Figures:
@@ -156,7 +155,7 @@ def round_trip(engine: str, size: Size) -> Figures:
             "caller",
             target=f"127.0.0.1:{port}",
             topic=TOPIC,
-            engine=engine,
+            engine=system.engine,
             calls=size.paced,
             method=ECHO,
             per_second=PACE,
@@ -294,6 +293,16 @@ def call(system: System, target: str, **arguments: Any) -> float:
     caller.begin()
     result = caller.result()
     return float(arguments["calls"] / (result["ended_s"] - result["began_s"]))
+
+
+def used_since(before: Mapping[str, float], system: System) -> dict[str, float]:
+    """The CPU seconds that the servers have used since then."""
+    return {name: after - before[name] for name, after in system.cpu_s().items()}
+
+
+def microseconds_each(used_s: Mapping[str, float], events: int) -> Figures:
+    """These CPU seconds as microseconds an event."""
+    return {f"{name}_us": seconds / events * 1e6 for name, seconds in used_s.items()}
 
 
 def percentiles(values_ms: list[float]) -> Figures:

@@ -131,14 +131,19 @@ class Role:
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec")
 
+JOURNALED = {"local-everysec": "everysec", "local-always": "always"}
+"""The engine local with a data directory, and how it syncs."""
+
 
 class System:
     """A server with the engine that is measured, and Redis for the redis engine: appendonly, fsync every second.
 
+    Attributes:
+        engine: the engine's name in requests.
+
     Args:
-        engine: which one.
+        engine: which one: ``redis``, ``local`` in memory, or one of ``JOURNALED``.
         *flags: of the server.
-        journal: whether the local engine has a data directory.
         nodes: how many nodes Redis has; several form a cluster.
         node_share: the share of one core that each node gets; 0 sets no limit.
 
@@ -146,19 +151,21 @@ class System:
         QuotaError: this machine can't limit them.
     """
 
-    def __init__(self, engine: str, *flags: str, journal: bool = False, nodes: int = 1, node_share: float = 0) -> None:
-        self.engine = engine
+    def __init__(self, engine: str, *flags: str, nodes: int = 1, node_share: float = 0) -> None:
+        self.engine = "local" if engine in JOURNALED else engine
         self._stack = ExitStack()
         self._directory = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="duebus-bench-")))
         self._nodes: list[RedisServer] = []
-        own = [*flags, "--engine", engine]
+        own = [*flags, "--engine", self.engine]
         if engine == "redis":
             quotas = [self._quota(node_share) for _ in range(nodes)] if node_share else []
             own += ["--redis-url", self._start_redis(nodes)]
             for node, quota in zip(self._nodes, quotas, strict=bool(quotas)):
                 quota.add(node.process.pid)
         else:
-            own += ["--max-queued", "0", *(["--data-dir", str(self._directory / "data")] if journal else [])]
+            own += ["--max-queued", "0"]
+        if engine in JOURNALED:
+            own += ["--data-dir", str(self._directory / "data"), "--fsync", JOURNALED[engine]]
         self.server = ServerProcess(self._directory / "server.log", *own)
         self._stack.callback(self.server.close)
 

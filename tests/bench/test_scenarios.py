@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import report
+from bench import journal, report
 from bench.__main__ import ENGINES, measure, write_tables
 from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
@@ -33,6 +33,27 @@ def test_measurements_are_reported(tmp_path: Path) -> None:
     assert "latency, local" in (tmp_path / "latency.svg").read_text()
     assert (tmp_path / "backlog.svg").stat().st_size
     assert report.table(measured).row_count == 3
+
+
+@pytest.mark.parametrize("name", journal.SCENARIOS)
+def test_the_journal_is_measured_against_memory_and_the_disk(name: str) -> None:
+    measured = journal.measure(journal.SCENARIOS[name], [], QUICK)
+    assert all(figures["events_per_s"] > 0 for figures in measured.values())
+
+    made = journal.rows({name: [measured]}, [])
+    assert [row[0] for row in made[1:]] == [
+        "the disk alone",
+        "DueBus, local (in memory)",
+        "DueBus, local, `everysec`",
+        "DueBus, local, `always`",
+    ]
+
+
+def test_a_journal_that_syncs_always_is_limited_by_the_slower_of_memory_and_the_disk() -> None:
+    rates = {"disk": 80.0, "local": 100.0, "local-everysec": 90.0, "local-always": 72.0}
+    measured = {name: {"events_per_s": rate} for name, rate in rates.items()}
+    assert journal.share_of_limit(measured, "local-everysec") == pytest.approx(0.9)
+    assert journal.share_of_limit(measured, "local-always") == pytest.approx(0.9)
 
 
 def test_targets_are_shown_beside_the_results(tmp_path: Path) -> None:

@@ -48,7 +48,6 @@ class Volume:
     engine: str
     make: Callable[[System, int], None]
     flags: tuple[str, ...] = ()
-    journal: bool = False
 
 
 def make_topics(system: System, count: int) -> None:
@@ -70,11 +69,11 @@ def make_streams(system: System, count: int) -> None:
 VOLUMES = {
     "events": (
         Volume("scheduled events, redis", "redis", fill),
-        Volume("scheduled events, local with a journal", "local", fill, journal=True),
+        Volume("scheduled events, local with a journal", "local-always", fill),
     ),
     "topics": (
         Volume("topics, redis", "redis", make_topics),
-        Volume("topics, local with a journal", "local", make_topics, journal=True),
+        Volume("topics, local with a journal", "local-always", make_topics),
     ),
     "streams": (Volume("streams over 4 processes, redis", "redis", make_streams, ("--processes", "4")),),
 }
@@ -103,9 +102,7 @@ class Result:
 def measure(volume: Volume, count: int, rounds: int, size: Size = FULL) -> Result:
     """Make the volume in one of two systems, and measure both in turn."""
     with ExitStack() as stack:
-        empty, full = (
-            stack.enter_context(System(volume.engine, *volume.flags, journal=volume.journal)) for _ in range(2)
-        )
+        empty, full = (stack.enter_context(System(volume.engine, *volume.flags)) for _ in range(2))
         for system in (empty, full):
             run(system, "worker", events=1, companion="producer")
         costs = _costs(full, volume, count, size)

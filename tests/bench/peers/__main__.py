@@ -30,7 +30,12 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-ENGINES = {"redis": "DueBus, redis", "local": "DueBus, local (in memory)"}
+ENGINES = {
+    "redis": "DueBus, redis",
+    "local": "DueBus, local (in memory)",
+    "local-everysec": "DueBus, local, `everysec`",
+    "local-always": "DueBus, local, `always`",
+}
 UNKNOWN = {"the Go library that DueBus grew from": "its name and its source are not known to this project"}
 TIMED = ("latency", "lateness")
 console = Console()

@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,11 +42,11 @@ def redis() -> Iterator[str]:
 
 
 @contextmanager
-def beanstalkd() -> Iterator[str]:
-    """beanstalkd with its log, written to the disk every second as Redis's is; HOST:PORT."""
+def beanstalkd(sync_ms: int) -> Iterator[str]:
+    """beanstalkd with its log, synced at most so often; with 0, before each answer. HOST:PORT."""
     with ExitStack() as stack:
         data, port = _directory(stack), free_port()
-        command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(data), "-f", "1000"]
+        command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(data), "-f", str(sync_ms)]
         _run(stack, command, port, data)
         yield f"127.0.0.1:{port}"
 
@@ -93,7 +94,8 @@ def _rabbitmq_env(data: Path, port: int, epmd_port: int) -> dict[str, str]:
 
 BROKERS: dict[str, Callable[[], AbstractContextManager[str]]] = {
     "redis": redis,
-    "beanstalkd": beanstalkd,
+    "beanstalkd": partial(beanstalkd, 1_000),
+    "beanstalkd-always": partial(beanstalkd, 0),
     "nats": nats,
     "rabbitmq": rabbitmq,
 }
