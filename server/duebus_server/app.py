@@ -48,13 +48,16 @@ from duebus_server.security.errors import BadFileError
 from duebus_server.security.jwts import make_jwts
 from duebus_server.security.reloading import Reloading
 from duebus_server.security.token_file import read_tokens
+from duebus_server.web.app import web_app
+from duebus_server.web.calls import Calls
+from duebus_server.web.tls import tls_context
 from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.authorization import Authorizer
 from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.guard import Guard
 from duebus_server.wire.scaler import ScalerServicer
-from duebus_server.wire.server import Limits, WireServer
+from duebus_server.wire.server import ADMIN, EVENT_BUS, Limits, WireServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,22 +120,33 @@ class App:
         )
         self._access = make_access(settings)
         authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection)
-        self._wire = WireServer(
-            EventBusServicer(
-                Dispatching(self._engines),
-                Subscribing(self._engines, tokens, settings.disconnect_grace),
-                Settling(self._engines, tokens),
-                self.lifecycle,
-                settings.drain_timeout,
-                settings.max_message_size,
-                clock.now_us,
-            ),
-            EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us),
-            ScalerServicer(Scaling(self._engines)),
-            make_guard(authorizer, self._metrics, self._tracing),
-            Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
-            make_certificates(settings),
+        event_bus = EventBusServicer(
+            Dispatching(self._engines),
+            Subscribing(self._engines, tokens, settings.disconnect_grace),
+            Settling(self._engines, tokens),
+            self.lifecycle,
+            settings.drain_timeout,
+            settings.max_message_size,
+            clock.now_us,
         )
+        admin = EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us)
+        observers = make_observers(self._metrics, self._tracing)
+        certificates = make_certificates(settings)
+        self._wire = WireServer(
+            event_bus,
+            admin,
+            ScalerServicer(Scaling(self._engines)),
+            Guard(authorizer, **observers),
+            Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
+            certificates,
+        )
+        self._web = None
+        if settings.web_listen is not None:
+            calls = Calls(((EVENT_BUS, event_bus), (ADMIN, admin)), authorizer, settings.max_message_size, **observers)
+            app = web_app(calls, on_loopback=settings.web_listen.startswith(LOOPBACK))
+            files = certificate_files(settings)
+            tls = None if files is None or certificates is None else tls_context(files, certificates)
+            self._web = HttpPort(app, "web", tls, shares_port=shares_port)
         self._starting: asyncio.Task[None] | None = None
         self._http = None
         if self._metrics is not None:
@@ -159,6 +173,8 @@ class App:
         host = self._settings.listen.rpartition(":")[0]
         if self._http is not None and self._settings.http_listen is not None:
             await self._http.start(self._settings.http_listen)
+        if self._web is not None and self._settings.web_listen is not None:
+            await self._web.start(self._settings.web_listen)
         port = await self._wire.start(self._settings.listen, self._settings.health_listen)
         self._warn_of_exposure()
         address = f"{host}:{port}"
@@ -235,10 +251,16 @@ class App:
                 await self.lifecycle.stop([], 0)
         raise ServerEndedError("the server stopped accepting calls; its log says why")
 
+    @property
+    def web_url(self) -> str | None:
+        """Where the bus is served over HTTP; None if it isn't."""
+        return None if self._web is None else self._web.url
+
     async def close_http(self) -> None:
-        """Stop answering probes and scrapes; does nothing if HTTP was not started."""
-        if self._http is not None:
-            await self._http.stop()
+        """Stop serving HTTP; does nothing if it was not started."""
+        for port in (self._web, self._http):
+            if port is not None:
+                await port.stop()
 
     async def _not_serving(self) -> None:
         await self._wire.not_serving()
@@ -262,7 +284,8 @@ class App:
 
     def _warn_of_exposure(self) -> None:
         """Warn when other machines can reach this server without credentials or without TLS."""
-        if self._settings.listen.startswith(LOOPBACK):
+        listened = (self._settings.listen, self._settings.web_listen or LOOPBACK[0])
+        if all(address.startswith(LOOPBACK) for address in listened):
             return
         if self._access.is_open:
             log.warning("other machines can connect without credentials: anyone can use the bus")
@@ -304,7 +327,8 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
             log.warning(
                 "the engine local keeps events in memory, and loses them when this process ends: see --data-dir"
             )
-        announce(f"duebus ready on {address} engines={','.join(settings.engine)}")
+        web = "" if app.web_url is None else f" web={app.web_url}"
+        announce(f"duebus ready on {address} engines={','.join(settings.engine)}{web}")
 
     try:
         await app.start(ready)
@@ -325,14 +349,14 @@ def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
     return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
 
 
-def make_guard(authorizer: Authorizer, metrics: Metrics | None, tracing: Tracing | None) -> Guard:
-    """The guard that every call passes."""
+def make_observers(metrics: Metrics | None, tracing: Tracing | None) -> dict[str, Any]:
+    """What counts and traces calls, as keyword arguments."""
     observers: dict[str, Any] = {}
     if metrics is not None:
         observers["record"] = metrics.rpc
     if tracing is not None:
         observers["trace"] = tracing.call
-    return Guard(authorizer, **observers)
+    return observers
 
 
 def make_access(settings: Settings) -> Access:
@@ -372,11 +396,18 @@ def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
     Raises:
         SettingsError: a file can't be used.
     """
-    if settings.tls_cert is None or settings.tls_key is None:
+    files = certificate_files(settings)
+    if files is None:
         return None
-    files = CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
     with _naming("TLS"):
         return Reloading(files.paths, partial(read_certificates, files))
+
+
+def certificate_files(settings: Settings) -> CertificateFiles | None:
+    """The files for TLS; None if it is off."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    return CertificateFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 @contextmanager

@@ -262,6 +262,9 @@ class Settings(BaseSettings):
         None, description="Where to serve only the gRPC health service, without TLS, for probes."
     )
     http_listen: Address = Field(None, description="Where to serve /healthz, /readyz and /metrics over HTTP.")
+    web_listen: Address = Field(
+        None, description="Where to serve the bus over HTTP, as JSON, with the same TLS, tokens and rules as over gRPC."
+    )
     metrics_topics: Number = Field(
         200,
         ge=0,
@@ -273,7 +276,7 @@ class Settings(BaseSettings):
     )
     config: File = Field(None, description="A TOML file with any of these settings.")
 
-    @field_validator("listen", "health_listen", "http_listen")
+    @field_validator("listen", "health_listen", "http_listen", "web_listen")
     @classmethod
     def _listen_is_an_address(cls, listen: str | None) -> str | None:
         if listen is None:

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
@@ -44,6 +44,9 @@ RESTART_S = 1.0
 STOPPED = (0, -signal.SIGTERM)
 """The exit codes of a process that was told to stop: drained, or terminated before it served."""
 
+SHARED_ADDRESSES = ("listen", "web_listen")
+"""Settings of ports that all processes listen on."""
+
 OWN_ADDRESSES = ("http_listen", "health_listen")
 """Settings of ports for probes and scrapes: each process has its own, counted up from the first."""
 
@@ -52,17 +55,22 @@ def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
     """Serve in ``settings.processes`` processes until they are stopped, as ``launch`` does in one."""
     configure_logs(settings.log_format)
     try:
-        with reserved(settings.listen) as listen:
-            return Processes(settings.processes, partial(_launch_one, settings, listen)).run(announce)
+        with ExitStack() as held:
+            shared = {
+                name: held.enter_context(reserved(address))
+                for name in SHARED_ADDRESSES
+                if (address := getattr(settings, name))
+            }
+            return Processes(settings.processes, partial(_launch_one, settings, shared)).run(announce)
     except PortInUseError as error:
         return complain(error, EXIT_CANNOT_SERVE)
 
 
-def _launch_one(settings: Settings, listen: str, number: int, ready: Connection) -> None:
+def _launch_one(settings: Settings, shared: dict[str, str], number: int, ready: Connection) -> None:
     """The main function of a process."""
     threading.Thread(target=_drain_without_parent, daemon=True).start()
     own = {name: _counted_on(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
-    sys.exit(launch(settings.model_copy(update={"listen": listen, **own}), ready.send, shares_port=True))
+    sys.exit(launch(settings.model_copy(update={**shared, **own}), ready.send, shares_port=True))
 
 
 def _drain_without_parent() -> None:

@@ -1,11 +1,17 @@
-"""Random HTTP/1.1 by hand, at the port of probes and metrics."""
+"""Random HTTP/1.1 by hand, at the port of probes and metrics, and at that of the bus over HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fuzz.calls import METHODS as RPCS
+from fuzz.messages import Messages
+from google.protobuf import message_factory
+from google.protobuf.json_format import MessageToJson, SerializeToJsonError
+from google.protobuf.message import DecodeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +28,23 @@ LOOK_S = 0.05
 
 PATHS = (b"/healthz", b"/readyz", b"/metrics", b"/elsewhere")
 METHODS = (b"GET", b"HEAD", b"POST", b"OPTIONS", b"DELETE", b"TRACE")
-FAILED = re.compile(rb"HTTP/1\.[01] 5\d\d[^\r]*")
+FAILED = re.compile(rb"HTTP/1\.[01] 5(?!01)\d\d[^\r]*")
+"""A compressed request is answered 501."""
+
+UNARY = [
+    method for method in RPCS if method.full_name.startswith("duebus.") and method.name not in ("Subscribe", "Stop")
+]
+CLOUD_EVENT = (
+    b'{"specversion":"1.0","id":"1","source":"/s","type":"t","time":"2018-04-05T17:31:00Z","data":{"a":[1,2.5,null]}}'
+)
+EVENT_HEADERS = (
+    b"Content-Type: application/cloudevents+json", b"Content-Type: application/cloudevents-batch+json",
+    b"Content-Type: text/plain", b"Content-Type: \xff", b"Duebus-Delay: 1s", b"Duebus-Delay: 99999999999999d",
+    b"Duebus-Deliver-At: 9999-12-31T23:59:59.999999999Z", b"Duebus-Deliver-At: 0001-01-01T00:00:00Z",
+    b"Duebus-Id: \xc3\xa9", b"Duebus-Id: \xff", b"Duebus-Attribute-X: y", b"Duebus-Priority: -1",
+    b"Duebus-Key: a", b"Idempotency-Key: request-1", b"ce-specversion: 1.0", b"ce-id: %FF", b"ce-source: a b",
+    b"ce-type: \"t\\\"\"", b"ce-time: yesterday", b"Content-Encoding: gzip", b"Origin: null", b"Accept-Encoding: gzip",
+)  # fmt: skip
 
 
 class RawHttp1:
@@ -31,20 +53,23 @@ class RawHttp1:
     Args:
         address: the port's address.
         random: decides everything.
+        token: for the bus; None: this is the port of probes.
 
     Attributes:
         faults: answers with a status of 500 or more.
     """
 
-    def __init__(self, address: str, random: Random) -> None:
+    def __init__(self, address: str, random: Random, token: str | None = None) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._random = random
+        self._messages = Messages(random)
+        self._token = token
         self.faults: list[str] = []
 
     async def make(self) -> int:
         """One connection; returns how many requests it made."""
-        attack = self._random.choice(ATTACKS)
+        attack = self._random.choice(ATTACKS if self._token is None else (*ATTACKS, *WEB_ATTACKS))
         requests = attack(self)
         whole = b"".join(requests)
         if self._random.random() < 0.2:
@@ -114,6 +139,60 @@ class RawHttp1:
         whole = self._request(self._line(), b"Content-Length: %d" % size) + bytes(self._random.randrange(size + 1))
         return [self._random.choice((chunked, whole))]
 
+    def rpcs(self) -> list[bytes]:
+        """Requests of RPCs, as JSON or as protobuf."""
+        return [self._rpc() for _ in range(self._random.randrange(1, MANY))]
+
+    def events(self) -> list[bytes]:
+        """Events of any media type, and CloudEvents."""
+        return [self._event() for _ in range(self._random.randrange(1, MANY))]
+
+    def _rpc(self) -> bytes:
+        method = self._random.choice(UNARY)
+        body, kind = self._messages.request(method), b"proto"
+        if self._random.random() < 0.8:
+            body, kind = self._as_json(method, body), b"json"
+        line = f"POST /{method.containing_service.full_name}/{method.name} HTTP/1.1".encode()
+        return self._post(line, body, b"Content-Type: application/" + kind)
+
+    def _as_json(self, method: Any, encoded: bytes) -> bytes:
+        kind: Any = message_factory.GetMessageClass(method.input_type)
+        try:
+            text = MessageToJson(kind.FromString(encoded)).encode(errors="surrogatepass")
+        except (DecodeError, SerializeToJsonError, ValueError):
+            text = b"{}"
+        return self._damaged(text)
+
+    def _event(self) -> bytes:
+        topic = self._random.choice((b"orders", b"mail", b"%00", b"%C3%BC", b"..", b"x" * 300))
+        body = self._damaged(CLOUD_EVENT if self._random.random() < 0.5 else b"[" + CLOUD_EVENT + b"]")
+        headers = self._random.sample(EVENT_HEADERS, self._random.randrange(5))
+        return self._post(b"POST /v1/topics/" + topic + b"/events HTTP/1.1", body, *headers)
+
+    def _post(self, line: bytes, body: bytes, *headers: bytes) -> bytes:
+        token = b"Authorization: Bearer " + str(self._token).encode()
+        return self._request(line, b"Content-Length: %d" % len(body), token, *headers) + body
+
+    def _damaged(self, text: bytes) -> bytes:
+        """The text, or half of the time with a piece replaced."""
+        if self._random.random() < 0.5:
+            return text
+        begin = self._random.randrange(len(text))
+        pieces = (
+            b"",
+            b"null",
+            b"1e999",
+            b"-0",
+            b'"\\ud800"',
+            b"[" * 2_000,
+            b"\xff",
+            b"9" * 5_000,
+            b"true",
+            b"{}",
+            b'"',
+        )
+        return text[:begin] + self._random.choice(pieces) + text[begin + self._random.randrange(8) :]
+
     def no_http(self) -> list[bytes]:
         """Something else."""
         others = (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), bytes(100_000), b"\r\n" * 10_000)
@@ -130,6 +209,8 @@ class RawHttp1:
     def _request(line: bytes, *headers: bytes) -> bytes:
         return b"\r\n".join((line, b"Host: bus", *headers, b"", b""))
 
+
+WEB_ATTACKS: tuple[Callable[[RawHttp1], list[bytes]], ...] = (RawHttp1.rpcs, RawHttp1.rpcs, RawHttp1.events)
 
 ATTACKS: tuple[Callable[[RawHttp1], list[bytes]], ...] = (
     RawHttp1.requests,

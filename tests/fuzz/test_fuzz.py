@@ -36,8 +36,8 @@ MINUTES = float(os.environ.get("FUZZ_MINUTES", "2"))
 CALLERS, RAW_CALLERS = 24, 4
 RAW_SHARE = 0.3
 """The share of requests that are made by hand."""
-HTTP1_SHARE = 0.05
-"""The share that one more caller makes by hand at the port of probes and metrics."""
+HTTP1_SHARE = 0.1
+"""The share that two more callers make by hand, at the port of probes and metrics and at that of the bus over HTTP."""
 
 WARM_UP = 2_000
 """How many requests fill the server's caches before its memory is measured."""
@@ -80,11 +80,13 @@ class Target:
             *("--engine", "local", "--engine", "redis", "--redis-url", redis_url, "--max-queued", "1000"),
             *("--tokens-file", str(tokens), "--acl-file", str(rules), "--audit-log", str(folder / "audit.log")),
             *("--dedupe-window", "1s", "--drain-timeout", "1s", "--http-listen", "127.0.0.1:0"),
+            *("--web-listen", "127.0.0.1:0"),
             module="fuzz.counting_server",
             env={"PYTHONPATH": str(Path(__file__).parents[1])},
         )
         self.address = self.server.address
         self.http = self.server.logged(r"http on .*address=(\S+)")
+        self.web = self.server.logged(r"web on .*address=(\S+)")
 
     def memory_mib(self) -> int:
         status = Path(f"/proc/{self.server.process.pid}/status").read_text()
@@ -133,7 +135,7 @@ class Run:
     Attributes:
         statuses: how many calls ended with each status.
         raw: how many requests were made by hand at the port of gRPC.
-        http1: how many were at the port of probes and metrics.
+        http1: how many were at the port of probes and metrics, or at that of the bus over HTTP.
         faults: descriptions of what happened against the contract.
     """
 
@@ -156,7 +158,10 @@ class Run:
         await asyncio.gather(
             *(self._call(number, (requests - raw - http1) // CALLERS, until) for number in range(CALLERS)),
             *(self._by_hand(number, raw // RAW_CALLERS, until) for number in range(RAW_CALLERS)),
-            self._at_probes(http1, until),
+            self._over_http(RawHttp1(self._target.http, Random(f"{self._seed}-http1")), http1 // 2, until),
+            self._over_http(
+                RawHttp1(self._target.web, Random(f"{self._seed}-web"), self._target.tokens["fuzz"]), http1 // 2, until
+            ),
         )
 
     async def _call(self, number: int, requests: int, until: float) -> None:
@@ -176,10 +181,11 @@ class Run:
             made += await caller.make()
         self.raw += made
 
-    async def _at_probes(self, requests: int, until: float) -> None:
-        caller = RawHttp1(self._target.http, Random(f"{self._seed}-http1"))
-        while self.http1 < requests and time.monotonic() < until:
-            self.http1 += await caller.make()
+    async def _over_http(self, caller: RawHttp1, requests: int, until: float) -> None:
+        made = 0
+        while made < requests and time.monotonic() < until:
+            made += await caller.make()
+        self.http1 += made
         self.faults += caller.faults
 
 

@@ -16,6 +16,7 @@ from support.http2 import raw_connection, request
 from support.redis_server import RedisServer, free_port
 from support.server_process import ServerProcess, assert_untroubled, unpatched_server
 from support.start import CANNOT_SERVE, try_to_start
+from support.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,6 +75,14 @@ async def dispatch_over_new_connections(server: ServerProcess, topic: str, count
     for number in range(count):
         async with Client(server.address) as client:
             await client.dispatch(topic, number)
+
+
+async def test_several_processes_share_the_port_of_http(serve: Callable[..., ServerProcess]) -> None:
+    server, topic = serve("--web-listen", "127.0.0.1:0"), unique_name()
+    for _ in range(2 * COUNT):  # each over its own connection
+        assert (await asyncio.to_thread(Web(server.web).post, f"/v1/topics/{topic}/events", b"x")).status == 202
+    async with Client(server.address) as client:
+        assert (await client.admin.get_topic(topic)).queued == 2 * COUNT
 
 
 async def test_several_processes_are_one_server_and_drain_together(serve: Callable[..., ServerProcess]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from support.forking import Forked
 
-READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
+READY = re.compile(r"duebus ready on (\S+) engines=(\S+)(?: web=(\S+))?")
 END_TIMEOUT_S = 60
 SERVER = "duebus_server"
 
@@ -36,6 +36,7 @@ class ServerProcess:
     Attributes:
         address: HOST:PORT, as its ready line says.
         engines: the engines it runs, the default first.
+        web: the URL of the bus over HTTP; None without ``--web-listen``.
         log: the file that its standard error goes to.
     """
 
@@ -73,6 +74,7 @@ class ServerProcess:
             raise AssertionError(f"the server did not start: {line!r}, {self.log.read_text()}")
         self.address = ready[1]
         self.engines = ready[2].split(",")
+        self.web = ready[3]
 
     def logged(self, pattern: str) -> str:
         """The first group of a pattern's match in the log. The line was written before the ready line."""

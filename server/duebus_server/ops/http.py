@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import h11
 import structlog
@@ -15,9 +15,13 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ssl
+    from collections.abc import Iterator, Mapping
 
     from starlette.types import ASGIApp
+
+CONNECTIONS = 1_000
+"""How many connections a port may have. More are answered 503."""
 
 log = structlog.get_logger()
 
@@ -27,10 +31,26 @@ class HttpListenError(Exception):
 
 
 class HttpPort:
-    """Serves an ASGI application."""
+    """Serves an ASGI application.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Attributes:
+        url: where it listens, once it does.
+
+    Args:
+        app: the application. The names in a client's certificate are its ``state["certificate_names"]``.
+        name: what the log calls this port.
+        tls: for HTTPS; None: plaintext.
+        shares_port: other processes of the same server listen on the same address.
+    """
+
+    def __init__(
+        self, app: ASGIApp, name: str = "http", tls: ssl.SSLContext | None = None, *, shares_port: bool = False
+    ) -> None:
         self._app = app
+        self._name = name
+        self._tls = tls
+        self._shares_port = shares_port
+        self.url = ""
         self._server: _Server | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -45,7 +65,8 @@ class HttpPort:
         """
         host, _, port = listen.rpartition(":")
         try:
-            listener = socket.create_server((host.strip("[]"), int(port)), family=_family(host))
+            address = (host.strip("[]"), int(port))
+            listener = socket.create_server(address, family=_family(host), reuse_port=self._shares_port)
         except OSError as error:
             raise HttpListenError(f"cannot listen on {listen}: {_why(error)}") from error
         config = uvicorn.Config(
@@ -54,13 +75,18 @@ class HttpPort:
             log_config=None,
             log_level=logging.CRITICAL,
             access_log=False,
+            server_header=False,
             timeout_graceful_shutdown=1,
             http=StrictHttp,
+            limit_concurrency=CONNECTIONS,
         )
+        config.load()
+        config.ssl = self._tls
         self._server = _Server(config)
-        self._running = asyncio.create_task(self._server.serve([listener]), name="http")
+        self._running = asyncio.create_task(self._server.serve([listener]), name=self._name)
         bound: int = listener.getsockname()[1]
-        log.info("http on", address=f"{host}:{bound}")
+        self.url = f"{'http' if self._tls is None else 'https'}://{host}:{bound}"
+        log.info(f"{self._name} on", address=f"{host}:{bound}")
         return bound
 
     async def stop(self) -> None:
@@ -79,6 +105,8 @@ class StrictHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Start the timer."""
         super().connection_made(transport)
+        if (tls := transport.get_extra_info("ssl_object")) is not None:
+            self.app_state = {**self.app_state, "certificate_names": names_in(tls.getpeercert() or {})}
         self._await_request()
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +149,12 @@ class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def names_in(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names in a certificate that ``ssl`` has decoded, the common name first."""
+    common = [value for parts in certificate.get("subject", ()) for kind, value in parts if kind == "commonName"]
+    return (*common, *(value for _, value in certificate.get("subjectAltName", ())))
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -33,14 +33,14 @@ WITHOUT_CREDENTIALS = "/grpc.health."
 """Methods for probes, which have no credentials."""
 
 
-def _unrecorded(_method: str, _code: str) -> None:
+def unrecorded(_method: str, _code: str) -> None:
     """Counts nothing."""
 
 
 _NO_SPAN = nullcontext()
 
 
-def _untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
+def untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
     """The context of a call that makes no span."""
     return _NO_SPAN
 
@@ -60,8 +60,8 @@ class Guard:
     def __init__(
         self,
         authorizer: Authorizer | None = None,
-        record: Callable[[str, str], None] = _unrecorded,
-        trace: Trace = _untraced,
+        record: Callable[[str, str], None] = unrecorded,
+        trace: Trace = untraced,
     ) -> None:
         self.idle = asyncio.Event()
         self.idle.set()

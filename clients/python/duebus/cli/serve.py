@@ -19,7 +19,7 @@ except ModuleNotFoundError as error:
         raise
     raise CommandFailed("serve needs the extra server: pip install 'duebus[server]'") from error
 
-_READY = re.compile(r"duebus ready on (\S+) engines=(\S+)")
+_READY = re.compile(r"duebus ready on (\S+) engines=(\S+)(?: web=(\S+))?")
 
 
 def serve(
@@ -84,7 +84,8 @@ class _ReadyAsJson(TextIOBase):
     def write(self, text: str) -> int:
         ready = _READY.match(text)
         if ready:
-            text = json.dumps({"ready": ready[1], "engines": ready[2].split(",")})
+            record = {"ready": ready[1], "engines": ready[2].split(","), **({"web": ready[3]} if ready[3] else {})}
+            text = json.dumps(record)
         return self._stream.write(text)
 
     def flush(self) -> None:

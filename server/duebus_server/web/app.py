@@ -1,0 +1,57 @@
+"""The application behind ``--web-listen``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from duebus_server.web.errors import Failure, failure_of
+from duebus_server.web.events import events_route
+from duebus_server.web.origin import SameOrigin
+from duebus_server.web.rpcs import rpc_routes
+from duebus_server.wire.status import unexpected
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from duebus_server.web.calls import Calls
+
+GZIP_BYTES = 1_000
+"""Answers from this size on are compressed, if the client takes that."""
+
+
+def web_app(calls: Calls, *, on_loopback: bool) -> Starlette:
+    """The application.
+
+    Args:
+        calls: what it can do.
+        on_loopback: it listens where only this machine can connect.
+    """
+    return Starlette(
+        routes=[*rpc_routes(calls), events_route(calls)],
+        middleware=[
+            Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),
+            Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),
+        ],
+        exception_handlers={404: _not_found, 405: _not_allowed, Exception: _failed},
+    )
+
+
+async def _not_found(request: Request, _: Exception) -> Response:
+    return Failure("unimplemented", f"there is no {request.url.path}", status=404).response()
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return failure_of(unexpected(error, request.url.path)).response()
+
+
+async def _not_allowed(_: Request, error: Exception) -> Response:
+    response = Failure("unimplemented", "only POST", status=405).response()
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response
