@@ -15,7 +15,16 @@ import pytest
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.http2 import DATA, END_STREAM, RawConnection, frame, message, raw_connection, request_headers
+from support.http2 import (
+    DATA,
+    END_STREAM,
+    SETTINGS,
+    RawConnection,
+    frame,
+    message,
+    raw_connection,
+    request_headers,
+)
 from support.server_process import ServerProcess
 from support.wire import SIGNAL_TIMEOUT_S, connect, figure
 
@@ -201,6 +210,19 @@ async def test_callers_without_credentials_cost_little_memory(
             health_pb2.HealthCheckRequest(), timeout=SIGNAL_TIMEOUT_S
         )
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+@pytest.mark.parametrize(("fixture", "window_bytes"), [("guarded", 8 << 10), ("server", (1 << 16) - 1)])
+async def test_messages_are_held_back_only_where_credentials_are_needed(
+    fixture: str, window_bytes: int, request: pytest.FixtureRequest
+) -> None:
+    initial_window_size = b"\0\4"
+    server: ServerProcess = request.getfixturevalue(fixture)
+    async with raw_connection(server.address) as connection:
+        kind, _, _, payload = await asyncio.wait_for(connection.frame(), SIGNAL_TIMEOUT_S)
+    settings = {payload[start : start + 2]: payload[start + 2 : start + 6] for start in range(0, len(payload), 6)}
+    assert kind == SETTINGS
+    assert int.from_bytes(settings.get(initial_window_size, b"\0\0\xff\xff"), "big") == window_bytes
 
 
 async def test_wrong_requests_are_not_kept_in_memory(start_server: Callable[..., ServerProcess]) -> None:
