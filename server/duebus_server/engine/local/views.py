@@ -142,11 +142,11 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
     )
 
 
-def history_of(entry: Entry) -> Sequence[Attempt]:
+def history_of(entry: Entry) -> list[Attempt]:
     """The latest MAX_HISTORY attempts, including the one under way."""
-    ended = entry.past.history
-    if entry.lease is None:
-        return ended
+    attempts = list(entry.past.history)
     lease = entry.lease
-    under_way = Attempt(entry.attempt, lease.started_us, None, lease.consumer, AttemptOutcome.UNDER_WAY)
-    return [*ended, under_way][-MAX_HISTORY:]
+    if lease is not None:
+        consumer, under_way = lease.consumer, AttemptOutcome.UNDER_WAY
+        attempts.append(Attempt(entry.attempt, lease.started_us, None, consumer, under_way))
+    return attempts[-MAX_HISTORY:]
