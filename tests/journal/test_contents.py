@@ -1,27 +1,39 @@
-"""``duebus journal stats`` and ``export``: what a directory holds, read without a change."""
+"""``duebus journal stats``, ``export`` and ``import``: what a directory holds, and a directory that holds the same."""
 
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from duebus.cli import held_lines
 from duebus_server.domain.clock import HOUR, SECOND, ManualClock
+from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.transfer import HeldEvent
 from duebus_server.engine.local.journal.contents import exported
+from duebus_server.engine.local.journal.importing import import_held
 from journal.engines import opened
 from journal.held import event, fill
 from support.cli import Cli
 from support.engines import START_US
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from duebus_server.domain.transfer import Held
 
 
 def files(path: Path) -> dict[str, str]:
     """A checksum of each file of a directory, but the lock, which names the process."""
     return {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in path.iterdir() if one.name != "lock"}
+
+
+def names(path: Path) -> list[str]:
+    """The files and directories in a directory."""
+    return sorted(one.name for one in path.iterdir())
 
 
 def export(path: Path) -> list[dict[str, Any]]:
@@ -147,3 +159,87 @@ async def test_a_damaged_directory_is_not_exported_and_a_torn_end_is(tmp_path: P
     assert segment.read_bytes() == data[:-5]
     segment.write_bytes(data.replace(b"data of first", b"data of fires"))
     assert "duebus journal verify" in Cli().run("journal", "export", str(tmp_path)).complaint
+
+
+async def exported_file(path: Path) -> Path:
+    """The export of a filled directory, as a file."""
+    await fill(path / "data")
+    file = path / "export.jsonl"
+    file.write_text(Cli().run("journal", "export", str(path / "data")).out)
+    return file
+
+
+async def test_an_import_makes_a_directory_that_holds_what_was_exported(tmp_path: Path) -> None:
+    file = await exported_file(tmp_path)
+    new = tmp_path / "some" / "new"
+    done = Cli().run("journal", "import", str(file), "--to", str(new), "--json")
+    assert (done.status, done.err, done.record) == (0, "", {"stored": 8, "skipped": 0})
+
+    # then: it is the same, but for the lease, which is released
+    before, after = export(tmp_path / "data"), export(new)
+    released = {"kind": "event", "topic": "topic"} | next(line for line in after if is_event(line, "leased"))
+    assert released["groups"][0].pop("attempts") == 0
+    assert released["groups"][0]["state"] == "ready"
+    assert released["groups"][0]["history"][-1]["outcome"] == "released"
+    assert [line for line in after if not is_event(line, "leased")] == [
+        line for line in before if not is_event(line, "leased")
+    ]
+
+    # and: an engine goes on with it
+    async with opened(new, clock=ManualClock(START_US + 2 * HOUR)) as one:
+        await one.topic.join()
+        leased = await one.topic.lease()
+        assert sorted(each.event_id for each in leased) == ["expired", "leased", "plain", "retried", "scheduled"]
+        await one.topic.ack(*leased)
+        await one.topic.redrive_named("dead")
+        assert (await one.topic.lease_one()).event_id == "dead"
+        await one.topic.delete_group("other")
+        again = await one.topic.dispatch("plain")
+        assert list(again.duplicate_event_ids) == ["plain"]
+
+
+def is_event(line: dict[str, Any], event_id: str) -> bool:
+    """Whether a line of an export is this event."""
+    return bool(line["kind"] == "event" and line["event"]["id"] == event_id)
+
+
+async def test_an_import_fills_one_segment_after_the_other(tmp_path: Path) -> None:
+    await fill(tmp_path / "data")
+    with exported(tmp_path / "data") as held:
+        whole = list(held)
+    assert import_held(tmp_path / "new", whole, segment_bytes=600) == 8
+    assert len(list((tmp_path / "new").glob("*.log"))) > 3
+    with exported(tmp_path / "new") as held:
+        assert [str(one) for one in held if "leased" not in str(one)] == [
+            str(one) for one in whole if "leased" not in str(one)
+        ]
+
+
+async def test_an_import_that_fails_leaves_no_directory(tmp_path: Path) -> None:
+    file = await exported_file(tmp_path)
+    used = files(tmp_path / "data")
+    taken = Cli().run("journal", "import", str(file), "--to", str(tmp_path / "data"))
+    assert taken.complaint.endswith("is not empty: an import makes a new data directory")
+    assert files(tmp_path / "data") == used
+
+    # when: a line is wrong, and a setting is for Redis
+    file.write_text(file.read_text().replace('"ready"', '"done"', 1))
+    assert f"{file}: line" in Cli().run("journal", "import", str(file), "--to", str(tmp_path / "new")).complaint
+    other = Cli().run("journal", "import", str(file), "--to", str(tmp_path / "new"), "--namespace", "a")
+    assert other.status != 0
+    assert names(tmp_path) == ["data", "export.jsonl"]
+
+
+def broken_after_two(whole: list[Held]) -> Iterator[Held]:
+    """What a reader yields before it fails."""
+    yield from whole[:2]
+    raise OSError(errno.EIO, "no more")
+
+
+async def test_an_import_that_is_interrupted_leaves_nothing_behind(tmp_path: Path) -> None:
+    await fill(tmp_path / "data")
+    with exported(tmp_path / "data") as held:
+        whole = list(held)
+    with pytest.raises(UnusableStorage, match="no more"):
+        import_held(tmp_path / "new", broken_after_two(whole))
+    assert names(tmp_path) == ["data"]

@@ -9,7 +9,7 @@ import typer
 
 from duebus.cli import options, server_options
 from duebus.cli.confirm import confirm
-from duebus.cli.failures import CommandFailed
+from duebus.cli.failures import STATUS_MISUNDERSTOOD, CommandFailed
 from duebus.cli.output import Output
 from duebus.cli.server_options import Globals
 from duebus.cli.spans import format_moment, format_moment_json
@@ -21,6 +21,7 @@ try:
     from duebus_server.engine.local.journal.checking import verify as verify_directory
     from duebus_server.engine.local.journal.contents import SegmentStats, exported
     from duebus_server.engine.local.journal.contents import stats as stats_of
+    from duebus_server.engine.local.journal.importing import import_held
     from duebus_server.engine.local.journal.reading import BadPart
 
     from duebus.cli import held_lines
@@ -112,23 +113,47 @@ def export(directory: Directory) -> None:
 def import_file(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What export has printed.")],
-    to: options.ToRedis,
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="DIR|URL",
+            help="A new data directory, or the URL of Redis, as --redis-url of serve. "
+            "DUEBUS_REDIS_PASSWORD and so on apply.",
+        ),
+    ],
     namespace: options.Namespace = None,
     json: server_options.Json = False,
 ) -> None:
-    """Store in Redis what export has printed. Reads the whole file first, and stores nothing if a line is wrong.
+    """Store what export has printed in a new data directory or in Redis. If a line is wrong, nothing is stored.
 
-    An event that is there is skipped, so it can be repeated.
+    In Redis, an event that is there is skipped, so it can be repeated.
     """
-    from duebus.cli.migrate import import_into  # noqa: PLC0415  # loads the whole server
-
+    out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
     try:
-        for _ in held_lines.read(file):
+        for _ in held_lines.read(file):  # the whole file first
             pass
-        out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
-        import_into(to, namespace, held_lines.read(file), out)
+        if "://" in to:
+            _import_into_redis(to, namespace, file, out)
+        elif namespace is None:
+            _import_into_directory(Path(to), file, out)
+        else:
+            raise CommandFailed("--namespace is for Redis", status=STATUS_MISUNDERSTOOD)
     except (held_lines.BadLineError, OSError) as error:
         raise CommandFailed(str(error)) from error
+
+
+def _import_into_redis(url: str, namespace: str | None, file: Path, out: Output) -> None:
+    from duebus.cli.migrate import import_into  # noqa: PLC0415  # loads the whole server
+
+    import_into(url, namespace, held_lines.read(file), out)
+
+
+def _import_into_directory(directory: Path, file: Path, out: Output) -> None:
+    with _explained():
+        stored = import_held(directory, held_lines.read(file))
+    out.record({"stored": stored, "skipped": 0})
+    out.line(f"stored {stored} events")
 
 
 T = TypeVar("T")
