@@ -26,7 +26,7 @@ type running struct {
 	ended  chan error
 }
 
-// work runs a worker with one handler; it is stopped at the end of the test at the latest.
+// work runs a worker with one handler; it is stopped by the end of the test.
 func work(t *testing.T, target string, handler duebus.Handler, options ...duebus.WorkerOption) *running {
 	t.Helper()
 	return workWith(t, newClient(t, target), handler, options...)

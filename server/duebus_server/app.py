@@ -213,7 +213,7 @@ class App:
         Raises:
             UnusableStorage: an engine could not start: its storage became available, but can't be used.
             DispatcherNotWorking: an engine has failed for good.
-            ServerEndedError: the server stopped accepting calls without being told to.
+            ServerEndedError: the server stopped accepting calls without being asked to.
         """
         ended = asyncio.create_task(self._wire.ended())
         stopped = asyncio.create_task(self.lifecycle.all_stopped.wait())
@@ -305,7 +305,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
         DuplicateInitialized: another server uses its data directory.
         DispatcherNotWorking: the disk of its data directory has failed.
-        ServerEndedError: it stopped accepting calls without being told to.
+        ServerEndedError: it stopped accepting calls without being asked to.
     """
     bound_heap()
     clock = SystemClock()

@@ -42,7 +42,7 @@ RESTART_S = 1.0
 """The pause before a process that has ended is restarted. Restarts never stop: Redis may come back."""
 
 STOPPED = (0, -signal.SIGTERM)
-"""The exit codes of a process that was told to stop: drained, or terminated before it served."""
+"""The exit codes of a process that was asked to stop: drained, or terminated before it served."""
 
 SHARED_ADDRESSES = ("listen", "web_listen")
 """Settings of ports that all processes listen on."""

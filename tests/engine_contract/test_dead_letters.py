@@ -92,7 +92,7 @@ async def test_an_event_that_waits_in_another_group_counts_once(topic: TopicDriv
     assert await topic.queued() == 1
 
 
-async def test_waiting_sessions_are_told(harness: Harness, joined: TopicDriver) -> None:
+async def test_waiting_sessions_are_notified(harness: Harness, joined: TopicDriver) -> None:
     await joined.make_dead("event")
     harness.recorder.forget()
 

@@ -194,7 +194,7 @@ async def test_fencing_tokens_grow_across_the_deletion_of_a_group_of_an_idle_top
 
 
 @either
-async def test_subscribers_are_told(harness: Harness, joined: TopicDriver, what: str) -> None:
+async def test_subscribers_are_notified(harness: Harness, joined: TopicDriver, what: str) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
     harness.recorder.forget()

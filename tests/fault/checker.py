@@ -15,7 +15,7 @@
 Two handlers may have the same event of a group at the same time if the earlier one has lost its lease. Whatever it then
 does with that lease must be refused. A lease is lost only if
 
-- it ran out: the later lease was granted, by Redis's clock, after the expiry that the worker was told and after every
+- it ran out: the later lease was granted, by Redis's clock, after the expiry that the worker got and after every
   extension that was answered;
 - the worker was killed before the later delivery arrived;
 - the worker's stream ended after the earlier delivery arrived, and at most 2 s (``CLOSE``) after the later one, because

@@ -316,6 +316,6 @@ async def test_a_session_that_redis_lost_before_the_answer_to_its_join_rejoins(
     # then the session joins again, and does not consider its group deleted
     session = replica.engine._engine.notifications.sessions.find(Partition(topic.name), DEFAULT_GROUP, OTHER)
     assert session is not None
-    assert session.stage is Stage.UNTOLD
+    assert session.stage is Stage.NEW
     await other_replica.topic(topic.name).dispatch("event")
     assert (await topic.lease_one(OTHER)).event_id == "event"

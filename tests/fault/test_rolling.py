@@ -110,7 +110,7 @@ class Cluster:
 
 
 async def produce(bus: Client, seen: Seen, ended: asyncio.Event) -> None:
-    """Dispatch events, due now and a little later, until told to end."""
+    """Dispatch events, due now and a little later, until asked to end."""
     for number in count():
         if ended.is_set():
             return

@@ -49,7 +49,7 @@ async def do(delivery: Delivery, released: set[str]) -> None:
         released.add(delivery.event_id)
         raise Release(f"at fence {delivery.fencing_token}")
     if what == "dead":
-        raise DeadLetter(f"as told, at fence {delivery.fencing_token}")
+        raise DeadLetter(f"as the test asked, at fence {delivery.fencing_token}")
     if what == "again" and delivery.attempt == 1:
         raise RetryAfter(AGAIN_S, f"again, at fence {delivery.fencing_token}")
     if what == "fails" and delivery.attempt == 1:

@@ -109,4 +109,7 @@ async def test_a_directory_that_is_in_use_or_no_journal_is_refused(tmp_path: Pat
     async with opened(tmp_path / "used"):
         assert "is in use by process" in Cli().run("journal", "verify", str(tmp_path / "used")).err
     verified = Cli().run("journal", "verify", str(tmp_path))
-    assert (verified.status, verified.err) == (1, f"duebus: {tmp_path} is no data directory: it has no manifest.json\n")
+    assert (verified.status, verified.err) == (
+        1,
+        f"duebus: {tmp_path} is not a data directory: it has no manifest.json\n",
+    )

@@ -41,7 +41,7 @@ class ModelEntry:
         at_us: when it is due, or when its lease runs out.
         due_us: when it was due, in any state.
         order_us: the same as reported by the engine, which orders events on a running clock; UNKNOWN until asked.
-        died_unseen: whether it is dead because its last lease ran out, which an engine need not notice at once.
+        died_unseen: whether it is dead because its last lease ran out, which an engine may notice later.
         free_attempts: the attempts that used up no retry, because their lease ran out.
         stalled: whether its lease was given to a stalled session.
     """

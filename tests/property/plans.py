@@ -71,7 +71,7 @@ class RequestPlan(NamedTuple):
 
 
 class Jump(StrEnum):
-    """How far time advances: by a tick, until something happens by itself, or to a grain before that."""
+    """How far time advances: by a tick, until something happens without a call, or just before that."""
 
     STAY = "stay"
     TICK = "tick"

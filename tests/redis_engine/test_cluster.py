@@ -43,7 +43,7 @@ async def test_any_named_node_of_a_cluster_is_enough(
     await assert_works(cluster_bus)
 
 
-async def test_operators_reach_topics_on_any_node_and_every_replica_is_told(
+async def test_operators_reach_topics_on_any_node_and_every_replica_is_notified(
     cluster_bus: RedisBus, cluster: list[RedisServer]
 ) -> None:
     here, there = await cluster_bus.replica(), await cluster_bus.replica()

@@ -131,7 +131,7 @@ async def test_a_session_without_leases_has_no_count_of_them(frozen_bus: RedisBu
 
 
 DUE_IS_LOST = "Redis has lost when this event is due, and whether this group has settled it"
-RESTORED = "Redis had lost where events were; they are restored, or dead if their due time is lost"
+RESTORED = "Redis had lost track of events; they are restored, or dead if their due time is lost"
 ALL = ("suspect", "leased", "nacked", "dead", "ready", "later")
 MEANS = {
     "waiting": {"ready": EventState.DEAD, "later": EventState.DEAD},

@@ -104,7 +104,7 @@ def test_a_bad_line_of_a_file_is_reported_before_anything_is_sent(cli: Cli, topi
     complaint = cli.run("dispatch", topic, "--file", str(file)).complaint
 
     assert complaint.startswith(f"{file}: line 1204: is not JSON: ")
-    assert complaint.endswith("; nothing went in")
+    assert complaint.endswith("; nothing was dispatched")
     assert "no topic" in cli.run("events", topic).complaint
 
 
@@ -112,7 +112,8 @@ def test_a_bad_line_of_a_pipe_is_reported_and_the_load_can_be_repeated(cli: Cli,
     broken = "1\n" * 1203 + "{bad\n" + "2\n" * 1000
     complaint = cli.run("dispatch", topic, "--file", "-", stdin=broken).complaint
     assert complaint.startswith("-: line 1204: is not JSON: ")
-    again = re.search(r"; 1,203 events went in: lines 1 to 1203; run it again with (--id \S+) to add only", complaint)
+    pattern = r"; 1,203 events dispatched: lines 1 to 1203; run it again with (--id \S+) to add only"
+    again = re.search(pattern, complaint)
     assert again is not None, complaint
 
     mended = cli.ok("dispatch", topic, "--file", "-", *again[1].split(), stdin=broken.replace("{bad", "{}"))
@@ -140,9 +141,9 @@ def test_a_line_that_the_server_refuses_is_reported(cli: Cli, topic: str, tmp_pa
     complaint = cli.run("dispatch", topic, "--file", str(file)).complaint
 
     assert complaint.startswith(f"{file}: line 503: data: ")
-    went_in = re.search(r"; (\d+) events went in: lines 1 to \1; run it again with --id load-", complaint)
-    assert went_in is not None, complaint
-    assert len(events(cli, topic)) == int(went_in[1]) >= 500
+    dispatched = re.search(r"; (\d+) events dispatched: lines 1 to \1; run it again with --id load-", complaint)
+    assert dispatched is not None, complaint
+    assert len(events(cli, topic)) == int(dispatched[1]) >= 500
 
 
 def test_a_full_topic_ends_the_load_and_reports_what_was_stored(
@@ -154,7 +155,7 @@ def test_a_full_topic_ends_the_load_and_reports_what_was_stored(
 
     complaint = cli.run("dispatch", topic, "--file", str(file)).complaint
 
-    assert "holds 1000 events of at most 1000; 1,000 events went in: lines " in complaint
+    assert "holds 1000 events of at most 1000; 1,000 events dispatched: lines " in complaint
     assert len(events(cli, topic)) == 1000
 
 
@@ -182,7 +183,7 @@ def test_ctrl_c_ends_a_load_and_reports_what_was_stored(cli: Cli, topic: str) ->
         ended = dispatcher.end(signal.SIGINT)
 
     assert ended.status == 130
-    assert ended.complaint.startswith("-: interrupted; 2 events went in: lines 1 to 2; run it again with --id load-")
+    assert ended.complaint.startswith("-: interrupted; 2 events dispatched: lines 1 to 2; run it again with --id load-")
 
 
 @pytest.mark.parametrize(
@@ -211,12 +212,12 @@ def test_the_server_may_be_named_before_or_after_the_command_or_in_the_environme
     server: ServerProcess, topic: str
 ) -> None:
     nobody = f"127.0.0.1:{closed_port()}"
-    untold = Cli()
-    assert untold.run("--server", server.address, "dispatch", topic, "1").status == 0
-    assert untold.run("dispatch", topic, "1", "--server", server.address).status == 0
-    assert untold.run("--server", nobody, "dispatch", topic, "1", "--server", server.address).status == 0
-    assert untold.run("--server", server.address, "dispatch", topic, "1", DUEBUS_SERVER=nobody).status == 0
-    assert untold.run("dispatch", topic, "1", DUEBUS_SERVER=nobody).status == 1
+    bare = Cli()
+    assert bare.run("--server", server.address, "dispatch", topic, "1").status == 0
+    assert bare.run("dispatch", topic, "1", "--server", server.address).status == 0
+    assert bare.run("--server", nobody, "dispatch", topic, "1", "--server", server.address).status == 0
+    assert bare.run("--server", server.address, "dispatch", topic, "1", DUEBUS_SERVER=nobody).status == 0
+    assert bare.run("dispatch", topic, "1", DUEBUS_SERVER=nobody).status == 1
 
 
 def test_an_unreachable_server_is_reported_at_once_with_how_to_start_one() -> None:

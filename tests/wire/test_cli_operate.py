@@ -93,7 +93,7 @@ def test_nothing_is_purged_without_confirmation(cli: Cli, client: Client, topic:
 
     assert refused.status == 2
     assert refused.complaint == (
-        f"would purge 2 dead letters of {topic} in group default; there is no terminal to ask on, so say --yes; "
+        f"would purge 2 dead letters of {topic} in group default; there is no terminal to ask on, so pass --yes; "
         "nothing was done"
     )
     assert in_state(client, topic, "dead") == {"a", "b", "c"}

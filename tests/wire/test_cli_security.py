@@ -77,7 +77,7 @@ def test_a_wrong_token_is_one_line_without_the_token(
 ) -> None:
     server = start_server(*secured.token_flags())
     result = Cli(server.address).run("topics", DUEBUS_TOKEN="duebus_wrong")
-    assert result.complaint == "the token is not known here"
+    assert result.complaint == "the token is not known"
     assert Cli(server.address).run("topics").complaint == "credentials are required, such as a bearer token"
 
 

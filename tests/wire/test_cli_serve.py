@@ -79,7 +79,7 @@ def test_stop_asks_before_events_are_lost() -> None:
 
         assert refused.status == 2
         assert (
-            "and lose 3 events of the local engine; there is no terminal to ask on, so say --yes" in refused.complaint
+            "and lose 3 events of the local engine; there is no terminal to ask on, so pass --yes" in refused.complaint
         )
         assert cli.ok("topics").out
         cli.ok("delete-topic", topic, "--yes")

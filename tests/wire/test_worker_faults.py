@@ -1,4 +1,4 @@
-"""A worker and a real server while connections break, servers restart and processes are told to end."""
+"""A worker and a real server while connections break, servers restart and processes are asked to end."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ type RetryPolicy struct {
 	// How many times an event is retried before it is dead; 0 to 1,000,000.
 	MaxRetries *uint32 `protobuf:"varint,1,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
 	// The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
-	// `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
+	// `backoff_max` may not be less than `backoff_initial`, even if only one of them is set.
 	BackoffInitial *durationpb.Duration `protobuf:"bytes,2,opt,name=backoff_initial,json=backoffInitial,proto3" json:"backoff_initial,omitempty"`
 	BackoffMax     *durationpb.Duration `protobuf:"bytes,3,opt,name=backoff_max,json=backoffMax,proto3" json:"backoff_max,omitempty"`
 	unknownFields  protoimpl.UnknownFields

@@ -63,7 +63,7 @@ const (
 	// UNAUTHENTICATED: credentials are required, or these are not accepted.
 	ErrorReason_ERROR_REASON_UNAUTHENTICATED ErrorReason = 13
 	// PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
-	// subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+	// subscribe, admin, stop) and the `topic`, if the call names one. Nothing was changed.
 	ErrorReason_ERROR_REASON_PERMISSION_DENIED ErrorReason = 14
 	// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
 	// open another connection.

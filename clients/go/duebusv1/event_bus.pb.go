@@ -1244,7 +1244,7 @@ func (x *AckResponse) GetFailures() []*LeaseFailure {
 type Nack struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	LeaseToken string                 `protobuf:"bytes,1,opt,name=lease_token,json=leaseToken,proto3" json:"lease_token,omitempty"`
-	// Why; kept as the event's last error, cut to 4 KiB.
+	// Why; kept as the event's last error, truncated to 4 KiB.
 	Error string `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
 	// Types that are valid to be assigned to Action:
 	//
@@ -1344,7 +1344,7 @@ type Nack_Delay struct {
 }
 
 type Nack_DeadLetter struct {
-	// True: to the dead letters at once. False is the same as no action.
+	// True: it becomes a dead letter at once. False is the same as no action.
 	DeadLetter bool `protobuf:"varint,4,opt,name=dead_letter,json=deadLetter,proto3,oneof"`
 }
 

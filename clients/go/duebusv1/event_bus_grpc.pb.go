@@ -112,10 +112,10 @@ type EventBusClient interface {
 	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
 	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*ExtendResponse, error)
-	// Drains engines and stops them; when none is left, the server process ends with status 0.
+	// Drains engines and stops them; when none is left, the server process exits with status 0.
 	//
-	// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-	// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+	// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+	// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
 	// are then given back without counting an attempt. The answer comes once that is done.
 	//
 	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -258,10 +258,10 @@ type EventBusServer interface {
 	// Errors: INVALID_ARGUMENT when there is no token, there are more than 10,000, or `lease` is out of range;
 	// UNAVAILABLE (DISPATCHER_NOT_WORKING).
 	Extend(context.Context, *ExtendRequest) (*ExtendResponse, error)
-	// Drains engines and stops them; when none is left, the server process ends with status 0.
+	// Drains engines and stops them; when none is left, the server process exits with status 0.
 	//
-	// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-	// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+	// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+	// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
 	// are then given back without counting an attempt. The answer comes once that is done.
 	//
 	// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).

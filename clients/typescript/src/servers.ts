@@ -36,7 +36,7 @@ function hostPort(address: string): { host: string; port: number } {
 class ServerList implements experimental.Resolver {
   readonly #endpoints: experimental.Endpoint[];
   readonly #listener: experimental.ResolverListener;
-  #told = false;
+  #reported = false;
 
   constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
     this.#listener = listener;
@@ -44,14 +44,14 @@ class ServerList implements experimental.Resolver {
   }
 
   updateResolution(): void {
-    if (!this.#told) {
-      this.#told = true;
+    if (!this.#reported) {
+      this.#reported = true;
       process.nextTick(() => this.#listener(experimental.statusOrFromValue(this.#endpoints), {}, null, ""));
     }
   }
 
   destroy(): void {
-    this.#told = false;
+    this.#reported = false;
   }
 
   static getDefaultAuthority(target: experimental.GrpcUri): string {

@@ -76,8 +76,8 @@ class Dispatching:
         finally:
             del outcome  # its traceback refers to this frame: together they would wait for the garbage collector
 
-    def _max_events(self, place: tuple[EngineName, str]) -> int:
-        name, topic = place
+    def _max_events(self, target: tuple[EngineName, str]) -> int:
+        name, topic = target
         return MAX_EVENTS_AT_ONCE * min(self._engines.get(name).engine.partitions(topic), PARTITIONS_AT_ONCE)
 
     def _store(

@@ -68,7 +68,7 @@ class Settling:
         """The events are done. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
-            engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
+            engine: Engine, topic: str, group: str, _indexes: list[int], leases: list[LeaseRef]
         ) -> Results:
             return await self._acks.submit((engine.name, topic, group), leases)
 
@@ -106,7 +106,7 @@ class Settling:
         """Renew leases. Returns the tokens for which nothing was done, in request order."""
 
         async def carry_out(
-            engine: Engine, topic: str, group: str, _places: list[int], leases: list[LeaseRef]
+            engine: Engine, topic: str, group: str, _indexes: list[int], leases: list[LeaseRef]
         ) -> Results:
             return await engine.extend(topic, group, leases, lease_us)
 

@@ -1,4 +1,4 @@
-"""What a session knows of its last lease or reservation, from its beginning on."""
+"""What a session knows about its latest lease or reservation, even while it is under way."""
 
 from __future__ import annotations
 

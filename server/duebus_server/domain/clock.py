@@ -129,7 +129,7 @@ class ManualClock:
             ValueError: ``by_us`` is negative.
         """
         if by_us < 0:
-            raise ValueError("a clock does not go back")
+            raise ValueError("a clock can't go back")
         end_us = self._now_us + by_us
         while self._timers and self._timers[0][0] <= end_us:
             at_us, _, timer = heapq.heappop(self._timers)

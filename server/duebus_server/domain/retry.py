@@ -1,4 +1,4 @@
-"""When a failed event is tried again, and how often."""
+"""When a failed event is retried, and how many times."""
 
 from __future__ import annotations
 

@@ -124,17 +124,17 @@ class Engine(Protocol):
     ) -> list[DispatchAnswer | DueBusError]:
         """Store the events of each request in every group of the topic.
 
-        Each request is stored wholly or not at all; the answers are in request order. A ``request_id`` that was seen
-        within the dedupe window returns its first answer, if the request has the same ``identity``; an event id that
-        the topic holds or held within it adds nothing and is reported. A topic without a lasting group keeps the events
-        for the first one, beside the copies of its ephemeral groups. An event counts for ``max_queued`` while it waits
-        in a lasting group, or for the first one.
+        Each request is stored completely or not at all; the answers are in request order. A ``request_id`` that was
+        seen within the dedupe window returns its first answer, if the request has the same ``identity``; an event id
+        that the topic holds or held within it adds nothing and is reported. A topic without a lasting group keeps the
+        events for the first one, beside the copies of its ephemeral groups. An event counts for ``max_queued`` while it
+        waits in a lasting group, or for the first one.
 
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
         step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
         it is paused, or while something older is due that the session may take. ``Watcher.leased`` reports what
-        was leased. What was not reported when the call fails or is cancelled is taken back, at the latest by the
-        session's next lease.
+        was leased. What was not reported when the call fails or is cancelled is taken back by the
+        session's next lease at the latest.
 
         Args:
             topic: the topic.

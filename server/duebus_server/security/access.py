@@ -120,7 +120,7 @@ class Access:
             if identity is not None:
                 return identity
         if self._jwts is None:
-            raise Unauthenticated("the token is not known here")
+            raise Unauthenticated("the token is not known")
         try:
             return await self._jwts.identity_of(token)
         except JwtRefusedError as error:

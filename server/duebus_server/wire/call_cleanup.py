@@ -21,7 +21,7 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], status: Status) -> 
     up to 16 MiB, would stay until the garbage collector finds them. So the traceback goes when the task ends.
 
     Raises:
-        grpc.aio.AbortError: always; it must go on to gRPC.
+        grpc.aio.AbortError: always; gRPC must get it.
     """
     try:
         await context.abort(*status)

@@ -64,7 +64,7 @@ MAX_REFUSALS = 100
 
 
 class ServerEndedError(Exception):
-    """The server has stopped accepting calls without being told to."""
+    """The server has stopped accepting calls without being asked to."""
 
 
 class GrpcServer(Server):
@@ -76,7 +76,7 @@ class GrpcServer(Server):
             call, or None to admit it. It must not read the call's message. Without it every call is admitted.
 
     Attributes:
-        ended: set when the server has stopped accepting calls without being told to.
+        ended: set when the server has stopped accepting calls without being asked to.
     """
 
     def __init__(self, options: Sequence[tuple[str, int]], admit: Admit | None = None) -> None:

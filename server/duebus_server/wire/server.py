@@ -194,7 +194,7 @@ class WireServer:
         return port
 
     async def ended(self) -> None:
-        """Return if the server stops accepting calls without being told to. Otherwise it never returns."""
+        """Return if the server stops accepting calls without being asked to. Otherwise it never returns."""
         servers = [server for server in (self._server, self._health_server) if server is not None]
         waits = [asyncio.create_task(server.ended.wait()) for server in servers]
         try:

@@ -63,7 +63,7 @@ def test_without_a_terminal_nothing_is_done_without_yes(
     assert set(bus.requests) == {"GetTopic"}
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert printed.err == (f"duebus: would {would}; there is no terminal to ask on, so say --yes; nothing was done\n")
+    assert printed.err == (f"duebus: would {would}; there is no terminal to ask on, so pass --yes; nothing was done\n")
 
 
 def test_only_selected_dead_letters_are_counted(bus: FakeBus, duebus: Command, capsys: Capture) -> None:

@@ -44,7 +44,7 @@ def test_what_may_be_left_out_has_its_default(tmp_path: Path) -> None:
         ((START, TOPIC, EVENT, END), 3, "no line before names the group 'billing'"),
         ((START, GROUP, END), 2, "not that of the topic line before"),
         ((START, TOPIC, GROUP, END), 4, "has 2 lines"),
-        ((START, TOPIC.replace("orders", "or{d}ers")), 2, "no name of a topic"),
+        ((START, TOPIC.replace("orders", "or{d}ers")), 2, "not a name of a topic"),
         ((START, TOPIC[:-1] + ',"lease_seconds":0}'), 2, "lease_seconds"),
         ((START, TOPIC[:-1] + ',"more":0}'), 2, "more"),
         (

@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["delete-group", "t"], "Missing argument 'GROUP'"),
         (
             ["cancel", "t", "a", "b"],
-            "would cancel 2 events of t; there is no terminal to ask on, so say --yes",
+            "would cancel 2 events of t; there is no terminal to ask on, so pass --yes",
         ),
         (["dispach", "t"], "Did you mean 'dispatch'"),
         (["dispatch", "t", "x", "--nonsense"], "No such option: --nonsense"),

@@ -94,7 +94,7 @@ class CallableGenerator:
         yield each
 
 
-NO_YIELD = "is a generator, of which nothing would run: write it without yield"
+NO_YIELD = "is a generator, so none of it would run: write it without yield"
 
 
 @pytest.mark.parametrize(

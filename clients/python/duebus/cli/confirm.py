@@ -18,7 +18,8 @@ def confirm(what: str) -> None:
     """
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandFailed(
-            f"would {what}; there is no terminal to ask on, so say --yes; nothing was done", status=STATUS_MISUNDERSTOOD
+            f"would {what}; there is no terminal to ask on, so pass --yes; nothing was done",
+            status=STATUS_MISUNDERSTOOD,
         )
     print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - beside the output
     if sys.stdin.readline().strip().lower() not in _AGREED:

@@ -1,4 +1,4 @@
-"""Explains failed calls to the user, in one line that tells what to do."""
+"""Explains failed calls to the user, in one line that says what to do."""
 
 import re
 from collections.abc import Iterator

@@ -61,7 +61,7 @@ def _within(low_us: int, high_us: int) -> Any:
 
 def _checked_name(text: str) -> str:
     if not limits.is_name(text):
-        raise ValueError(f"{text!r} is no name of a topic or group")
+        raise ValueError(f"{text!r} is not a name of a topic or group")
     return text
 
 

@@ -90,7 +90,7 @@ def _check(stream: BinaryIO, name: str) -> None:
         for _ in read_batches(stream, lambda _: None):
             pass
     except BadLineError as error:
-        raise CommandFailed(f"{name}: line {error.number}: {error}; nothing went in") from error
+        raise CommandFailed(f"{name}: line {error.number}: {error}; nothing was dispatched") from error
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _failure(session: Session, account: Account, noun: str) -> str:
         what = f"{noun}{_numbers([account.failure.lines])}: {reason}"
     stored = f": {noun}{_numbers(account.stored)}" if account.stored else ""
     doubtful = f"; unknown for {noun}{_numbers(account.doubtful)}" if account.doubtful else ""
-    return f"{what}; {format_count(account.dispatched, 'event') if stored else 'nothing'} went in{stored}{doubtful}"
+    return f"{what}; {format_count(account.dispatched, 'event') if stored else 'nothing'} dispatched{stored}{doubtful}"
 
 
 def _numbers(ranges: list[LineRange]) -> str:

@@ -67,14 +67,14 @@ class ExternalScalerServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamIsActive(self, request, context):
-        """The same, told at once and then whenever it changes, within a second.
+        """The same, sent at once and then whenever it changes, within a second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMetricSpec(self, request, context):
-        """How many events one worker is meant to have.
+        """How many events one worker should have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

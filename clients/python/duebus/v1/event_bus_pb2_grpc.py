@@ -150,10 +150,10 @@ class EventBusServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Stop(self, request, context):
-        """Drains engines and stops them; when none is left, the server process ends with status 0.
+        """Drains engines and stops them; when none is left, the server process exits with status 0.
 
-        At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-        end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+        and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         are then given back without counting an attempt. The answer comes once that is done.
 
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).

@@ -144,9 +144,7 @@ def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -
     if not _takes_a_delivery(handler):
         raise TypeError(f"handler: {_name_of(handler)} must accept the delivery as its only argument")
     if _yields(handler):
-        raise TypeError(
-            f"handler: {_name_of(handler)} is a generator, of which nothing would run: write it without yield"
-        )
+        raise TypeError(f"handler: {_name_of(handler)} is a generator, so none of it would run: write it without yield")
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
     if max_retries is not None and max_retries < 0:

@@ -293,7 +293,7 @@ pub struct AckResponse {
 pub struct Nack {
     #[prost(string, tag = "1")]
     pub lease_token: ::prost::alloc::string::String,
-    /// Why; kept as the event's last error, cut to 4 KiB.
+    /// Why; kept as the event's last error, truncated to 4 KiB.
     #[prost(string, tag = "2")]
     pub error: ::prost::alloc::string::String,
     #[prost(oneof = "nack::Action", tags = "3, 4, 5")]
@@ -306,7 +306,7 @@ pub mod nack {
         /// Retried after this delay, 0 to 10 years; dead when no retries are left.
         #[prost(message, tag = "3")]
         Delay(::prost_types::Duration),
-        /// True: to the dead letters at once. False is the same as no action.
+        /// True: it becomes a dead letter at once. False is the same as no action.
         #[prost(bool, tag = "4")]
         DeadLetter(bool),
         /// True: ready again at once, and the attempt is not counted. False is the same as no action.
@@ -694,10 +694,10 @@ pub mod event_bus_client {
             req.extensions_mut().insert(GrpcMethod::new("duebus.v1.EventBus", "Extend"));
             self.inner.unary(req, path, codec).await
         }
-        /// Drains engines and stops them; when none is left, the server process ends with status 0.
+        /// Drains engines and stops them; when none is left, the server process exits with status 0.
         ///
-        /// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-        /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+        /// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -814,10 +814,10 @@ pub mod event_bus_server {
             &self,
             request: tonic::Request<super::ExtendRequest>,
         ) -> std::result::Result<tonic::Response<super::ExtendResponse>, tonic::Status>;
-        /// Drains engines and stops them; when none is left, the server process ends with status 0.
+        /// Drains engines and stops them; when none is left, the server process exits with status 0.
         ///
-        /// At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-        /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+        /// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -1210,7 +1210,7 @@ pub struct RetryPolicy {
     #[prost(uint32, optional, tag = "1")]
     pub max_retries: ::core::option::Option<u32>,
     /// The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
-    /// `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
+    /// `backoff_max` may not be less than `backoff_initial`, even if only one of them is set.
     #[prost(message, optional, tag = "2")]
     pub backoff_initial: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "3")]
@@ -3077,7 +3077,7 @@ pub enum ErrorReason {
     /// UNAUTHENTICATED: credentials are required, or these are not accepted.
     Unauthenticated = 13,
     /// PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
-    /// subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+    /// subscribe, admin, stop) and the `topic`, if the call names one. Nothing was changed.
     PermissionDenied = 14,
     /// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
     /// open another connection.

@@ -39,7 +39,7 @@ def verify(path: Path) -> Check:
 
     Raises:
         DuplicateInitialized: a process uses it.
-        UnusableStorage: there is no data directory, its manifest is damaged, or its layout is newer.
+        UnusableStorage: there is not a data directory, its manifest is damaged, or its layout is newer.
     """
     with existing_directory(path) as directory:
         return _check(directory)
@@ -71,7 +71,7 @@ def existing_directory(path: Path) -> Iterator[DataDirectory]:
         UnusableStorage: there is none.
     """
     if not (path / "manifest.json").exists():
-        raise UnusableStorage(f"{path} is no data directory: it has no manifest.json")
+        raise UnusableStorage(f"{path} is not a data directory: it has no manifest.json")
     directory = DataDirectory(path, Disk())
     directory.open()
     try:

@@ -62,7 +62,7 @@ def stats(path: Path) -> list[SegmentStats]:
 
     Raises:
         DuplicateInitialized: a process uses the directory.
-        UnusableStorage: there is no data directory, it is damaged, or its layout is newer.
+        UnusableStorage: there is not a data directory, it is damaged, or its layout is newer.
     """
     with _read(path) as contents:
         found = {one.number: SegmentStats(one.number, one.size, one.live) for one in contents.segments}

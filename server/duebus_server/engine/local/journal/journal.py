@@ -136,7 +136,7 @@ class Journal:
     def _cut(self, part: BadPart) -> None:
         """Cut off a torn end."""
         log.warning(
-            "the end of the journal was not written whole, and is cut off",
+            "the end of the journal was incomplete, and was cut off",
             file=str(part.path),
             offset=part.offset,
             bytes=part.size,

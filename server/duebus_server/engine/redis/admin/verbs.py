@@ -169,11 +169,11 @@ class AdminVerbs:
     async def import_events(self, partition: Partition, events: Sequence[HeldEvent]) -> int:
         """See ``PartitionedEngine.import_events``."""
         await self.topic_index.before(partition.topic)
-        now, stored, told = await self._runner.run(IMPORT, partition, *held.arguments(events))
+        now, stored, report = await self._runner.run(IMPORT, partition, *held.arguments(events))
         if stored < 0:
-            raise NotFound("group", told.decode(), topic=partition.topic)
+            raise NotFound("group", report.decode(), topic=partition.topic)
         self.notifications.answered(now)
-        for group, due in zip(told[::2], told[1::2], strict=True):
+        for group, due in zip(report[::2], report[1::2], strict=True):
             self.notifications.due(partition, group.decode(), due)
         return int(stored)
 

@@ -1,4 +1,4 @@
--- Adds members to a set, even when memory is full: other replicas find things by these notes.
+-- Adds members to a set, even when memory is full: other replicas rely on these notes.
 --
 -- KEYS[1]  the set
 -- ARGV     1..5 as in common.lua

@@ -1,5 +1,5 @@
--- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request wholly or not
--- at all. What is due is leased at once where a session has reserved room for it.
+-- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request completely or
+-- not at all. What is due is leased at once where a session has reserved room for it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

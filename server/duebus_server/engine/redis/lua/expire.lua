@@ -1,4 +1,4 @@
--- LEASED -> READY or DEAD: ends the leases of a group that have run out, and tells when there is something to lease.
+-- LEASED -> READY or DEAD: ends the leases of a group that have run out, and returns when the next event is due.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua

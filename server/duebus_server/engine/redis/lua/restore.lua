@@ -1,5 +1,5 @@
 -- Finds events that are missing from the sets of a group that holds them, because Redis has lost a key. Each step
--- checks a few events. An event with a record returns to the state in that record; its lease starts anew. For an event
+-- checks a few events. An event with a record returns to the state in that record; its lease starts over. For an event
 -- without one, the due time is lost, so it becomes a dead letter in every group that may have held it.
 --
 -- KEYS     topic, every group

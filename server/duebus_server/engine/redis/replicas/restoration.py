@@ -93,7 +93,7 @@ class Restoration:
 
     def _tell(self, partition: Partition, groups: list[str], waiting: int, leased: int) -> None:
         log.warning(
-            "Redis had lost where events were; they are restored, or dead if their due time is lost",
+            "Redis had lost track of events; they are restored, or dead if their due time is lost",
             partition=str(partition),
             groups=groups,
             waiting=waiting,

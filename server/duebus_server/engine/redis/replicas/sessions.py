@@ -2,16 +2,16 @@
 
 ::
 
-    UNTOLD --JOIN is sent--> JOINING --answered--> JOINED
-      ^                         |                    |
-      +-- Redis has lost it ----+--------------------+
+    NEW --JOIN is sent--> JOINING --answered--> JOINED
+     ^                       |                    |
+     +--- Redis has lost it -+--------------------+
 
-    from UNTOLD, JOINING or JOINED:
+    from NEW, JOINING or JOINED:
        --stream over--> LEAVING --LEAVE is answered--> LEFT --its last lease has ended--> GONE
                           |  ^
                           +--+ answered, but a lost JOIN may still arrive: LEAVE is sent again
 
-    from LEAVING or LEFT: --the same session id joins--> UNTOLD
+    from LEAVING or LEFT: --the same session id joins--> NEW
     from every stage:     --its group was deleted, or its partition was closed--> GONE
 """
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Stage(Enum):
     """What was sent to Redis about a session."""
 
-    UNTOLD = auto()
+    NEW = auto()
     """It has to join, for the first time or again, before it leases."""
     JOINING = auto()
     """The command to join is under way, or its answer was lost."""
@@ -80,7 +80,7 @@ class LocalSession:
     partition: Partition
     group: str
     consumer: str
-    stage: Stage = Stage.UNTOLD
+    stage: Stage = Stage.NEW
     unanswered: set[Unanswered] = field(default_factory=set)
     held: dict[int, str] = field(default_factory=dict)
     joined_us: int | None = None
@@ -112,7 +112,7 @@ class LocalSession:
     def require_rejoin(self) -> None:
         """Redis has lost the session, or another replica took this one for dead: it has to join again."""
         if not self.is_over:
-            self.stage, self.joined_us = Stage.UNTOLD, None
+            self.stage, self.joined_us = Stage.NEW, None
 
     def stream_over(self, returns_in_us: int) -> None:
         """The stream is over, so its leaving has to be reported to Redis."""
@@ -122,7 +122,7 @@ class LocalSession:
     def subscribe_again(self, subscriber: SubscriberInfo) -> None:
         """The session joins, perhaps again under the same id. It keeps the leases that it held before."""
         self.consumer, self.ephemeral_us = subscriber.consumer, subscriber.ephemeral_us
-        self.stage, self.joined_us, self.grace_us, self.left_s = Stage.UNTOLD, None, None, None
+        self.stage, self.joined_us, self.grace_us, self.left_s = Stage.NEW, None, None, None
 
     @contextmanager
     def awaiting(self, command: Unanswered) -> Iterator[None]:

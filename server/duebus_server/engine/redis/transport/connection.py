@@ -107,7 +107,7 @@ class Connection:
         self.on_demotion()
 
     def _leave(self) -> None:
-        """Make the pool connect anew. The client of a cluster does so itself."""
+        """Make the pool reconnect. The client of a cluster does so itself."""
         if not self.is_cluster:
             self.redis.leave()
 

@@ -3,7 +3,7 @@
 A script is one transition. The loader puts before each one what it shares with others: the key functions of
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
-``-- includes NAME``. It leaves out the functions that the script does not use: Lua makes all of them anew in each run.
+``-- includes NAME``. It leaves out the functions that the script does not use: Lua creates them all in each run.
 """
 
 from __future__ import annotations

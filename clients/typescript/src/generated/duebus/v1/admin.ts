@@ -47,7 +47,7 @@ export interface RetryPolicy {
     | undefined;
   /**
    * The backoff doubles from `backoff_initial` to at most `backoff_max`, each ±20 % at random; 1 ms to 30 days.
-   * `backoff_max` may not be less than `backoff_initial`, whichever of them is set.
+   * `backoff_max` may not be less than `backoff_initial`, even if only one of them is set.
    */
   backoffInitial: Duration | undefined;
   backoffMax: Duration | undefined;

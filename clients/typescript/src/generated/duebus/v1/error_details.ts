@@ -54,7 +54,7 @@ export enum ErrorReason {
   UNAUTHENTICATED = 13,
   /**
    * PERMISSION_DENIED - PERMISSION_DENIED: no rule allows the caller to do that; `metadata` has its `identity`, the `verb` (dispatch,
-   * subscribe, admin, stop) and, where it is about one, the `topic`. Nothing was changed.
+   * subscribe, admin, stop) and the `topic`, if the call names one. Nothing was changed.
    */
   PERMISSION_DENIED = 14,
   /**

@@ -281,14 +281,14 @@ export interface AckResponse {
  */
 export interface Nack {
   leaseToken: string;
-  /** Why; kept as the event's last error, cut to 4 KiB. */
+  /** Why; kept as the event's last error, truncated to 4 KiB. */
   error: string;
   action:
     | //
     /** Retried after this delay, 0 to 10 years; dead when no retries are left. */
     { $case: "delay"; delay: Duration }
     | //
-    /** True: to the dead letters at once. False is the same as no action. */
+    /** True: it becomes a dead letter at once. False is the same as no action. */
     { $case: "deadLetter"; deadLetter: boolean }
     | //
     /** True: ready again at once, and the attempt is not counted. False is the same as no action. */
@@ -2490,10 +2490,10 @@ export const EventBusService = {
     responseDeserialize: (value: Buffer): ExtendResponse => ExtendResponse.decode(value),
   },
   /**
-   * Drains engines and stops them; when none is left, the server process ends with status 0.
+   * Drains engines and stops them; when none is left, the server process exits with status 0.
    *
-   * At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-   * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+   * and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
    * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -2576,10 +2576,10 @@ export interface EventBusServer extends UntypedServiceImplementation {
    */
   extend: handleUnaryCall<ExtendRequest, ExtendResponse>;
   /**
-   * Drains engines and stops them; when none is left, the server process ends with status 0.
+   * Drains engines and stops them; when none is left, the server process exits with status 0.
    *
-   * At once: health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, open streams get `closing` and
-   * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
+   * and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
    * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
