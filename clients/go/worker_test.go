@@ -39,6 +39,11 @@ func workWith(
 	t.Helper()
 	worker := duebus.NewWorker(client, options...)
 	worker.Handle("order.created", handler)
+	return start(t, worker)
+}
+
+func start(t *testing.T, worker *duebus.Worker) *running {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	started := &running{worker, stop, make(chan error, 1)}
 	go func() { started.ended <- worker.Run(ctx) }()

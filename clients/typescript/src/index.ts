@@ -9,6 +9,7 @@ export type { CallOptions } from "./retry.js";
 export type { LeaseFailure, LeaseFailureReason, Nack } from "./settle.js";
 export type { Stubs } from "./stubs.js";
 export type { Frame, Started, SubscribeOptions, Subscription } from "./subscription.js";
+export { type PayloadOf, type Schema, type Schemas, type Topics, type TypedHandler, topics } from "./topics.js";
 export type { Engine } from "./values.js";
 export type { Handler, HandlerContext } from "./worker/executor.js";
 export { DeadLetter, Release, RetryAfter } from "./worker/outcome.js";
