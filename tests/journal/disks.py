@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from duebus_server.engine.local.journal.disk import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 SIGNAL_TIMEOUT_S = 10
@@ -144,6 +144,7 @@ class FaultyDisk(Disk):
 
     Attributes:
         on_write: called with the file's descriptor and the data before each write to a segment, and may raise.
+        on_read: called in the reading thread before bodies are read, and may raise.
         on_sync: called before each sync of a segment, and may raise.
         on_allocate: called before the reserve is taken, and may raise.
         syncs: how many syncs were asked for.
@@ -151,6 +152,7 @@ class FaultyDisk(Disk):
 
     def __init__(self) -> None:
         self.on_write: Callable[[bytes], None] = lambda _: None
+        self.on_read: Callable[[], None] = lambda: None
         self.on_sync: Callable[[], None] = lambda: None
         self.on_allocate: Callable[[], None] = lambda: None
         self.syncs = 0
@@ -163,6 +165,10 @@ class FaultyDisk(Disk):
             super().write(descriptor, data[: len(data) // 2], offset)
             raise
         super().write(descriptor, data, offset)
+
+    def read(self, path: Path, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        self.on_read()
+        return super().read(path, places)
 
     def sync(self, descriptor: int) -> None:
         self.syncs += 1

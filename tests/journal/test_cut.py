@@ -15,6 +15,7 @@ from duebus_server.engine.local.topics import Topics
 from journal.disks import Files, QuickDisk
 from journal.history import KINDS, History, Outcome
 from structlog.testing import capture_logs
+from support.engines import START_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def recovered(path: Path) -> dict[str, int]:
     """How many copies of each event a start on this directory finds."""
     topics = Topics(TopicConfig())
     journal = Journal(path, Fsync.ALWAYS, disk=QuickDisk())
-    recovery = journal.recover(topics)
+    recovery = journal.recover(topics, START_US)
     journal.close()
     recovery.finish(recovery.last_us)
     counts: dict[str, int] = {}

@@ -13,6 +13,7 @@ from duebus_server.domain.errors import (
     DueBusError,
     DuplicateInitialized,
     InvalidArgument,
+    NotFound,
     group_of_other_kind,
 )
 from duebus_server.domain.model import (
@@ -105,9 +106,9 @@ class LocalEngine:
 
     async def _recover(self, journal: Journal) -> None:
         """Bring back what the journal holds, and begin to record."""
-        recovery = journal.recover(self._topics)
-        self._key = journal.secret
         host_us = self._clock.host_us()
+        recovery = journal.recover(self._topics, host_us)
+        self._key = journal.secret
         if recovery.token:
             self._behind_us = self._clock.now_us() - max(host_us - recovery.ahead_us, recovery.last_us)
         now_us = self.now_us()
@@ -302,11 +303,17 @@ class LocalEngine:
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``."""
-        return views.event_page(self._topics.up_to_date(topic, self._working_now()), query)
+        known = self._topics.up_to_date(topic, self._working_now())
+        page = views.event_page(known, query)
+        return replace(page, events=await self._with_bodies(known, page.events))
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
-        return views.event_info(self._topics.up_to_date(topic, self._working_now()), event_id)
+        known = self._topics.up_to_date(topic, self._working_now())
+        found = await self._with_bodies(known, [views.event_info(known, event_id)])
+        if not found:
+            raise NotFound("event", event_id, topic=topic)
+        return found[0]
 
     # --- administration: topics and groups --------------------------------------------------------------------------
 
@@ -431,6 +438,15 @@ class LocalEngine:
         if self._journal is not None:
             await self._journal.saved()
 
+    async def _with_bodies(self, topic: Topic, infos: Sequence[EventInfo]) -> list[EventInfo]:
+        """These events, those that are not in memory with their bodies; without those that are gone meanwhile."""
+        on_disk = {info.event_id: event for info in infos if (event := topic.event(info.event_id)).is_on_disk}
+        if self._journal is None or not on_disk:
+            return list(infos)
+        bodies = dict(zip(on_disk, await self._journal.read_bodies(list(on_disk.values())), strict=True))
+        known = [(info, bodies.get(info.event_id, info.body)) for info in infos]
+        return [replace(info, body=body) for info, body in known if body is not None]
+
     async def _group_changed(self, group: Group) -> None:
         """Record the settings of a group."""
         if self._journal is not None:
@@ -471,6 +487,8 @@ class LocalEngine:
             for members in topic.all_groups():
                 members.promote(now_us)
                 self._topics.announce(topic.name, members)
+                if self._journal is not None:
+                    self._journal.prefetch(members, now_us, self._topics.host.ahead_us)
             topic.forget(now_us)
         if topic.is_idle():
             self._topics.remove(topic)

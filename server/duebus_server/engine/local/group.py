@@ -103,6 +103,7 @@ class Group:
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
+        bodies_scanned: the last SCHEDULED event, by either clock, that ``Bodies`` has looked at: its time and ``seq``.
         cause_end: where the last record ends that made something leasable, beside those of dispatches.
     """
 
@@ -112,6 +113,7 @@ class Group:
         self.ephemeral = ephemeral
         self.kept_us = 0
         self.cause_end = 0
+        self.bodies_scanned = dict.fromkeys((False, True), (0, 0))
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
@@ -312,7 +314,7 @@ class Group:
             )
             self._begin_lease(entry, moved)
         self._renew(entry, expires_us)
-        return AdoptedLease(ref.fencing_token, len(entry.event.body), entry.is_suspect)
+        return AdoptedLease(ref.fencing_token, entry.event.body_size, entry.is_suspect)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
         """Make the leases of this session expire at ``expires_us`` or earlier."""

@@ -42,14 +42,14 @@ class Capacity:
         """
         events, bytes_left, count = self._events, self._bytes, 0
         for entry in entries:
-            bytes_left -= len(entry.event.body)
+            bytes_left -= entry.event.body_size
             if (
                 count == events
                 or (bytes_left < 0 and not self._at_least_one)
                 or (before is not None and entry.sort_key > before)
             ):
                 self.is_used_up = True
-                bytes_left += len(entry.event.body)
+                bytes_left += entry.event.body_size
                 break
             self._at_least_one = False
             count += 1

@@ -17,6 +17,10 @@ from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK
 if TYPE_CHECKING:
     from duebus_server.engine.local.journal.segments import Segment
 
+SIZE_BITS = 32
+SIZE_MASK = (1 << SIZE_BITS) - 1
+"""The lowest bits of the number that stands for a body on the disk are the size of the body."""
+
 EVENT_BYTES = 20
 """About how many bytes the journal needs for an event, beside its id and its body."""
 
@@ -196,14 +200,14 @@ class StoredEvent(Entry):
 
     Attributes:
         id: as in ``NewEvent``.
-        body: as in ``NewEvent``.
+        content: its body; or a number that stands for it, while the journal has it and memory has not.
         arrival: what it has in common with others.
         holders: how many groups are not done with it. The event goes with the last one.
         waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
             queued.
     """
 
-    __slots__ = ("arrival", "body", "holders", "id", "waiting")
+    __slots__ = ("arrival", "content", "holders", "id", "waiting")
 
     def __init__(self, event_id: str, body: bytes, arrival: Arrival, state: EventState, sort_key: int) -> None:
         # As in Entry, whose constructor takes time to call.
@@ -215,7 +219,7 @@ class StoredEvent(Entry):
         self.past = NO_PAST
         self._due_us = None
         self.id = event_id
-        self.body = body
+        self.content: bytes | int = body
         self.arrival = arrival
         self.holders = self.waiting = 0
 
@@ -225,9 +229,25 @@ class StoredEvent(Entry):
         return self
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether its body is not in memory."""
+        return isinstance(self.content, int)
+
+    @property
+    def body(self) -> bytes:
+        """As in ``NewEvent``; empty while it is on the disk."""
+        return b"" if isinstance(self.content, int) else self.content
+
+    @property
+    def body_size(self) -> int:
+        """How many bytes its body has."""
+        content = self.content
+        return content & SIZE_MASK if isinstance(content, int) else len(content)
+
+    @property
     def size(self) -> int:
         """How many bytes it takes up in the journal."""
-        return EVENT_BYTES + len(self.id) + len(self.body) + self.arrival.state_bytes
+        return EVENT_BYTES + len(self.id) + self.body_size + self.arrival.state_bytes
 
     def enters(self, segment: Segment) -> None:
         """A restart needs it from this segment."""

@@ -237,6 +237,10 @@ class Topic:
             return None
         return MaxQueuedEventsReached(text, metadata=metadata, retry_after_us=RETRY_WHEN_FULL_US)
 
+    def event(self, event_id: str) -> StoredEvent:
+        """An event that some group holds."""
+        return next(group.entries[event_id].event for group in self.all_groups() if event_id in group.entries)
+
     # --- what groups report -------------------------------------------------------------------------------------------
 
     def no_longer_waiting(self, event: StoredEvent) -> None:
@@ -260,7 +264,7 @@ class Topic:
             if event.holders:
                 continue
             self.stored -= 1
-            self._room.used -= len(event.body)
+            self._room.used -= event.body_size
             event.leaves()
             if not (event.arrival.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
@@ -304,7 +308,7 @@ class Topic:
         held: dict[int, int] = {}
         for group in self.all_groups():
             for entry in group.entries.values():
-                held[entry.seq] = len(entry.event.body)
+                held[entry.seq] = entry.event.body_size
                 if not group.ephemeral and entry.state is not EventState.DEAD:
                     self.waiting_again(entry.event)
         self.stored = len(held)

@@ -65,7 +65,7 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
     page: list[Entry] = []
     bytes_left = query.max_bytes
     for _, _, entry in ordered:
-        bytes_left -= len(entry.event.body) + len(entry.past.last_error.encode())
+        bytes_left -= entry.event.body_size + len(entry.past.last_error.encode())
         if len(page) == query.limit or (page and bytes_left < 0):
             return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].seq}")
         page.append(entry)

@@ -30,6 +30,12 @@ the removal of a segment                    until the copies are on the disk
 a fencing token                             until a mark above it is on the disk; there nearly always is one
 ==========================================  ==================================================================
 
+**Bodies** (``bodies``). The body of an event that is not due within two minutes leaves memory once its record is
+written. A thread reads it again before the event is due, when a sweep finds that it soon will be. A lease whose bodies
+are not in memory, such as after a jump of the host's clock, and a view wait for that thread. Compaction has the bodies
+in the segment that it reads, and keeps them in memory until the copies are written. A body that can't be read, or whose
+checksum differs, stops the engine like a failed write.
+
 **Recovery** (``reading``, ``recovery``). A crash may tear the end of the last segment: what was not synced is cut
 off, with a line in the log. Damage anywhere else, and in the last segment before bytes that were synced, stops the
 start. Every lease then lasts for its session's grace, or 5 s if that is longer. The engine's clock continues where it

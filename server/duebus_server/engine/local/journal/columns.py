@@ -40,6 +40,11 @@ class Columns:
         """Add a column of texts."""
         return self.blobs([value.encode() for value in values])
 
+    @property
+    def size(self) -> int:
+        """How many bytes the columns have so far."""
+        return sum(map(len, self._parts))
+
     def body(self) -> bytes:
         """All columns, one after the other."""
         return b"".join(self._parts)
@@ -53,6 +58,11 @@ class ColumnReader:
     def __init__(self, body: bytes) -> None:
         self._body = body
         self._at = 0
+
+    @property
+    def left(self) -> int:
+        """How many bytes are not read yet."""
+        return len(self._body) - self._at
 
     def numbers(self) -> tuple[int, ...]:
         """The next column, of numbers."""

@@ -157,7 +157,7 @@ class GroupCommit:
             await asyncio.get_running_loop().run_in_executor(self._writing, self._appender.remove, segment)
         except OSError as error:
             if not is_full(error):
-                self._fail(error)
+                self.fail(error)
             raise DispatcherNotWorking(f"segment {segment} could not be removed: {error}") from error
 
     def reserve_space(self) -> None:
@@ -214,7 +214,7 @@ class GroupCommit:
             if is_full(error):
                 await self._find_room(error)
             else:
-                self._fail(error)
+                self.fail(error)
             return
         if self.space is Space.NONE:
             self.space = Space.SCARCE
@@ -261,7 +261,7 @@ class GroupCommit:
         if self._sync_timer is not None:
             self._sync_timer.cancel()
             self._sync_timer = None
-        if not self._sync_under_way:
+        if self.failure is None and not self._sync_under_way:
             self._sync_under_way = True
             self._start_task(self._sync(), "journal sync")
 
@@ -270,7 +270,7 @@ class GroupCommit:
         try:
             await asyncio.get_running_loop().run_in_executor(self._syncing, self._appender.sync_behind)
         except OSError as error:
-            self._fail(error)
+            self.fail(error)
             return
         finally:
             self._sync_under_way = False
@@ -304,13 +304,22 @@ class GroupCommit:
                     done.set_exception(error)
             waiting.clear()
 
-    def _fail(self, error: BaseException) -> None:
-        """Stop writing. A sync that failed can't be repeated: the next one may succeed although the bytes are lost."""
+    def fail(self, error: BaseException, operation: str = "written") -> DispatcherNotWorking:
+        """Stop writing. A sync that failed can't be repeated: the next one may succeed although the bytes are lost.
+
+        Args:
+            error: what happened.
+            operation: what could not be done, as a participle.
+
+        Returns:
+            The first failure.
+        """
         if self.failure is None:
-            self.failure = DispatcherNotWorking(f"the journal could not be written: {error}")
-            log.critical("the journal could not be written: the engine stops", error=str(error))
+            self.failure = DispatcherNotWorking(f"the journal could not be {operation}: {error}")
+            log.critical(f"the journal could not be {operation}: the engine stops", error=str(error))
             self._refuse(self.failure)
             self._on_failure(self.failure)
+        return self.failure
 
     def _start_task(self, work: Coroutine[None, None, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)
@@ -321,7 +330,7 @@ class GroupCommit:
         """A task that ends by an error that nobody expects, such as MemoryError, would leave all who wait hanging."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
+            self.fail(error)
 
 
 def disk_is_full() -> DispatcherNotWorking:

@@ -15,9 +15,10 @@ from duebus_server.engine.local.journal.commit import Space
 from duebus_server.engine.local.journal.reading import BadPart, parse_segment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.journal.bodies import Bodies
     from duebus_server.engine.local.journal.commit import GroupCommit
     from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.records import AnyRecord, Record
@@ -48,6 +49,7 @@ class Compaction:
         directory: where they are.
         append: appends a record. Returns its segment, and its size.
         commit: writes what is appended.
+        bodies: those that are not in memory.
         now_us: the engine's clock.
     """
 
@@ -58,6 +60,7 @@ class Compaction:
         directory: DataDirectory,
         append: Callable[[Record], tuple[Segment, int]],
         commit: GroupCommit,
+        bodies: Bodies,
         now_us: Callable[[], int],
     ) -> None:
         self._topics = topics
@@ -65,6 +68,7 @@ class Compaction:
         self._directory = directory
         self._append = append
         self._commit = commit
+        self._bodies = bodies
         self._now_us = now_us
         self._task: asyncio.Task[None] | None = None
         # The oldest segment can't be read, so it can't be removed.
@@ -108,7 +112,7 @@ class Compaction:
             log.error("the oldest segment of the journal can't be read, and is kept", error=problem)
             return
         await self._commit.wait_synced(self._commit.position)
-        await self._commit.remove(segment.number)
+        await self._bodies.remove(segment)
         self._segments.remove_oldest()
 
     async def _copy_all(self, found: Iterable[AnyRecord | BadPart]) -> None:
@@ -140,10 +144,11 @@ class Compaction:
         if isinstance(record, records.Dispatched):
             seqs = range(record.first_seq, record.first_seq + len(record.event_ids))
             named = [event_id for event_id, made in zip(record.event_ids, record.generated, strict=True) if not made]
-            self._copy_events(record.topic, record.event_ids, seqs)
+            self._copy_events(record.topic, record.event_ids, dict(zip(seqs, record.bodies, strict=True)))
             self._copy_memory(record.topic, named, [record.answered.request_id])
         elif isinstance(record, records.Copied):
-            self._copy_events(record.topic, [one.id for one in record.events], [one.seq for one in record.events])
+            bodies = {one.seq: body for one, body in zip(record.events, record.bodies, strict=True)}
+            self._copy_events(record.topic, [one.id for one in record.events], bodies)
             self._copy_memory(record.topic, [one.id for one in record.events if not one.arrival.id_is_generated], [])
         elif isinstance(record, records.Remembered):
             self._copy_memory(record.topic, record.event_ids, [answer.request_id for answer in record.answers])
@@ -152,15 +157,16 @@ class Compaction:
         elif isinstance(record, records.TopicState):
             self._copy_topic(record.topic, seen)
 
-    def _copy_events(self, name: str, event_ids: Sequence[str], seqs: Sequence[int]) -> None:
+    def _copy_events(self, name: str, event_ids: Sequence[str], bodies: Mapping[int, bytes]) -> None:
+        """Copy those of these events that are still held. ``bodies`` has theirs by ``seq``, in the same order."""
         topic = self._topics.find(name)
         if topic is None:
             return
-        found = [copies for pair in zip(event_ids, seqs, strict=True) if (copies := _copies(topic, *pair))]
+        found = [copies for pair in zip(event_ids, bodies, strict=True) if (copies := _copies(topic, *pair))]
         for part in _parts(found):
-            self._copy_part(topic, part)
+            self._copy_part(topic, part, bodies)
 
-    def _copy_part(self, topic: Topic, part: Sequence[Copies]) -> None:
+    def _copy_part(self, topic: Topic, part: Sequence[Copies], bodies: Mapping[int, bytes]) -> None:
         entries: dict[str, list[records.EntryState]] = {}
         for group, entry in chain.from_iterable(part):
             entries.setdefault(group.name, []).append(records.EntryState.of(entry))
@@ -170,8 +176,10 @@ class Compaction:
             if group.name in entries
         ]
         events = [copies[0][1].event for copies in part]
-        copied = records.Copied(topic.name, events, groups)
-        copied.enter(self._append(copied)[0])
+        copied = records.Copied(topic.name, events, [bodies[event.seq] for event in events], groups)
+        segment, _ = self._append(copied)
+        copied.enter(segment)
+        self._bodies.copied(segment, copied)
 
     def _copy_memory(self, name: str, event_ids: Sequence[str], request_ids: Sequence[str]) -> None:
         topic = self._topics.find(name)
@@ -221,7 +229,7 @@ def _parts(found: Sequence[Copies]) -> Iterator[list[Copies]]:
     size = 0
     for copies in found:
         part.append(copies)
-        size += len(copies[0][1].event.body)
+        size += copies[0][1].event.body_size
         if len(part) == COPY_EVENTS or size >= COPY_BYTES:
             yield part
             part, size = [], 0

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 FULL_SYNC = getattr(fcntl, "F_FULLFSYNC", None)
@@ -26,6 +27,14 @@ class Disk:
         while left:
             written = os.pwrite(descriptor, left, offset)
             left, offset = left[written:], offset + written
+
+    def read(self, path: Path, places: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes of a file at these places, each an offset and a size; fewer where the file ends."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return [os.pread(descriptor, size, offset) for offset, size in places]
+        finally:
+            os.close(descriptor)
 
     def sync(self, descriptor: int) -> None:
         """Return when what was written to the file is on the disk."""

@@ -126,7 +126,7 @@ def _event(held: HeldEvent, seq: int, now_us: int) -> records.Copied:
     event = StoredEvent(held.event_id, held.body, arrival, EventState.READY, sort_key(held.dispatched_us, seq))
     copies = [copy.released(now_us) for copy in held.copies]
     groups = [records.CopiedGroup(copy.group, ephemeral=False, entries=[_state(copy, seq)]) for copy in copies]
-    return records.Copied(held.topic, [event], groups)
+    return records.Copied(held.topic, [event], [held.body], groups)
 
 
 def _state(copy: HeldCopy, seq: int) -> records.EntryState:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from duebus_server.domain.clock import MILLISECOND, MINUTE
-from duebus_server.domain.errors import DispatcherNotWorking, UnusableStorage
+from duebus_server.domain.errors import DispatcherNotWorking, NotFound, UnusableStorage
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.appender import Appender
+from duebus_server.engine.local.journal.bodies import Bodies, is_far_off, locations
 from duebus_server.engine.local.journal.commit import GroupCommit, Space, disk_is_full
 from duebus_server.engine.local.journal.compaction import Compaction
 from duebus_server.engine.local.journal.directory import DataDirectory
@@ -48,6 +49,7 @@ class _Running(NamedTuple):
 
     commit: GroupCommit
     compaction: Compaction
+    bodies: Bodies
 
 
 class Journal:
@@ -99,8 +101,12 @@ class Journal:
 
     # --- start and stop -----------------------------------------------------------------------------------------------
 
-    def recover(self, topics: Topics) -> Recovery:
+    def recover(self, topics: Topics, host_us: int) -> Recovery:
         """Open the directory, and apply what it holds to ``topics``. ``start`` must follow, or ``close``.
+
+        Args:
+            topics: empty.
+            host_us: the host's clock.
 
         Raises:
             DuplicateInitialized: a process uses the directory.
@@ -109,18 +115,18 @@ class Journal:
         self._directory.open()
         try:
             with self._directory.naming_errors():
-                return self._recover(topics)
+                return self._recover(topics, host_us)
         except BaseException:
             self._directory.close()
             raise
 
-    def _recover(self, topics: Topics) -> Recovery:
+    def _recover(self, topics: Topics, host_us: int) -> Recovery:
         manifest = self._directory.read_manifest()
         if not manifest:  # a new directory has a manifest before it has a segment
             self._directory.write_manifest({})
         self.secret = self._directory.secret()
         self._directory.remove_strays(manifest)
-        recovery, known = Recovery(topics), []
+        recovery, known = Recovery(topics, host_us), []
         collecting = gc.isenabled()
         gc.disable()  # it would scan a million objects again and again, and free nothing
         try:
@@ -157,8 +163,9 @@ class Journal:
         known: Manifest = {segment.number: segment.size for segment in self._segments}
         appender = Appender(self._directory, self._disk, known)
         commit = GroupCommit(appender, self._fsync, self._on_failure)
-        compaction = Compaction(topics, self._segments, self._directory, self._append_copy, commit, now_us)
-        self._parts = _Running(commit, compaction)
+        bodies = Bodies(self._directory, self._disk, commit)
+        compaction = Compaction(topics, self._segments, self._directory, self._append_copy, commit, bodies, now_us)
+        self._parts = _Running(commit, compaction, bodies)
         with self._directory.naming_errors():
             commit.reserve_space()
         self._begin_segment()
@@ -177,6 +184,7 @@ class Journal:
         """Write what was recorded, and release the directory. Harmless if it is not started."""
         if self._parts is not None:
             await self._parts.compaction.stop()
+            await self._parts.bodies.stop()
             self._append_open()
             await self._parts.commit.stop()
         self._parts = None
@@ -206,8 +214,9 @@ class Journal:
             DispatcherNotWorking: it can't be, or not now.
         """
         self._append_open()
-        commit = self._running().commit
-        await commit.wait_saved(commit.position)
+        running = self._running()
+        await running.commit.wait_saved(running.commit.position)
+        running.bodies.leave_written()
 
     async def causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
         """Return when the events leased in these groups may be sent to sessions: what made them leasable is saved, and
@@ -221,8 +230,36 @@ class Journal:
         if leased:
             # Looked up before the first wait: groups may be deleted meanwhile.
             ends = [max(group.cause_end, self._dispatch_end(group, events)) for group, events in leased]
+            on_disk = [pair for group, events in leased for pair in _on_disk(group, events)]
             await self._running().commit.wait_saved(max(ends))
             await self._tokens_saved(max(events[-1].fencing_token for _, events in leased))
+            await self._load(on_disk)
+
+    async def read_bodies(self, events: Sequence[StoredEvent]) -> list[bytes | None]:
+        """The bodies of events, which stay on the disk; None for an event that is gone meanwhile.
+
+        Raises:
+            DispatcherNotWorking: they can't be read.
+        """
+        return await self._running().bodies.read(events)
+
+    def prefetch(self, group: Group, now_us: int, ahead_us: int) -> None:
+        """Begin to read the bodies of events of a group that are due soon."""
+        self._running().bodies.prefetch(group, now_us, ahead_us)
+
+    async def _load(self, on_disk: Sequence[tuple[LeasedEvent, StoredEvent]]) -> None:
+        """Give these leased events their bodies.
+
+        Raises:
+            DispatcherNotWorking: they can't be read.
+            NotFound: one was deleted meanwhile.
+        """
+        if on_disk:
+            await self._running().bodies.load([event for _, event in on_disk])
+        for leased, event in on_disk:
+            if event.is_on_disk:
+                raise NotFound("event", event.id)
+            leased.body = event.body
 
     def _dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
         """The end of the dispatch record that stored the last of these events; 0 if that is saved."""
@@ -251,6 +288,7 @@ class Journal:
     def sweep(self, host: HostTime) -> None:
         """Record how the clocks differ, if that has changed, and remove segments that are not needed."""
         self._append_open()
+        self._running().bodies.leave_written()
         if abs(host.ahead_us - self._mark.ahead_us) > MILLISECOND:
             self._mark_tokens(host)
         self._running().compaction.start_if_needed()
@@ -283,6 +321,7 @@ class Journal:
         if request.request_id:
             ids = [event.id for event in request.events] if duplicates else ()
             answered = records.Answered(request.request_id, request.identity(), until_us, ids, duplicates)
+        bodies = [event.body for event in stored]
         segment = self._append(
             records.Dispatched(
                 topic.name,
@@ -291,7 +330,7 @@ class Journal:
                 request.origin,
                 [(group.name, group.ephemeral) for group in groups] if stored else [],
                 [event.id for event in stored],
-                [event.body for event in stored],
+                bodies,
                 [event.arrival.id_is_generated for event in stored],
                 [] if limits.count(None) == len(limits) else limits,
                 [event.at_us for event in stored] if is_scheduled else [],
@@ -301,6 +340,10 @@ class Journal:
         )
         for event in stored:
             event.enters(segment)
+        if is_scheduled:
+            located = zip(stored, locations(segment.size, bodies), strict=True)
+            far_off = [one for one in located if is_far_off(one[0], now_us, self._mark.ahead_us)]
+            self._running().bodies.leave(segment, far_off)
         if stored:
             self._forget_saved_dispatches()
             self._dispatches.append((self._running().commit.position, stored[0].seq))
@@ -409,3 +452,9 @@ class Journal:
         if self._parts is None:
             raise DispatcherNotWorking("the journal is closed")
         return self._parts
+
+
+def _on_disk(group: Group, leased: Sequence[LeasedEvent]) -> list[tuple[LeasedEvent, StoredEvent]]:
+    """The leased events whose bodies are on the disk, each as it is stored."""
+    pairs = [(one, group.entries[one.event_id].event) for one in leased if not one.body]
+    return [pair for pair in pairs if pair[1].is_on_disk]

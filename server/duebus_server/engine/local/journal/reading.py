@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.engine.local.journal.directory import check_layout
 from duebus_server.engine.local.journal.frames import Damage, Kind, read_frames
-from duebus_server.engine.local.journal.records import SegmentStart, read_record
+from duebus_server.engine.local.journal.records import Copied, Dispatched, SegmentStart, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,6 +73,8 @@ def parse_segment(path: Path, number: int, size: int | None, data: bytes) -> Ite
         record = read_record(found.kind, found.body)
         if isinstance(record, SegmentStart) and record.number != number:
             raise UnusableStorage(f"{path} is segment {record.number} under another name")
+        if isinstance(record, Dispatched | Copied):
+            record.end = found.end
         yield record
     if size is not None and len(data) < size:
         yield BadPart(path, len(data), size - len(data), is_tail=False)

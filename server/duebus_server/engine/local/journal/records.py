@@ -114,6 +114,7 @@ class Dispatched:
         due_us: when each event is due; empty if all are due at once.
         by_host: which of them are due by the host's clock; empty if none is.
         answered: without ``event_ids`` where those are the ids of the events.
+        end: where the record ends in its segment, and with it the last body; set when it was read.
     """
 
     kind: ClassVar[Kind] = Kind.DISPATCHED
@@ -130,6 +131,7 @@ class Dispatched:
     due_us: Sequence[int] = ()
     by_host: Sequence[bool] = ()
     answered: Answered = field(default_factory=Answered)
+    end: int = 0
 
     def body(self) -> bytes:
         """See ``Record``."""
@@ -319,13 +321,19 @@ class Copied:
 
     Attributes:
         events: those that ``read`` returns have no ``holders`` yet.
+        bodies: those of the events.
+        tail: how many bytes follow the bodies in the record; set when it was encoded or read.
+        end: where the record ends in its segment; set when it was read.
     """
 
     kind: ClassVar[Kind] = Kind.COPIED
 
     topic: str
     events: Sequence[StoredEvent]
+    bodies: Sequence[bytes]
     groups: Sequence[CopiedGroup]
+    tail: int = 0
+    end: int = 0
 
     def enter(self, segment: Segment) -> None:
         """The record is in this segment, so a restart no longer needs its events from earlier ones."""
@@ -354,12 +362,14 @@ class Copied:
             .numbers(*[event.arrival.dispatched_us for event in self.events])
             .optional(*[event.arrival.max_retries for event in self.events])
             .blobs([bytes([event.arrival.id_is_generated for event in self.events])])
-            .blobs([event.body for event in self.events])
-            .texts(*[group.name for group in self.groups])
-            .blobs([bytes([group.ephemeral for group in self.groups])])
+            .blobs(self.bodies)
         )
+        end = columns.size
+        columns.texts(*[group.name for group in self.groups])
+        columns.blobs([bytes([group.ephemeral for group in self.groups])])
         for group in self.groups:
             add_entries(columns, group.entries)
+        self.tail = columns.size - end
         return columns.body()
 
     @classmethod
@@ -368,6 +378,7 @@ class Copied:
         (topic,) = reader.texts()
         ids, origins, seqs, dispatched_us = reader.texts(), reader.texts(), reader.numbers(), reader.numbers()
         max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
+        tail = reader.left
         arrivals = Arrivals()
         events = [
             StoredEvent(
@@ -381,7 +392,7 @@ class Copied:
         groups = [
             CopiedGroup(name, bool(flag), read_entries(reader)) for name, flag in zip(names, ephemeral, strict=True)
         ]
-        return cls(topic, events, groups)
+        return cls(topic, events, bodies, groups, tail)
 
 
 @dataclass(slots=True)

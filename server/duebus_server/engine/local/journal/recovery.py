@@ -16,6 +16,7 @@ from duebus_server.domain.model import DispatchAnswer
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.journal import records
+from duebus_server.engine.local.journal.bodies import is_far_off, locations
 from duebus_server.engine.local.journal.reading import BadPart, read_segment
 from duebus_server.engine.local.journal.segments import Segment
 from duebus_server.engine.local.records import NO_PAST, Arrivals, EventCopy, Lease, Past, StoredEvent
@@ -45,9 +46,11 @@ class Recovery:
 
     Args:
         topics: empty; filled by ``apply_segment`` and ``finish``.
+        host_us: the host's clock. Bodies of events that are not due soon stay on the disk; None: none does.
     """
 
-    def __init__(self, topics: Topics) -> None:
+    def __init__(self, topics: Topics, host_us: int | None = None) -> None:
+        self._host_us = host_us
         self.token = 0
         self.ahead_us = 0
         self.last_us = 0
@@ -129,7 +132,7 @@ class Recovery:
         now_us = record.now_us
         self.last_us = max(self.last_us, now_us)
         groups = [self._group(topic, name, ephemeral=ephemeral) for name, ephemeral in record.groups]
-        arrivals = Arrivals()
+        arrivals, stored = Arrivals(), list[StoredEvent]()
         due_us: Sequence[int] = record.due_us or (now_us,) * len(record.event_ids)
         by_host: Sequence[bool] = record.by_host or (False,) * len(record.event_ids)
         limits: Sequence[int | None] = record.max_retries or (None,) * len(record.event_ids)
@@ -143,9 +146,11 @@ class Recovery:
             event.by_host_clock = host
             event.enters(self._segment)
             self._events[seq] = event
+            stored.append(event)
             for group in groups:
                 _hold(group, event)
             seq += 1
+        self._leave_on_disk(stored, record.bodies, record.end)
         self.last_seq = max(self.last_seq, seq - 1)
         if record.answered.request_id:
             self._answer(topic, record.answered, record.answered.event_ids or record.event_ids)
@@ -189,6 +194,7 @@ class Recovery:
             group = self._group(topic, copied.name, ephemeral=copied.ephemeral)
             for state in copied.entries:
                 _set_state(_hold(group, self._events[state.seq]), state)
+        self._leave_on_disk(record.events, record.bodies, record.end - record.tail)
 
     def _group_state(self, record: records.GroupState) -> None:
         topic = self._topic(record.topic)
@@ -226,6 +232,14 @@ class Recovery:
             topic.remember(event_id, until_us)
         for answer in record.answers:
             self._answer(topic, answer, answer.event_ids)
+
+    def _leave_on_disk(self, events: Sequence[StoredEvent], bodies: Sequence[bytes], end: int) -> None:
+        """Drop the bodies of events that are not due soon. What changes that later leaves them on the disk."""
+        if self._host_us is None or not any(event.state is EventState.SCHEDULED for event in events):
+            return
+        for event, location in zip(events, locations(end, bodies), strict=True):
+            if is_far_off(event, self._host_us - self.ahead_us, self.ahead_us):
+                event.content = location
 
     # --- parts --------------------------------------------------------------------------------------------------------
 
