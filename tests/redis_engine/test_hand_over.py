@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import HOUR
@@ -15,13 +14,10 @@ from duebus_server.engine.redis.engine import DISPATCH
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.replicas.sessions import Unanswered
 from support.builders import new_event
-from support.redis_bus import lost_answers
+from support.redis_bus import lost_answers, noted_runs
 from support.topics import PLENTY, WORKER, ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_bus import RedisBus, Replica
     from support.topics import TopicDriver
 
@@ -35,24 +31,6 @@ async def joined(topic: TopicDriver) -> TopicDriver:
     await topic.join()
     assert await topic.lease() == []
     return topic
-
-
-@contextmanager
-def noted_runs(
-    replica: Replica, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[list[tuple[str, tuple[object, ...], Any]]]:
-    """The scripts that a replica runs during the block: name, arguments, answer."""
-    own, noted = replica.engine._engine._runner, []
-    run = own.run
-
-    async def note(script: Script, partition: Partition, *arguments: object, **more: Any) -> Any:
-        answer = await run(script, partition, *arguments, **more)
-        noted.append((script.name, arguments, answer))
-        return answer
-
-    with monkeypatch.context() as patch:
-        patch.setattr(own, "run", note)
-        yield noted
 
 
 async def lose_a_hand_over(topic: TopicDriver, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:

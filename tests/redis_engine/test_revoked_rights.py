@@ -9,13 +9,13 @@ import pytest
 import redis
 from duebus_server.domain.clock import HOUR
 from duebus_server.domain.errors import DispatcherNotWorking
-from duebus_server.domain.model import DispatchRequest, LeaseRequest, Reservation
+from duebus_server.domain.model import DispatchRequest, LeaseRequest, Refill, Reservation
 from duebus_server.engine.redis import Credentials
 from support.builders import new_event, new_events
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_server import RedisServer
 from support.scripts import SOURCES
-from support.topics import PLENTY, WORKER
+from support.topics import PLENTY, WORKER, ref
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -142,15 +142,19 @@ async def test_no_event_is_lost_when_a_right_is_missing(restricted: RedisBus, co
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("how", ["ack", "nack", *ENDING])
+@pytest.mark.parametrize("how", ["ack", "ack and lease", "nack", *ENDING])
 async def test_events_that_could_not_be_ended_are_still_there(restricted: RedisBus, command: str, how: str) -> None:
     replica = await restricted.replica()
     topic = await ten_events(replica)
-    held = await topic.lease(group="one")
+    held = await topic.lease(group="one", max_events=6 if how != "ack and lease" else 2)
     ended = {"cancel": {"a0", "a1"}, "delete_group": {f"a{number}" for number in range(10)}, "purge": {"a0", "a1"}}
     if how == "ack":
         ended[how] = {event.event_id for event in held}
         verb: Awaitable[object] = topic.ack(*held, group="one")
+    elif how == "ack and lease":
+        ended[how] = {event.event_id for event in held}
+        refill = Refill(WORKER, {event.fencing_token: 0 for event in held}, PLENTY)
+        verb = topic.engine.ack(topic.name, "one", [ref(event) for event in held], refill)
     elif how == "nack":
         verb = topic.nack(*held, delay_us=0, group="one")
     else:

@@ -170,6 +170,24 @@ def lost_answers(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield ran
 
 
+@contextmanager
+def noted_runs(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[list[tuple[str, tuple[object, ...], Any]]]:
+    """The scripts that a replica runs during the block: name, arguments, answer."""
+    own, noted = replica.engine._engine._runner, []
+    run = own.run
+
+    async def note(script: Script, partition: Partition, *arguments: object, **more: Any) -> Any:
+        answer = await run(script, partition, *arguments, **more)
+        noted.append((script.name, arguments, answer))
+        return answer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "run", note)
+        yield noted
+
+
 async def assert_works(bus: RedisBus) -> None:
     """A replica does everything that needs a connection: scripts, plain commands, and notifications from another."""
     one, other = await bus.replica(), await bus.replica()

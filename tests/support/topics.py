@@ -29,6 +29,7 @@ from duebus_server.domain.model import (
     NackAction,
     NackRef,
     NewEvent,
+    Refill,
     Reservation,
     SubscriberInfo,
 )
@@ -230,6 +231,28 @@ class TopicDriver:
 
     async def ack(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
         return await self.engine.ack(self.name, group, [ref(lease) for lease in leases])
+
+    async def ack_and_lease(
+        self,
+        *leases: LeasedEvent,
+        spare_bytes: int = PLENTY,
+        lease_us: int | None = None,
+        with_suspect: bool = True,
+        session: str = WORKER,
+        group: str = DEFAULT_GROUP,
+    ) -> LeaseBatch:
+        """Ack leases of a session whose window is full. Returns what it was leased in the same step.
+
+        If the topic has several partitions, the reports of all that have settled something are put together.
+        """
+        sizes = {lease.fencing_token: len(lease.body) for lease in leases}
+        refill = Refill(session, sizes, spare_bytes, lease_us, with_suspect)
+        reports = self.harness.recorder.batches[session]
+        reports.clear()
+        settled = await self.engine.ack(self.name, group, [ref(lease) for lease in leases], refill)
+        assert settled == [None] * len(leases)
+        assert reports, "nothing was reported to the session"
+        return together(reports)
 
     async def nack(
         self,

@@ -82,7 +82,7 @@ class Settling:
         """Carry out the acks of several calls in one engine call. Returns the results of each."""
         name, topic, group = target
         leases = [lease for call in calls for lease in call]
-        results = iter(await self._engines.get(name).engine.ack(topic, group, leases))
+        results = iter(await self._engines.get(name).streams.ack(topic, group, leases))
         return [list(islice(results, len(call))) for call in calls]
 
     async def nack(self, nacks: Sequence[NackCommand], permit: Permit | None = None) -> list[LeaseFailure]:

@@ -1,5 +1,6 @@
 """One stream: it leases what its window has room for. When nothing is due, it waits to be woken. While it waits, a
-dispatch may reserve its room and hand events over to it.
+dispatch may reserve its room and hand events over to it. While its window is full, an ack may reserve the room that it
+makes, and lease to it in the same step.
 
 ::
 
@@ -14,7 +15,7 @@ dispatch may reserve its room and hand events over to it.
                         | |  +-- there may be more ------- RESERVED        | |
                         | +----- it is gone, or room ----- TOO_LARGE <-----+ |  what is due does not fit
                         | +----- half a second later ----- RETRYING <--------+  the engine can't be reached
-                        | +----- leases ended ------------ FULL
+                        | +----- leases ended ------------ FULL --an ack reserves the room that it makes--> RESERVED
                         +--no room-------------------------^
 
     between two steps: --close_soon--> CLOSING, once no room is reserved
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from duebus_server.delivery.waker import Waker
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock, Timer
-    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseRequest
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseRequest, Refill
     from duebus_server.engine.base import Engine
 
 HEARTBEAT_US = 10 * SECOND
@@ -68,7 +69,7 @@ class Stage(Enum):
     WAITING = auto()
     """It has leased everything that was due. Once that is sent, it waits in the waker's queue."""
     RESERVED = auto()
-    """A dispatch that may hand events over to it is running. Until the dispatch ends, the session neither leases nor
+    """A dispatch or an ack that may lease events to it is running. Until that ends, the session neither leases nor
     leaves."""
     TOO_LARGE = auto()
     """The event that is due does not fit. The session waits for leases to end, or for another event to come first."""
@@ -158,14 +159,29 @@ class Session:
             return None
         return Reservation(self.options.group, self.options.session_id, self._begin(Stage.RESERVED))
 
+    def refill(self, settled: Sequence[LeaseRef]) -> Refill | None:
+        """Reserve the room that these leases leave for the ack that settles them, if the window is full and something
+        is left to lease. ``end_reservation`` must follow.
+
+        Returns:
+            The room; None if the ack can't have it, or makes none.
+        """
+        is_full = self._stage in (Stage.FULL, Stage.READY_TO_LEASE) and self._closing is None
+        options = self.options
+        refill = self.window.refill(settled, options.session_id, options.lease_us) if is_full else None
+        if refill is not None:
+            self._last = LastLease(refill.with_suspect, self._waker.changes)
+            self._stage = Stage.RESERVED
+        return refill
+
     def leased(self, batch: LeaseBatch) -> None:
-        """The dispatch that reserved its room has leased these events to it, possibly none."""
+        """The dispatch or the ack that reserved its room has leased these events to it, possibly none."""
         self._unsent += self._take(batch)
         self._woken.set()
 
     def end_reservation(self) -> None:
-        """The dispatch has ended. If ``leased`` was not called, it may have leased events all the same: the next lease
-        returns them.
+        """The dispatch or the ack has ended. If ``leased`` was not called, it may have leased events all the same: the
+        next lease returns them.
         """
         next_due_us = self._last.next_due_us
         is_more_due = next_due_us is not None and next_due_us <= self._engine.now_us()
@@ -308,8 +324,10 @@ class Session:
         """Lease what is due and fits."""
         if not self.window.has_room():
             self._stage = Stage.FULL
+            self._wait_for_room()
             return None
         options = self.options
+        self._waker.stop_waiting(self)
         request = self._begin(Stage.LEASING)
         expects_all = not self._has_more
         if expects_all:
@@ -355,10 +373,16 @@ class Session:
         may_take_suspect = not (self._last.with_suspect or self.window.has_suspect())
         if lease_again or self._last.may_be_more or may_take_suspect or not self.window.has_room():
             self._stage = Stage.READY_TO_LEASE
+            self._wait_for_room()
             return
         self._stage = stage
         if stage is Stage.WAITING:
             self._waker.wait_after_sending(self)
+
+    def _wait_for_room(self) -> None:
+        """Let an ack refill the window, if it is full and something is left to lease."""
+        if self._has_more and not self.window.has_room():
+            self._waker.wait_for_room(self)
 
     def _group_due(self, batch: LeaseBatch) -> int | None:
         """When the group next has something to lease, for any session. A suspect that is due, which this session can't

@@ -1,5 +1,5 @@
-"""All streams of one engine on this replica: opens them, reserves their room for dispatches, forwards the engine's
-reports, drains them.
+"""All streams of one engine on this replica: opens them, reserves their room for dispatches and acks, forwards the
+engine's reports, drains them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from duebus_server.delivery.window import Window
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import DispatchAnswer, DispatchRequest, LeaseBatch, Reservation
+    from duebus_server.domain.model import (
+        DispatchAnswer,
+        DispatchRequest,
+        LeaseBatch,
+        LeaseFailureReason,
+        LeaseRef,
+        Reservation,
+    )
     from duebus_server.engine.base import Engine
 
 log = structlog.get_logger()
@@ -70,7 +77,7 @@ class Streams:
                 del self._sessions[session.options.session_id]
             self._check_settled()
 
-    # --- hand-over --------------------------------------------------------------------------------------------------
+    # --- dispatches and acks that lease in the same step --------------------------------------------------------------
 
     async def dispatch(self, topic: str, requests: Sequence[DispatchRequest]) -> list[DispatchAnswer | DueBusError]:
         """Dispatch events. One waiting session of each group, if there is one, reserves its room, so that the engine
@@ -84,6 +91,19 @@ class Streams:
                 session = self._sessions.get(reservation.session_id)
                 if session is not None:
                     session.end_reservation()
+
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+        """Ack. If that makes room in the full window of a session, the engine leases to it in the same step. Returns
+        and raises as ``Engine.ack``.
+        """
+        waker = self._wakers.get(topic, {}).get(group)
+        refill = waker.refill(leases) if waker is not None else None
+        try:
+            return await self._engine.ack(topic, group, leases, refill)
+        finally:
+            session = self._sessions.get(refill.session_id) if refill is not None else None
+            if session is not None:
+                session.end_reservation()
 
     async def _reserve(self, topic: str, requests: Sequence[DispatchRequest]) -> list[Reservation]:
         """Room for what is due at once; none if nothing is.

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.clock import SECOND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from duebus_server.domain.clock import Clock, Timer
-    from duebus_server.domain.model import Reservation
+    from duebus_server.domain.model import LeaseRef, Refill, Reservation
 
 RECHECK_US = SECOND
 """How long a session whose next event does not fit waits at most. A released event returns to its old place, which may
 be before that event at the same due time, and no notification says so.
+"""
+
+
+FULL_ASKED = 16
+"""How many of the sessions whose windows are full an ack asks for its leases. Bounded, because there may be thousands.
 """
 
 
@@ -27,6 +33,9 @@ class Waiter(Protocol):
 
     def reserve(self) -> Reservation | None:
         """Reserve its room for a dispatch, unless it has none or has something else to do."""
+
+    def refill(self, settled: Sequence[LeaseRef]) -> Refill | None:
+        """Reserve the room that an ack of these leases makes, unless it makes none or the session is busy."""
 
 
 class Waker:
@@ -57,6 +66,8 @@ class Waker:
         self._waiting_for_another: dict[Waiter, int] = {}
         # Sessions that will join the queue once they have sent what they leased.
         self._sending: dict[Waiter, None] = {}
+        # Sessions whose windows are full, and that left something that is due.
+        self._full: dict[Waiter, None] = {}
         self._due_us: int | None = None
         self._leasing = 0
         self._answered = asyncio.Event()
@@ -96,6 +107,21 @@ class Waker:
                     self.stop_waiting(waiter)
                     return reservation
         return None
+
+    def refill(self, settled: Sequence[LeaseRef]) -> Refill | None:
+        """Reserve the room that an ack of these leases is about to make in the window of one session, if that is full
+        and there is more to lease. Only the sessions that have been full for longest are asked.
+        """
+        for waiter in islice(self._full, FULL_ASKED):
+            refill = waiter.refill(settled)
+            if refill is not None:
+                self.stop_waiting(waiter)
+                return refill
+        return None
+
+    def wait_for_room(self, waiter: Waiter) -> None:
+        """The session's window is full, and something is due. An ack may refill it, until ``stop_waiting``."""
+        self._full[waiter] = None
 
     def lease_began(self) -> None:
         """A session begins to lease, and expects to take everything that is due. ``lease_answered`` must follow."""
@@ -159,6 +185,7 @@ class Waker:
         self._waiting.pop(waiter, None)
         self._waiting_for_another.pop(waiter, None)
         self._sending.pop(waiter, None)
+        self._full.pop(waiter, None)
 
     def close(self) -> None:
         """Cancel the timers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.model import LeasedEvent, LeaseRef, LeaseRequest
+from duebus_server.domain.model import LeasedEvent, LeaseRef, LeaseRequest, Refill
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +56,24 @@ class Window:
             with_suspect=not self._suspects,
             stalled=self.stalled,
         )
+
+    def refill(self, settled: Sequence[LeaseRef], session_id: str, lease_us: int | None) -> Refill | None:
+        """The room that its own ones among these leases leave once they are settled, up to one frame.
+
+        Returns:
+            The room; None if it does not hold the first of them, holds more than it may, or is ``stalled``.
+        """
+        spare_bytes = self.max_bytes - self._bytes
+        if self.stalled or spare_bytes < 0 or len(self._held) > self.max_events or not self.holds(settled[0][1]):
+            return None
+        sizes: dict[int, int] = {}
+        frame_bytes = MAX_FRAME_BYTES
+        for _, fencing_token in settled[:MAX_FRAME_EVENTS]:
+            _, size = self._held.get(fencing_token, ("", None))
+            if size is not None and size <= frame_bytes:
+                sizes[fencing_token] = size
+                frame_bytes -= size
+        return Refill(session_id, sizes, min(spare_bytes, frame_bytes), lease_us, self._suspects <= sizes.keys())
 
     def hold(self, fencing_token: int, event_id: str, size: int, *, is_suspect: bool = False) -> None:
         """Add a lease."""

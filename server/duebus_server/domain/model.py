@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 DEFAULT_GROUP = "default"
@@ -142,6 +142,45 @@ class Reservation:
     group: str
     session_id: str
     request: LeaseRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """Room in a session's full window that an ack is about to make, and may fill in the same step.
+
+    At most one event takes the place of each that is settled. So the window is not exceeded if only some of the
+    partitions of a topic answer.
+
+    Attributes:
+        session_id: the session.
+        sizes: the body sizes of those of its leases that the ack settles, in bytes, by fencing token.
+        spare_bytes: how many more bytes of bodies fit.
+        lease_us: as in ``LeaseRequest``.
+        with_suspect: as in ``LeaseRequest``.
+    """
+
+    session_id: str
+    sizes: Mapping[int, int]
+    spare_bytes: int
+    lease_us: int | None = None
+    with_suspect: bool = True
+
+    def request(self, settled: Sequence[LeaseRef], parts: int = 1, *, with_suspect: bool = True) -> LeaseRequest:
+        """What the session can take once these leases are settled.
+
+        Args:
+            settled: leases that the ack settles, of any session.
+            parts: into how many parts the ack is divided. Each gets the same share of the spare bytes.
+            with_suspect: whether this part may bring a suspect; only one of them may.
+        """
+        sizes = [self.sizes[fence] for _, fence in settled if fence in self.sizes]
+        return LeaseRequest(
+            len(sizes),
+            sum(sizes) + self.spare_bytes // parts,
+            at_least_one=False,
+            lease_us=self.lease_us,
+            with_suspect=self.with_suspect and with_suspect,
+        )
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LeaseRef,
         LeaseRequest,
         NackRef,
+        Refill,
         Reservation,
         SubscriberInfo,
     )
@@ -47,10 +48,11 @@ class Watcher(Protocol):
         """
 
     def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
-        """A dispatch has used a session's reservation: it has leased these events to the session, or none.
+        """A dispatch or an ack has used a session's reservation: it has leased these events to the session, or none.
 
-        Called before the dispatch returns, once for each reservation, and where a topic has several partitions, once
-        for each of them that stored something. It takes the place of ``due`` for what the dispatch has stored.
+        Called before the dispatch or the ack returns, once for each reservation, and where a topic has several
+        partitions, once for each of them that stored or settled something. It takes the place of ``due`` for what the
+        dispatch has stored.
         """
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
@@ -162,8 +164,23 @@ class Engine(Protocol):
             NotFound: the session has not joined the group, or the group or the topic was deleted.
         """
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
-        """Remove events that are done from the group. Returns None for each, or why its lease was not settled."""
+    async def ack(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
+        """Remove events that are done from the group. Returns None for each, or why its lease was not settled.
+
+        If all of them are settled, due events are leased to a session that has reserved the room, in the same step, as
+        by ``lease``; where a topic has several partitions, in each of them. ``Watcher.leased`` reports them, after
+        ``Watcher.leases_ended``. What was not reported when the call fails or is cancelled is taken back, at the latest
+        by the session's next lease.
+
+        Args:
+            topic: the topic.
+            group: the group.
+            leases: of the events that are done.
+            refill: the room of a session that has joined; of any other it is ignored. The session must not lease or
+                leave before the call ends.
+        """
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """Give events back, to be retried, dead or released. Returns as ``ack``."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LeaseRef,
         LeaseRequest,
         NackRef,
+        Refill,
         Reservation,
     )
     from duebus_server.engine.base import Engine, Watcher
@@ -133,9 +134,9 @@ class InstrumentedEngine:
             self._recorder.delivered(self._engine.name, topic, group, batch, self._engine.now_us())
         return batch
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> Results:
+    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None) -> Results:
         """See ``Engine.ack``."""
-        results = await self._record("ack", len(leases), self._engine.ack(topic, group, leases))
+        results = await self._record("ack", len(leases), self._engine.ack(topic, group, leases, refill))
         self._recorder.acked(self._engine.name, topic, group, results.count(None))
         return results
 
@@ -187,8 +188,8 @@ class InstrumentedEngine:
 
 
 class _InstrumentedWatcher:
-    """Forwards every call to the wrapped watcher, and counts what only the engine knows: what a dispatch has handed
-    over, deaths and suspects.
+    """Forwards every call to the wrapped watcher, and counts what only the engine knows: what a dispatch or an ack
+    has leased, deaths and suspects.
     """
 
     def __init__(self, watcher: Watcher, engine: Engine, recorder: EngineRecorder) -> None:

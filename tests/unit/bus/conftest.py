@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import DispatchAnswer, LeasedEvent, LeaseFailureReason, LeaseRef, Reservation
+    from duebus_server.domain.model import (
+        DispatchAnswer,
+        LeasedEvent,
+        LeaseFailureReason,
+        LeaseRef,
+        Refill,
+        Reservation,
+    )
     from duebus_server.engine.base import Engine
 
 LOCAL, REDIS = EngineName.LOCAL, EngineName.REDIS
@@ -49,10 +56,12 @@ class OtherEngine(LocalEngine):
     def partitions(self, topic: str) -> int:  # noqa: ARG002  # as the protocol has it
         return self.partition_count
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+    async def ack(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
         self.acked.append(len(leases))
         await asyncio.sleep(0)  # others may come meanwhile
-        return await super().ack(topic, group, leases)
+        return await super().ack(topic, group, leases, refill)
 
     async def dispatch(
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()

@@ -9,7 +9,7 @@ import pytest
 from duebus_server.bus import settling
 from duebus_server.bus.engines import Engines, EngineStatus
 from duebus_server.bus.settling import LeaseFailure, NackCommand, Settling
-from duebus_server.domain.model import LeaseFailureReason, LeaseRef, NackAction
+from duebus_server.domain.model import LeaseFailureReason, LeaseRef, NackAction, Refill
 from duebus_server.domain.states import EventState
 from unit.bus.conftest import LOCAL, REDIS, TOPIC
 
@@ -48,9 +48,11 @@ async def test_the_tokens_of_a_group_are_one_engine_call(bus: Bus, monkeypatch: 
     calls: list[Sequence[LeaseRef]] = []
     ack = bus.local.ack
 
-    async def counted(topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+    async def counted(
+        topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
         calls.append(leases)
-        return await ack(topic, group, leases)
+        return await ack(topic, group, leases, refill)
 
     monkeypatch.setattr(bus.local, "ack", counted)
     await bus.settling.ack([bus.token(bus.local, leased) for leased in await bus.lease(bus.local)])

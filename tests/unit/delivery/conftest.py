@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from duebus_server.delivery.session import Session
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import DispatchAnswer, NewEvent, Reservation
+    from duebus_server.domain.model import DispatchAnswer, NewEvent, Refill, Reservation
 
 TOPIC = "orders"
 GROUP = "billing"
@@ -48,6 +48,7 @@ class TestEngine(LocalEngine):
 
     Attributes:
         leases: how many lease calls each session has made.
+        refills: how many acks could also lease.
         backlogs_counted: how many times it was asked for a backlog.
         unreachable: while it is set, the engine can't be reached.
         latency: turns of the loop before a verb is carried out, and again before its answer comes.
@@ -56,6 +57,7 @@ class TestEngine(LocalEngine):
 
     __test__ = False
     leases: Counter[str]
+    refills = 0
     backlogs_counted = 0
     unreachable = False
     latency = 0
@@ -70,15 +72,18 @@ class TestEngine(LocalEngine):
         self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation] = ()
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``LocalEngine``. Hand-overs are reported with the answer."""
-        reports: list[tuple[str, str, str, LeaseBatch]] = []
-        watcher = self._topics.watcher
-        assert isinstance(watcher, Streams)
-        async with self._reach():
-            with patch.object(watcher, "leased", lambda *what: reports.append(what)):
-                answers = await super().dispatch(topic, requests, reservations)
-        for what in reports:
-            watcher.leased(*what)
-        return answers
+        async with self._reach_and_report():
+            return await super().dispatch(topic, requests, reservations)
+
+    async def ack(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
+        """See ``LocalEngine``. One that may lease is slow, and reports that with its answer."""
+        if refill is None:
+            return await super().ack(topic, group, leases)
+        self.refills += 1
+        async with self._reach_and_report():
+            return await super().ack(topic, group, leases, refill)
 
     async def dispatch_elsewhere(self, request: DispatchRequest) -> None:
         """Dispatch as another replica does: without latency, and also while this one can't reach the engine."""
@@ -103,6 +108,18 @@ class TestEngine(LocalEngine):
     async def shorten(self, topic: str, group: str, session_id: str, grace_us: int) -> None:
         async with self._reach():
             await super().shorten(topic, group, session_id, grace_us)
+
+    @asynccontextmanager
+    async def _reach_and_report(self) -> AsyncIterator[None]:
+        """As ``_reach``. What is leased meanwhile is reported with the answer."""
+        reports: list[tuple[str, str, str, LeaseBatch]] = []
+        watcher = self._topics.watcher
+        assert isinstance(watcher, Streams)
+        async with self._reach():
+            with patch.object(watcher, "leased", lambda *what: reports.append(what)):
+                yield
+        for what in reports:
+            watcher.leased(*what)
 
     @asynccontextmanager
     async def _reach(self) -> AsyncIterator[None]:
@@ -217,7 +234,7 @@ class Bench:
         await settle_down()
 
     async def ack(self, *leases: LeaseRef) -> None:
-        assert await self.engine.ack(TOPIC, GROUP, leases) == [None] * len(leases)
+        assert await self.streams.ack(TOPIC, GROUP, leases) == [None] * len(leases)
         await settle_down()
 
     async def nack(self, *nacks: NackRef) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.delivery.waker import Waker
 from duebus_server.domain.clock import SECOND, ManualClock
-from duebus_server.domain.model import LeaseRequest, Reservation
+from duebus_server.domain.model import LeaseRef, LeaseRequest, Refill, Reservation
 from support.engines import START_US
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Waiter:
@@ -24,10 +24,15 @@ class Waiter:
 
     def __init__(self, name: str, wake: Callable[[], None], *, has_room: bool = True) -> None:
         self.wake = wake
+        self.name = name
         self._reservation = Reservation("billing", name, LeaseRequest(1, 1)) if has_room else None
 
     def reserve(self) -> Reservation | None:
         return self._reservation
+
+    def refill(self, settled: Sequence[LeaseRef]) -> Refill | None:
+        """It holds the lease of the event that has its name."""
+        return Refill(self.name, {1: 10}, 0) if self.name in [event_id for event_id, _ in settled] else None
 
 
 class Queue:

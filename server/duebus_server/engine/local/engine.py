@@ -28,6 +28,7 @@ from duebus_server.domain.model import (
     LeaseRequest,
     NackAction,
     NackRef,
+    Refill,
     Reservation,
     SubscriberInfo,
 )
@@ -176,14 +177,29 @@ class LocalEngine:
             await self._causes_saved([(members, batch.events)])
         return batch
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+    async def ack(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
         now_us = self._working_now()
         with self._settling(topic, group) as members:
             results = members.ack(leases, now_us) if members else _all_settled(leases)
+            if refill is not None and members is not None and not any(results):
+                await self._refill(members, refill, leases, now_us)
         if self._journal is not None:
             await self._journal.saved()
         return results
+
+    async def _refill(self, members: Group, refill: Refill, settled: Sequence[LeaseRef], now_us: int) -> None:
+        """Lease to a session that has reserved the room of these leases, unless it has not joined."""
+        session = members.sessions.get(refill.session_id)
+        if session is None:
+            return
+        members.promote(now_us)
+        batch = members.lease(session, refill.request(settled), self._lease_us(members.topic, refill.lease_us), now_us)
+        if self._journal is not None:
+            await self._causes_saved([(members, batch.events)])
+        self._topics.announce_leased(members.topic, members, refill.session_id, batch)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""

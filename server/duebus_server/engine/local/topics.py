@@ -181,7 +181,7 @@ class Topics:
             self.watcher.due(topic, group.name, due_us)
 
     def announce_leased(self, topic: str, group: Group, session_id: str, batch: LeaseBatch) -> None:
-        """Report what a dispatch has handed over to a session, and what its step has ended before."""
+        """Report what a dispatch or an ack has leased to a session, and what its step has ended before."""
         self.announce_past(topic, group)
         if self.watcher is not None:
             self.watcher.leased(topic, group.name, session_id, batch)

@@ -57,6 +57,7 @@ log = structlog.get_logger()
 
 DISPATCH_WITHOUT_HAND_OVER = Script("dispatch", without="hand_over")
 DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
+ACK_AND_LEASE = Script("ack_and_lease")
 
 _LEFT, _PAUSED = 1, 2
 """As in ``lease.lua``: something is left for lack of room; the group is paused."""
@@ -201,8 +202,8 @@ class RedisEngine(AdminVerbs):
 
     @contextmanager
     def _awaiting_leases(self, sessions: Sequence[LocalSession]) -> Iterator[None]:
-        """Wraps a dispatch that may lease to these sessions. If its answer is lost, their next lease takes back what it
-        may have leased.
+        """Wraps a step that may lease to these sessions. If its answer is lost, their next lease takes back what it may
+        have leased.
         """
         with ExitStack() as stack:
             for session in sessions:
@@ -243,6 +244,11 @@ class RedisEngine(AdminVerbs):
         if is_unknown(reply):
             await self.members.not_joined(session, *reply)
             return LeaseBatch((), self.now_us())
+        return await self._leased(session, reply)
+
+    async def _leased(self, session: LocalSession, reply: Sequence[Any]) -> LeaseBatch:
+        """Record what ``lease.lua`` has leased to a session."""
+        partition, group = session.partition, session.group
         now, next_due, left, first_fence, expires, ended, members, blobs, dues, again, suspect, suspect_due = reply
         self.notifications.answered(now, ended)
         stride = partition.count
@@ -275,12 +281,33 @@ class RedisEngine(AdminVerbs):
             session.unanswered.discard(Unanswered.LEASE)
 
     async def ack(
-        self, partition: Partition, group: str, leases: Sequence[LeaseRef]
+        self, partition: Partition, group: str, leases: Sequence[LeaseRef], reservations: Sequence[Reservation] = ()
     ) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
-        named = leasing.named(leases)
-        reply = await self._runner.run(ACK, partition, group, self._defaults.dedupe_window_us, *named)
-        return self._settled(partition, group, reply) or [None] * len(leases)
+        arguments = (group, self._defaults.dedupe_window_us, *leasing.named(leases))
+        reserved = self._reserved(partition, reservations)
+        if reserved:
+            results = await self._ack_and_lease(partition, *reserved[0], arguments)
+        else:
+            results = self._settled(partition, group, await self._runner.run(ACK, partition, *arguments))
+        return results or [None] * len(leases)
+
+    async def _ack_and_lease(
+        self, partition: Partition, session: LocalSession, request: LeaseRequest, arguments: Sequence[Any]
+    ) -> list[LeaseFailureReason | None]:
+        """Run an ack that also leases to a session. Returns the results of the ack; empty if all succeeded."""
+        with self._awaiting_leases([session]):
+            reply, *leased = await self._runner.run(
+                ACK_AND_LEASE, partition, *arguments, *self._request_arguments(session, request), self._max_retries
+            )
+        results = self._settled(partition, session.group, reply)
+        for lease in leased:
+            if not lease:
+                session.unanswered.add(Unanswered.LEASE)  # it may have leased something before it failed
+            elif not is_unknown(lease) and not session.is_over:
+                batch = await self._leased(session, lease)
+                self.notifications.leased(partition, session.group, session.session_id, batch)
+        return results
 
     async def nack(self, partition: Partition, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""

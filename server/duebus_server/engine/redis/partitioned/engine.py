@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
-from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef
+from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, Reservation
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         LeasedEvent,
         LeaseFailureReason,
         LeaseRequest,
-        Reservation,
+        Refill,
         SubscriberInfo,
     )
     from duebus_server.domain.views import TopicConfig
@@ -187,9 +187,19 @@ class PartitionedEngine(AdminVerbs):
             self._due_times.forget(partition, group)
             self._engine.members.take_back(partition, group, session_id, event.fencing_token)
 
-    async def ack(self, topic: str, group: str, leases: Sequence[LeaseRef]) -> list[LeaseFailureReason | None]:
+    async def ack(
+        self, topic: str, group: str, leases: Sequence[LeaseRef], refill: Refill | None = None
+    ) -> list[LeaseFailureReason | None]:
         """See ``Engine.ack``."""
-        return await self._settle_in(topic, leases, lambda partition, some: self._engine.ack(partition, group, some))
+
+        def ack(partition: Partition, some: Sequence[LeaseRef]) -> Awaitable[list[LeaseFailureReason | None]]:
+            if refill is None:
+                return self._engine.ack(partition, group, some)
+            request = refill.request(some, partition.count, with_suspect=some[0] == leases[0])
+            reservation = Reservation(group, refill.session_id, request)
+            return self._engine.ack(partition, group, some, [reservation] if request.max_events else ())
+
+        return await self._settle_in(topic, leases, ack)
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""

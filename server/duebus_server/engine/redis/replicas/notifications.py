@@ -27,7 +27,7 @@ class PartitionWatcher(Protocol):
         """The group has something to lease."""
 
     def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
-        """A dispatch has used the session's reservation."""
+        """A dispatch or an ack has used the session's reservation."""
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
         """The session no longer holds these leases."""
@@ -84,7 +84,7 @@ class Notifications:
             self.watcher.due(partition, group, int(at))
 
     def leased(self, partition: Partition, group: str, session_id: str, batch: LeaseBatch) -> None:
-        """A dispatch has used the reservation of a session of this replica."""
+        """A dispatch or an ack has used the reservation of a session of this replica."""
         if self.watcher is not None:
             self.watcher.leased(partition, group, session_id, batch)
 

@@ -3,7 +3,8 @@
 A script is one transition. The loader puts before each one what it shares with others: the key functions of
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
-``-- includes NAME``. It leaves out the functions that the script does not use: Lua creates them all in each run.
+``-- includes NAME``. A script that it names in a line ``-- runs NAME`` becomes a function of its arguments. The loader
+leaves out the functions that the script does not use: Lua creates them all in each run.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.transport.script_client import ScriptClient
 
 _INCLUDES = re.compile(r"^-- includes (\w+)$", re.MULTILINE)
+_RUNS = re.compile(r"^-- runs (\w+)$", re.MULTILINE)
 _KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
 _REFUSED, _LINE = "can't run this command or subcommand", re.compile(r"user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
@@ -65,6 +67,7 @@ class Script:
     def __init__(self, name: str, *, without: str = "") -> None:
         self.name = name
         own = _source(name)
+        steps = _RUNS.findall(own)
         header = _KEYS.search(own)
         named = header[1].split(", ") if header else []
         self.key_sets = frozenset(one for one in KeySet if one in named)
@@ -72,9 +75,9 @@ class Script:
             "common",
             *([] if _RUNS_ON_CLOSED in own else ["moved"]),
             *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
-            *(one for one in _INCLUDES.findall(own) if one != without),
+            *(one for one in _included(own, steps) if one != without),
         ]
-        self._source = _join_used([LUA_KEYS, *map(_source, shared), own])
+        self._source = _join_used([LUA_KEYS, *map(_source, shared), *map(_as_function, steps), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: ScriptClient | Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -107,6 +110,16 @@ class Script:
         named = _COMMAND.findall(self._source.splitlines()[int(line[1]) - 1])
         # A line of ``write_all`` or ``read_all`` runs the command that it is called with.
         return "' or '".join(sorted({name.lower() for name in named or _PASSED.findall(self._source)}))
+
+
+def _included(own: str, steps: Sequence[str]) -> list[str]:
+    """The files that a script and the steps that it runs include."""
+    return list(dict.fromkeys(one for source in [own, *map(_source, steps)] for one in _INCLUDES.findall(source)))
+
+
+def _as_function(step: str) -> str:
+    """A script as a function of its arguments."""
+    return f"local {step} = function(ARGV)\n{_source(step)}end\n"
 
 
 @cache
