@@ -24,7 +24,10 @@ where
     H: Fn(Delivery) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), Failure>> + Send + 'static,
 {
-    let worker = Worker::new(&bus.client(ClientOptions::default())).handle("t", options, handler);
+    run(Worker::new(&bus.client(ClientOptions::default())).handle("t", options, handler))
+}
+
+fn run(worker: Worker) -> Working {
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(worker.run(async move { drop(stopped.await) }));
     Working { stop, ended }
@@ -225,6 +228,47 @@ async fn ready_ends_when_run_fails_because_there_is_no_handler() {
     let ready = worker.ready();
     soon(worker.run(std::future::pending())).await.unwrap_err();
     assert!(!soon(ready).await);
+}
+
+#[cfg(feature = "json")]
+fn work_json<T: serde::de::DeserializeOwned + Send + 'static>(bus: &FakeBus) -> (Working, UnboundedReceiver<T>) {
+    let (got, payloads) = unbounded_channel();
+    let handler = move |payload: T, delivery: Delivery| {
+        let got = got.clone();
+        async move {
+            assert_eq!(delivery.event_id, "a");
+            got.send(payload).map_err(|_| "the test is over")?;
+            Ok(())
+        }
+    };
+    let worker = Worker::new(&bus.client(ClientOptions::default())).handle_json("t", options(), handler);
+    (run(worker), payloads)
+}
+
+#[cfg(feature = "json")]
+#[tokio::test]
+async fn a_typed_handler_gets_the_decoded_payload() {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        id: u64,
+    }
+    let mut bus = FakeBus::start().await;
+    let (_working, mut payloads) = work_json::<Order>(&bus);
+    next(&mut bus.streams).await.deliver(&["a"]);
+    assert_eq!(next(&mut payloads).await.id, 42);
+    assert_eq!(next(&mut bus.acks).await.lease_tokens, ["lease-a"]);
+}
+
+#[cfg(feature = "json")]
+#[tokio::test]
+async fn a_payload_that_does_not_fit_a_typed_handler_is_a_dead_letter() {
+    let mut bus = FakeBus::start().await;
+    let (_working, mut payloads) = work_json::<Vec<u64>>(&bus);
+    next(&mut bus.streams).await.deliver(&["a"]);
+    let nack = next(&mut bus.nacks).await.nacks.remove(0);
+    assert_eq!(nack.action, Some(Action::DeadLetter(true)));
+    assert!(nack.error.starts_with("the payload does not fit: invalid type: map"), "{}", nack.error);
+    assert!(payloads.try_recv().is_err());
 }
 
 #[tokio::test]

@@ -78,6 +78,41 @@ impl Worker {
         self
     }
 
+    /// Registers a handler that gets the payload, decoded from JSON as a `T`, as well as its delivery. A payload that
+    /// can't be decoded becomes a dead letter with the reason, because no retry can help; the handler is not called.
+    /// Everything else is as in [`Worker::handle`].
+    ///
+    /// ```
+    /// # use duebus::{Client, Worker, WorkerOptions};
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     id: u64,
+    /// }
+    ///
+    /// # fn register(bus: &Client) -> Worker {
+    /// Worker::new(bus).handle_json("order.created", WorkerOptions::default(), async |order: Order, _delivery| {
+    ///     println!("order {} is billed", order.id);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn handle_json<T, H, F>(self, topic: &str, options: WorkerOptions, handler: H) -> Self
+    where
+        T: serde::de::DeserializeOwned + Send + 'static,
+        H: Fn(T, Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        self.handle(topic, options, move |delivery: Delivery| {
+            let handled = match delivery.json() {
+                Ok(payload) => Ok(handler(payload, delivery)),
+                Err(error) => Err(Failure::dead_letter(format!("the payload does not fit: {error}"))),
+            };
+            async move { handled?.await }
+        })
+    }
+
     /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False if
     /// it was stopped or failed before that; the error of [`Worker::run`] says why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {

@@ -1,5 +1,7 @@
 package io.duebus;
 
+import java.util.Objects;
+
 /**
  * Handles one delivery, on a thread of the worker. What happens to the event:
  *
@@ -18,4 +20,29 @@ package io.duebus;
 public interface Handler {
     /** Handles the event. Delivery is at least once: it should be idempotent. */
     void handle(Delivery delivery) throws Exception;
+
+    /**
+     * A handler that gets the decoded payload. If the decoder throws or returns null, the event becomes a dead letter with
+     * the reason, because no retry can help, and the handler is not called.
+     */
+    static <T> Handler typed(Decoder<? extends T> decoder, TypedHandler<? super T> handler) {
+        Objects.requireNonNull(decoder, "decoder");
+        Objects.requireNonNull(handler, "handler");
+        return delivery -> handler.handle(decoded(decoder, delivery), delivery);
+    }
+
+    private static <T> T decoded(Decoder<T> decoder, Delivery delivery) throws Exception {
+        T payload;
+        try {
+            payload = decoder.decode(delivery.data());
+        } catch (InterruptedException interrupted) {
+            throw interrupted;
+        } catch (Exception error) {
+            throw new DeadLetter("the payload does not fit: " + error.getMessage(), error);
+        }
+        if (payload == null) {
+            throw new DeadLetter("the payload does not fit: it is null");
+        }
+        return payload;
+    }
 }

@@ -1,6 +1,7 @@
 package io.duebus;
 
 import com.google.protobuf.Any;
+import com.google.protobuf.ByteString;
 import com.google.protobuf.Message;
 import com.google.rpc.ErrorInfo;
 import io.duebus.v1.AckRequest;
@@ -182,7 +183,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
                         .setAttempt(1)
                         .setLeaseToken("lease of " + id)
                         .setLeaseExpiresAt(Times.proto(expires))
-                        .setEvent(io.duebus.v1.Event.newBuilder().setId(id));
+                        .setEvent(io.duebus.v1.Event.newBuilder().setId(id).setData(ByteString.copyFromUtf8(id)));
             }
             send(SubscribeResponse.newBuilder().setDeliveries(deliveries).build());
         }
