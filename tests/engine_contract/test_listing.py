@@ -38,8 +38,10 @@ async def five_in(topic: TopicDriver, state: EventState) -> list[str]:
     if state is EventState.SCHEDULED:
         await topic.dispatch(*(new_event(name, deliver_at_us=start_us + HOUR + ord(name)) for name in names))
         return sorted(names)
-    grain_us = topic.harness.grain_us
-    await topic.dispatch(*(new_event(name, deliver_at_us=start_us + grain_us * ord(name)) for name in names))
+    grain_us, key = topic.harness.grain_us, "key" if state is EventState.BLOCKED else ""
+    if key:
+        await topic.dispatch(new_event("first", key=key))
+    await topic.dispatch(*(new_event(name, deliver_at_us=start_us + grain_us * ord(name), key=key) for name in names))
     await topic.harness.advance(grain_us * 200)
     if state is EventState.LEASED:
         leases = await topic.lease_each(*sorted(names, reverse=True), lease_us=HOUR)

@@ -128,6 +128,22 @@ async def test_a_released_event_is_leased_again_only_once_the_release_is_on_the_
         await releasing
 
 
+async def test_the_next_event_of_a_key_is_leased_only_once_the_ack_is_on_the_disk(tmp_path: Path) -> None:
+    disk = BlockingDisk()
+    async with opened(tmp_path, disk=disk) as one:
+        await one.topic.join()
+        await one.topic.dispatch(new_event("first", key="key"), new_event("next", key="key"))
+        leased = await one.topic.lease_one()
+        with disk.blocked():
+            acking = asyncio.create_task(one.topic.ack(leased))
+            await until_blocked(disk)
+            leasing = asyncio.create_task(one.topic.lease())
+            await asyncio.sleep(0)
+            assert not leasing.done()
+        assert ids(await leasing) == ["next"]
+        await acking
+
+
 async def test_leases_and_extends_wait_for_nothing(tmp_path: Path) -> None:
     disk = BlockingDisk()
     async with opened(tmp_path, disk=disk) as one:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import MAX_HISTORY, AttemptOutcome
+from duebus_server.domain.views import MAX_HISTORY, AttemptOutcome, KeyInfo
 from property.model import EXPIRED, UNKNOWN, Model, ModelEntry, ModelGroup
 
 if TYPE_CHECKING:
@@ -84,9 +84,12 @@ class Comparison:
             else:
                 waiting = group.in_state(EventState.SCHEDULED) + group.in_state(EventState.LEASED)
                 expected_us = min((entry.at_us for entry in waiting), default=None)
-                # A lease that ran out for the last time stays due until the engine checks it.
-                died = any(entry.died_unseen for entry in group.entries.values())
-                assert died or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
+                # A lease that ran out for the last time, and what is due and blocked, stay due until the engine checks.
+                unseen = any(
+                    entry.died_unseen or (entry.due_unseen and entry.state is EventState.BLOCKED)
+                    for entry in group.entries.values()
+                )
+                assert unseen or (due_us is None if expected_us is None else self.is_at(due_us, expected_us))
 
     async def _ended(self) -> None:
         """Each session gets reports of its own ended leases, and of no others."""
@@ -108,6 +111,7 @@ class Comparison:
                     reported_us = (await self._topic.group_info(entry.event.id, name)).deliver_at_us
                     assert self.is_at(reported_us, entry.due_us)
                     entry.order_us = reported_us
+            group.arrange()
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -121,13 +125,14 @@ class Comparison:
             return
         for group in self._model.holders().values():
             for entry in group.entries.values():
-                entry.died_unseen = False
+                entry.died_unseen = entry.due_unseen = False
         assert topic.queued == self._model.queued() == await self._topic.engine.queued()
         shown = {info.group: info for info in topic.groups}
         assert shown.keys() - {""} == self._model.groups.keys()
         for name, info in shown.items():
             self._group(info, self._model.holders()[name])
             await self._lists(name, self._model.holders()[name])
+            await self._keys(name, self._model.holders()[name])
         if not shown:
             assert not self._model.event_ids()
 
@@ -141,9 +146,15 @@ class Comparison:
         if oldest_us is None:
             assert info.oldest_ready_age_us is None
         else:
-            assert self._harness.near(self._harness.now_us() - oldest_us - self._harness.grain_us + 1)(
-                info.oldest_ready_age_us
-            )
+            self._is_age(info.oldest_ready_age_us, oldest_us)
+        blocked = group.in_state(EventState.BLOCKED)
+        if blocked:
+            self._is_age(info.oldest_blocked_age_us, min(entry.order_us for entry in blocked))
+        else:
+            assert info.oldest_blocked_age_us is None
+
+    def _is_age(self, age_us: int | None, since_us: int) -> None:
+        assert self._harness.near(self._harness.now_us() - since_us - self._harness.grain_us + 1)(age_us)
 
     async def _each_event(self) -> None:
         for event_id in self._model.event_ids():
@@ -163,6 +174,9 @@ class Comparison:
         assert [attempt.outcome for attempt in info.history] == outcomes[-MAX_HISTORY:]
         assert self.is_at(info.lease_expires_us, entry.at_us) if leased else info.lease_expires_us is None
         assert info.deliver_at_us == entry.order_us
+        group = self._model.holders()[info.group]
+        head = group.head(entry.event.key) if entry.state is EventState.BLOCKED else None
+        assert info.waits_for == ("" if head is None else head.event.id)
 
     async def _lists(self, name: str, group: ModelGroup) -> None:
         """Each state lists exactly its events, and no event is in two states."""
@@ -170,7 +184,11 @@ class Comparison:
             expected = [entry.event.id for entry in group.in_state(state)]
             listed = [event.event_id for event in (await self._topic.page(state, 1_000, group=name)).events]
             assert sorted(listed) == sorted(expected)
-            if state in (EventState.SCHEDULED, EventState.READY):
+            for key in group.keys_held():
+                of_key = [event_id for event_id in listed if group.entries[event_id].event.key == key]
+                page = await self._topic.page(state, 1_000, group=name, key=key)
+                assert [event.event_id for event in page.events] == of_key
+            if state in (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED):
                 # Events of the same time are in the order of dispatch within each partition.
                 indexes = {event_id: index for index, event_id in enumerate(listed)}
                 entries = sorted(group.in_state(state), key=lambda entry: (entry.order_us, indexes[entry.event.id]))
@@ -178,6 +196,18 @@ class Comparison:
                 for partition in range(self._model.partitions):
                     own = [entry.event.id for entry in group.in_state(state) if entry.partition == partition]
                     assert [event_id for event_id in listed if event_id in own] == own
+
+    async def _keys(self, name: str, group: ModelGroup) -> None:
+        """The keys are listed with their heads, the most blocked first."""
+        found = (await self._topic.keys(group=name)).keys
+        assert [key.blocked for key in found] == sorted((key.blocked for key in found), reverse=True)
+        expected = {
+            KeyInfo(key, group.blocked(key), int(head.state is EventState.LEASED), head.event.id)
+            for key in group.keys_held()
+            if (head := group.head(key)) is not None
+        }
+        assert set(found) == expected
+        assert len(found) == len(expected)
 
     @staticmethod
     def check_error(error: str, entry: ModelEntry) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -42,8 +42,10 @@ class ModelEntry:
         due_us: when it was due, in any state.
         order_us: the same as reported by the engine, which orders events on a running clock; UNKNOWN until asked.
         died_unseen: whether it is dead because its last lease ran out, which an engine may notice later.
+        due_unseen: whether it has become due, which an engine may notice later.
         free_attempts: the attempts that used up no retry, because their lease ran out.
         stalled: whether its lease was given to a stalled session.
+        pinned: whether it has a key and was leased, so no other event of the key is delivered before it is done.
     """
 
     event: NewEvent
@@ -59,9 +61,16 @@ class ModelEntry:
     fencing_token: int = 0
     last_error: str = ""
     died_unseen: bool = False
+    due_unseen: bool = False
     free_attempts: int = 0
     stalled: bool = False
+    pinned: bool = False
     history: list[AttemptOutcome] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[float, int]:
+        """What orders the events of a key. What is not known yet has just become due."""
+        return (math.inf if self.order_us == UNKNOWN else self.order_us), self.seq
 
     @property
     def is_suspect(self) -> bool:
@@ -89,6 +98,34 @@ class ModelGroup:
         self.paused = False
         self.ephemeral = ephemeral
         self.kept_until_us = 0
+
+    def arrange(self) -> None:
+        """Of the events of a key that are due, the first is ready unless one was leased; the others are blocked."""
+        for key in self.keys_held():
+            entries = [entry for entry in self.entries.values() if entry.event.key == key]
+            due = [entry for entry in entries if entry.state in (EventState.READY, EventState.BLOCKED)]
+            pinned = [entry for entry in entries if entry.pinned]
+            assert len(pinned) <= 1
+            first = pinned or sorted(due, key=lambda entry: entry.place)[:1]
+            for entry in due:
+                if entry in first and entry.state is EventState.BLOCKED:
+                    entry.move(Transition.OPEN)
+                elif entry not in first and entry.state is EventState.READY:
+                    entry.move(Transition.BLOCK)
+
+    def keys_held(self) -> set[str]:
+        """The keys of its events."""
+        return {entry.event.key for entry in self.entries.values() if entry.event.key}
+
+    def head(self, key: str) -> ModelEntry | None:
+        """The event that the blocked ones of a key wait for."""
+        states = (EventState.READY, EventState.LEASED)
+        of_key = [entry for entry in self.entries.values() if entry.event.key == key]
+        return next((entry for entry in of_key if entry.pinned or entry.state in states), None)
+
+    def blocked(self, key: str) -> int:
+        """How many events of a key are blocked."""
+        return sum(entry.event.key == key for entry in self.in_state(EventState.BLOCKED))
 
     def is_over(self, now_us: int) -> bool:
         """Whether the next sweep removes it."""
@@ -260,6 +297,7 @@ class Model:
             for entry in group.entries.values():
                 if entry.at_us <= self.now_us:
                     self._time_has_come(entry)
+            group.arrange()
 
     def next_time(self) -> int | None:
         """When time next changes something: an event is due, a lease runs out, an id is forgotten."""
@@ -272,6 +310,7 @@ class Model:
 
     def _time_has_come(self, entry: ModelEntry) -> None:
         if entry.state is EventState.SCHEDULED:
+            entry.due_unseen = True
             entry.move(Transition.DUE)
         elif entry.state is EventState.LEASED:
             if entry.stalled or not entry.is_suspect:
@@ -306,7 +345,8 @@ class Model:
         """The indexes of a request's events by partition."""
         parts: dict[int, list[int]] = defaultdict(list)
         for index, event in enumerate(request.events):
-            text = event.id if not event.id_is_generated else request.request_id or request.events[0].id
+            chosen = event.id if not event.id_is_generated else request.request_id or request.events[0].id
+            text = event.key or chosen
             parts[crc32(text.encode()) % self.partitions].append(index)
         return parts
 
@@ -323,13 +363,29 @@ class Model:
         share = math.ceil(self.config.max_queued / self.partitions)
         if fresh and share and self.queued(partition) + len(fresh) > share:
             return MaxQueuedEventsReached
+        if self._blocks_too_many(fresh, replace(self.config, max_queued=share).max_blocked):
+            return MaxQueuedEventsReached
         for event in fresh:
             self._store(event, partition)
+        self._arrange()
         answer = DispatchAnswer([event.id for event in events], duplicates)
         if request.request_id:
             until_us = self.now_us + self.config.dedupe_window_us
             self._answers[request.request_id, partition] = (until_us, chosen, answer)
         return answer
+
+    def _blocks_too_many(self, events: list[NewEvent], most: int) -> bool:
+        for key in {event.key for event in events if event.key}:
+            due = sum(event.key == key and self._due_us(event) <= self.now_us for event in events)
+            for group in self.holders().values():
+                is_free = group.head(key) is None
+                if not group.ephemeral and group.blocked(key) + due - (is_free and due > 0) > most:
+                    return True
+        return False
+
+    def _due_us(self, event: NewEvent) -> int:
+        asked_us = event.deliver_at_us if event.delay_us is None else self.now_us + event.delay_us
+        return self.now_us if asked_us is None else max(asked_us, self.now_us)
 
     def _sort_out(self, events: list[NewEvent]) -> tuple[list[NewEvent], list[str]]:
         fresh: dict[str, NewEvent] = {}
@@ -343,8 +399,7 @@ class Model:
         return list(fresh.values()), duplicates
 
     def _store(self, event: NewEvent, partition: int) -> None:
-        asked_us = event.deliver_at_us if event.delay_us is None else self.now_us + event.delay_us
-        due_us = self.now_us if asked_us is None else max(asked_us, self.now_us)
+        due_us = self._due_us(event)
         retries = self.config.retry_policy.max_retries if event.max_retries is None else event.max_retries
         seq = next(self._seqs)
         for group in self.holders().values():
@@ -365,6 +420,7 @@ class Model:
         """The engine has handed the event to a session."""
         entry.move(Transition.LEASE)
         entry.attempt += 1
+        entry.pinned = entry.event.key != ""
         entry.session_id = session_id
         entry.fencing_token = fencing_token
         entry.stalled = stalled
@@ -423,6 +479,7 @@ class Model:
     def remove(self, group: ModelGroup, entry: ModelEntry) -> None:
         """The group no longer holds it; its id is remembered once no group does."""
         del group.entries[entry.event.id]
+        group.arrange()
         if entry.event.id not in self.event_ids() and not entry.event.id_is_generated:
             self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
 
@@ -441,16 +498,23 @@ class Model:
         else:
             self._end(entry, Transition.RELEASE, AttemptOutcome.RELEASED)
             entry.attempt -= 1
+        self._arrange()
+
+    def _arrange(self) -> None:
+        for group in self.holders().values():
+            group.arrange()
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
     def due_at(self, entry: ModelEntry, at_us: int) -> None:
-        """A scheduled or ready event gets a new due time."""
+        """A scheduled, ready or blocked event gets a new due time."""
         entry.move(Transition.RESCHEDULE)
+        entry.pinned = False
         entry.at_us = entry.due_us = at_us
         entry.order_us = UNKNOWN
         if at_us <= self.now_us:
             entry.move(Transition.DUE)
+        self._arrange()
 
     def redrive(self, entry: ModelEntry, at_us: int) -> None:
         """A dead event waits again, with all its retries."""
@@ -484,6 +548,7 @@ class Model:
 
     def _end(self, entry: ModelEntry, transition: Transition, outcome: AttemptOutcome) -> None:
         entry.move(transition)
+        entry.pinned = entry.pinned and entry.state is not EventState.DEAD
         entry.history.append(outcome)
         self.ended[entry.session_id].add(entry.fencing_token)
         entry.session_id = ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Copies = list[tuple[ModelGroup, ModelEntry]]
 
-WAITING = (EventState.SCHEDULED, EventState.READY)
+WAITING = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED)
 
 
 class OperatedMachine(EngineMachine):
@@ -138,7 +138,7 @@ class OperatedMachine(EngineMachine):
         self.advance_and_sweep(wait)
         known = sorted(self.model.groups[name].entries)
         event_ids = [known[index % len(known)] for index in plan.indexes] if known else []
-        return name, DeadLetterFilter(list(dict.fromkeys(event_ids)), plan.error)
+        return name, DeadLetterFilter(list(dict.fromkeys(event_ids)), plan.error, key=plan.key)
 
     async def chosen_in_order(self, name: str, chosen: DeadLetterFilter) -> list[ModelEntry]:
         """The entries that the filter selects, in the order in which the engine should move them."""
@@ -146,7 +146,8 @@ class OperatedMachine(EngineMachine):
         ordered = [event_id for event_id in chosen.event_ids if event_id in listed] if chosen.event_ids else listed
         entries = [self.model.groups[name].entries[event_id] for event_id in ordered]
         entries.sort(key=lambda entry: entry.partition)  # one after the other
-        return [entry for entry in entries if chosen.error_contains in entry.last_error]
+        of_key = [entry for entry in entries if chosen.key in ("", entry.event.key)]
+        return [entry for entry in of_key if chosen.error_contains in entry.last_error]
 
     async def in_steps(self, name: str, chosen: DeadLetterFilter, first: DeadLetterStep, *, redrive: bool) -> int:
         """Runs all steps. Returns how many entries were moved."""

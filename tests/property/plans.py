@@ -17,7 +17,11 @@ TICK = 10 * SECOND
 """All delays, leases and jumps are whole ticks, except the jumps to a grain before something happens."""
 
 POLICY = RetryPolicy(max_retries=2, backoff_initial_us=100 * TICK, backoff_max_us=150 * TICK)
-CONFIG = TopicConfig(retry_policy=POLICY, lease_us=12 * TICK, max_queued=9, dedupe_window_us=20 * TICK)
+CONFIG = TopicConfig(retry_policy=POLICY, lease_us=12 * TICK, max_queued=20, dedupe_window_us=20 * TICK)
+
+
+KEY_OF = {"a": "k", "b": "l", "c": ""}
+"""The key of each id: the same id with another key may be in another partition."""
 
 
 class EventPlan(NamedTuple):
@@ -28,11 +32,18 @@ class EventPlan(NamedTuple):
     max_retries: int | None
     due_in_us: int
     as_delay: bool
+    key: str
 
     def build(self, now_us: int) -> NewEvent:
         """The event, with times of the model."""
-        due = {"delay_us": max(0, self.due_in_us)} if self.as_delay else {"deliver_at_us": now_us + self.due_in_us}
-        return new_event(self.event_id, body=b"x" * self.size, max_retries=self.max_retries, **due)
+        return new_event(
+            self.event_id,
+            body=b"x" * self.size,
+            max_retries=self.max_retries,
+            delay_us=max(0, self.due_in_us) if self.as_delay else None,
+            deliver_at_us=None if self.as_delay else now_us + self.due_in_us,
+            key=self.key if self.event_id is None else KEY_OF[self.event_id],
+        )
 
 
 class Member(NamedTuple):
@@ -89,6 +100,7 @@ plans = st.builds(
     max_retries=st.sampled_from([None, None, 0, 1, 4]),
     due_in_us=st.sampled_from([0, 0, -1, 1, 2, 5]).map(TICK.__mul__),
     as_delay=st.booleans(),
+    key=st.sampled_from(["", "", "k", "k", "l"]),
 )
 requests = st.builds(
     RequestPlan,
@@ -112,14 +124,16 @@ limits = st.sampled_from([1, 2, 1_000])
 
 
 class FilterPlan(NamedTuple):
-    """Which dead letters to choose: by their indexes in the group, or by their last error."""
+    """Which dead letters to choose: by their indexes in the group, by their last error, or by their key."""
 
     indexes: list[int]
     error: str
+    key: str
 
 
 filters = st.builds(
     FilterPlan,
     indexes=st.just([]) | st.just([]) | st.lists(st.integers(0, 9), max_size=4),
     error=st.sampled_from(["", "", "", "failure", "lease expired", "boom"]),
+    key=st.sampled_from(["", "", "", "k"]),
 )

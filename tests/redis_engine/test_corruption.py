@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus_server.domain.administration import DeadLetterFilter
-from duebus_server.domain.clock import SECOND
+from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, NotFound
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
@@ -109,7 +109,7 @@ async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined:
 
 async def test_a_stray_member_does_not_affect_the_event_it_names(bus: RedisBus, joined: TopicDriver) -> None:
     await joined.dispatch("event")
-    bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xffevent": 1})
+    bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xfeevent": 1})
     (held,) = await joined.lease_all()
     assert await joined.counts() == {EventState.LEASED: 1}
     assert await joined.ack(held) == [None]
@@ -130,7 +130,16 @@ async def test_a_purge_removes_a_damaged_event(bus: RedisBus, joined: TopicDrive
 
 @pytest.mark.parametrize("name", ["waiting", "leased", "dead"])
 async def test_invalid_members_do_not_affect_other_events(bus: RedisBus, joined: TopicDriver, name: str) -> None:
-    garbage = [b"", b"x", b"\0\0\0\0", b"\0\0\0\0\0", b"\xff" * 40, b"\0\0\0\1unknown", b"\0\0\0\2\0short"]
+    garbage = [
+        b"",
+        b"x",
+        b"\0\0\0\0",
+        b"\0\0\0\0\0",
+        b"\xff" * 40,
+        b"\0\0\0\1unknown",
+        b"\0\0\0\2\0short",
+        b"\0\0\0\3\1",
+    ]
     bus.raw.zadd(bus.key(joined.name, f"group:default:{name}"), dict.fromkeys(garbage, 1))
     await joined.dispatch("good")
     held = await joined.lease_all()
@@ -171,6 +180,8 @@ OWN_KEYS = [
     "group:default:records", "group:default:sessions", "group:default:in_flight", "group:default:group",
 ]  # fmt: skip
 
+KEYS_OF_KEYS = [f"group:default:{name}" for name in ("upcoming", "blocked", "by_key", "keys")]
+
 
 async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
     """The engine's error, if it refuses."""
@@ -181,12 +192,14 @@ async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
     return None
 
 
-@pytest.mark.parametrize("name", OWN_KEYS)
+@pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS])
 async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing(
     bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
 ) -> None:
     await joined.join(group="second")
-    await joined.dispatch("one", "two")
+    order = "an order" if name in KEYS_OF_KEYS else ""
+    later = new_event("later", key=order, delay_us=HOUR)
+    await joined.dispatch(new_event("one", key=order), new_event("two", key=order), later)
     (held,) = await joined.lease(max_events=1)
     other = replica.topic()
     await other.join()
@@ -197,7 +210,7 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
 
     before = bus.contents(joined.name)
     calls: list[Any] = [
-        lambda: joined.dispatch("new"),
+        lambda: joined.dispatch(new_event("new", key=order)),
         joined.lease,
         lambda: joined.ack(held),
         lambda: joined.nack(held),
@@ -224,14 +237,16 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
     await joined.counts()
 
 
-@pytest.mark.parametrize("name", [*OWN_KEYS, "recent", "requests", "requests:earlier", "deleted"])
+@pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS, "recent", "requests", "requests:earlier", "deleted"])
 async def test_admin_verbs_on_keys_of_another_application_are_a_clear_error(
     bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
 ) -> None:
     await joined.join(group="second")
     await joined.dispatch("dead")
     await joined.dead_letter(await joined.lease_one())
-    await joined.dispatch("event", request_id="request")
+    order = "an order" if name in KEYS_OF_KEYS else ""
+    await joined.dispatch(new_event("event", key=order), new_event("behind", key=order), request_id="request")
+    await joined.dispatch(new_event("later", key=order, delay_us=HOUR))
     bus.raw.delete(bus.key(joined.name, name))
     bus.raw.set(bus.key(joined.name, name), "a string of another application")
     before = bus.contents(joined.name)

@@ -130,11 +130,11 @@ async def test_a_dispatch_that_comes_through_late_stores_and_leases_nothing_to_w
     assert await joined.lease() == []
     # when a command of that round still reaches Redis
     other_replica = await bus.replica()
-    await other_replica.engine._engine._runner.run(DISPATCH, Partition(joined.name), *arguments)
+    await other_replica.engine._engine._runner.run(DISPATCH[True, False], Partition(joined.name), *arguments)
     # then the event waits, and the session gets it when it leases
     assert await joined.counts() == {}, "the id is remembered, so nothing is stored twice"
     late = [one.replace(b"before", b"behind") if isinstance(one, bytes) else one for one in arguments]
-    await other_replica.engine._engine._runner.run(DISPATCH, Partition(joined.name), *late)
+    await other_replica.engine._engine._runner.run(DISPATCH[True, False], Partition(joined.name), *late)
     assert await joined.counts() == {EventState.READY: 1}
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.model import NackAction
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.keys import GROUP_KEYS, TOPIC_KEYS
 from duebus_server.engine.redis.partition import Partition
@@ -293,3 +294,61 @@ async def test_the_number_of_queued_events_recovers_from_a_lost_count_of_dead_on
     frozen_bus.raw.delete(frozen_bus.key(topic.name, "meta"))
     await topic.purge()
     assert await topic.queued() == 1
+
+
+# --- events in order by key ---
+
+LOSE_DUE_TIMES = ("waiting", "records")
+"""Without these, an event becomes a dead letter, or its retry is forgotten."""
+
+
+async def deliver_all(topic: TopicDriver) -> list[str]:
+    """Lease and ack until nothing is left, and check that no two events of a key are leased together."""
+    done: list[str] = []
+    for _ in range(20):
+        held = await topic.lease_all()
+        keys = [event.event_id.split()[0] for event in held]
+        assert len(set(keys)) == len(keys), "one event of each key at a time"
+        await topic.ack(*held)
+        done += ids(held)
+    return done
+
+
+@pytest.mark.parametrize("name", GROUP_KEYS)
+async def test_a_lost_key_stops_no_key_of_events_and_keeps_their_order(frozen_bus: RedisBus, name: str) -> None:
+    # given three keys: one with a leased event, one whose event waits for its retry, one with a ready event
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    for key in ("leased", "retried", "ready"):
+        events = [new_event(f"{key} {number}", key=key) for number in range(3)]
+        await topic.dispatch(*events, new_event(f"{key} later", key=key, delay_us=MINUTE))
+    held = await topic.lease_each("leased 0", "retried 0", "ready 0")
+    await topic.nack(held[1], delay_us=SECOND)
+    await topic.nack(held[2], action=NackAction.RELEASE)
+    # when a key is lost
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, f"group:default:{name}"))
+    await replica.engine.expire_leases()
+    # then every event is delivered, those of a key in order
+    if name != "records":
+        assert await topic.ack(held[0]) == [None]
+    await replica.advance(2 * MINUTE)
+    await replica.engine.expire_leases()
+    done = await deliver_all(topic)
+    await topic.redrive()
+    done += await deliver_all(topic)
+    assert sorted(done) == sorted(
+        f"{key} {which}"
+        for key in ("leased", "retried", "ready")
+        for which in (0, 1, 2, "later")
+        if (key, which) != ("leased", 0) or name == "records"
+    )
+    for key in ("leased", "retried", "ready") if name not in LOSE_DUE_TIMES else ():
+        assert [event for event in done if event.startswith(key)] == sorted(
+            event for event in done if event.startswith(key)
+        )
+    assert await topic.queued() == 0
+    assert (await topic.keys()).keys == []
+    stored = frozen_bus.stored_keys()
+    left = {f"{{{topic.name}}}:group:default:{one}" for one in ("upcoming", "blocked", "by_key", "keys", "waiting")}
+    assert not stored & left

@@ -16,7 +16,7 @@ from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from duebus_server.engine.redis import Credentials
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.scripts import Script
-from support.builders import new_events
+from support.builders import new_event, new_events
 from support.documents import ROOT
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_cluster import until_it_is_whole
@@ -67,6 +67,21 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return names
 
 
+async def use_keys(here: Replica) -> None:
+    """What a server does with events in order by key."""
+    topic = here.topic()
+    await topic.join()
+    await topic.dispatch(*(new_event(key="k") for _ in range(4)), new_event("last", key="k", delay_us=HOUR))
+    (held,) = await topic.lease_all()
+    assert await topic.ack(held) == [None]
+    await topic.page(EventState.BLOCKED, 10, key="k")
+    (info,) = (await topic.keys()).keys
+    assert info.blocked == 2
+    await topic.reschedule(info.head_event_id, delay_us=HOUR)
+    await topic.cancel("last")
+    await topic.delete()
+
+
 async def use_every_verb(here: Replica, there: Replica) -> None:
     """Everything that a server does in Redis."""
     topic = here.topic()
@@ -104,6 +119,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.cancel("chosen")
     moved = [HeldCopy(group, EventState.READY, 0) for group in ("default", "other")]
     assert await here.engine.import_events(topic.name, [HeldEvent(topic.name, "moved", b"", 0, "", None, moved)]) == 1
+    await use_keys(here)
     await topic.pause()
     await topic.resume()
     await topic.delete_group("other")

@@ -23,6 +23,7 @@ def new_event(
     delay_us: int | None = None,
     deliver_at_us: int | None = None,
     max_retries: int | None = None,
+    key: str = "",
 ) -> NewEvent:
     """An event with its own body; without an id it gets one as the server would make it."""
     number = next(_numbers)
@@ -34,6 +35,7 @@ def new_event(
         deliver_at_us=deliver_at_us,
         max_retries=max_retries,
         id_is_generated=event_id is None,
+        key=key,
     )
 
 

@@ -35,7 +35,16 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import EventGroupInfo, EventInfo, EventPage, EventQuery, GroupInfo, TopicConfig
+from duebus_server.domain.views import (
+    EventGroupInfo,
+    EventInfo,
+    EventPage,
+    EventQuery,
+    GroupInfo,
+    KeyPage,
+    KeyQuery,
+    TopicConfig,
+)
 
 from support.builders import new_event, unique_name
 
@@ -369,10 +378,15 @@ class TopicDriver:
         newest_first: bool = False,
         max_bytes: int = PLENTY,
         group: str = DEFAULT_GROUP,
+        key: str = "",
     ) -> EventPage:
         """A page of the group's events in a state."""
-        query = EventQuery(group, state, limit, max_bytes, cursor, newest_first)
+        query = EventQuery(group, state, limit, max_bytes, cursor, newest_first, key)
         return await self.engine.list_events(self.name, query)
+
+    async def keys(self, limit: int = 100, cursor: str | None = None, *, group: str = DEFAULT_GROUP) -> KeyPage:
+        """A page of the group's keys."""
+        return await self.engine.list_keys(self.name, KeyQuery(group, limit, cursor))
 
     async def next_due(self, group: str = DEFAULT_GROUP) -> int | None:
         """When the group next has something to lease."""

@@ -47,6 +47,8 @@ const (
 	EventState_EVENT_STATE_LEASED EventState = 3
 	// Used up its retries or was nacked as dead; kept until it is redriven or purged.
 	EventState_EVENT_STATE_DEAD EventState = 4
+	// Due, and waits for the event with the same key that is before it; see `Event.key`.
+	EventState_EVENT_STATE_BLOCKED EventState = 5
 )
 
 // Enum value maps for EventState.
@@ -57,6 +59,7 @@ var (
 		2: "EVENT_STATE_READY",
 		3: "EVENT_STATE_LEASED",
 		4: "EVENT_STATE_DEAD",
+		5: "EVENT_STATE_BLOCKED",
 	}
 	EventState_value = map[string]int32{
 		"EVENT_STATE_UNSPECIFIED": 0,
@@ -64,6 +67,7 @@ var (
 		"EVENT_STATE_READY":       2,
 		"EVENT_STATE_LEASED":      3,
 		"EVENT_STATE_DEAD":        4,
+		"EVENT_STATE_BLOCKED":     5,
 	}
 )
 
@@ -94,7 +98,7 @@ func (EventState) EnumDescriptor() ([]byte, []int) {
 	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
-// By due time (scheduled, ready), lease expiry (leased) or time of death (dead).
+// By due time (scheduled, ready, blocked), lease expiry (leased) or time of death (dead).
 type ListEventsRequest_Order int32
 
 const (
@@ -278,7 +282,8 @@ type TopicConfig struct {
 	// lease that `started` announced.
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
+	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
+	// tenth of this may be blocked: over that, its events are refused and others are not.
 	MaxQueued *uint64 `protobuf:"varint,3,opt,name=max_queued,json=maxQueued,proto3,oneof" json:"max_queued,omitempty"`
 	// Dead letters are purged this long after they died; 0 means never.
 	DeadLetterRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_letter_retention,json=deadLetterRetention,proto3" json:"dead_letter_retention,omitempty"`
@@ -521,6 +526,10 @@ type GroupInfo struct {
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
 	// The policy in force: the topic's, with the changes of this group.
 	RetryPolicy *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
+	// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
+	Blocked uint64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// How long ago the blocked event that has waited longest became due; unset when none is blocked.
+	OldestBlockedAge *durationpb.Duration `protobuf:"bytes,16,opt,name=oldest_blocked_age,json=oldestBlockedAge,proto3" json:"oldest_blocked_age,omitempty"`
 	// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
 	// deleted.
 	Ephemeral     bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
@@ -624,6 +633,20 @@ func (x *GroupInfo) GetRates() *Rates {
 func (x *GroupInfo) GetRetryPolicy() *RetryPolicy {
 	if x != nil {
 		return x.RetryPolicy
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetBlocked() uint64 {
+	if x != nil {
+		return x.Blocked
+	}
+	return 0
+}
+
+func (x *GroupInfo) GetOldestBlockedAge() *durationpb.Duration {
+	if x != nil {
+		return x.OldestBlockedAge
 	}
 	return nil
 }
@@ -1459,9 +1482,11 @@ type ListEventsRequest struct {
 	// Required.
 	State EventState `protobuf:"varint,4,opt,name=state,proto3,enum=duebus.v1.EventState" json:"state,omitempty"`
 	// 1 to 1000; 0 means 100.
-	PageSize      uint32                  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string                  `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	Order         ListEventsRequest_Order `protobuf:"varint,7,opt,name=order,proto3,enum=duebus.v1.ListEventsRequest_Order" json:"order,omitempty"`
+	PageSize  uint32                  `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string                  `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Order     ListEventsRequest_Order `protobuf:"varint,7,opt,name=order,proto3,enum=duebus.v1.ListEventsRequest_Order" json:"order,omitempty"`
+	// Only events with this key; empty means any. A page may then have fewer events, or none, although more follow.
+	Key           string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1543,6 +1568,13 @@ func (x *ListEventsRequest) GetOrder() ListEventsRequest_Order {
 		return x.Order
 	}
 	return ListEventsRequest_ORDER_UNSPECIFIED
+}
+
+func (x *ListEventsRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 type ListEventsResponse struct {
@@ -1802,6 +1834,8 @@ type EventGroupInfo struct {
 	DeadAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=dead_at,json=deadAt,proto3" json:"dead_at,omitempty"`
 	// In GetEvent: the last 20 attempts, oldest first.
 	History []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
+	// While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry.
+	WaitsFor string `protobuf:"bytes,11,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
 	// holds one suspect at a time.
 	FreeAttempts  uint32 `protobuf:"varint,12,opt,name=free_attempts,json=freeAttempts,proto3" json:"free_attempts,omitempty"`
@@ -1907,6 +1941,13 @@ func (x *EventGroupInfo) GetHistory() []*Attempt {
 		return x.History
 	}
 	return nil
+}
+
+func (x *EventGroupInfo) GetWaitsFor() string {
+	if x != nil {
+		return x.WaitsFor
+	}
+	return ""
 }
 
 func (x *EventGroupInfo) GetFreeAttempts() uint32 {
@@ -2016,10 +2057,12 @@ type CancelEventsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
-	// 1 to 1000.
+	// 1 to 1000; none if `key` is set.
 	EventIds []string `protobuf:"bytes,3,rep,name=event_ids,json=eventIds,proto3" json:"event_ids,omitempty"`
 	// Empty: in every group.
-	Group         string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	Group string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	// All events with this key, instead of `event_ids`.
+	Key           string `protobuf:"bytes,5,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2078,6 +2121,13 @@ func (x *CancelEventsRequest) GetEventIds() []string {
 func (x *CancelEventsRequest) GetGroup() string {
 	if x != nil {
 		return x.Group
+	}
+	return ""
+}
+
+func (x *CancelEventsRequest) GetKey() string {
+	if x != nil {
+		return x.Key
 	}
 	return ""
 }
@@ -2317,7 +2367,9 @@ type DeadLetterFilter struct {
 	// Those whose last error contains this text, of at most 4 KiB.
 	ErrorContains string `protobuf:"bytes,2,opt,name=error_contains,json=errorContains,proto3" json:"error_contains,omitempty"`
 	// Those that have been dead for at least this long when the call begins; 0 to 10 years.
-	MinAge        *durationpb.Duration `protobuf:"bytes,3,opt,name=min_age,json=minAge,proto3" json:"min_age,omitempty"`
+	MinAge *durationpb.Duration `protobuf:"bytes,3,opt,name=min_age,json=minAge,proto3" json:"min_age,omitempty"`
+	// Those with this key; empty means any.
+	Key           string `protobuf:"bytes,4,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2371,6 +2423,13 @@ func (x *DeadLetterFilter) GetMinAge() *durationpb.Duration {
 		return x.MinAge
 	}
 	return nil
+}
+
+func (x *DeadLetterFilter) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
 }
 
 type RedriveEventsRequest struct {
@@ -2607,6 +2666,208 @@ func (x *PurgeEventsResponse) GetPurged() uint64 {
 	return 0
 }
 
+type ListKeysRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
+	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	Group  string                 `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
+	// 1 to 1000; 0 means 100.
+	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysRequest) Reset() {
+	*x = ListKeysRequest{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysRequest) ProtoMessage() {}
+
+func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
+func (*ListKeysRequest) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *ListKeysRequest) GetEngine() Engine {
+	if x != nil {
+		return x.Engine
+	}
+	return Engine_ENGINE_UNSPECIFIED
+}
+
+func (x *ListKeysRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *ListKeysRequest) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *ListKeysRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListKeysRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Keys  []*KeyInfo             `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Empty when this was the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListKeysResponse) Reset() {
+	*x = ListKeysResponse{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListKeysResponse) ProtoMessage() {}
+
+func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
+func (*ListKeysResponse) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListKeysResponse) GetKeys() []*KeyInfo {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListKeysResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// A key in a group.
+type KeyInfo struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// Its events that are blocked.
+	Blocked uint64 `protobuf:"varint,2,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// Its events that are leased.
+	InFlight uint32 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// The event that the blocked ones wait for.
+	HeadEventId   string `protobuf:"bytes,4,opt,name=head_event_id,json=headEventId,proto3" json:"head_event_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyInfo) Reset() {
+	*x = KeyInfo{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyInfo) ProtoMessage() {}
+
+func (x *KeyInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
+func (*KeyInfo) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *KeyInfo) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *KeyInfo) GetBlocked() uint64 {
+	if x != nil {
+		return x.Blocked
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetInFlight() uint32 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *KeyInfo) GetHeadEventId() string {
+	if x != nil {
+		return x.HeadEventId
+	}
+	return ""
+}
+
 var File_duebus_v1_admin_proto protoreflect.FileDescriptor
 
 const file_duebus_v1_admin_proto_rawDesc = "" +
@@ -2644,7 +2905,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12=\n" +
-	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\x98\x03\n" +
+	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xfb\x03\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
@@ -2656,7 +2917,9 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x10oldest_ready_age\x18\b \x01(\v2\x19.google.protobuf.DurationR\x0eoldestReadyAge\x12&\n" +
 	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
 	"\fretry_policy\x18\n" +
-	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12\x1c\n" +
+	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12\x18\n" +
+	"\ablocked\x18\f \x01(\x04R\ablocked\x12G\n" +
+	"\x12oldest_blocked_age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x10oldestBlockedAge\x12\x1c\n" +
 	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xf6\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
@@ -2706,7 +2969,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x14\n" +
 	"\x05group\x18\x03 \x01(\tR\x05group\"\x15\n" +
-	"\x13ResumeGroupResponse\"\xdd\x02\n" +
+	"\x13ResumeGroupResponse\"\xef\x02\n" +
 	"\x11ListEventsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x14\n" +
@@ -2715,7 +2978,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\tpage_size\x18\x05 \x01(\rR\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x06 \x01(\tR\tpageToken\x128\n" +
-	"\x05order\x18\a \x01(\x0e2\".duebus.v1.ListEventsRequest.OrderR\x05order\"N\n" +
+	"\x05order\x18\a \x01(\x0e2\".duebus.v1.ListEventsRequest.OrderR\x05order\x12\x10\n" +
+	"\x03key\x18\b \x01(\tR\x03key\"N\n" +
 	"\x05Order\x12\x15\n" +
 	"\x11ORDER_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ORDER_OLDEST_FIRST\x10\x01\x12\x16\n" +
@@ -2734,7 +2998,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12?\n" +
 	"\rdispatched_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fdispatchedAt\x121\n" +
 	"\x06groups\x18\x04 \x03(\v2\x19.duebus.v1.EventGroupInfoR\x06groups\x12#\n" +
-	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\"\xd4\x03\n" +
+	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\"\xf1\x03\n" +
 	"\x0eEventGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.duebus.v1.EventStateR\x05state\x12\x1a\n" +
@@ -2749,7 +3013,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\bconsumer\x18\b \x01(\tR\bconsumer\x123\n" +
 	"\adead_at\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x06deadAt\x12,\n" +
 	"\ahistory\x18\n" +
-	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\x12#\n" +
+	" \x03(\v2\x12.duebus.v1.AttemptR\ahistory\x12\x1b\n" +
+	"\twaits_for\x18\v \x01(\tR\bwaitsFor\x12#\n" +
 	"\rfree_attempts\x18\f \x01(\rR\ffreeAttempts\"\xaf\x03\n" +
 	"\aAttempt\x12\x18\n" +
 	"\aattempt\x18\x01 \x01(\rR\aattempt\x129\n" +
@@ -2766,12 +3031,13 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x0eOUTCOME_NACKED\x10\x01\x12\x10\n" +
 	"\fOUTCOME_DEAD\x10\x02\x12\x14\n" +
 	"\x10OUTCOME_RELEASED\x10\x03\x12\x13\n" +
-	"\x0fOUTCOME_EXPIRED\x10\x04\"\x89\x01\n" +
+	"\x0fOUTCOME_EXPIRED\x10\x04\"\x9b\x01\n" +
 	"\x13CancelEventsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1b\n" +
 	"\tevent_ids\x18\x03 \x03(\tR\beventIds\x12\x14\n" +
-	"\x05group\x18\x04 \x01(\tR\x05group\"\x8a\x01\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x12\x10\n" +
+	"\x03key\x18\x05 \x01(\tR\x03key\"\x8a\x01\n" +
 	"\x14CancelEventsResponse\x12\x1c\n" +
 	"\tcancelled\x18\x01 \x01(\x04R\tcancelled\x12(\n" +
 	"\x10leased_event_ids\x18\x02 \x03(\tR\x0eleasedEventIds\x12*\n" +
@@ -2786,11 +3052,12 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"deliver_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\tdeliverAtB\x05\n" +
 	"\x03due\"<\n" +
 	"\x18RescheduleEventsResponse\x12 \n" +
-	"\vrescheduled\x18\x01 \x01(\x04R\vrescheduled\"\x8a\x01\n" +
+	"\vrescheduled\x18\x01 \x01(\x04R\vrescheduled\"\x9c\x01\n" +
 	"\x10DeadLetterFilter\x12\x1b\n" +
 	"\tevent_ids\x18\x01 \x03(\tR\beventIds\x12%\n" +
 	"\x0eerror_contains\x18\x02 \x01(\tR\rerrorContains\x122\n" +
-	"\amin_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06minAge\"\xb6\x01\n" +
+	"\amin_age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06minAge\x12\x10\n" +
+	"\x03key\x18\x04 \x01(\tR\x03key\"\xb6\x01\n" +
 	"\x14RedriveEventsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x14\n" +
@@ -2805,14 +3072,30 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05group\x18\x03 \x01(\tR\x05group\x123\n" +
 	"\x06filter\x18\x04 \x01(\v2\x1b.duebus.v1.DeadLetterFilterR\x06filter\"-\n" +
 	"\x13PurgeEventsResponse\x12\x16\n" +
-	"\x06purged\x18\x01 \x01(\x04R\x06purged*\x89\x01\n" +
+	"\x06purged\x18\x01 \x01(\x04R\x06purged\"\xa4\x01\n" +
+	"\x0fListKeysRequest\x12)\n" +
+	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x14\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\tR\x05group\x12\x1b\n" +
+	"\tpage_size\x18\x04 \x01(\rR\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tR\tpageToken\"b\n" +
+	"\x10ListKeysResponse\x12&\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.duebus.v1.KeyInfoR\x04keys\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"v\n" +
+	"\aKeyInfo\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
+	"\ablocked\x18\x02 \x01(\x04R\ablocked\x12\x1b\n" +
+	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12\"\n" +
+	"\rhead_event_id\x18\x04 \x01(\tR\vheadEventId*\xa2\x01\n" +
 	"\n" +
 	"EventState\x12\x1b\n" +
 	"\x17EVENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15EVENT_STATE_SCHEDULED\x10\x01\x12\x15\n" +
 	"\x11EVENT_STATE_READY\x10\x02\x12\x16\n" +
 	"\x12EVENT_STATE_LEASED\x10\x03\x12\x14\n" +
-	"\x10EVENT_STATE_DEAD\x10\x042\x8b\b\n" +
+	"\x10EVENT_STATE_DEAD\x10\x04\x12\x17\n" +
+	"\x13EVENT_STATE_BLOCKED\x10\x052\xd0\b\n" +
 	"\rEventBusAdmin\x12I\n" +
 	"\n" +
 	"ListTopics\x12\x1c.duebus.v1.ListTopicsRequest\x1a\x1d.duebus.v1.ListTopicsResponse\x12C\n" +
@@ -2829,7 +3112,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\fCancelEvents\x12\x1e.duebus.v1.CancelEventsRequest\x1a\x1f.duebus.v1.CancelEventsResponse\x12[\n" +
 	"\x10RescheduleEvents\x12\".duebus.v1.RescheduleEventsRequest\x1a#.duebus.v1.RescheduleEventsResponse\x12R\n" +
 	"\rRedriveEvents\x12\x1f.duebus.v1.RedriveEventsRequest\x1a .duebus.v1.RedriveEventsResponse\x12L\n" +
-	"\vPurgeEvents\x12\x1d.duebus.v1.PurgeEventsRequest\x1a\x1e.duebus.v1.PurgeEventsResponseB\x8e\x01\n" +
+	"\vPurgeEvents\x12\x1d.duebus.v1.PurgeEventsRequest\x1a\x1e.duebus.v1.PurgeEventsResponse\x12C\n" +
+	"\bListKeys\x12\x1a.duebus.v1.ListKeysRequest\x1a\x1b.duebus.v1.ListKeysResponseB\x8e\x01\n" +
 	"\rcom.duebus.v1B\n" +
 	"AdminProtoP\x01Z,github.com/duebus/duebus/clients/go/duebusv1\xa2\x02\x03DXX\xaa\x02\tDuebus.V1\xca\x02\tDuebus\\V1\xe2\x02\x15Duebus\\V1\\GPBMetadata\xea\x02\n" +
 	"Duebus::V1b\x06proto3"
@@ -2847,7 +3131,7 @@ func file_duebus_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duebus_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_duebus_v1_admin_proto_goTypes = []any{
 	(EventState)(0),                  // 0: duebus.v1.EventState
 	(ListEventsRequest_Order)(0),     // 1: duebus.v1.ListEventsRequest.Order
@@ -2888,95 +3172,103 @@ var file_duebus_v1_admin_proto_goTypes = []any{
 	(*RedriveEventsResponse)(nil),    // 36: duebus.v1.RedriveEventsResponse
 	(*PurgeEventsRequest)(nil),       // 37: duebus.v1.PurgeEventsRequest
 	(*PurgeEventsResponse)(nil),      // 38: duebus.v1.PurgeEventsResponse
-	(*durationpb.Duration)(nil),      // 39: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 40: google.protobuf.Timestamp
-	(Engine)(0),                      // 41: duebus.v1.Engine
-	(*Event)(nil),                    // 42: duebus.v1.Event
+	(*ListKeysRequest)(nil),          // 39: duebus.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),         // 40: duebus.v1.ListKeysResponse
+	(*KeyInfo)(nil),                  // 41: duebus.v1.KeyInfo
+	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 43: google.protobuf.Timestamp
+	(Engine)(0),                      // 44: duebus.v1.Engine
+	(*Event)(nil),                    // 45: duebus.v1.Event
 }
 var file_duebus_v1_admin_proto_depIdxs = []int32{
-	39, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
-	39, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
+	42, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
+	42, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
 	3,  // 2: duebus.v1.TopicConfig.retry_policy:type_name -> duebus.v1.RetryPolicy
-	39, // 3: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
-	39, // 4: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
-	39, // 5: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
-	40, // 6: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
+	42, // 3: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
+	42, // 4: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
+	42, // 5: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
+	43, // 6: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
 	6,  // 7: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
-	39, // 8: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
+	42, // 8: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
 	5,  // 9: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
 	3,  // 10: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
-	41, // 11: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
-	4,  // 12: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
-	7,  // 13: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
-	41, // 14: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 15: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
-	41, // 16: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 17: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
-	41, // 18: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
-	4,  // 19: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
-	4,  // 20: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
-	41, // 21: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
-	41, // 22: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 23: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 24: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
-	41, // 25: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
-	0,  // 26: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
-	1,  // 27: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
-	27, // 28: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
-	41, // 29: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
-	27, // 30: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
-	42, // 31: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
-	40, // 32: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
-	28, // 33: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
-	0,  // 34: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
-	40, // 35: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
-	40, // 36: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
-	40, // 37: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
-	29, // 38: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
-	40, // 39: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	40, // 40: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	2,  // 41: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
-	40, // 42: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
-	41, // 43: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
-	41, // 44: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
-	39, // 45: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
-	40, // 46: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
-	39, // 47: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
-	41, // 48: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 49: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	41, // 50: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 51: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	9,  // 52: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
-	11, // 53: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
-	13, // 54: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
-	15, // 55: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
-	17, // 56: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
-	19, // 57: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
-	21, // 58: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
-	23, // 59: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
-	25, // 60: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
-	30, // 61: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
-	32, // 62: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
-	35, // 63: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
-	37, // 64: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
-	10, // 65: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
-	12, // 66: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
-	14, // 67: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
-	16, // 68: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
-	18, // 69: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
-	20, // 70: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
-	22, // 71: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
-	24, // 72: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
-	26, // 73: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
-	31, // 74: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
-	33, // 75: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
-	36, // 76: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
-	38, // 77: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
-	65, // [65:78] is the sub-list for method output_type
-	52, // [52:65] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	42, // 11: duebus.v1.GroupInfo.oldest_blocked_age:type_name -> google.protobuf.Duration
+	44, // 12: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
+	4,  // 13: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
+	7,  // 14: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
+	44, // 15: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 16: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
+	44, // 17: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 18: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
+	44, // 19: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
+	4,  // 20: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
+	4,  // 21: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
+	44, // 22: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
+	44, // 23: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
+	44, // 24: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
+	44, // 25: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
+	44, // 26: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
+	0,  // 27: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
+	1,  // 28: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
+	27, // 29: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
+	44, // 30: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
+	27, // 31: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
+	45, // 32: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
+	43, // 33: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
+	28, // 34: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
+	0,  // 35: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
+	43, // 36: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
+	43, // 37: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
+	43, // 38: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
+	29, // 39: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
+	43, // 40: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	43, // 41: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	2,  // 42: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
+	43, // 43: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
+	44, // 44: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
+	44, // 45: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
+	42, // 46: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
+	43, // 47: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
+	42, // 48: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
+	44, // 49: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
+	34, // 50: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	44, // 51: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
+	34, // 52: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	44, // 53: duebus.v1.ListKeysRequest.engine:type_name -> duebus.v1.Engine
+	41, // 54: duebus.v1.ListKeysResponse.keys:type_name -> duebus.v1.KeyInfo
+	9,  // 55: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
+	11, // 56: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
+	13, // 57: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
+	15, // 58: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
+	17, // 59: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
+	19, // 60: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
+	21, // 61: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
+	23, // 62: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
+	25, // 63: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
+	30, // 64: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
+	32, // 65: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
+	35, // 66: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
+	37, // 67: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
+	39, // 68: duebus.v1.EventBusAdmin.ListKeys:input_type -> duebus.v1.ListKeysRequest
+	10, // 69: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
+	12, // 70: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
+	14, // 71: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
+	16, // 72: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
+	18, // 73: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
+	20, // 74: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
+	22, // 75: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
+	24, // 76: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
+	26, // 77: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
+	31, // 78: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
+	33, // 79: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
+	36, // 80: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
+	38, // 81: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
+	40, // 82: duebus.v1.EventBusAdmin.ListKeys:output_type -> duebus.v1.ListKeysResponse
+	69, // [69:83] is the sub-list for method output_type
+	55, // [55:69] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_admin_proto_init() }
@@ -2997,7 +3289,7 @@ func file_duebus_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duebus_v1_admin_proto_rawDesc), len(file_duebus_v1_admin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   36,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

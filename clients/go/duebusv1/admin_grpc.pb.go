@@ -43,6 +43,7 @@ const (
 	EventBusAdmin_RescheduleEvents_FullMethodName = "/duebus.v1.EventBusAdmin/RescheduleEvents"
 	EventBusAdmin_RedriveEvents_FullMethodName    = "/duebus.v1.EventBusAdmin/RedriveEvents"
 	EventBusAdmin_PurgeEvents_FullMethodName      = "/duebus.v1.EventBusAdmin/PurgeEvents"
+	EventBusAdmin_ListKeys_FullMethodName         = "/duebus.v1.EventBusAdmin/ListKeys"
 )
 
 // EventBusAdminClient is the client API for EventBusAdmin service.
@@ -68,14 +69,17 @@ type EventBusAdminClient interface {
 	PauseGroup(ctx context.Context, in *PauseGroupRequest, opts ...grpc.CallOption) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(ctx context.Context, in *ResumeGroupRequest, opts ...grpc.CallOption) (*ResumeGroupResponse, error)
-	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-	// token is not one of this request's.
+	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+	// valid key, or the page token is not one of this request's.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// The history of one event: its state in each group that still holds it, its attempts, errors and times.
 	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error)
-	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+	// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+	// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+	// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
-	// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+	// a key, the next one is no longer held up by it. ABORTED
 	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
 	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
 	// although events in other partitions may have been changed.
@@ -86,6 +90,9 @@ type EventBusAdminClient interface {
 	RedriveEvents(ctx context.Context, in *RedriveEventsRequest, opts ...grpc.CallOption) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(ctx context.Context, in *PurgeEventsRequest, opts ...grpc.CallOption) (*PurgeEventsResponse, error)
+	// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+	// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 }
 
 type eventBusAdminClient struct {
@@ -226,6 +233,16 @@ func (c *eventBusAdminClient) PurgeEvents(ctx context.Context, in *PurgeEventsRe
 	return out, nil
 }
 
+func (c *eventBusAdminClient) ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListKeysResponse)
+	err := c.cc.Invoke(ctx, EventBusAdmin_ListKeys_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EventBusAdminServer is the server API for EventBusAdmin service.
 // All implementations must embed UnimplementedEventBusAdminServer
 // for forward compatibility.
@@ -249,14 +266,17 @@ type EventBusAdminServer interface {
 	PauseGroup(context.Context, *PauseGroupRequest) (*PauseGroupResponse, error)
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(context.Context, *ResumeGroupRequest) (*ResumeGroupResponse, error)
-	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-	// token is not one of this request's.
+	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+	// valid key, or the page token is not one of this request's.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// The history of one event: its state in each group that still holds it, its attempts, errors and times.
 	GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error)
-	// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+	// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+	// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+	// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
-	// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+	// a key, the next one is no longer held up by it. ABORTED
 	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
 	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
 	// although events in other partitions may have been changed.
@@ -267,6 +287,9 @@ type EventBusAdminServer interface {
 	RedriveEvents(context.Context, *RedriveEventsRequest) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error)
+	// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+	// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	mustEmbedUnimplementedEventBusAdminServer()
 }
 
@@ -315,6 +338,9 @@ func (UnimplementedEventBusAdminServer) RedriveEvents(context.Context, *RedriveE
 }
 func (UnimplementedEventBusAdminServer) PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PurgeEvents not implemented")
+}
+func (UnimplementedEventBusAdminServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
 }
 func (UnimplementedEventBusAdminServer) mustEmbedUnimplementedEventBusAdminServer() {}
 func (UnimplementedEventBusAdminServer) testEmbeddedByValue()                       {}
@@ -571,6 +597,24 @@ func _EventBusAdmin_PurgeEvents_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EventBusAdmin_ListKeys_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListKeysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EventBusAdminServer).ListKeys(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EventBusAdmin_ListKeys_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EventBusAdminServer).ListKeys(ctx, req.(*ListKeysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EventBusAdmin_ServiceDesc is the grpc.ServiceDesc for EventBusAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -629,6 +673,10 @@ var EventBusAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "PurgeEvents",
 			Handler:    _EventBusAdmin_PurgeEvents_Handler,
+		},
+		{
+			MethodName: "ListKeys",
+			Handler:    _EventBusAdmin_ListKeys_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

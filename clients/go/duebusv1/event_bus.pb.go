@@ -355,7 +355,8 @@ func (x *DispatchResponse) GetDuplicateEventIds() []string {
 // What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 255 bytes of printable text; unique within the topic. Empty: the server fills in a UUIDv7.
+	// At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
+	// with the same key, or without one. Empty: the server fills in a UUIDv7.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The payload, at most 1 MiB. Opaque to the bus.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
@@ -373,10 +374,13 @@ type Event struct {
 	// How many times it is retried before it is dead; the first two leases that run out use up none, so 0 does not mean
 	// "at most once". Unset: as the topic's retry policy says (3 by default).
 	MaxRetries *uint32 `protobuf:"varint,7,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
+	// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
+	// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
+	// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
+	// An event holds up no other before it is due. Other keys, and events without one, are not held up.
 	Key string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
 	// Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise.
-	Priority      uint32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
+	Priority      int32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -478,7 +482,7 @@ func (x *Event) GetKey() string {
 	return ""
 }
 
-func (x *Event) GetPriority() uint32 {
+func (x *Event) GetPriority() int32 {
 	if x != nil {
 		return x.Priority
 	}
@@ -920,8 +924,8 @@ type Delivery struct {
 	Group string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
 	// Settles this delivery, on any replica. Opaque.
 	LeaseToken string `protobuf:"bytes,4,opt,name=lease_token,json=leaseToken,proto3" json:"lease_token,omitempty"`
-	// Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
-	// in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+	// Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
+	// one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
 	// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
 	// expired.
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
@@ -1790,7 +1794,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\vmax_retries\x18\a \x01(\rH\x01R\n" +
 	"maxRetries\x88\x01\x01\x12\x10\n" +
 	"\x03key\x18\b \x01(\tR\x03key\x12\x1a\n" +
-	"\bpriority\x18\t \x01(\rR\bpriority\x1a=\n" +
+	"\bpriority\x18\t \x01(\x05R\bpriority\x1a=\n" +
 	"\x0fAttributesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\x05\n" +

@@ -112,6 +112,7 @@ class Client:
         attributes: Mapping[str, str] | None = None,
         content_type: str | None = None,
         max_retries: int | None = None,
+        key: str = "",
         engines: Engines = (),
         request_id: str | None = None,
         require_subscriber: bool = False,
@@ -121,13 +122,14 @@ class Client:
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
-            data: See NewEvent, as for `id`, `delay`, `at`, `attributes`, `content_type` and `max_retries`.
+            data: See NewEvent, as for `id`, `delay`, `at`, `attributes`, `content_type`, `max_retries` and `key`.
             id: See NewEvent.
             delay: See NewEvent.
             at: See NewEvent.
             attributes: See NewEvent.
             content_type: See NewEvent.
             max_retries: See NewEvent.
+            key: See NewEvent.
             engines: The engines that store it; none: the server's default engine.
             request_id: Makes the dispatch safe to repeat: within 10 minutes, the same id returns the first answer and
                 adds nothing. None: a new id.
@@ -138,7 +140,7 @@ class Client:
             InvalidArgument: an argument is missing, malformed or out of its range.
             NoDispatcherSpecified: the server does not run one of the engines.
             NoHandlerFound: see `require_subscriber`.
-            MaxQueuedEventsReached: the topic is full; nothing was stored.
+            MaxQueuedEventsReached: the topic is full, or too many events with this key are blocked; nothing was stored.
             DueBusError: any other failure.
         """
         event = encode_fields(
@@ -149,6 +151,7 @@ class Client:
             attributes=attributes,
             content_type=content_type,
             max_retries=max_retries,
+            key=key,
         )
         kind = calls.dispatch_kind(topic, engines, require_subscriber)
         if request_id:  # the caller's own id belongs to this event alone

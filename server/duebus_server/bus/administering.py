@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.domain.administration import DeadLetterStep
+from duebus_server.domain.administration import CancelAnswer, DeadLetterStep
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.domain.states import EventState
+from duebus_server.domain.views import EventQuery
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from duebus_server.bus.engines import Engines
     from duebus_server.domain.administration import (
-        CancelAnswer,
         DeadLetterFilter,
         DeadLetterProgress,
         NewDueTime,
         TopicChanges,
     )
     from duebus_server.domain.model import EngineName
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.domain.views import EventInfo, EventPage, KeyPage, KeyQuery, TopicConfig, TopicInfo
     from duebus_server.engine.base import Engine
 
     # One step through the dead letters of a group: (topic, group, filter, step) -> progress.
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
 DEAD_LETTERS_AT_ONCE = 1_000
 """How many dead letters one engine call examines. Bounded, because other calls wait meanwhile."""
+
+CANCELLED_AT_ONCE = 1_000
+"""How many events of a key one engine call cancels."""
+
+PAGE_BYTES = 4 << 20
+"""How many bytes of their bodies one engine call reads for that."""
+
+CANCELLED_STATES = (EventState.SCHEDULED, EventState.BLOCKED, EventState.READY)
+"""The states whose events can be cancelled, in an order that misses none: an event moves on, never back."""
 
 log = structlog.get_logger()
 
@@ -59,6 +69,10 @@ class Administering:
     async def list_events(self, engine: EngineName | None, topic: str, query: EventQuery) -> EventPage:
         """A page of a group's events in one state."""
         return await self._engine(engine).list_events(topic, query)
+
+    async def list_keys(self, engine: EngineName | None, topic: str, query: KeyQuery) -> KeyPage:
+        """A page of a group's keys, those with the most blocked events first."""
+        return await self._engine(engine).list_keys(topic, query)
 
     async def get_event(self, engine: EngineName | None, topic: str, event_id: str) -> EventInfo:
         """One event and its history."""
@@ -114,16 +128,38 @@ class Administering:
     async def cancel(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None
     ) -> CancelAnswer:
-        """Remove scheduled and ready events, from one group or, with None, from every group."""
+        """Remove scheduled, ready and blocked events, from one group or, with None, from every group."""
         target = self._engine(engine)
         answer = await target.cancel(topic, event_ids, group)
         log.info("events cancelled", engine=target.name, topic=topic, group=group, cancelled=answer.cancelled)
         return answer
 
+    async def cancel_key(self, engine: EngineName | None, topic: str, key: str, group: str | None) -> CancelAnswer:
+        """Remove the scheduled, ready and blocked events of a key, from one group or, with None, from every group.
+
+        This takes many engine calls. If one fails, some events have been removed already. The answer names the events
+        that are leased, not those that are dead.
+        """
+        target = self._engine(engine)
+        groups = [group]
+        if group is None:
+            groups = [info.group for info in (await target.get_topic(topic)).groups]
+        cancelled = 0
+        leased: dict[str, None] = {}
+        for name in groups:
+            for state in CANCELLED_STATES:
+                async for event_ids in _ids_of_key(target, topic, name or "", state, key):
+                    cancelled += (await target.cancel(topic, event_ids, group)).cancelled
+            async for event_ids in _ids_of_key(target, topic, name or "", EventState.LEASED, key):
+                leased.update(dict.fromkeys(event_ids))
+        log.info("events of a key cancelled", engine=target.name, topic=topic, group=group, cancelled=cancelled)
+        return CancelAnswer(cancelled, list(leased))
+
     async def reschedule(
         self, engine: EngineName | None, topic: str, event_ids: Sequence[str], group: str | None, due: NewDueTime
     ) -> int:
-        """Change the due time of scheduled and ready events, all or none, in one group or, with None, in every group.
+        """Change the due time of scheduled, ready and blocked events, all or none, in one group or, with None, in every
+        group.
 
         Returns:
             How many events were moved.
@@ -173,3 +209,20 @@ async def _in_steps(verb: StepVerb, topic: str, group: str, chosen: DeadLetterFi
         step = progress.next_step(step)
         await asyncio.sleep(0)
     return moved
+
+
+async def _ids_of_key(engine: Engine, topic: str, group: str, state: EventState, key: str) -> AsyncIterator[list[str]]:
+    """The ids of a key's events in a state, some at a time; other tasks run in between.
+
+    A page begins behind the one before, so the caller may cancel its events.
+    """
+    cursor: str | None = None
+    while True:
+        query = EventQuery(group, state, CANCELLED_AT_ONCE, PAGE_BYTES, cursor, key=key)
+        page = await engine.list_events(topic, query)
+        if page.events:
+            yield [event.event_id for event in page.events]
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+        await asyncio.sleep(0)

@@ -113,7 +113,7 @@ class CancelAnswer:
     """The result of a cancellation.
 
     Attributes:
-        cancelled: how many events lost at least one scheduled or ready copy.
+        cancelled: how many events lost at least one scheduled, ready or blocked copy.
         leased_event_ids: events with a leased or dead copy, which was left alone; in request order.
         missing_event_ids: events that the topic, or the named group, does not hold; in request order.
     """
@@ -134,11 +134,13 @@ class DeadLetterFilter:
         event_ids: only these; empty means any. An id that is not a dead letter of the group selects nothing.
         error_contains: only those whose last error contains this text.
         min_age_us: only those that had been dead for at least this long when the first step began.
+        key: only those with this key; empty means any.
     """
 
     event_ids: Sequence[str] = ()
     error_contains: str = ""
     min_age_us: int = 0
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class NewEvent:
         deliver_at_us: due at this time. Without it and a delay, the event is due at once.
         max_retries: overrides the retry policy; None does not.
         id_is_generated: the server made the id; it can't come twice, so it is forgotten once the event is gone.
+        key: events with the same key are delivered one at a time, in order; empty for none.
     """
 
     id: str
@@ -43,6 +44,7 @@ class NewEvent:
     deliver_at_us: int | None = None
     max_retries: int | None = None
     id_is_generated: bool = False
+    key: str = ""
 
     @property
     def is_due_at_once(self) -> bool:

@@ -14,6 +14,15 @@ r"""The life of an event in one group, as data.
        +----- retry ----------------------------------+---- die ----> DEAD -- redrive --> READY
                                                                          \--- purge --> (removed)
 
+Of the events with one key, one at a time is READY, LEASED, or waits for its retry. While there is one, an event of the
+key that becomes due is BLOCKED instead of READY; or, if it was due first and the other one is READY and was never
+leased, they change places::
+
+        READY --- block: an earlier event of the key becomes due ---> BLOCKED --- cancel ---> (removed)
+          ^                                                            |   |
+          +--------- open: the event before it is acked, dead, --------+   +--- reschedule ---> SCHEDULED
+                     cancelled or rescheduled
+
 Engines move events along these arrows only, each as one atomic step; the property suite drives every engine
 against this table.
 """
@@ -28,6 +37,7 @@ class EventState(StrEnum):
 
     SCHEDULED = "scheduled"
     READY = "ready"
+    BLOCKED = "blocked"
     LEASED = "leased"
     DEAD = "dead"
 
@@ -46,6 +56,8 @@ class Transition(StrEnum):
     PURGE = "purge"
     CANCEL = "cancel"
     RESCHEDULE = "reschedule"
+    BLOCK = "block"
+    OPEN = "open"
 
 
 # `None` is an event that the group no longer holds.
@@ -56,6 +68,10 @@ TRANSITIONS: dict[tuple[EventState, Transition], EventState | None] = {
     (EventState.READY, Transition.LEASE): EventState.LEASED,
     (EventState.READY, Transition.CANCEL): None,
     (EventState.READY, Transition.RESCHEDULE): EventState.SCHEDULED,
+    (EventState.READY, Transition.BLOCK): EventState.BLOCKED,
+    (EventState.BLOCKED, Transition.OPEN): EventState.READY,
+    (EventState.BLOCKED, Transition.CANCEL): None,
+    (EventState.BLOCKED, Transition.RESCHEDULE): EventState.SCHEDULED,
     (EventState.LEASED, Transition.ACK): None,
     (EventState.LEASED, Transition.RETRY): EventState.SCHEDULED,
     (EventState.LEASED, Transition.RELEASE): EventState.READY,

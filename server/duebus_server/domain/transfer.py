@@ -45,6 +45,7 @@ class HeldCopy:
         attempts: how many deliveries count, including the one under way.
         free_attempts: how many of those use up no retry, because their lease ran out.
         history: the latest attempts, oldest first, including the one under way.
+        pinned: of an event with a key: it was leased, so no other event of the key is delivered before it is done.
     """
 
     group: str
@@ -57,6 +58,7 @@ class HeldCopy:
     consumer: str = ""
     dead_us: int | None = None
     history: Sequence[Attempt] = ()
+    pinned: bool = False
 
     def released(self, now_us: int) -> HeldCopy:
         """The copy without its lease, as if its holder had released it now. Other states stay as they are."""
@@ -83,6 +85,7 @@ class HeldEvent:
     Attributes:
         body: the event without its id, encoded.
         max_retries: its own; None if the retry policy applies.
+        key: what it is in order by; empty for none.
     """
 
     topic: str
@@ -92,6 +95,7 @@ class HeldEvent:
     origin: str
     max_retries: int | None
     copies: Sequence[HeldCopy]
+    key: str = ""
 
 
 Held = HeldTopic | HeldGroup | HeldEvent

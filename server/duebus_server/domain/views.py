@@ -37,6 +37,11 @@ class TopicConfig:
     dedupe_window_us: int = 10 * MINUTE
     partitions: int = 1
 
+    @property
+    def max_blocked(self) -> int:
+        """How many events of one key may be blocked before others of the key are refused; 0 is unlimited."""
+        return self.max_queued and max(1, self.max_queued // 10)
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -55,6 +60,7 @@ class GroupInfo:
     Attributes:
         retry_policy: the one in force: the topic's, with the changes of this group.
         ephemeral: whether it goes with its last subscriber.
+        oldest_blocked_age_us: how long ago the blocked event that has waited longest became due.
     """
 
     group: str
@@ -65,6 +71,7 @@ class GroupInfo:
     rates: Rates
     retry_policy: RetryPolicy
     ephemeral: bool = False
+    oldest_blocked_age_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,8 @@ class EventGroupInfo:
 
     Attributes:
         free_attempts: how many of the attempts used up no retry, because their lease ran out.
+        waits_for: of a blocked event: the id of the event with the same key that is ready, leased, or waits for its
+            retry.
     """
 
     group: str
@@ -136,6 +145,7 @@ class EventGroupInfo:
     dead_us: int | None = None
     history: Sequence[Attempt] = ()
     free_attempts: int = 0
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +176,7 @@ class EventQuery:
         max_bytes: the most bytes of bodies and last errors, unless one event alone has more.
         cursor: where the page begins, from the previous page; None for the first page.
         newest_first: descending order of due time, lease expiry or death, depending on the state.
+        key: only events with this key; empty means any. A page may then end early, with a cursor.
     """
 
     group: str
@@ -174,3 +185,46 @@ class EventQuery:
     max_bytes: int
     cursor: str | None = None
     newest_first: bool = False
+    key: str = ""
+
+
+EXAMINED_AT_ONCE = 1_000
+"""How many events are examined for a page of a list that is limited to a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key of a group that has an event which is ready, leased, or waits for its retry.
+
+    Attributes:
+        blocked: how many of its events are blocked.
+        in_flight: how many of its events are leased.
+        head_event_id: the event that the blocked ones wait for.
+    """
+
+    key: str
+    blocked: int
+    in_flight: int
+    head_event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPage:
+    """A part of a longer list, and where the next part begins; None after the last part."""
+
+    keys: Sequence[KeyInfo]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQuery:
+    """Which keys of a group to list.
+
+    Attributes:
+        limit: the most keys.
+        cursor: where the page begins, from the previous page; None for the first page.
+    """
+
+    group: str
+    limit: int
+    cursor: str | None = None

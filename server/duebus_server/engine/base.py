@@ -36,7 +36,15 @@ if TYPE_CHECKING:
         Reservation,
         SubscriberInfo,
     )
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.domain.views import (
+        EventInfo,
+        EventPage,
+        EventQuery,
+        KeyPage,
+        KeyQuery,
+        TopicConfig,
+        TopicInfo,
+    )
 
 
 class Watcher(Protocol):
@@ -132,11 +140,16 @@ class Engine(Protocol):
         events for the first one, beside the copies of its ephemeral groups. An event counts for ``max_queued`` while it
         waits in a lasting group, or for the first one.
 
+        Of the events with the same key, each group gets one at a time, in order of due time and then of dispatch: the
+        first that is due is READY, those that are due after it are BLOCKED. The first one stays first from its lease
+        on, through retries, releases and expired leases, until it is acked, dead, cancelled or rescheduled; that step
+        makes the next one READY. An event that is not due yet and was never leased blocks none.
+
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
         step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
-        it is paused, or while something older is due that the session may take. ``Watcher.leased`` reports what
-        was leased. What was not reported when the call fails or is cancelled is taken back by the
-        session's next lease at the latest.
+        it is paused, or while something older is due that the session may take; and no event with a key while another
+        of the key is before it. ``Watcher.leased`` reports what was leased. What was not reported when the call fails
+        or is cancelled is taken back by the session's next lease at the latest.
 
         Args:
             topic: the topic.
@@ -145,17 +158,21 @@ class Engine(Protocol):
                 session must not lease or leave before the call ends.
 
         Returns:
-            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, NoHandlerFound, or
-            RequestIdReused if its ``request_id`` was used for other events.
+            For each request its answer, or why nothing of it was stored: MaxQueuedEventsReached, also if more than
+            ``max_blocked`` events of one key would be BLOCKED in a lasting group; NoHandlerFound; or RequestIdReused if
+            its ``request_id`` was used for other events.
         """
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
         """Hand due events to a session that has joined the group, the longest due first, each under a new lease.
 
         Never early by the engine's clock. Each lease gets a fencing token that is greater than the last one of the same
-        event, and at least the engine's time in microseconds; so tokens grow across restarts and deletions, unless the
-        clock is set back. Expired leases of the group end first, as in ``expire_leases``. A paused group hands out
-        nothing.
+        event, and of the same key, and at least the engine's time in microseconds; so tokens grow across restarts and
+        deletions, unless the clock is set back. Expired leases of the group end first, as in ``expire_leases``. A
+        paused group hands out nothing.
+
+        BLOCKED events cost it nothing. Of the events with a key that become due together, at most a thousand are moved
+        in one step; those that are left hold up no events with other keys or without one.
 
         At most one of the events is a suspect, and none unless the request is ``with_suspect``. Suspects that are left
         hold up no other events.
@@ -265,7 +282,17 @@ class Engine(Protocol):
         """
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
-        """A page of a group's events in one state.
+        """A page of a group's events in one state. With ``query.key``, at most ``EXAMINED_AT_ONCE`` are examined for
+        it, so it may have few or none although more follow.
+
+        Raises:
+            NotFound: no such topic or group.
+            InvalidArgument: the cursor is not one of this engine's.
+        """
+
+    async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
+        """A page of a group's keys that have an event which is READY, LEASED or waits for its retry: those with the
+        most BLOCKED events first. A key that moves meanwhile may be on two pages, or on none.
 
         Raises:
             NotFound: no such topic or group.
@@ -350,8 +377,8 @@ class Engine(Protocol):
     # Expired leases end first, as in `expire_leases`.
 
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
-        """Remove the scheduled and ready copies of these events, in one group or, with None, in every group and among
-        the unclaimed events. Leased and dead copies stay. Each event is named once.
+        """Remove the scheduled, ready and blocked copies of these events, in one group or, with None, in every group
+        and among the unclaimed events. Leased and dead copies stay. Each event is named once.
 
         Raises:
             NotFound: no such topic or group.

@@ -90,6 +90,7 @@ class InstrumentedEngine:
         self.list_topics = self._timed("list_topics", engine.list_topics)
         self.get_topic = self._timed("get_topic", engine.get_topic)
         self.list_events = self._timed("list_events", engine.list_events)
+        self.list_keys = self._timed("list_keys", engine.list_keys)
         self.get_event = self._timed("get_event", engine.get_event)
         self.configure_topic = self._timed("configure_topic", engine.configure_topic)
         self.configure_group = self._timed("configure_group", engine.configure_group)

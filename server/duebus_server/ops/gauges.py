@@ -35,6 +35,7 @@ class GroupFigures:
 
     events: dict[EventState, int] = field(default_factory=lambda: dict.fromkeys(EventState, 0))
     oldest_ready_age_s: float = 0.0
+    oldest_blocked_age_s: float = 0.0
     subscribers: int = 0
     in_flight: int = 0
 
@@ -43,6 +44,7 @@ class GroupFigures:
         for state, count in info.counts.items():
             self.events[state] += count
         self.oldest_ready_age_s = max(self.oldest_ready_age_s, (info.oldest_ready_age_us or 0) / SECOND)
+        self.oldest_blocked_age_s = max(self.oldest_blocked_age_s, (info.oldest_blocked_age_us or 0) / SECOND)
         self.subscribers += len(info.subscribers)
         self.in_flight += sum(subscriber.in_flight for subscriber in info.subscribers)
 
@@ -104,6 +106,11 @@ class Gauges:
             "duebus_oldest_ready_age_seconds",
             "How long the oldest ready event has been due; 0 when none is ready.",
             lambda figures: figures.oldest_ready_age_s,
+        )
+        yield self._gauge(
+            "duebus_oldest_blocked_age_seconds",
+            "How long the oldest blocked event has been due; 0 when none is blocked.",
+            lambda figures: figures.oldest_blocked_age_s,
         )
         yield self._gauge(
             "duebus_subscribers", "Open streams of the group, on all replicas.", lambda figures: figures.subscribers

@@ -72,6 +72,17 @@ class EventBusAdminServicer:
             next_page_token=codec.list_events_token(page.next_cursor, request),
         )
 
+    async def ListKeys(  # noqa: N802
+        self, request: admin_pb2.ListKeysRequest, _context: Context
+    ) -> admin_pb2.ListKeysResponse:
+        """A page of keys."""
+        query = codec.key_query(request)
+        page = await self._administering.list_keys(self._engine(request.engine), request.topic, query)
+        return admin_pb2.ListKeysResponse(
+            keys=[codec.key_info(key) for key in page.keys],
+            next_page_token=codec.list_keys_token(page.next_cursor, request),
+        )
+
     async def GetEvent(  # noqa: N802
         self, request: admin_pb2.GetEventRequest, _context: Context
     ) -> admin_pb2.GetEventResponse:
@@ -129,9 +140,11 @@ class EventBusAdminServicer:
         self, request: admin_pb2.CancelEventsRequest, _context: Context
     ) -> admin_pb2.CancelEventsResponse:
         """Remove events that aren't leased."""
-        ids = decode.event_ids(request)
-        engine = self._engine(request.engine)
-        answer = await self._administering.cancel(engine, request.topic, ids, request.group or None)
+        engine, group = self._engine(request.engine), request.group or None
+        if request.key:
+            answer = await self._administering.cancel_key(engine, request.topic, decode.cancelled_key(request), group)
+        else:
+            answer = await self._administering.cancel(engine, request.topic, decode.event_ids(request), group)
         return admin_pb2.CancelEventsResponse(
             cancelled=answer.cancelled,
             leased_event_ids=answer.leased_event_ids,

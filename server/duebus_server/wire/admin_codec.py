@@ -11,14 +11,22 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import EventQuery
+from duebus_server.domain.views import EventQuery, KeyQuery
 from duebus_server.wire.names import ENGINE_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
 from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName, SubscriberInfo
     from duebus_server.domain.retry import RetryPolicy
-    from duebus_server.domain.views import Attempt, EventGroupInfo, EventInfo, GroupInfo, TopicConfig, TopicInfo
+    from duebus_server.domain.views import (
+        Attempt,
+        EventGroupInfo,
+        EventInfo,
+        GroupInfo,
+        KeyInfo,
+        TopicConfig,
+        TopicInfo,
+    )
 
 DEFAULT_PAGE = 100
 MAX_PAGE = 1_000
@@ -47,7 +55,8 @@ def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
         limits.check_name("group", request.group)
     state = STATE_FROM_PB.get(request.state)
     if state is None:
-        raise InvalidArgument("state", "must be one of scheduled, ready, leased, dead")
+        raise InvalidArgument("state", "must be one of scheduled, ready, leased, dead, blocked")
+    limits.check_text("key", request.key, limits.MAX_KEY_BYTES)
     return EventQuery(
         request.group,
         state,
@@ -55,7 +64,21 @@ def event_query(request: admin_pb2.ListEventsRequest) -> EventQuery:
         MAX_PAGE_BYTES,
         read_page_token(request.page_token, _list_key(request)),
         newest_first=_newest_first(request.order),
+        key=request.key,
     )
+
+
+def key_query(request: admin_pb2.ListKeysRequest) -> KeyQuery:
+    """Which keys to list.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: a field is wrong.
+    """
+    limits.check_topic(request.topic)
+    if request.group:
+        limits.check_name("group", request.group)
+    cursor = read_page_token(request.page_token, _keys_key(request))
+    return KeyQuery(request.group, page_size(request.page_size), cursor)
 
 
 MAX_TOKEN_CHARACTERS = 4 << 10
@@ -89,6 +112,18 @@ def read_page_token(token: str, request_key: tuple[object, ...]) -> str | None:
 def list_events_token(cursor: str | None, request: admin_pb2.ListEventsRequest) -> str:
     """The token for the page after this one."""
     return page_token(cursor, *_list_key(request))
+
+
+def list_keys_token(cursor: str | None, request: admin_pb2.ListKeysRequest) -> str:
+    """The token for the page after this one."""
+    return page_token(cursor, *_keys_key(request))
+
+
+def key_info(info: KeyInfo) -> admin_pb2.KeyInfo:
+    """A key and what it holds."""
+    return admin_pb2.KeyInfo(
+        key=info.key, blocked=info.blocked, in_flight=info.in_flight, head_event_id=info.head_event_id
+    )
 
 
 def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
@@ -131,7 +166,11 @@ def event_info(info: EventInfo, topic: str) -> admin_pb2.EventInfo:
 
 def _list_key(request: admin_pb2.ListEventsRequest) -> tuple[object, ...]:
     """What must stay the same from page to page."""
-    return request.engine, request.topic, request.group, request.state, _newest_first(request.order)
+    return request.engine, request.topic, request.group, request.state, _newest_first(request.order), request.key
+
+
+def _keys_key(request: admin_pb2.ListKeysRequest) -> tuple[object, ...]:
+    return request.engine, request.topic, request.group
 
 
 def _newest_first(order: int) -> bool:
@@ -149,7 +188,7 @@ def _retry_policy(policy: RetryPolicy) -> admin_pb2.RetryPolicy:
 
 
 def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
-    age_us = info.oldest_ready_age_us
+    age_us, blocked_us = info.oldest_ready_age_us, info.oldest_blocked_age_us
     return admin_pb2.GroupInfo(
         group=info.group,
         paused=info.paused,
@@ -157,6 +196,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         ready=info.counts[EventState.READY],
         leased=info.counts[EventState.LEASED],
         dead=info.counts[EventState.DEAD],
+        blocked=info.counts[EventState.BLOCKED],
         subscribers=[_subscriber(subscriber) for subscriber in info.subscribers],
         oldest_ready_age=None if age_us is None else seconds_and_nanos(age_us),
         rates=admin_pb2.Rates(
@@ -167,6 +207,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         ),
         retry_policy=_retry_policy(info.retry_policy),
         ephemeral=info.ephemeral,
+        oldest_blocked_age=None if blocked_us is None else seconds_and_nanos(blocked_us),
     )
 
 
@@ -192,6 +233,7 @@ def _event_group_info(info: EventGroupInfo) -> admin_pb2.EventGroupInfo:
         dead_at=None if info.dead_us is None else seconds_and_nanos(info.dead_us),
         history=[_attempt(attempt) for attempt in info.history],
         free_attempts=info.free_attempts,
+        waits_for=info.waits_for,
     )
 
 

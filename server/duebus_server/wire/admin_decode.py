@@ -56,6 +56,15 @@ def event_ids(request: admin_pb2.CancelEventsRequest | admin_pb2.RescheduleEvent
     return _ids("event_ids", request.event_ids)
 
 
+def cancelled_key(request: admin_pb2.CancelEventsRequest) -> str:
+    """The key whose events are cancelled, in place of named ones."""
+    check_place(request)
+    if request.event_ids:
+        raise InvalidArgument("event_ids", "must be empty if a key is given")
+    limits.check_text("key", request.key, limits.MAX_KEY_BYTES)
+    return request.key
+
+
 def new_due_time(request: admin_pb2.RescheduleEventsRequest, now_us: int) -> NewDueTime:
     """The new due time. ``now_us`` is used to refuse one that is absurdly far ahead."""
     due = request.WhichOneof("due")
@@ -74,10 +83,12 @@ def dead_letter_filter(request: admin_pb2.RedriveEventsRequest | admin_pb2.Purge
     check_place(request)
     chosen = request.filter
     limits.check_length("filter.error_contains", len(chosen.error_contains.encode()), limits.MAX_ERROR_BYTES)
+    limits.check_text("filter.key", chosen.key, limits.MAX_KEY_BYTES)
     return DeadLetterFilter(
         _ids("filter.event_ids", chosen.event_ids),
         chosen.error_contains,
         _duration(chosen, "filter", "min_age", 0, limits.MAX_DELAY_US) or 0,
+        chosen.key,
     )
 
 

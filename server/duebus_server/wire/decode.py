@@ -169,10 +169,14 @@ def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: in
     if chosen:
         limits.check_text("id", chosen)
         event.ClearField("id")
-    _check_reserved(event)
+    key = event.key
+    if key:
+        limits.check_text("key", key, limits.MAX_KEY_BYTES)
+    if event.priority:
+        raise InvalidArgument("priority", "is reserved for priorities, which this server does not offer")
     body = event.SerializeToString()
     _check_sizes(event, len(body))
-    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen)
+    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen, key=key)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")
@@ -184,13 +188,6 @@ def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: in
         if new.deliver_at_us - now_us > limits.MAX_DELAY_US:
             raise InvalidArgument("deliver_at", "is more than 10 years ahead")
     return new
-
-
-def _check_reserved(event: event_bus_pb2.Event) -> None:
-    if event.key:
-        raise InvalidArgument("key", "is reserved for ordered delivery, which this server does not offer")
-    if event.priority:
-        raise InvalidArgument("priority", "is reserved for priorities, which this server does not offer")
 
 
 def _check_sizes(event: event_bus_pb2.Event, size: int) -> None:

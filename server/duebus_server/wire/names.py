@@ -20,6 +20,7 @@ STATE_TO_PB = {
     EventState.READY: admin_pb2.EVENT_STATE_READY,
     EventState.LEASED: admin_pb2.EVENT_STATE_LEASED,
     EventState.DEAD: admin_pb2.EVENT_STATE_DEAD,
+    EventState.BLOCKED: admin_pb2.EVENT_STATE_BLOCKED,
 }
 STATE_FROM_PB: dict[int, EventState] = {number: name for name, number in STATE_TO_PB.items()}
 

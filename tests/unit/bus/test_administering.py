@@ -6,20 +6,23 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.bus.administering import DEAD_LETTERS_AT_ONCE, Administering
+from duebus_server.bus.administering import CANCELLED_AT_ONCE, DEAD_LETTERS_AT_ONCE, Administering
+from duebus_server.bus.dispatching import DispatchCommand
 from duebus_server.bus.engines import EngineStatus
 from duebus_server.domain.administration import (
+    CancelAnswer,
     DeadLetterFilter,
     DeadLetterProgress,
     DeadLetterStep,
     RetryPolicyChanges,
     TopicChanges,
 )
-from duebus_server.domain.clock import SECOND
+from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NoDispatcherSpecified, NotFound
-from duebus_server.domain.model import LeaseRef, NackAction, NackRef
+from duebus_server.domain.model import DispatchRequest, LeaseRef, NackAction, NackRef
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
+from support.builders import new_event
 from unit.bus.conftest import GROUP, LOCAL, REDIS, TOPIC
 
 if TYPE_CHECKING:
@@ -164,3 +167,45 @@ async def test_settings_are_those_of_the_topic_or_of_the_named_group(bus: Bus) -
     assert (await bus.local.config_of(TOPIC)).retry_policy.max_retries == 3
     assert (await admin.configure(None, TOPIC, "", changes)).retry_policy.max_retries == 9
     assert (await bus.local.config_of(TOPIC)).retry_policy.max_retries == 9
+
+
+# --- the events of a key ----------------------------------------------------------------------------------------------
+
+
+async def dispatch_with_key(bus: Bus, key: str, *ids: str, delay_us: int | None = None) -> None:
+    request = DispatchRequest([new_event(each, key=key, delay_us=delay_us) for each in ids])
+    await bus.dispatching.dispatch(DispatchCommand(TOPIC, request, ()))
+
+
+async def test_all_events_of_a_key_are_cancelled_in_every_group_and_no_others(bus: Bus) -> None:
+    await bus.lease(bus.local)
+    await bus.lease(bus.local, "other")
+    await dispatch_with_key(bus, "gone", *[f"e{number}" for number in range(CANCELLED_AT_ONCE + 10)])
+    await dispatch_with_key(bus, "gone", "scheduled", delay_us=HOUR)
+    await dispatch_with_key(bus, "stays", "a", "b")
+
+    answer = await Administering(bus.engines).cancel_key(None, TOPIC, "gone", None)
+
+    assert answer == CancelAnswer(CANCELLED_AT_ONCE + 11, [])
+    for group in (GROUP, "other"):
+        counts = next(one for one in (await bus.local.get_topic(TOPIC)).groups if one.group == group).counts
+        assert counts == dict.fromkeys(EventState, 0) | {EventState.READY: 1, EventState.BLOCKED: 1}
+
+
+async def test_the_events_of_a_key_that_are_held_stay_and_are_named(bus: Bus) -> None:
+    await dispatch_with_key(bus, "key", "held", "blocked")
+    (held,) = await bus.lease(bus.local)
+
+    answer = await Administering(bus.engines).cancel_key(None, TOPIC, "key", GROUP)
+
+    assert answer == CancelAnswer(1, ["held"])
+    assert [one.group for one in (await bus.local.get_event(TOPIC, held.event_id)).groups] == [GROUP]
+
+
+async def test_other_calls_get_their_turn_while_a_key_is_cancelled(bus: Bus, beats: Callable[[], int]) -> None:
+    await dispatch_with_key(bus, "key", *[f"e{number}" for number in range(3 * CANCELLED_AT_ONCE)])
+    before = beats()
+
+    await Administering(bus.engines).cancel_key(None, TOPIC, "key", None)
+
+    assert beats() - before >= 3

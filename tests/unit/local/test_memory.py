@@ -43,6 +43,35 @@ async def test_the_answer_to_a_request_costs_no_memory_for_each_event_that_is_do
     assert after - before < ROUNDS * EVENTS * 8  # less than a pointer for each event
 
 
+async def test_keys_without_events_take_up_no_memory(engine: LocalEngine) -> None:
+    await handle_keys(engine, "warm-up")
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for place in range(ROUNDS):
+            await handle_keys(engine, f"key-{place}")
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < ROUNDS * EVENTS * 8  # less than a pointer for each key
+
+
+async def handle_keys(engine: LocalEngine, prefix: str) -> None:
+    """Dispatch and ack two events of each of many keys."""
+    ids = EventIds(NOW_US, prefix)
+    events = [
+        NewEvent(ids.at(place), b"body", id_is_generated=True, key=f"{prefix}-{place // 2}") for place in range(EVENTS)
+    ]
+    await engine.dispatch("order.created", [DispatchRequest(events)])
+    for _ in range(2):
+        batch = await engine.lease("order.created", "billing", "session", LeaseRequest(EVENTS, EVENTS * 10))
+        assert len(batch.events) == EVENTS // 2
+        await engine.ack(
+            "order.created", "billing", [LeaseRef(one.event_id, one.fencing_token) for one in batch.events]
+        )
+
+
 async def handle_a_request(engine: LocalEngine, request_id: str) -> None:
     ids = EventIds(NOW_US, request_id)
     events = [NewEvent(ids.at(index), b"body", id_is_generated=True) for index in range(EVENTS)]

@@ -8,6 +8,7 @@ from duebus._core import admin_calls
 from duebus._core.admin_model import (
     Cancelled,
     EventInfo,
+    KeyInfo,
     Page,
     Purged,
     Redriven,
@@ -83,6 +84,7 @@ class AdminClient:
         state: EventState | str,
         *,
         group: str = "",
+        key: str = "",
         engine: Engine | str | None = None,
         newest_first: bool = False,
         page_size: int = 0,
@@ -92,8 +94,10 @@ class AdminClient:
 
         Args:
             topic: The topic.
-            state: The state. The order is by due time (scheduled, ready), lease expiry (leased) or death (dead).
+            state: The state. The order is by due time (scheduled, ready, blocked), lease expiry (leased) or death
+                (dead).
             group: The group. While the topic has none, empty means the events that wait for the first one.
+            key: Only events with this key; empty: any.
             engine: The engine that holds them.
             newest_first: Latest first instead of earliest first.
             page_size: How many to fetch at a time, 1 to 1000; 0 means 100.
@@ -105,6 +109,7 @@ class AdminClient:
                 topic,
                 state,
                 group=group,
+                key=key,
                 engine=engine,
                 newest_first=newest_first,
                 page_size=page_size,
@@ -121,6 +126,7 @@ class AdminClient:
         state: EventState | str,
         *,
         group: str = "",
+        key: str = "",
         engine: Engine | str | None = None,
         newest_first: bool = False,
         page_size: int = 0,
@@ -133,6 +139,7 @@ class AdminClient:
             topic: As in `list_events`.
             state: As in `list_events`.
             group: As in `list_events`.
+            key: As in `list_events`. A page may then have fewer events, or none, although more follow.
             engine: As in `list_events`.
             newest_first: As in `list_events`.
             page_size: 1 to 1000; 0 means 100.
@@ -143,11 +150,64 @@ class AdminClient:
             topic,
             state,
             group=group,
+            key=key,
             engine=engine,
             newest_first=newest_first,
             page_size=page_size,
             page_token=page_token,
         )
+        return await self._connection.run(call, timeout)
+
+    async def list_keys(
+        self,
+        topic: str,
+        *,
+        group: str = "",
+        engine: Engine | str | None = None,
+        page_size: int = 0,
+        timeout: Span | None = None,
+    ) -> AsyncIterator[KeyInfo]:
+        """The keys of a group of which an event is ready, leased, or waits for its retry, fetched page by page.
+
+        Those with the most blocked events come first. A key that moves meanwhile may come twice, or not at all.
+
+        Args:
+            topic: The topic.
+            group: The group. While the topic has none, empty means the events that wait for the first one.
+            engine: The engine that holds them.
+            page_size: How many to fetch at a time, 1 to 1000; 0 means 100.
+            timeout: How long fetching one page may take; None: the client's.
+        """
+        page_token, more = "", True
+        while more:
+            page = await self.list_keys_page(
+                topic, group=group, engine=engine, page_size=page_size, page_token=page_token, timeout=timeout
+            )
+            for key in page.items:
+                yield key
+            page_token, more = page.next_page_token, bool(page.next_page_token)
+
+    async def list_keys_page(
+        self,
+        topic: str,
+        *,
+        group: str = "",
+        engine: Engine | str | None = None,
+        page_size: int = 0,
+        page_token: str = "",
+        timeout: Span | None = None,
+    ) -> Page[KeyInfo]:
+        """One page of the keys of a group.
+
+        Args:
+            topic: As in `list_keys`.
+            group: As in `list_keys`.
+            engine: As in `list_keys`.
+            page_size: 1 to 1000; 0 means 100.
+            page_token: `next_page_token` of the previous page, with the same arguments; empty for the first.
+            timeout: How long it may take; None: the client's.
+        """
+        call = admin_calls.list_keys(topic, group=group, engine=engine, page_size=page_size, page_token=page_token)
         return await self._connection.run(call, timeout)
 
     async def get_event(
@@ -186,7 +246,8 @@ class AdminClient:
             backoff_initial: The backoff before the first retry, 1 ms to 30 days. It doubles with each retry.
             backoff_max: The longest backoff, 1 ms to 30 days, and not less than `backoff_initial`.
             lease: How long a delivery is leased unless the subscriber sets its own lease, 100 ms to 12 h.
-            max_queued: How many events may be scheduled, ready or leased; 0 means unlimited.
+            max_queued: How many events may be scheduled, ready, blocked or leased; 0 means unlimited. Of one key, a
+                tenth of it may be blocked.
             dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
             dedupe_window: How long request ids, and the ids of events that are gone, are remembered, 0 to 7 days.
             partitions: How many partitions the events are spread over, 1 to 64. It can be changed only while the topic
@@ -272,22 +333,27 @@ class AdminClient:
     async def cancel(
         self,
         topic: str,
-        event_ids: Iterable[str] | str,
+        event_ids: Iterable[str] | str = (),
         *,
+        key: str = "",
         group: str = "",
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Cancelled:
-        """Removes scheduled and ready events. Leased and dead copies are left alone and reported.
+        """Removes scheduled, ready and blocked events. Leased and dead copies are left alone and reported.
 
         Args:
             topic: The topic.
-            event_ids: 1 to 1000.
+            event_ids: 1 to 1000; none if a key is given.
+            key: All events with this key, in several steps: an interrupted call has removed some of them, and can be
+                repeated.
             group: The group; empty: every group.
             engine: The engine that holds them.
             timeout: How long it may take; None: the client's.
         """
-        return await self._connection.run(admin_calls.cancel(topic, event_ids, group=group, engine=engine), timeout)
+        return await self._connection.run(
+            admin_calls.cancel(topic, event_ids, key=key, group=group, engine=engine), timeout
+        )
 
     async def reschedule(
         self,
@@ -300,9 +366,9 @@ class AdminClient:
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Rescheduled:
-        """Moves the due time of scheduled or ready events, all or none. One of `delay` and `at` is required.
+        """Moves the due time of scheduled, ready or blocked events, all or none. One of `delay` and `at` is required.
 
-        Attempts keep counting.
+        Attempts keep counting. An event with a key no longer holds up the others of the key.
 
         Args:
             topic: The topic.
@@ -327,6 +393,7 @@ class AdminClient:
         event_ids: Iterable[str] | str | None = None,
         error_contains: str = "",
         min_age: Span | None = None,
+        key: str = "",
         rate: float = 0.0,
         engine: Engine | str | None = None,
         timeout: Span | None = None,
@@ -342,6 +409,7 @@ class AdminClient:
             event_ids: Only these, at most 1000; None: any. An empty list is refused, because it may be a mistake.
             error_contains: Only those whose last error contains this text, of at most 4 KiB.
             min_age: Only those that have been dead for at least this long: a timedelta or seconds, 0 to 10 years.
+            key: Only those with this key; empty: any.
             rate: Events a second, 0.001 to 1,000,000; 0 means all at once. The call does not wait: events that are not
                 due yet are scheduled.
             engine: The engine that holds them.
@@ -353,6 +421,7 @@ class AdminClient:
             event_ids=event_ids,
             error_contains=error_contains,
             min_age=min_age,
+            key=key,
             rate=rate,
             engine=engine,
         )
@@ -366,6 +435,7 @@ class AdminClient:
         event_ids: Iterable[str] | str | None = None,
         error_contains: str = "",
         min_age: Span | None = None,
+        key: str = "",
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Purged:
@@ -377,10 +447,17 @@ class AdminClient:
             event_ids: As in `redrive`.
             error_contains: As in `redrive`.
             min_age: As in `redrive`.
+            key: As in `redrive`.
             engine: The engine that holds them.
             timeout: How long it may take; None: as long as it takes.
         """
         call = admin_calls.purge(
-            topic, group=group, event_ids=event_ids, error_contains=error_contains, min_age=min_age, engine=engine
+            topic,
+            group=group,
+            event_ids=event_ids,
+            error_contains=error_contains,
+            min_age=min_age,
+            key=key,
+            engine=engine,
         )
         return await self._connection.run(call, timeout)

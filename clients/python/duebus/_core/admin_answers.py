@@ -10,6 +10,7 @@ from duebus._core.admin_model import (
     EventGroupInfo,
     EventInfo,
     GroupInfo,
+    KeyInfo,
     Page,
     Rates,
     RetryPolicy,
@@ -31,6 +32,15 @@ def read_topics(response: admin_pb2.ListTopicsResponse) -> Page[TopicInfo]:
 def read_events(response: admin_pb2.ListEventsResponse) -> Page[EventInfo]:
     """One page of events."""
     return Page([read_event(each) for each in response.events], response.next_page_token)
+
+
+def read_keys(response: admin_pb2.ListKeysResponse) -> Page[KeyInfo]:
+    """One page of keys."""
+    keys = [
+        KeyInfo(key=each.key, blocked=each.blocked, in_flight=each.in_flight, head_event_id=each.head_event_id)
+        for each in response.keys
+    ]
+    return Page(keys, response.next_page_token)
 
 
 def read_topic(message: admin_pb2.TopicInfo) -> TopicInfo:
@@ -89,6 +99,8 @@ def _read_group(message: admin_pb2.GroupInfo) -> GroupInfo:
         ),
         retry_policy=_read_policy(message.retry_policy),
         ephemeral=message.ephemeral,
+        blocked=message.blocked,
+        oldest_blocked_age=_span(message, "oldest_blocked_age"),
     )
 
 
@@ -114,6 +126,7 @@ def read_event(message: admin_pb2.EventInfo) -> EventInfo:
         dispatched_at=_moment(message, "dispatched_at"),
         dispatched_by=message.dispatched_by,
         groups=tuple(_read_event_group(each) for each in message.groups),
+        key=event.key,
     )
 
 
@@ -130,6 +143,7 @@ def _read_event_group(message: admin_pb2.EventGroupInfo) -> EventGroupInfo:
         dead_at=_moment(message, "dead_at"),
         history=tuple(_read_attempt(each) for each in message.history),
         free_attempts=message.free_attempts,
+        waits_for=message.waits_for,
     )
 
 

@@ -13,6 +13,7 @@ from duebus._core import fields
 from duebus._core.admin_model import (
     Cancelled,
     EventInfo,
+    KeyInfo,
     Page,
     Purged,
     Redriven,
@@ -30,6 +31,7 @@ from duebus.v1 import admin_pb2
 _LIST_TOPICS = Method("/duebus.v1.EventBusAdmin/ListTopics", admin_pb2.ListTopicsResponse)
 _GET_TOPIC = Method("/duebus.v1.EventBusAdmin/GetTopic", admin_pb2.GetTopicResponse)
 _LIST_EVENTS = Method("/duebus.v1.EventBusAdmin/ListEvents", admin_pb2.ListEventsResponse)
+_LIST_KEYS = Method("/duebus.v1.EventBusAdmin/ListKeys", admin_pb2.ListKeysResponse)
 _GET_EVENT = Method("/duebus.v1.EventBusAdmin/GetEvent", admin_pb2.GetEventResponse)
 _CONFIGURE_TOPIC = Method("/duebus.v1.EventBusAdmin/ConfigureTopic", admin_pb2.ConfigureTopicResponse)
 _DELETE_TOPIC = Method("/duebus.v1.EventBusAdmin/DeleteTopic", admin_pb2.DeleteTopicResponse)
@@ -65,6 +67,7 @@ def list_events(
     state: EventState | str,
     *,
     group: str,
+    key: str,
     engine: Engine | str | None,
     newest_first: bool,
     page_size: int,
@@ -80,8 +83,21 @@ def list_events(
         page_size=fields.uint32("page_size", page_size),
         page_token=fields.text("page_token", page_token),
         order=order.ORDER_NEWEST_FIRST if newest_first else order.ORDER_OLDEST_FIRST,
+        key=fields.text("key", key),
     )
     return Call(_LIST_EVENTS, request, lambda response, _: answers.read_events(response))
+
+
+def list_keys(
+    topic: str, *, group: str, engine: Engine | str | None, page_size: int, page_token: str
+) -> Call[admin_pb2.ListKeysResponse, Page[KeyInfo]]:
+    """One page of a group's keys."""
+    request = admin_pb2.ListKeysRequest(
+        **_group(topic, group, engine),
+        page_size=fields.uint32("page_size", page_size),
+        page_token=fields.text("page_token", page_token),
+    )
+    return Call(_LIST_KEYS, request, lambda response, _: answers.read_keys(response))
 
 
 def get_event(topic: str, event_id: str, *, engine: Engine | str | None) -> Call[admin_pb2.GetEventResponse, EventInfo]:
@@ -159,11 +175,19 @@ def resume_group(topic: str, group: str, *, engine: Engine | str | None) -> Call
 
 
 def cancel(
-    topic: str, event_ids: Iterable[str] | str, *, group: str, engine: Engine | str | None
+    topic: str, event_ids: Iterable[str] | str, *, key: str, group: str, engine: Engine | str | None
 ) -> Call[admin_pb2.CancelEventsResponse, Cancelled]:
-    """Events by their ids."""
-    request = admin_pb2.CancelEventsRequest(**_group(topic, group, engine), event_ids=_event_ids(event_ids))
-    return Call(_CANCEL_EVENTS, request, lambda response, _: answers.read_cancelled(response), repeatable=False)
+    """Events by their ids, or those with a key."""
+    request = admin_pb2.CancelEventsRequest(
+        **_group(topic, group, engine), event_ids=_event_ids(event_ids), key=fields.text("key", key)
+    )
+    return Call(
+        _CANCEL_EVENTS,
+        request,
+        lambda response, _: answers.read_cancelled(response),
+        repeatable=False,
+        waits=bool(key),
+    )
 
 
 def reschedule(
@@ -192,13 +216,14 @@ def redrive(
     event_ids: Iterable[str] | str | None,
     error_contains: str,
     min_age: Span | None,
+    key: str,
     rate: float,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.RedriveEventsResponse, Redriven]:
     """The dead letters that meet all conditions."""
     request = admin_pb2.RedriveEventsRequest(
         **_group(topic, group, engine),
-        filter=_filter(event_ids, error_contains, min_age),
+        filter=_filter(event_ids, error_contains, min_age, key),
         rate=fields.number("rate", rate),
     )
     return Call(_REDRIVE_EVENTS, request, lambda response, _: Redriven(response.redriven), repeatable=False, waits=True)
@@ -211,11 +236,12 @@ def purge(
     event_ids: Iterable[str] | str | None,
     error_contains: str,
     min_age: Span | None,
+    key: str,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.PurgeEventsResponse, Purged]:
     """The dead letters that meet all conditions."""
     request = admin_pb2.PurgeEventsRequest(
-        **_group(topic, group, engine), filter=_filter(event_ids, error_contains, min_age)
+        **_group(topic, group, engine), filter=_filter(event_ids, error_contains, min_age, key)
     )
     return Call(_PURGE_EVENTS, request, lambda response, _: Purged(response.purged), repeatable=False, waits=True)
 
@@ -236,9 +262,11 @@ def _event_ids(event_ids: Iterable[str] | str) -> list[str]:
 
 
 def _filter(
-    event_ids: Iterable[str] | str | None, error_contains: str, min_age: Span | None
+    event_ids: Iterable[str] | str | None, error_contains: str, min_age: Span | None, key: str
 ) -> admin_pb2.DeadLetterFilter:
-    chosen = admin_pb2.DeadLetterFilter(error_contains=fields.text("error_contains", error_contains))
+    chosen = admin_pb2.DeadLetterFilter(
+        error_contains=fields.text("error_contains", error_contains), key=fields.text("key", key)
+    )
     if event_ids is not None:
         chosen.event_ids.extend(_event_ids(event_ids))
         if not chosen.event_ids:

@@ -44,7 +44,8 @@ class TopicConfig:
     Attributes:
         retry_policy: How failed events are retried.
         lease: How long a delivery is leased unless the subscriber sets its own lease.
-        max_queued: How many events may be scheduled, ready or leased; 0 means unlimited.
+        max_queued: How many events may be scheduled, ready, blocked or leased; 0 means unlimited. A tenth of it may be
+            blocked events of one key.
         dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
         dedupe_window: How long request ids, and the ids of events that are gone, are remembered.
         partitions: How many partitions the events are spread over.
@@ -101,6 +102,8 @@ class GroupInfo:
         rates: Averages over the last minute.
         retry_policy: The one in force: the topic's, with the changes of this group.
         ephemeral: Whether it goes with its last subscriber.
+        blocked: How many events are due and wait for another with the same key.
+        oldest_blocked_age: How long the oldest blocked event has been due; None if none is blocked.
     """
 
     group: str
@@ -114,6 +117,25 @@ class GroupInfo:
     rates: Rates
     retry_policy: RetryPolicy
     ephemeral: bool = False
+    blocked: int = 0
+    oldest_blocked_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyInfo:
+    """A key of a group, of which an event is ready, leased, or waits for its retry.
+
+    Attributes:
+        key: The key.
+        blocked: How many of its events are blocked.
+        in_flight: How many of its events are leased.
+        head_event_id: The event that the blocked ones wait for.
+    """
+
+    key: str
+    blocked: int
+    in_flight: int
+    head_event_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +201,8 @@ class EventGroupInfo:
         history: From `get_event`: the last 20 attempts, oldest first.
         free_attempts: How many of the attempts used up no retry, because their lease ran out. From 2 on the event is a
             suspect, of which a stream holds one at a time.
+        waits_for: While it is blocked, the id of the event with the same key that is ready, leased, or waits for its
+            retry; empty otherwise.
     """
 
     group: str
@@ -192,6 +216,7 @@ class EventGroupInfo:
     dead_at: datetime | None
     history: tuple[Attempt, ...]
     free_attempts: int = 0
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,6 +233,7 @@ class EventInfo:
         dispatched_at: In UTC.
         dispatched_by: From `get_event`: the address or identity it came from, if the server knows it.
         groups: From `list_events`, the requested group; from `get_event`, each group that is not done with it.
+        key: What it is in order by; empty for none.
     """
 
     event_id: str
@@ -219,6 +245,7 @@ class EventInfo:
     dispatched_at: datetime | None
     dispatched_by: str
     groups: tuple[EventGroupInfo, ...]
+    key: str = ""
 
     def text(self) -> str:
         """The payload as text; see `Delivery.text`."""

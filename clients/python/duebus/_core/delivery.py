@@ -58,7 +58,7 @@ class Delivery:
 
     @property
     def fencing_token(self) -> int:
-        """A number that grows with every lease of the event in this group.
+        """A number that grows with every lease of the event in this group, and of the events with the same key.
 
         A write guarded by "only if greater" can't be undone by a holder whose lease has run out.
         """
@@ -68,6 +68,11 @@ class Delivery:
     def attempt(self) -> int:
         """The number of the attempt, from 1. A release is not counted."""
         return self._message.attempt
+
+    @property
+    def key(self) -> str:
+        """What the event is in order by; empty for none."""
+        return self._message.event.key
 
     @property
     def max_retries(self) -> int | None:

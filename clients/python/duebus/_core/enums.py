@@ -53,6 +53,8 @@ class EventState(StrEnum):
     """Held by a subscriber."""
     DEAD = "dead"
     """Out of retries, or nacked as dead; kept until it is redriven or purged."""
+    BLOCKED = "blocked"
+    """Due, and waits for the event with the same key that is before it."""
     UNKNOWN = "unknown"
     """A state this client is too old to know."""
 
@@ -83,6 +85,7 @@ EVENT_STATE_TO_WIRE = {
     EventState.READY: admin_pb2.EVENT_STATE_READY,
     EventState.LEASED: admin_pb2.EVENT_STATE_LEASED,
     EventState.DEAD: admin_pb2.EVENT_STATE_DEAD,
+    EventState.BLOCKED: admin_pb2.EVENT_STATE_BLOCKED,
 }
 
 _ENGINES = {wire: engine for engine, wire in ENGINE_TO_WIRE.items()}

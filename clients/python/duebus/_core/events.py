@@ -45,6 +45,7 @@ def _put_event(
         attributes=event.attributes,
         content_type=event.content_type,
         max_retries=event.max_retries,
+        key=event.key,
         span=span,
         path=path,
         message=message,
@@ -60,6 +61,7 @@ def encode_fields(
     attributes: Mapping[str, str] | None = None,
     content_type: str | None = None,
     max_retries: int | None = None,
+    key: str = "",
     span: Mapping[str, str] | None = None,
     path: str = "",
     message: event_bus_pb2.Event | None = None,
@@ -74,6 +76,7 @@ def encode_fields(
         attributes: See NewEvent.
         content_type: See NewEvent.
         max_retries: See NewEvent.
+        key: See NewEvent.
         span: The attributes that name the span of the dispatch; None: the current span.
         path: A prefix for the field names in errors, for example `events[3].`.
         message: An empty message to fill in and return; None: a new one.
@@ -93,6 +96,8 @@ def encode_fields(
         _put_attributes(message, fields.attributes(f"{path}attributes", attributes), span)
     if max_retries is not None:
         message.max_retries = fields.uint32(f"{path}max_retries", max_retries)
+    if key != "":
+        message.key = fields.text(f"{path}key", key)
     if delay is not None or at is not None:
         _put_due(message, delay, at, path)
     return message

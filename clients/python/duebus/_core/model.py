@@ -32,6 +32,8 @@ class NewEvent:
             UTF-8.
         max_retries: How many times it is retried before it is dead. None: by the topic's retry policy. A handler of
             `Worker` may lower it.
+        key: What it is in order by, for example an order's number; at most 255 bytes. A group gets the events of a key
+            one at a time, in the order in which they are due. Empty: in no order.
     """
 
     data: Any
@@ -41,6 +43,7 @@ class NewEvent:
     attributes: Mapping[str, str] | None = None
     content_type: str | None = None
     max_retries: int | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

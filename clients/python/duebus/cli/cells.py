@@ -1,12 +1,11 @@
 """Formats groups of topics as table cells."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from duebus._core.admin_model import GroupInfo, TopicInfo
 from duebus.cli.spans import format_span
 
 NO_GROUP = "(no group yet)"
-GROUP_COLUMNS = ("GROUP", "SCHEDULED", "READY", "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
 FOLDED_COLUMNS = ("TOPIC", "GROUP")
 RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
 
@@ -29,13 +28,22 @@ def group_name(group: GroupInfo) -> str:
     return group.group or NO_GROUP
 
 
-def group_cells(group: GroupInfo | None) -> tuple[str, ...]:
-    """For GROUP_COLUMNS."""
+def group_table(groups: Sequence[GroupInfo | None]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The columns and rows of these groups; None is a topic without any. Blocked events are shown if there are any."""
+    show_blocked = any(group is not None and group.blocked for group in groups)
+    blocked = ("BLOCKED",) if show_blocked else ()
+    columns = ("GROUP", "SCHEDULED", "READY", *blocked, "LEASED", "DEAD", "SUBSCRIBERS", "OLDEST READY")
+    return columns, [_cells(group, show_blocked) for group in groups]
+
+
+def _cells(group: GroupInfo | None, show_blocked: bool) -> tuple[str, ...]:
     if group is None:
-        return (NO_GROUP, "0", "0", "0", "0", "0", "")
+        return (NO_GROUP, *["0"] * (5 + show_blocked), "")
+    blocked = (group.blocked,) if show_blocked else ()
+    counts = (group.scheduled, group.ready, *blocked, group.leased, group.dead, len(group.subscribers))
     return (
         group_name(group) + (" (ephemeral)" if group.ephemeral else "") + (" (paused)" if group.paused else ""),
-        *map(str, (group.scheduled, group.ready, group.leased, group.dead, len(group.subscribers))),
+        *map(str, counts),
         "" if group.oldest_ready_age is None else format_span(group.oldest_ready_age),
     )
 

@@ -50,6 +50,9 @@ def dispatch(
     max_retries: Annotated[
         int | None, typer.Option("--max-retries", min=0, metavar="N", help="How many retries it has before it is dead.")
     ] = None,
+    key: Annotated[
+        str, typer.Option("--key", metavar="KEY", help="Deliver the events with this key one at a time, in order.")
+    ] = "",
     engine: Annotated[
         list[Engine] | None,
         typer.Option("--engine", metavar="ENGINE", help="The engine to store it, local or redis; may be repeated."),
@@ -68,6 +71,7 @@ def dispatch(
         attributes=dict(attribute or ()),
         content_type=content_type or JSON_TYPE,
         max_retries=max_retries,
+        key=key,
     )
     target = Target(topic=topic, template=template, engines=tuple(engine or ()), require_subscriber=require_subscriber)
     if file is not None:

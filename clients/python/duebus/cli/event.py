@@ -63,6 +63,8 @@ def _facts(event: EventInfo) -> Iterator[tuple[str, str]]:
     yield "topic", event.topic
     yield "data", payload_text(event.data, event.content_type)
     yield "type", clean(event.content_type)
+    if event.key:
+        yield "key", clean(event.key)
     for name, value in sorted(event.attributes.items()):
         yield "attribute", f"{clean(name)}={clean(value)}"
     if event.dispatched_at is not None:
@@ -87,6 +89,8 @@ def _standing(group: EventGroupInfo) -> str:
             state = f"leased to {holder} until {_and_ago(group.lease_expires_at)}"
         case EventState.DEAD if group.dead_at is not None:
             state = f"dead since {_and_ago(group.dead_at)}"
+        case EventState.BLOCKED if group.deliver_at is not None:
+            state = f"blocked by {clean(group.waits_for)}, due {_and_ago(group.deliver_at)}"
         case _ if group.deliver_at is not None:
             state = f"{group.state}, due {_and_ago(group.deliver_at)}"
         case _:
@@ -125,6 +129,8 @@ def _what_is_next(group: EventGroupInfo) -> Iterator[_Step]:
             yield _Step("becomes due", group.deliver_at)
         case EventState.READY:
             yield _Step("ready, waits for a subscriber")
+        case EventState.BLOCKED:
+            yield _Step(f"waits for {clean(group.waits_for)}, which has the same key")
         case EventState.LEASED:
             yield _Step("the lease runs out, unless it is settled or extended", group.lease_expires_at)
         case EventState.DEAD if not group.history or group.history[-1].outcome is not AttemptOutcome.DEAD:

@@ -1,4 +1,4 @@
-"""`duebus events`."""
+"""`duebus events` and `duebus keys`."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -10,12 +10,12 @@ from duebus._core.admin_model import EventInfo
 from duebus._core.enums import Engine, EventState
 from duebus.cli import options
 from duebus.cli.output import headline, payload_text
-from duebus.cli.records import event_record
+from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago
 from duebus.client import Client
 
-_STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
+_STATES = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED, EventState.LEASED, EventState.DEAD)
 _PAGE = 1000
 _COLUMNS = ("STATE", "ID", "DUE", "ATTEMPTS", "DATA", "LAST ERROR")
 
@@ -29,10 +29,11 @@ def events(
         typer.Option(
             "--state",
             metavar="STATE",
-            help="scheduled, ready, leased or dead; may be given several times. Default: all.",
+            help="scheduled, ready, blocked, leased or dead; may be given several times. Default: all.",
         ),
     ] = None,
     group: options.Group = "",
+    key: options.OfKey = "",
     limit: options.Limit = 50,
     newest: options.Newest = False,
     engine: options.OneEngine = None,
@@ -42,7 +43,7 @@ def events(
     cut = False
     with session.client() as client:
         for each in [EventState(one.value) for one in state or ()] or _STATES:
-            found = _list(client, topic, each, group, engine, newest, limit + 1)
+            found = _list(client, topic, each, group, key, engine, newest, limit + 1)
             cut = cut or len(found) > limit
             for info in found[:limit]:
                 session.out.record(event_record(info))
@@ -57,11 +58,44 @@ def events(
         session.out.line(f"and more: --limit is {limit}")
 
 
+@connected
+def keys(
+    session: Session,
+    topic: options.Topic,
+    group: options.Group = "",
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The most keys.")] = 50,
+    engine: options.OneEngine = None,
+) -> None:
+    """List the keys that hold up events of a topic, the most blocked first.
+
+    A key is listed while one of its events is ready, leased, or waits for its retry.
+    """
+    with session.client() as client:
+        listed = client.admin.list_keys(topic, group=group, engine=engine, page_size=min(limit + 1, _PAGE))
+        found = list(islice(listed, limit + 1))
+    for each in found[:limit]:
+        session.out.record(record_of(each))
+    rows = [(each.key, str(each.blocked), str(each.in_flight), each.head_event_id) for each in found[:limit]]
+    if rows:
+        session.out.table(("KEY", "BLOCKED", "IN FLIGHT", "WAITS FOR"), rows, folded=("KEY", "WAITS FOR"))
+    else:
+        session.out.line(f"no key of {topic} holds an event in group {group or 'default'}")
+    if len(found) > limit:
+        session.out.line(f"and more: --limit is {limit}")
+
+
 def _list(
-    client: Client, topic: str, state: EventState, group: str, engine: Engine | None, newest: bool, limit: int
+    client: Client,
+    topic: str,
+    state: EventState,
+    group: str,
+    key: str,
+    engine: Engine | None,
+    newest: bool,
+    limit: int,
 ) -> Sequence[EventInfo]:
     listed = client.admin.list_events(
-        topic, state, group=group, engine=engine, newest_first=newest, page_size=min(limit, _PAGE)
+        topic, state, group=group, key=key, engine=engine, newest_first=newest, page_size=min(limit, _PAGE)
     )
     return list(islice(listed, limit))
 

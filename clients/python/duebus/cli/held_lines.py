@@ -200,11 +200,14 @@ class _Copy(_Model):
     consumer: _Text = ""
     dead_at: _Moment | None = None
     history: list[_Attempt] = Field([], max_length=MAX_HISTORY)
+    pinned: bool = False
 
     @model_validator(mode="after")
     def _fits_the_state(self) -> Self:
         if self.state is EventState.DEAD and self.dead_at is None:
             raise ValueError("a dead event needs dead_at")
+        if self.state is EventState.BLOCKED:
+            raise ValueError("an event is blocked by others of its key: its state here is ready")
         if self.state is EventState.LEASED and not self.attempts:
             raise ValueError("a leased event needs attempts of at least 1")
         is_leased = self.state is EventState.LEASED
@@ -226,6 +229,7 @@ class _Copy(_Model):
             consumer=copy.consumer,
             dead_at=_maybe_moment(copy.dead_us),
             history=[_Attempt.of(one) for one in copy.history],
+            pinned=copy.pinned,
         )
 
     def held(self) -> HeldCopy:
@@ -240,6 +244,7 @@ class _Copy(_Model):
             self.consumer,
             _maybe_moment_us(self.dead_at),
             [one.held() for one in self.history],
+            self.pinned,
         )
 
 
@@ -271,6 +276,7 @@ class _Event(_Model):
         if b64encode(message.data).decode() != self.event.get("data", ""):  # the parser skips what is no Base64
             raise ValueError("event.data: is not Base64")
         limits.check_text("event.id", event_id)
+        limits.check_text("event.key", message.key, limits.MAX_KEY_BYTES)
         limits.check_length("event.data", len(message.data), limits.MAX_EVENT_BYTES)
         message.ClearField("id")
         return HeldEvent(
@@ -281,6 +287,7 @@ class _Event(_Model):
             self.dispatched_by,
             message.max_retries if message.HasField("max_retries") else None,
             [one.held() for one in self.groups],
+            message.key,
         )
 
 

@@ -32,6 +32,7 @@ class State(StrEnum):
     READY = EventState.READY
     LEASED = EventState.LEASED
     DEAD = EventState.DEAD
+    BLOCKED = EventState.BLOCKED
 
 
 span_parser = option_parser(parse_span)
@@ -47,6 +48,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The mos
 Newest = Annotated[
     bool, typer.Option("--newest", help="Latest first, by due time, lease expiry (leased) or time of death (dead).")
 ]
+OfKey = Annotated[str, typer.Option("--key", metavar="KEY", help="Only events with this key.")]
 OneEngine = Annotated[
     Engine | None,
     typer.Option("--engine", metavar="ENGINE", help="local or redis. Default: the server's default engine."),

@@ -9,10 +9,9 @@ from duebus._core.admin_model import GroupInfo, RetryPolicy, TopicConfig
 from duebus.cli import options
 from duebus.cli.cells import (
     FOLDED_COLUMNS,
-    GROUP_COLUMNS,
     RATE_COLUMNS,
-    group_cells,
     group_name,
+    group_table,
     problem_lines,
     rate_cells,
     with_names,
@@ -39,9 +38,11 @@ def topics(
         found = list(client.admin.list_topics(engine=engine, page_size=1000))
     for each in found:
         session.out.record(record_of(each))
-    rows = [(name, *group_cells(each)) for name, each in with_names(found)]
-    if rows:
-        session.out.table(("TOPIC", *GROUP_COLUMNS), rows, folded=FOLDED_COLUMNS)
+    named = list(with_names(found))
+    if named:
+        columns, rows = group_table([each for _, each in named])
+        of_topics = [(name, *row) for (name, _), row in zip(named, rows, strict=True)]
+        session.out.table(("TOPIC", *columns), of_topics, folded=FOLDED_COLUMNS)
     for line in problem_lines(found):
         session.out.line(line)
     if not found:
@@ -60,7 +61,8 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
         if each.retry_policy != found.config.retry_policy:
             session.out.line(f"in group {each.group}: {_policy(each.retry_policy)}")
     session.out.line()
-    session.out.table(GROUP_COLUMNS, [group_cells(each) for each in found.groups], folded=FOLDED_COLUMNS)
+    columns, groups = group_table(found.groups)
+    session.out.table(columns, groups, folded=FOLDED_COLUMNS)
     session.out.line()
     session.out.table(("GROUP", *RATE_COLUMNS), [(group_name(each), *rate_cells(each)) for each in found.groups])
     rows = list(_subscriber_rows(found.groups))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Annotated
 
 import typer
 
@@ -27,21 +28,31 @@ _NAMED_AT_MOST = 5
 def cancel(
     session: Session,
     topic: options.Topic,
-    event_ids: options.EventIds,
+    event_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID...]", help="The events' ids.", show_default=False)
+    ] = None,
+    key: Annotated[str, typer.Option("--key", metavar="KEY", help="All events with this key, in place of IDs.")] = "",
     group: options.AnyGroup = "",
     engine: options.OneEngine = None,
     yes: options.Yes = False,
 ) -> None:
-    """Remove scheduled or ready events.
+    """Remove scheduled, ready or blocked events.
 
-    Asks first if there are several. Leased and dead events are skipped. The status is 1 if an event was skipped or not
-    found.
+    Asks first unless it is a single event. Leased and dead events are skipped. The status is 1 if an event was skipped
+    or not found.
     """
-    wanted = list(dict.fromkeys(event_ids))
-    if len(wanted) > 1 and not yes:
-        confirm(f"cancel {format_count(len(wanted), 'event')} of {topic}{_in(group)}")
+    wanted = list(dict.fromkeys(event_ids or ()))
+    if bool(wanted) == bool(key):
+        raise typer.BadParameter("give either IDs or --key", param_hint="ID")
+    if (key or len(wanted) > 1) and not yes:
+        what = f"all events with the key {key}" if key else format_count(len(wanted), "event")
+        confirm(f"cancel {what} of {topic}{_in(group)}")
     with session.client() as client:
-        result = _cancelled(session, client, topic, wanted, group, engine)
+        if key:
+            timeout = session.given.timeout
+            result = client.admin.cancel(topic, key=key, group=group, engine=engine, timeout=timeout)
+        else:
+            result = _cancelled(session, client, topic, wanted, group, engine)
     session.out.record({"topic": topic, **record_of(result)})
     session.out.line(f"cancelled {format_count(result.cancelled, 'event')} of {topic}{_in(group)}")
     complaint = "; ".join(_left(result))
@@ -98,7 +109,7 @@ def reschedule(
     group: options.AnyGroup = "",
     engine: options.OneEngine = None,
 ) -> None:
-    """Move the due time of scheduled or ready events, all of them or none.
+    """Move the due time of events that are not leased, all of them or none.
 
     With --delay 0s they are due now. The command fails if one of them is leased or dead.
     """

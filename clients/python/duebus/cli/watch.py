@@ -17,9 +17,8 @@ from duebus._core.admin_model import GroupInfo, TopicInfo
 from duebus._core.enums import Engine
 from duebus.cli.cells import (
     FOLDED_COLUMNS,
-    GROUP_COLUMNS,
     RATE_COLUMNS,
-    group_cells,
+    group_table,
     problem_lines,
     rate_cells,
     with_names,
@@ -119,9 +118,10 @@ def _how_many_fit(console: Console, rows: Sequence[_Row], lines_above: int) -> i
 
 
 def _table(console: Console, rows: Sequence[_Row]) -> Table:
-    with_rates = [(name, *group_cells(each), *rate_cells(each)) for name, each in rows]
-    table = rich_table(("TOPIC", *GROUP_COLUMNS, *RATE_COLUMNS), with_rates)
+    columns, cells = group_table([each for _, each in rows])
+    with_rates = [(name, *row, *rate_cells(each)) for (name, each), row in zip(rows, cells, strict=True)]
+    table = rich_table(("TOPIC", *columns, *RATE_COLUMNS), with_rates)
     if Measurement.get(console, console.options.update_width(_ANY_WIDTH), table).maximum <= console.width:
         return table
-    without = [(name, *group_cells(each)) for name, each in rows]
-    return rich_table(("TOPIC", *GROUP_COLUMNS), without, FOLDED_COLUMNS)
+    without = [(name, *row) for (name, _), row in zip(rows, cells, strict=True)]
+    return rich_table(("TOPIC", *columns), without, FOLDED_COLUMNS)

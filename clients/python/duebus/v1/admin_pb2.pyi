@@ -19,11 +19,13 @@ class EventState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EVENT_STATE_READY: _ClassVar[EventState]
     EVENT_STATE_LEASED: _ClassVar[EventState]
     EVENT_STATE_DEAD: _ClassVar[EventState]
+    EVENT_STATE_BLOCKED: _ClassVar[EventState]
 EVENT_STATE_UNSPECIFIED: EventState
 EVENT_STATE_SCHEDULED: EventState
 EVENT_STATE_READY: EventState
 EVENT_STATE_LEASED: EventState
 EVENT_STATE_DEAD: EventState
+EVENT_STATE_BLOCKED: EventState
 
 class RetryPolicy(_message.Message):
     __slots__ = ("max_retries", "backoff_initial", "backoff_max")
@@ -76,7 +78,7 @@ class Subscriber(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., consumer: _Optional[str] = ..., in_flight: _Optional[int] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GroupInfo(_message.Message):
-    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "ephemeral")
+    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "blocked", "oldest_blocked_age", "ephemeral")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -87,6 +89,8 @@ class GroupInfo(_message.Message):
     OLDEST_READY_AGE_FIELD_NUMBER: _ClassVar[int]
     RATES_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_BLOCKED_AGE_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     group: str
     paused: bool
@@ -98,8 +102,10 @@ class GroupInfo(_message.Message):
     oldest_ready_age: _duration_pb2.Duration
     rates: Rates
     retry_policy: RetryPolicy
+    blocked: int
+    oldest_blocked_age: _duration_pb2.Duration
     ephemeral: bool
-    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
+    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., blocked: _Optional[int] = ..., oldest_blocked_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class TopicInfo(_message.Message):
     __slots__ = ("topic", "engine", "config", "queued", "groups", "problem", "durable")
@@ -228,7 +234,7 @@ class ResumeGroupResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class ListEventsRequest(_message.Message):
-    __slots__ = ("engine", "topic", "group", "state", "page_size", "page_token", "order")
+    __slots__ = ("engine", "topic", "group", "state", "page_size", "page_token", "order", "key")
     class Order(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         ORDER_UNSPECIFIED: _ClassVar[ListEventsRequest.Order]
@@ -244,6 +250,7 @@ class ListEventsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     engine: _event_bus_pb2.Engine
     topic: str
     group: str
@@ -251,7 +258,8 @@ class ListEventsRequest(_message.Message):
     page_size: int
     page_token: str
     order: ListEventsRequest.Order
-    def __init__(self, engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., topic: _Optional[str] = ..., group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ListEventsRequest.Order, str]] = ...) -> None: ...
+    key: str
+    def __init__(self, engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., topic: _Optional[str] = ..., group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., order: _Optional[_Union[ListEventsRequest.Order, str]] = ..., key: _Optional[str] = ...) -> None: ...
 
 class ListEventsResponse(_message.Message):
     __slots__ = ("events", "next_page_token")
@@ -292,7 +300,7 @@ class EventInfo(_message.Message):
     def __init__(self, event: _Optional[_Union[_event_bus_pb2.Event, _Mapping]] = ..., topic: _Optional[str] = ..., dispatched_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[EventGroupInfo, _Mapping]]] = ..., dispatched_by: _Optional[str] = ...) -> None: ...
 
 class EventGroupInfo(_message.Message):
-    __slots__ = ("group", "state", "attempts", "max_retries", "deliver_at", "last_error", "lease_expires_at", "consumer", "dead_at", "history", "free_attempts")
+    __slots__ = ("group", "state", "attempts", "max_retries", "deliver_at", "last_error", "lease_expires_at", "consumer", "dead_at", "history", "waits_for", "free_attempts")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
@@ -303,6 +311,7 @@ class EventGroupInfo(_message.Message):
     CONSUMER_FIELD_NUMBER: _ClassVar[int]
     DEAD_AT_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    WAITS_FOR_FIELD_NUMBER: _ClassVar[int]
     FREE_ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
     group: str
     state: EventState
@@ -314,8 +323,9 @@ class EventGroupInfo(_message.Message):
     consumer: str
     dead_at: _timestamp_pb2.Timestamp
     history: _containers.RepeatedCompositeFieldContainer[Attempt]
+    waits_for: str
     free_attempts: int
-    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., attempts: _Optional[int] = ..., max_retries: _Optional[int] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., dead_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., free_attempts: _Optional[int] = ...) -> None: ...
+    def __init__(self, group: _Optional[str] = ..., state: _Optional[_Union[EventState, str]] = ..., attempts: _Optional[int] = ..., max_retries: _Optional[int] = ..., deliver_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., last_error: _Optional[str] = ..., lease_expires_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., dead_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., history: _Optional[_Iterable[_Union[Attempt, _Mapping]]] = ..., waits_for: _Optional[str] = ..., free_attempts: _Optional[int] = ...) -> None: ...
 
 class Attempt(_message.Message):
     __slots__ = ("attempt", "started_at", "ended_at", "consumer", "outcome", "error", "redriven_at")
@@ -348,16 +358,18 @@ class Attempt(_message.Message):
     def __init__(self, attempt: _Optional[int] = ..., started_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ended_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., consumer: _Optional[str] = ..., outcome: _Optional[_Union[Attempt.Outcome, str]] = ..., error: _Optional[str] = ..., redriven_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CancelEventsRequest(_message.Message):
-    __slots__ = ("engine", "topic", "event_ids", "group")
+    __slots__ = ("engine", "topic", "event_ids", "group", "key")
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     EVENT_IDS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     engine: _event_bus_pb2.Engine
     topic: str
     event_ids: _containers.RepeatedScalarFieldContainer[str]
     group: str
-    def __init__(self, engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., topic: _Optional[str] = ..., event_ids: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ...) -> None: ...
+    key: str
+    def __init__(self, engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., topic: _Optional[str] = ..., event_ids: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., key: _Optional[str] = ...) -> None: ...
 
 class CancelEventsResponse(_message.Message):
     __slots__ = ("cancelled", "leased_event_ids", "missing_event_ids")
@@ -392,14 +404,16 @@ class RescheduleEventsResponse(_message.Message):
     def __init__(self, rescheduled: _Optional[int] = ...) -> None: ...
 
 class DeadLetterFilter(_message.Message):
-    __slots__ = ("event_ids", "error_contains", "min_age")
+    __slots__ = ("event_ids", "error_contains", "min_age", "key")
     EVENT_IDS_FIELD_NUMBER: _ClassVar[int]
     ERROR_CONTAINS_FIELD_NUMBER: _ClassVar[int]
     MIN_AGE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
     event_ids: _containers.RepeatedScalarFieldContainer[str]
     error_contains: str
     min_age: _duration_pb2.Duration
-    def __init__(self, event_ids: _Optional[_Iterable[str]] = ..., error_contains: _Optional[str] = ..., min_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    key: str
+    def __init__(self, event_ids: _Optional[_Iterable[str]] = ..., error_contains: _Optional[str] = ..., min_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., key: _Optional[str] = ...) -> None: ...
 
 class RedriveEventsRequest(_message.Message):
     __slots__ = ("engine", "topic", "group", "filter", "rate")
@@ -438,3 +452,37 @@ class PurgeEventsResponse(_message.Message):
     PURGED_FIELD_NUMBER: _ClassVar[int]
     purged: int
     def __init__(self, purged: _Optional[int] = ...) -> None: ...
+
+class ListKeysRequest(_message.Message):
+    __slots__ = ("engine", "topic", "group", "page_size", "page_token")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    TOPIC_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    engine: _event_bus_pb2.Engine
+    topic: str
+    group: str
+    page_size: int
+    page_token: str
+    def __init__(self, engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., topic: _Optional[str] = ..., group: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListKeysResponse(_message.Message):
+    __slots__ = ("keys", "next_page_token")
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    keys: _containers.RepeatedCompositeFieldContainer[KeyInfo]
+    next_page_token: str
+    def __init__(self, keys: _Optional[_Iterable[_Union[KeyInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class KeyInfo(_message.Message):
+    __slots__ = ("key", "blocked", "in_flight", "head_event_id")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    HEAD_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    blocked: int
+    in_flight: int
+    head_event_id: str
+    def __init__(self, key: _Optional[str] = ..., blocked: _Optional[int] = ..., in_flight: _Optional[int] = ..., head_event_id: _Optional[str] = ...) -> None: ...

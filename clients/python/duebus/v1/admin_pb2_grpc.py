@@ -99,6 +99,11 @@ class EventBusAdminStub(object):
                 request_serializer=duebus_dot_v1_dot_admin__pb2.PurgeEventsRequest.SerializeToString,
                 response_deserializer=duebus_dot_v1_dot_admin__pb2.PurgeEventsResponse.FromString,
                 _registered_method=True)
+        self.ListKeys = channel.unary_unary(
+                '/duebus.v1.EventBusAdmin/ListKeys',
+                request_serializer=duebus_dot_v1_dot_admin__pb2.ListKeysRequest.SerializeToString,
+                response_deserializer=duebus_dot_v1_dot_admin__pb2.ListKeysResponse.FromString,
+                _registered_method=True)
 
 
 class EventBusAdminServicer(object):
@@ -159,8 +164,8 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListEvents(self, request, context):
-        """The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-        token is not one of this request's.
+        """The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+        valid key, or the page token is not one of this request's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,14 +179,17 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelEvents(self, request, context):
-        """Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+        """Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+        With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+        removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleEvents(self, request, context):
-        """Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+        """Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+        a key, the next one is no longer held up by it. ABORTED
         (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
         several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
         although events in other partitions may have been changed.
@@ -201,6 +209,14 @@ class EventBusAdminServicer(object):
 
     def PurgeEvents(self, request, context):
         """Removes dead letters for good, in steps like RedriveEvents.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListKeys(self, request, context):
+        """The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+        blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -273,6 +289,11 @@ def add_EventBusAdminServicer_to_server(servicer, server):
                     servicer.PurgeEvents,
                     request_deserializer=duebus_dot_v1_dot_admin__pb2.PurgeEventsRequest.FromString,
                     response_serializer=duebus_dot_v1_dot_admin__pb2.PurgeEventsResponse.SerializeToString,
+            ),
+            'ListKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListKeys,
+                    request_deserializer=duebus_dot_v1_dot_admin__pb2.ListKeysRequest.FromString,
+                    response_serializer=duebus_dot_v1_dot_admin__pb2.ListKeysResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -626,6 +647,33 @@ class EventBusAdmin(object):
             '/duebus.v1.EventBusAdmin/PurgeEvents',
             duebus_dot_v1_dot_admin__pb2.PurgeEventsRequest.SerializeToString,
             duebus_dot_v1_dot_admin__pb2.PurgeEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/duebus.v1.EventBusAdmin/ListKeys',
+            duebus_dot_v1_dot_admin__pb2.ListKeysRequest.SerializeToString,
+            duebus_dot_v1_dot_admin__pb2.ListKeysResponse.FromString,
             options,
             channel_credentials,
             insecure,

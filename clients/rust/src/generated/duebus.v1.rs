@@ -30,7 +30,8 @@ pub struct DispatchResponse {
 /// What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
-    /// At most 255 bytes of printable text; unique within the topic. Empty: the server fills in a UUIDv7.
+    /// At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
+    /// with the same key, or without one. Empty: the server fills in a UUIDv7.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// The payload, at most 1 MiB. Opaque to the bus.
@@ -49,12 +50,15 @@ pub struct Event {
     /// "at most once". Unset: as the topic's retry policy says (3 by default).
     #[prost(uint32, optional, tag = "7")]
     pub max_retries: ::core::option::Option<u32>,
-    /// Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise.
+    /// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
+    /// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
+    /// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
+    /// An event holds up no other before it is due. Other keys, and events without one, are not held up.
     #[prost(string, tag = "8")]
     pub key: ::prost::alloc::string::String,
     /// Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise.
-    #[prost(uint32, tag = "9")]
-    pub priority: u32,
+    #[prost(int32, tag = "9")]
+    pub priority: i32,
     /// When it is due. Neither: at once. Judged by the engine's clock.
     #[prost(oneof = "event::Due", tags = "5, 6")]
     pub due: ::core::option::Option<event::Due>,
@@ -185,8 +189,8 @@ pub struct Delivery {
     /// Settles this delivery, on any replica. Opaque.
     #[prost(string, tag = "4")]
     pub lease_token: ::prost::alloc::string::String,
-    /// Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
-    /// in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+    /// Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
+    /// one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
     /// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
     /// expired.
     #[prost(uint64, tag = "5")]
@@ -1227,7 +1231,8 @@ pub struct TopicConfig {
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-    /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
+    /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
+    /// tenth of this may be blocked: over that, its events are refused and others are not.
     #[prost(uint64, optional, tag = "3")]
     pub max_queued: ::core::option::Option<u64>,
     /// Dead letters are purged this long after they died; 0 means never.
@@ -1295,6 +1300,12 @@ pub struct GroupInfo {
     /// The policy in force: the topic's, with the changes of this group.
     #[prost(message, optional, tag = "10")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
+    /// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
+    #[prost(uint64, tag = "12")]
+    pub blocked: u64,
+    /// How long ago the blocked event that has waited longest became due; unset when none is blocked.
+    #[prost(message, optional, tag = "16")]
+    pub oldest_blocked_age: ::core::option::Option<::prost_types::Duration>,
     /// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
     /// deleted.
     #[prost(bool, tag = "17")]
@@ -1439,10 +1450,13 @@ pub struct ListEventsRequest {
     pub page_token: ::prost::alloc::string::String,
     #[prost(enumeration = "list_events_request::Order", tag = "7")]
     pub order: i32,
+    /// Only events with this key; empty means any. A page may then have fewer events, or none, although more follow.
+    #[prost(string, tag = "8")]
+    pub key: ::prost::alloc::string::String,
 }
 /// Nested message and enum types in `ListEventsRequest`.
 pub mod list_events_request {
-    /// By due time (scheduled, ready), lease expiry (leased) or time of death (dead).
+    /// By due time (scheduled, ready, blocked), lease expiry (leased) or time of death (dead).
     #[derive(
         Clone,
         Copy,
@@ -1553,6 +1567,9 @@ pub struct EventGroupInfo {
     /// In GetEvent: the last 20 attempts, oldest first.
     #[prost(message, repeated, tag = "10")]
     pub history: ::prost::alloc::vec::Vec<Attempt>,
+    /// While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry.
+    #[prost(string, tag = "11")]
+    pub waits_for: ::prost::alloc::string::String,
     /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
     /// holds one suspect at a time.
     #[prost(uint32, tag = "12")]
@@ -1638,12 +1655,15 @@ pub struct CancelEventsRequest {
     pub engine: i32,
     #[prost(string, tag = "2")]
     pub topic: ::prost::alloc::string::String,
-    /// 1 to 1000.
+    /// 1 to 1000; none if `key` is set.
     #[prost(string, repeated, tag = "3")]
     pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
     /// Empty: in every group.
     #[prost(string, tag = "4")]
     pub group: ::prost::alloc::string::String,
+    /// All events with this key, instead of `event_ids`.
+    #[prost(string, tag = "5")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CancelEventsResponse {
@@ -1703,6 +1723,9 @@ pub struct DeadLetterFilter {
     /// Those that have been dead for at least this long when the call begins; 0 to 10 years.
     #[prost(message, optional, tag = "3")]
     pub min_age: ::core::option::Option<::prost_types::Duration>,
+    /// Those with this key; empty means any.
+    #[prost(string, tag = "4")]
+    pub key: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RedriveEventsRequest {
@@ -1740,6 +1763,43 @@ pub struct PurgeEventsResponse {
     #[prost(uint64, tag = "1")]
     pub purged: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListKeysRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub group: ::prost::alloc::string::String,
+    /// 1 to 1000; 0 means 100.
+    #[prost(uint32, tag = "4")]
+    pub page_size: u32,
+    #[prost(string, tag = "5")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListKeysResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub keys: ::prost::alloc::vec::Vec<KeyInfo>,
+    /// Empty when this was the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// A key in a group.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyInfo {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    /// Its events that are blocked.
+    #[prost(uint64, tag = "2")]
+    pub blocked: u64,
+    /// Its events that are leased.
+    #[prost(uint32, tag = "3")]
+    pub in_flight: u32,
+    /// The event that the blocked ones wait for.
+    #[prost(string, tag = "4")]
+    pub head_event_id: ::prost::alloc::string::String,
+}
 /// Where an event stands in one group. event_bus.proto draws how it moves from state to state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1753,6 +1813,8 @@ pub enum EventState {
     Leased = 3,
     /// Used up its retries or was nacked as dead; kept until it is redriven or purged.
     Dead = 4,
+    /// Due, and waits for the event with the same key that is before it; see `Event.key`.
+    Blocked = 5,
 }
 impl EventState {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1766,6 +1828,7 @@ impl EventState {
             Self::Ready => "EVENT_STATE_READY",
             Self::Leased => "EVENT_STATE_LEASED",
             Self::Dead => "EVENT_STATE_DEAD",
+            Self::Blocked => "EVENT_STATE_BLOCKED",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1776,6 +1839,7 @@ impl EventState {
             "EVENT_STATE_READY" => Some(Self::Ready),
             "EVENT_STATE_LEASED" => Some(Self::Leased),
             "EVENT_STATE_DEAD" => Some(Self::Dead),
+            "EVENT_STATE_BLOCKED" => Some(Self::Blocked),
             _ => None,
         }
     }
@@ -2040,8 +2104,8 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "ResumeGroup"));
             self.inner.unary(req, path, codec).await
         }
-        /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-        /// token is not one of this request's.
+        /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+        /// valid key, or the page token is not one of this request's.
         pub async fn list_events(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEventsRequest>,
@@ -2091,7 +2155,9 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "GetEvent"));
             self.inner.unary(req, path, codec).await
         }
-        /// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+        /// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+        /// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+        /// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
         pub async fn cancel_events(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelEventsRequest>,
@@ -2116,7 +2182,8 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "CancelEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+        /// a key, the next one is no longer held up by it. ABORTED
         /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
         /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
         /// although events in other partitions may have been changed.
@@ -2196,6 +2263,32 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "PurgeEvents"));
             self.inner.unary(req, path, codec).await
         }
+        /// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+        /// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        pub async fn list_keys(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKeysResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusAdmin/ListKeys",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "ListKeys"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2273,8 +2366,8 @@ pub mod event_bus_admin_server {
             tonic::Response<super::ResumeGroupResponse>,
             tonic::Status,
         >;
-        /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-        /// token is not one of this request's.
+        /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+        /// valid key, or the page token is not one of this request's.
         async fn list_events(
             &self,
             request: tonic::Request<super::ListEventsRequest>,
@@ -2290,7 +2383,9 @@ pub mod event_bus_admin_server {
             tonic::Response<super::GetEventResponse>,
             tonic::Status,
         >;
-        /// Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported.
+        /// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+        /// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+        /// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
         async fn cancel_events(
             &self,
             request: tonic::Request<super::CancelEventsRequest>,
@@ -2298,7 +2393,8 @@ pub mod event_bus_admin_server {
             tonic::Response<super::CancelEventsResponse>,
             tonic::Status,
         >;
-        /// Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+        /// a key, the next one is no longer held up by it. ABORTED
         /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
         /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
         /// although events in other partitions may have been changed.
@@ -2325,6 +2421,15 @@ pub mod event_bus_admin_server {
             request: tonic::Request<super::PurgeEventsRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PurgeEventsResponse>,
+            tonic::Status,
+        >;
+        /// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+        /// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        async fn list_keys(
+            &self,
+            request: tonic::Request<super::ListKeysRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListKeysResponse>,
             tonic::Status,
         >;
     }
@@ -2975,6 +3080,51 @@ pub mod event_bus_admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PurgeEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusAdmin/ListKeys" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListKeysSvc<T: EventBusAdmin>(pub Arc<T>);
+                    impl<
+                        T: EventBusAdmin,
+                    > tonic::server::UnaryService<super::ListKeysRequest>
+                    for ListKeysSvc<T> {
+                        type Response = super::ListKeysResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListKeysRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusAdmin>::list_keys(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListKeysSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

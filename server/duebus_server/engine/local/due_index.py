@@ -56,6 +56,11 @@ class DueIndex(Generic[T]):
             return None
         return self._keys[0][0] >> SEQ_BITS, self._items[0][0]
 
+    def first_from(self, key: int) -> tuple[int, T] | None:
+        """The first sort key that is not smaller, and its item, or None. O(log n)."""
+        block, index = self._find(key)
+        return None if block == len(self._keys) else (self._keys[block][index], self._items[block][index])
+
     def add(self, key: int, item: T) -> None:
         """Add an item with this sort key."""
         self._length += 1

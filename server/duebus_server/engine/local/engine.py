@@ -51,7 +51,15 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.clock import Clock
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.domain.views import (
+        EventInfo,
+        EventPage,
+        EventQuery,
+        KeyPage,
+        KeyQuery,
+        TopicConfig,
+        TopicInfo,
+    )
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal import Journal
@@ -323,6 +331,10 @@ class LocalEngine:
         page = views.event_page(known, query)
         return replace(page, events=await self._with_bodies(known, page.events))
 
+    async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
+        """See ``Engine.list_keys``."""
+        return views.key_page(self._topics.up_to_date(topic, self._working_now()), query)
+
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
         known = self._topics.up_to_date(topic, self._working_now())
@@ -398,7 +410,9 @@ class LocalEngine:
     async def cancel(self, topic: str, event_ids: Sequence[str], group: str | None) -> CancelAnswer:
         """See ``Engine.cancel``."""
         now_us = self._working_now()
-        answer = operations.cancel(self._topics.up_to_date(topic, now_us), event_ids, group, now_us)
+        known = self._topics.up_to_date(topic, now_us)
+        answer = operations.cancel(known, event_ids, group, now_us)
+        self._topics.announce_all(known)
         await self._saved()
         return answer
 

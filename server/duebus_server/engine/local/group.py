@@ -1,11 +1,15 @@
 """One group of a topic: every event that it is not done with, in exactly one state, and the moves between states.
 
+An event with a key becomes READY or BLOCKED in ``_come_due``, and whatever ends the turn of its key's head calls
+``_leave_key``, which brings in the next. See ``keys``.
+
 Each public method that moves events is one step of ``domain.states``. None of them awaits, so no other call sees a
 half-done move.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.model import (
@@ -21,6 +25,7 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
+from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.indexes import StateIndexes
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
@@ -160,17 +165,25 @@ class Group:
             now_us: the time, in microseconds.
             return_us: how long sessions have to come back, unless their grace is longer. Leases last that long.
         """
+        behind: list[Entry] = []
         for entry in entries:
             if entry.lease is not None:
                 entry.at_us = now_us + max(return_us, entry.lease.grace_us)
                 self._begin_lease(entry, entry.lease)
+            if entry.key and entry.pinned:
+                self.indexes.keys.obtain(entry.key).head = entry
+            elif entry.key and entry.state is EventState.READY:
+                behind.append(entry)  # its state depends on the heads
+                continue
             self.indexes.add(entry)
+        for entry in behind:
+            self._come_due(entry, entry.at_us)
         self._kept_until_us = now_us + max(return_us, self.kept_us)
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
     def put(self, entries: Sequence[Entry], now_us: int, hand_over: HandOver | None = None) -> None:
-        """Add dispatched events: SCHEDULED, or READY if they are due, or LEASED if they are handed over.
+        """Add dispatched events: SCHEDULED, or READY or BLOCKED if they are due, or LEASED if they are handed over.
 
         Args:
             entries: their entries in the group, SCHEDULED or READY.
@@ -179,11 +192,14 @@ class Group:
         """
         ready: list[Entry] = []
         for entry in entries:
-            if entry.state is EventState.READY:
+            event = entry.event
+            self.entries[event.id] = entry
+            if entry.state is not EventState.READY:
+                self.indexes.add(entry)
+            elif not event.arrival.key or self._takes_free_key(entry):
                 ready.append(entry)
             else:
-                self.indexes.add(entry)
-            self.entries[entry.event.id] = entry
+                self._come_due(entry, now_us)
         if hand_over is not None:
             del ready[: hand_over.take(ready)]
         self.indexes.add_all(EventState.READY, ready)
@@ -192,11 +208,17 @@ class Group:
     # --- time passes ------------------------------------------------------------------------------------------------
 
     def promote(self, now_us: int) -> None:
-        """Move what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY, and expired leases -> READY or DEAD."""
+        """Move what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY or BLOCKED, and expired leases -> READY or
+        DEAD.
+        """
         for entry in _first_until(self.indexes.by_state[EventState.SCHEDULED], now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us)
         for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
+        for entry in _first_until(self.indexes.keyed, now_us):
+            self._move_due(entry, entry.at_us)
+        for entry in _first_until(self.indexes.keyed_by_host_clock, self._host.now_us):
+            self._move_due(entry, entry.at_us - self._host.ahead_us)
         for entry in _first_until(self.indexes.by_state[EventState.LEASED], now_us):
             self._expire(entry, now_us)
 
@@ -224,6 +246,8 @@ class Group:
         """READY -> LEASED for as many events as fit, the longest due first."""
         if self.paused:
             return self.batch([], with_suspects=request.with_suspect)
+        if self.indexes.has_unmoved(now_us):
+            self._check_heads(request.max_events, now_us)
         entries, suspect = self.indexes.take(request)
         leased = self.lease_all(entries, session, request, now_us + lease_us, now_us)
         if suspect is not None:
@@ -284,6 +308,9 @@ class Group:
         results = [self._ack_one(ref, now_us, done) for ref in leases]
         self.indexes.remove_leased(done)
         self._record_removed(done, now_us)
+        for entry in done:
+            if entry.event.arrival.key:
+                self._leave_key(entry, now_us)
         self._holder.drop_copies([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
@@ -373,7 +400,7 @@ class Group:
             self.remove(entry, now_us)
 
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
-        """DEAD -> READY, or SCHEDULED if it is due later, with all its retries and its history."""
+        """DEAD -> READY or BLOCKED, or SCHEDULED if it is due later, with all its retries and its history."""
         entry.note_redrive(now_us)
         self.delay(entry, due_us, now_us)
         if not self.ephemeral:
@@ -382,21 +409,30 @@ class Group:
     # --- operators --------------------------------------------------------------------------------------------------
 
     def reschedule(self, entry: Entry, due: NewDueTime, now_us: int) -> None:
-        """Move a scheduled or ready event to SCHEDULED, or to READY if it is due."""
+        """Move a scheduled, ready or blocked event to SCHEDULED, or to READY or BLOCKED if it is due."""
         if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
+        self._take_out(entry, now_us)
         entry.deliver_at_us = due.deliver_at_us
-        self._move(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
+        self.indexes.put(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
+        self._record_changed(entry)
 
     def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
-        """Move an event to SCHEDULED, or to READY if it is due, by the engine's clock."""
+        """Move an event that is not LEASED to SCHEDULED, or to READY or BLOCKED if it is due, by the engine's clock."""
+        self._take_out(entry, now_us)
         entry.deliver_at_us = due_us
-        self._move(entry, EventState.SCHEDULED if due_us > now_us else EventState.READY, due_us)
+        if due_us > now_us:
+            self.indexes.put(entry, EventState.SCHEDULED, due_us)
+        elif entry.key:
+            self._come_due(entry, due_us)
+        else:
+            self.indexes.put(entry, EventState.READY, due_us)
+        self._record_changed(entry)
 
     def remove(self, entry: Entry, now_us: int) -> None:
         """Any state but LEASED -> removed."""
-        self.indexes.remove(entry)
+        self._take_out(entry, now_us)
         del self.entries[entry.event.id]
         self._record_removed((entry,), now_us)
         self._holder.drop_copies((entry.event,), now_us, waited=self._waits(entry.state))
@@ -410,7 +446,73 @@ class Group:
                 events = [entry.event for entry in block]
                 self._holder.drop_copies(events, now_us, waited=self._waits(state))
                 yield
+        yield from self.indexes.keys.dissolve()
         self.entries, self.held = {}, {}  # a dict does not shrink
+
+    # --- order by key -----------------------------------------------------------------------------------------------
+
+    def _takes_free_key(self, entry: Entry) -> bool:
+        """Make a new event the head of its key if that has none. Returns whether it is."""
+        key = self.indexes.keys.obtain(entry.key)
+        if key.head is None:
+            key.head = entry
+        return key.head is entry
+
+    def _come_due(self, entry: Entry, at_us: int) -> None:
+        """Put an event with a key that is due and in no index where it belongs: READY as the head of its key, or
+        BLOCKED.
+        """
+        head = self.indexes.keys.obtain(entry.key).head
+        if head is not None and (head.pinned or head.sort_key < sort_key(at_us, entry.seq)):
+            self.indexes.put(entry, EventState.BLOCKED, at_us)
+            return
+        if head is not None:
+            self.indexes.move(head, EventState.BLOCKED, head.at_us)
+        self._make_head(entry, at_us)
+
+    def _move_due(self, entry: Entry, at_us: int) -> None:
+        """SCHEDULED -> READY or BLOCKED for an event with a key."""
+        self.indexes.remove(entry)
+        self._come_due(entry, at_us)
+
+    def _make_head(self, entry: Entry, at_us: int) -> None:
+        self.indexes.keys.obtain(entry.key).head = entry
+        self.indexes.put(entry, EventState.READY, at_us)
+
+    def _take_out(self, entry: Entry, now_us: int) -> None:
+        """Take an event that is not LEASED out of its index, and out of the order of its key."""
+        self.indexes.remove(entry)
+        if entry.key and entry.state is not EventState.DEAD:
+            self._leave_key(entry, now_us)
+
+    def _leave_key(self, entry: Entry, now_us: int) -> None:
+        """An event that is in no index, or DEAD, no longer holds up the others of its key. If it was the head, the
+        first of those that are due becomes READY.
+
+        Every step that ends an event's turn calls this: ack, death, cancel, reschedule.
+        """
+        entry.unpin()
+        keys = self.indexes.keys
+        key = keys.obtain(entry.key)
+        if key.head is entry:
+            key.head = None
+            first = keys.first_due(key, now_us)
+            if first is not None:
+                at_us, following = first
+                self.indexes.remove(following)
+                self._make_head(following, at_us)
+        keys.drop_if_empty(key)
+
+    def _check_heads(self, limit: int, now_us: int) -> None:
+        """Let SCHEDULED events that are due, but not moved yet, go before the heads of their keys, as far as a lease of
+        ``limit`` events may take those.
+        """
+        ready = self.indexes.all_of(EventState.READY)
+        for head in [entry for index in ready for entry in islice(index, limit)]:
+            key = self.indexes.keys.find(head.key) if head.key and not head.pinned else None
+            first = None if key is None else self.indexes.keys.first_due(key, now_us)
+            if first is not None:
+                self._move_due(first[1], first[0])
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
@@ -459,6 +561,8 @@ class Group:
 
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
+        if entry.key:
+            self._leave_key(entry, now_us)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
@@ -467,9 +571,12 @@ class Group:
         """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""
         self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
 
-    def _move(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
+    def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
         """Move an entry, and record what it is when the verb is done."""
-        self.indexes.move(entry, state, at_us, by_host_clock=by_host_clock)
+        self.indexes.move(entry, state, at_us)
+        self._record_changed(entry)
+
+    def _record_changed(self, entry: Entry) -> None:
         if self._journal is not None:
             self._journal.changed(self, entry)
 

@@ -18,7 +18,7 @@ class HandOver:
     """What the requests of one dispatch hand over to one session.
 
     Args:
-        group: the session's group, in which everything due is READY.
+        group: the session's group, in which what is due has been moved.
         session: the session with the reservation.
         request: the limits of what it can take.
         lease_us: how long the leases last.
@@ -35,7 +35,11 @@ class HandOver:
         self._now_us = now_us
         self._capacity = Capacity(request)
         self.leased: list[LeasedEvent] = []
-        self._is_open = not group.paused and not group.indexes.has_ready(with_suspects=request.with_suspect)
+        self._is_open = (
+            not group.paused
+            and not group.indexes.has_ready(with_suspects=request.with_suspect)
+            and not group.indexes.has_unmoved(now_us)
+        )
 
     def take(self, ready: Sequence[Entry]) -> int:
         """READY -> LEASED for the first of these new events.
@@ -54,7 +58,8 @@ class HandOver:
         """How many of these new events may be handed over, from the first on.
 
         This is the only place that decides it. Events are leased in order, so none is handed over if the group is
-        paused, if an older one is READY, or if a new one before it did not fit.
+        paused, if an older one is READY or due and not moved yet, or if a new one before it did not fit. Those that are
+        BLOCKED are not among them.
         """
         if not self._is_open:
             return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import DueIndex, sort_key
+from duebus_server.engine.local.keys import Keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,29 +59,39 @@ class Capacity:
 
 
 class StateIndexes:
-    """One index for each state, and two more where one state needs them.
+    """One index for each state, and more where a state needs them.
 
     Attributes:
-        by_state: SCHEDULED events only if their due time is by the engine's clock, READY ones only if they are no
-            suspects.
-        by_host_clock: the events that are SCHEDULED by the host's clock.
+        by_state: SCHEDULED events only if their due time is by the engine's clock and they do not wait in a key, READY
+            ones only if they are no suspects.
+        by_host_clock: the events that are SCHEDULED by the host's clock and do not wait in a key.
+        keyed, keyed_by_host_clock: the events that are SCHEDULED and wait in a key, by the clock of their due time.
+            They have indexes of their own so that those which are due, but not moved yet, hold up no events without a
+            key.
+        keys: the events that wait in a key, by key.
         suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
 
     Args:
         host: the host's clock.
     """
 
-    __slots__ = ("_host", "by_host_clock", "by_state", "suspects")
+    __slots__ = ("_host", "by_host_clock", "by_state", "keyed", "keyed_by_host_clock", "keys", "suspects")
 
     def __init__(self, host: HostTime) -> None:
         self.by_state: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
         self.by_host_clock: DueIndex[Entry] = DueIndex()
+        self.keyed: DueIndex[Entry] = DueIndex()
+        self.keyed_by_host_clock: DueIndex[Entry] = DueIndex()
+        self.keys = Keys(host)
         self.suspects: DueIndex[Entry] = DueIndex()
         self._host = host
 
     def all_of(self, state: EventState) -> list[DueIndex[Entry]]:
         """All indexes with events of a state."""
-        aside = {EventState.SCHEDULED: [self.by_host_clock], EventState.READY: [self.suspects]}
+        aside = {
+            EventState.SCHEDULED: [self.by_host_clock, self.keyed, self.keyed_by_host_clock],
+            EventState.READY: [self.suspects],
+        }
         return [self.by_state[state], *aside.get(state, ())]
 
     def count(self, state: EventState) -> int:
@@ -90,6 +101,8 @@ class StateIndexes:
     def add(self, entry: Entry) -> None:
         """Add an event, by its state and its time."""
         self._index_of(entry).add(entry.sort_key, entry)
+        if entry.waits_in_key:
+            self.keys.add(entry)
 
     def add_all(self, state: EventState, entries: Sequence[Entry]) -> None:
         """Add events of the same state and time, none of which is a suspect, in one call: they are neighbours."""
@@ -98,6 +111,8 @@ class StateIndexes:
     def remove(self, entry: Entry) -> None:
         """Remove an event."""
         self._index_of(entry).remove(entry.sort_key)
+        if entry.waits_in_key:
+            self.keys.remove(entry)
 
     def remove_leased(self, entries: Sequence[Entry]) -> None:
         """Remove LEASED events, neighbours together."""
@@ -106,6 +121,10 @@ class StateIndexes:
     def move(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
         """Move an event to another state and time."""
         self.remove(entry)
+        self.put(entry, state, at_us, by_host_clock=by_host_clock)
+
+    def put(self, entry: Entry, state: EventState, at_us: int, *, by_host_clock: bool = False) -> None:
+        """Add an event that is in no index, in this state and at this time."""
         entry.state, entry.at_us, entry.by_host_clock = state, at_us, by_host_clock
         self.add(entry)
 
@@ -146,13 +165,22 @@ class StateIndexes:
         ]
         if (first := self.by_host_clock.first()) is not None:
             times.append(first[0] - self._host.ahead_us)
+        if (first := self.keyed.first()) is not None:
+            times.append(first[0])
+        if (first := self.keyed_by_host_clock.first()) is not None:
+            times.append(first[0] - self._host.ahead_us)
         if with_suspects and (first := self.suspects.first()) is not None:
             times.append(first[0])
         return min(times, default=None)
 
+    def has_unmoved(self, now_us: int) -> bool:
+        """Whether a SCHEDULED event that waits in a key is due: more were due than one step moves."""
+        keyed, by_host = self.keyed.first(), self.keyed_by_host_clock.first()
+        return (keyed is not None and keyed[0] <= now_us) or (by_host is not None and by_host[0] <= self._host.now_us)
+
     def _next_scheduled(self) -> int | None:
-        """The sort key, by the engine's clock, of the SCHEDULED event that becomes READY next. It may be due already,
-        if more was due than one step moves.
+        """The sort key, by the engine's clock, of the SCHEDULED event that becomes READY next and does not wait in a
+        key. It may be due already, if more was due than one step moves.
         """
         keys: list[int] = []
         if (first := self.by_state[EventState.SCHEDULED].first()) is not None:
@@ -162,6 +190,8 @@ class StateIndexes:
         return min(keys, default=None)
 
     def _index_of(self, entry: Entry) -> DueIndex[Entry]:
+        if entry.state is EventState.SCHEDULED and entry.waits_in_key:
+            return self.keyed_by_host_clock if entry.by_host_clock else self.keyed
         if entry.by_host_clock:
             return self.by_host_clock
         return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.by_state[entry.state]

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
     Copies = list[tuple[Group, Entry]]
 
-WAITING = (EventState.SCHEDULED, EventState.READY)
+WAITING = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED)
 
 
 def cancel(topic: Topic, event_ids: Sequence[str], group: str | None, now_us: int) -> CancelAnswer:
-    """Remove scheduled and ready copies; see ``Engine.cancel``."""
+    """Remove scheduled, ready and blocked copies; see ``Engine.cancel``."""
     groups = _groups(topic, group)
     cancelled = 0
     left_alone: list[str] = []
@@ -83,7 +83,7 @@ def _copies(groups: Sequence[Group], event_id: str) -> Copies:
 
 
 def _waiting_copies(topic: Topic, groups: Sequence[Group], event_id: str) -> Copies:
-    """The copies of an event, all scheduled or ready.
+    """The copies of an event, all scheduled, ready or blocked.
 
     Raises:
         NotFound: there are none.
@@ -125,9 +125,13 @@ def _find(group: Group, chosen: DeadLetterFilter, step: DeadLetterStep, now_us: 
     entries: list[Entry] = []
     cursor, count = None, 0
     for count, (cursor, entry) in enumerate(looked_at, start=1):  # noqa: B007  # the last cursor counts
-        if entry is not None and entry.at_us <= until_us and chosen.error_contains in entry.past.last_error:
+        if entry is not None and entry.at_us <= until_us and _is_chosen(entry, chosen):
             entries.append(entry)
     return _Found(entries, began_us, cursor if count == step.limit else None)
+
+
+def _is_chosen(entry: Entry, chosen: DeadLetterFilter) -> bool:
+    return chosen.error_contains in entry.past.last_error and chosen.key in ("", entry.key)
 
 
 def _in_order(group: Group, step: DeadLetterStep, until_us: int) -> Iterator[tuple[str, Entry]]:

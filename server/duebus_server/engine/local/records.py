@@ -33,6 +33,7 @@ class Arrival:
         dispatched_us: when they were dispatched.
         max_retries: as in ``NewEvent``.
         id_is_generated: as in ``NewEvent``.
+        key: as in ``NewEvent``.
         origin: as in ``DispatchRequest``.
         segment: the segment of the journal that a restart needs for them; None without a journal.
         state_bytes: how many bytes the states of one of them take up there, if they were copied; the average of all.
@@ -41,6 +42,7 @@ class Arrival:
     dispatched_us: int
     max_retries: int | None
     id_is_generated: bool
+    key: str
     origin: str
     segment: Segment | None = None
     state_bytes: int = 0
@@ -52,12 +54,12 @@ class Arrivals:
     __slots__ = ("_known", "_state_bytes")
 
     def __init__(self, state_bytes: int = 0) -> None:
-        self._known: dict[tuple[int, int | None, bool, str], Arrival] = {}
+        self._known: dict[tuple[int, int | None, bool, str, str], Arrival] = {}
         self._state_bytes = state_bytes
 
-    def of(self, dispatched_us: int, max_retries: int | None, id_is_generated: bool, origin: str) -> Arrival:
+    def of(self, dispatched_us: int, max_retries: int | None, id_is_generated: bool, key: str, origin: str) -> Arrival:
         """The arrival with these fields."""
-        fields = (dispatched_us, max_retries, id_is_generated, origin)
+        fields = (dispatched_us, max_retries, id_is_generated, key, origin)
         arrival = self._known.get(fields)
         if arrival is None:
             arrival = self._known[fields] = Arrival(*fields, state_bytes=self._state_bytes)
@@ -88,11 +90,13 @@ class Past(NamedTuple):
         last_error: the error of the last one that failed.
         free_attempts: how many attempts use up no retry, because their lease ran out.
         history: the attempts, oldest first.
+        pinned: an event with a key is still the first of its key, because it was leased.
     """
 
     last_error: str = ""
     free_attempts: int = 0
     history: tuple[Attempt, ...] = ()
+    pinned: bool = False
 
 
 NO_PAST = Past()
@@ -169,6 +173,33 @@ class Entry:
         self.lease = lease
 
     @property
+    def key(self) -> str:
+        """As in ``NewEvent``."""
+        return self.event.arrival.key
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether it is BLOCKED."""
+        return self.state is EventState.BLOCKED
+
+    @property
+    def pinned(self) -> bool:
+        """Whether no other event of its key is delivered before it is done, because it was leased."""
+        return self.state is EventState.LEASED or self.past.pinned
+
+    @property
+    def waits_in_key(self) -> bool:
+        """Whether it has a key and is not the head of it: BLOCKED, or SCHEDULED and not pinned."""
+        if self.state is EventState.SCHEDULED:
+            return not self.past.pinned and self.key != ""
+        return self.state is EventState.BLOCKED
+
+    def unpin(self) -> None:
+        """It no longer holds up the others of its key."""
+        if self.past.pinned:
+            self.past = self.past._replace(pinned=False)
+
+    @property
     def is_suspect(self) -> bool:
         """Whether so many leases have run out that the next uses up a retry. No session takes two such events."""
         return self.past.free_attempts >= FREE_EXPIRIES
@@ -182,7 +213,8 @@ class Entry:
         """Add the attempt that ends now to the history. Unless it is released, its error is the last one."""
         ended = Attempt(self.attempt, lease.started_us, now_us, lease.consumer, outcome, error)
         last_error = self.past.last_error if outcome is AttemptOutcome.RELEASED else error
-        self.past = Past(last_error, self.past.free_attempts, (*self.past.history, ended)[-MAX_HISTORY:])
+        history = (*self.past.history, ended)[-MAX_HISTORY:]
+        self.past = Past(last_error, self.past.free_attempts, history, pinned=True)
 
     def note_free_attempt(self) -> None:
         """The attempt that ends now uses up no retry."""
@@ -247,7 +279,7 @@ class StoredEvent(Entry):
     @property
     def size(self) -> int:
         """How many bytes it takes up in the journal."""
-        return EVENT_BYTES + len(self.id) + self.body_size + self.arrival.state_bytes
+        return EVENT_BYTES + len(self.id) + self.body_size + len(self.arrival.key) + self.arrival.state_bytes
 
     def enters(self, segment: Segment) -> None:
         """A restart needs it from this segment."""

@@ -155,6 +155,8 @@ class Topic:
         fresh, duplicates = self._without_duplicates(request.events, now_us)
         if fresh and (full := self._full(fresh)) is not None:
             return full
+        if self.config.max_blocked and (key := self._key_in_excess(fresh)):
+            return self._blocked(key)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
@@ -205,8 +207,9 @@ class Topic:
                 arrival is None
                 or new.id_is_generated is not arrival.id_is_generated
                 or new.max_retries != arrival.max_retries
+                or new.key != arrival.key
             ):
-                arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, origin)
+                arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, new.key, origin)
             event = StoredEvent(new.id, new.body, arrival, EventState.READY, now_us << SEQ_BITS | seq)
             if new.delay_us or new.deliver_at_us is not None:
                 self._schedule(event, new)
@@ -240,6 +243,30 @@ class Topic:
     def event(self, event_id: str) -> StoredEvent:
         """An event that some group holds."""
         return next(group.entries[event_id].event for group in self.all_groups() if event_id in group.entries)
+
+    def _key_in_excess(self, events: Sequence[NewEvent]) -> str:
+        """A key of which more events would be BLOCKED in a lasting group than are allowed; empty if there is none."""
+        host_us = self._host.now_us
+        due: dict[str, int] = {}
+        for event in events:
+            if event.key:
+                is_due = event.is_due_at_once or (event.deliver_at_us is not None and event.deliver_at_us <= host_us)
+                due[event.key] = due.get(event.key, 0) + is_due
+        if not due:
+            return ""
+        lasting = [group for group in self.all_groups() if not group.ephemeral]
+        most = self.config.max_blocked
+        for key, count in due.items():
+            if max([group.indexes.keys.blocked_after(key, count) for group in lasting], default=count - 1) > most:
+                return key
+        return ""
+
+    def _blocked(self, key: str) -> MaxQueuedEventsReached:
+        return MaxQueuedEventsReached(
+            f"topic {self.name!r} may hold at most {self.config.max_blocked} blocked events with the key {key!r}",
+            metadata={"topic": self.name, "key": key, "max_blocked": str(self.config.max_blocked)},
+            retry_after_us=RETRY_WHEN_FULL_US,
+        )
 
     # --- what groups report -------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from duebus_server.domain.errors import InvalidArgument, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
+    EXAMINED_AT_ONCE,
     MAX_HISTORY,
     Attempt,
     AttemptOutcome,
@@ -18,6 +19,8 @@ from duebus_server.domain.views import (
     EventPage,
     EventQuery,
     GroupInfo,
+    KeyInfo,
+    KeyPage,
     Rates,
     TopicInfo,
 )
@@ -25,7 +28,9 @@ from duebus_server.domain.views import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from duebus_server.domain.views import KeyQuery
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.keys import Key
     from duebus_server.engine.local.records import Entry
     from duebus_server.engine.local.topic import Topic
 
@@ -38,8 +43,7 @@ def topic_info(topic: Topic, now_us: int) -> TopicInfo:
 
 def group_info(group: Group, now_us: int) -> GroupInfo:
     """Counts, subscribers, age and rates; O(subscribers)."""
-    first = [index.first() for index in group.indexes.all_of(EventState.READY)]
-    oldest = min((found[0] for found in first if found is not None), default=None)
+    oldest, blocked = _oldest(group, EventState.READY), _oldest(group, EventState.BLOCKED)
     return GroupInfo(
         group.name,
         group.paused,
@@ -54,22 +58,64 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         ),
         group.retry_policy,
         group.ephemeral,
+        None if blocked is None else max(0, now_us - blocked),
     )
 
 
+def _oldest(group: Group, state: EventState) -> int | None:
+    """The earliest time of the events in a state."""
+    first = [index.first() for index in group.indexes.all_of(state)]
+    return min((found[0] for found in first if found is not None), default=None)
+
+
 def event_page(topic: Topic, query: EventQuery) -> EventPage:
-    """A page of a group's events in one state; O(log n + page)."""
+    """A page of a group's events in one state; O(log n + page), or what is examined for a key."""
     group = find_group(topic, query.group)
     start = _parse_cursor(query.cursor)
-    ordered = _descending(group, query.state, start) if query.newest_first else _ascending(group, query.state, start)
     page: list[Entry] = []
-    bytes_left = query.max_bytes
-    for _, _, entry in ordered:
-        bytes_left -= entry.event.body_size + len(entry.past.last_error.encode())
-        if len(page) == query.limit or (page and bytes_left < 0):
-            return EventPage(_page_infos(group, page), f"{page[-1].at_us}.{page[-1].seq}")
-        page.append(entry)
+    bytes_left, cursor = query.max_bytes, None
+    for examined, (at_us, seq, entry) in enumerate(_ordered(group, query, start)):
+        if query.key and examined == EXAMINED_AT_ONCE:
+            return EventPage(_page_infos(group, page), cursor)
+        if entry.state is query.state and query.key in ("", entry.key):
+            bytes_left -= entry.event.body_size + len(entry.past.last_error.encode())
+            if len(page) == query.limit or (page and bytes_left < 0):
+                return EventPage(_page_infos(group, page), cursor)
+            page.append(entry)
+        cursor = f"{at_us}.{seq}"
     return EventPage(_page_infos(group, page), None)
+
+
+def _ordered(group: Group, query: EventQuery, start: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
+    """The events to examine for a page, in its order. Of those with a key, only that key's unless they are DEAD."""
+    if not query.key or query.state is EventState.DEAD:
+        return (_descending if query.newest_first else _ascending)(group, query.state, start)
+    found: list[Iterable[tuple[int, int, Entry]]] = []
+    if query.state in (EventState.SCHEDULED, EventState.BLOCKED):
+        found.append(group.indexes.keys.waiting(query.key, start, newest_first=query.newest_first))
+    head = group.indexes.keys.head_of(query.key)
+    if head is not None:
+        at = (head.at_us, head.seq)
+        if start is None or (at < start if query.newest_first else at > start):
+            found.append([(*at, head)])
+    return merge(*found, key=_place, reverse=query.newest_first)
+
+
+def key_page(topic: Topic, query: KeyQuery) -> KeyPage:
+    """A page of a group's keys. The cursor is the number of keys before it."""
+    keys = find_group(topic, query.group).indexes.keys
+    if query.cursor is not None and not query.cursor.isdecimal():
+        raise InvalidArgument("page_token", "is not a page token of this request")
+    start = int(query.cursor or 0)
+    found = keys.page(start, query.limit + 1)
+    cursor = str(start + query.limit) if len(found) > query.limit else None
+    return KeyPage([_key_info(key) for key in found[: query.limit]], cursor)
+
+
+def _key_info(key: Key) -> KeyInfo:
+    head = key.head
+    assert head is not None  # noqa: S101  # only keys with a head are listed
+    return KeyInfo(key.name, key.blocked, int(head.state is EventState.LEASED), head.event.id)
 
 
 def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
@@ -139,7 +185,14 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
         dead_us=entry.at_us if entry.state is EventState.DEAD else None,
         history=history,
         free_attempts=entry.past.free_attempts,
+        waits_for=_waits_for(group, entry),
     )
+
+
+def _waits_for(group: Group, entry: Entry) -> str:
+    """The id of the event that a BLOCKED one waits for; empty for others."""
+    head = group.indexes.keys.head_of(entry.key) if entry.is_blocked else None
+    return "" if head is None else head.event.id
 
 
 def history_of(entry: Entry) -> list[Attempt]:

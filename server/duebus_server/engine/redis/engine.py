@@ -44,8 +44,8 @@ from duebus_server.engine.redis.transport.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from duebus_server.domain.views import EventInfo, EventQuery, TopicConfig, TopicInfo
-    from duebus_server.engine.redis.admin.views import Listed
+    from duebus_server.domain.views import EventInfo, EventQuery, KeyInfo, TopicConfig, TopicInfo
+    from duebus_server.engine.redis.admin.views import Listing
     from duebus_server.engine.redis.locks import Locks
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.replicas.layouts import Layouts
@@ -55,8 +55,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-DISPATCH_WITHOUT_HAND_OVER = Script("dispatch", without="hand_over")
-DISPATCH, LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("dispatch", "lease", "ack", "nack", "extend", "expire"))
+# What a dispatch does not need is not sent: a session that has reserved room, and an event with a key.
+DISPATCH = {
+    (has_reservation, has_key): Script(
+        "dispatch", without=[*(() if has_reservation else ["hand_over"]), *(() if has_key else ["ordering"])]
+    )
+    for has_reservation in (False, True)
+    for has_key in (False, True)
+}
+LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("lease", "ack", "nack", "extend", "expire"))
 ACK_AND_LEASE = Script("ack_and_lease")
 
 _LEFT, _PAUSED = 1, 2
@@ -161,7 +168,8 @@ class RedisEngine(AdminVerbs):
         arguments.append(len(requests))
         for one in requests:
             arguments += dispatching.arguments(one)
-        script = DISPATCH if reserved else DISPATCH_WITHOUT_HAND_OVER
+        has_key = any(event.key for request in requests for event in request.events)
+        script = DISPATCH[bool(reserved), has_key]
         with self._awaiting_leases([session for session, _ in reserved]):
             if self._runner.min_replicas_ack:
                 reply, problem = await self._runner.run_replicated(script, partition, *arguments)
@@ -249,11 +257,11 @@ class RedisEngine(AdminVerbs):
     async def _leased(self, session: LocalSession, reply: Sequence[Any]) -> LeaseBatch:
         """Record what ``lease.lua`` has leased to a session."""
         partition, group = session.partition, session.group
-        now, next_due, left, first_fence, expires, ended, members, blobs, dues, again, suspect, suspect_due = reply
+        now, next_due, left, first_fence, expires, ended, ids, blobs, dues, again, suspect, suspect_due = reply
         self.notifications.answered(now, ended)
         stride = partition.count
         fences = range(first_fence, first_fence + stride * len(blobs), stride)
-        events, damaged = leasing.leased_events(members, blobs, dues, again, fences, int(expires), suspect)
+        events, damaged = leasing.leased_events(ids, blobs, dues, again, fences, int(expires), suspect)
         session.held.update([(event.fencing_token, event.event_id) for event in events])
         if damaged:
             await self._make_dead(session, damaged)
@@ -403,10 +411,15 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         return await self.views.get_topic(partition)
 
-    async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
-        """A page of events as in ``Engine.list_events``, with their sort keys, and whether there are more."""
+    async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
+        """A page of events as in ``Engine.list_events``, with their sort keys."""
         self.check_started()
         return await self.views.list_with_places(partition, query)
+
+    async def list_keys(self, partition: Partition, group: str) -> list[KeyInfo]:
+        """Every key of a group that has a head, in no order."""
+        self.check_started()
+        return await self.views.list_keys(partition, group)
 
     async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""

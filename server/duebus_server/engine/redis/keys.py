@@ -18,10 +18,13 @@ TOPIC_KEYS = (
 )  # fmt: skip
 """Every key of a topic itself."""
 
-GROUP_KEYS = ("waiting", "suspects", "leased", "dead", "records", "sessions", "in_flight", "group", "rates")
+GROUP_KEYS = (
+    "waiting", "suspects", "leased", "dead", "upcoming", "blocked", "by_key", "keys", "records", "sessions",
+    "in_flight", "group", "rates",
+)  # fmt: skip
 """Every key of a group."""
 
-ASIDE_KEYS = ("waiting", "suspects", "leased", "dead")
+ASIDE_KEYS = ("waiting", "suspects", "leased", "dead", "upcoming", "blocked")
 """The keys put aside when a group is deleted."""
 
 # The same functions for the scripts. A script gets the topic's prefix as ARGV[1] and builds the rest.

@@ -130,6 +130,7 @@ def _topic(topic: Topic, ahead_us: int) -> Iterator[Held]:
                 event.arrival.origin,
                 event.arrival.max_retries,
                 [_copy(name, entry, ahead_us) for name, entry in entries],
+                event.key,
             )
 
 
@@ -147,6 +148,7 @@ def _copy(group: str, entry: Entry, ahead_us: int) -> HeldCopy:
         consumer=entry.lease.consumer if entry.lease else "",
         dead_us=entry.at_us + ahead_us if entry.state is EventState.DEAD else None,
         history=[_attempt(one, ahead_us) for one in history_of(entry)],
+        pinned=entry.key != "" and entry.pinned,
     )
 
 

@@ -86,11 +86,12 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._segments = Segments([], segment_bytes)
         self._parts: _Running | None = None
-        # Changes of one group that are not appended yet: changed entries by ``seq``, or removed ones, and until when
-        # their ids are remembered.
+        # Changes of one group that are not appended yet: changed entries by ``seq``, or removed ones, whether one of
+        # those has a key, and until when their ids are remembered.
         self._open_group: Group | None = None
         self._changed: dict[int, Entry] = {}
         self._removed: list[int] = []
+        self._removed_keyed = False
         self._removed_until_us = 0
         # Dispatches that may not be saved: where the record ends, and its first ``seq``.
         self._dispatches: deque[tuple[int, int]] = deque()
@@ -316,7 +317,7 @@ class Journal:
         """
         now_us = stored[0].arrival.dispatched_us if stored else 0
         is_scheduled = any(event.state is EventState.SCHEDULED for event in stored)
-        limits = [event.arrival.max_retries for event in stored]
+        limits, keys = [event.arrival.max_retries for event in stored], [event.arrival.key for event in stored]
         answered = records.Answered()
         if request.request_id:
             ids = [event.id for event in request.events] if duplicates else ()
@@ -336,6 +337,7 @@ class Journal:
                 [event.at_us for event in stored] if is_scheduled else [],
                 [event.by_host_clock for event in stored] if is_scheduled else [],
                 answered,
+                keys if any(keys) else (),
             )
         )
         for event in stored:
@@ -373,11 +375,15 @@ class Journal:
         self._changed[entry.seq] = entry
 
     def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
-        """A group is done with these events. Ids that no other group holds are remembered until ``until_us``."""
+        """A group is done with these events. Ids that no other group holds are remembered until ``until_us``.
+
+        Those with a key may make others leasable.
+        """
         if self._open_group is not group or self._changed or self._removed_until_us != until_us:
             self._append_open()
             self._open_group, self._removed_until_us = group, until_us
         self._removed += [entry.seq for entry in entries]
+        self._removed_keyed = self._removed_keyed or any(entry.event.arrival.key for entry in entries)
 
     def group_changed(self, group: Group, *, claims: bool = False) -> None:
         """A group is new or has new settings. A new one ``claims`` the unclaimed events, unless it is ephemeral."""
@@ -406,6 +412,9 @@ class Journal:
         self._open_group, self._changed, self._removed = None, {}, []
         if removed:
             self._append_record(records.Removed(group.topic, group.name, self._removed_until_us, removed))
+            if self._removed_keyed:
+                self._removed_keyed = False
+                group.cause_end = self._running().commit.position
             return
         states = [records.EntryState.of(entry) for entry in changed.values()]
         self._append_record(records.Changed(group.topic, group.name, states))

@@ -29,7 +29,8 @@ ENTRY_BYTES, ATTEMPT_BYTES = 80, 60
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
 _OUTCOMES = (AttemptOutcome.NACKED, AttemptOutcome.DEAD, AttemptOutcome.RELEASED, AttemptOutcome.EXPIRED)
-_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)}
+# Which of the due events of a key is READY, and which are BLOCKED, follows from the others.
+_STATE_NUMBERS = {state: number for number, state in enumerate(_STATES)} | {EventState.BLOCKED: 1}
 _OUTCOME_NUMBERS = {outcome: number for number, outcome in enumerate(_OUTCOMES)}
 
 
@@ -114,6 +115,7 @@ class Dispatched:
         due_us: when each event is due; empty if all are due at once.
         by_host: which of them are due by the host's clock; empty if none is.
         answered: without ``event_ids`` where those are the ids of the events.
+        keys: the key of each event; empty if none has one.
         end: where the record ends in its segment, and with it the last body; set when it was read.
     """
 
@@ -131,6 +133,7 @@ class Dispatched:
     due_us: Sequence[int] = ()
     by_host: Sequence[bool] = ()
     answered: Answered = field(default_factory=Answered)
+    keys: Sequence[str] = ()
     end: int = 0
 
     def body(self) -> bytes:
@@ -147,6 +150,7 @@ class Dispatched:
             .texts(*answered.event_ids)
             .texts(*answered.duplicates)
             .texts(*self.event_ids)
+            .texts(*self.keys)
             .blobs(self.bodies)
             .body()
         )
@@ -161,7 +165,7 @@ class Dispatched:
         groups = [(name, bool(flag)) for name, flag in zip(names, ephemeral, strict=True)]
         max_retries, due_us = reader.optional(), reader.numbers()
         answered = Answered(request_id, identity, until_us, reader.texts(), reader.texts())
-        event_ids = reader.texts()
+        event_ids, keys = reader.texts(), reader.texts()
         return cls(
             topic,
             now_us,
@@ -175,6 +179,7 @@ class Dispatched:
             due_us,
             [*map(bool, by_host)],
             answered,
+            keys,
         )
 
 
@@ -265,6 +270,7 @@ class EntryState:
     last_error: str
     lease: Lease | None
     history: Sequence[Attempt]
+    pinned: bool
 
     @classmethod
     def of(cls, entry: Entry) -> EntryState:
@@ -280,6 +286,7 @@ class EntryState:
             entry.past.last_error,
             entry.lease,
             entry.past.history,
+            entry.past.pinned,
         )
 
 
@@ -341,7 +348,7 @@ class Copied:
         for event in self.events:
             event.leaves()
             was = event.arrival
-            event.arrival = arrivals.of(was.dispatched_us, was.max_retries, was.id_is_generated, was.origin)
+            event.arrival = arrivals.of(was.dispatched_us, was.max_retries, was.id_is_generated, was.key, was.origin)
             event.enters(segment)
 
     def _state_bytes(self) -> int:
@@ -358,6 +365,7 @@ class Copied:
             .texts(self.topic)
             .texts(*[event.id for event in self.events])
             .texts(*[event.arrival.origin for event in self.events])
+            .texts(*[event.arrival.key for event in self.events])
             .numbers(*[event.seq for event in self.events])
             .numbers(*[event.arrival.dispatched_us for event in self.events])
             .optional(*[event.arrival.max_retries for event in self.events])
@@ -376,16 +384,21 @@ class Copied:
     def read(cls, reader: ColumnReader) -> Copied:
         """The record that has this body."""
         (topic,) = reader.texts()
-        ids, origins, seqs, dispatched_us = reader.texts(), reader.texts(), reader.numbers(), reader.numbers()
+        ids, origins, keys = reader.texts(), reader.texts(), reader.texts()
+        seqs, dispatched_us = reader.numbers(), reader.numbers()
         max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
         tail = reader.left
         arrivals = Arrivals()
         events = [
             StoredEvent(
-                event_id, body, arrivals.of(at_us, limit, bool(made), origin), EventState.READY, sort_key(at_us, seq)
+                event_id,
+                body,
+                arrivals.of(at_us, limit, bool(made), key, origin),
+                EventState.READY,
+                sort_key(at_us, seq),
             )
-            for event_id, body, seq, at_us, limit, made, origin in zip(
-                ids, bodies, seqs, dispatched_us, max_retries, generated, origins, strict=True
+            for event_id, body, seq, at_us, limit, made, origin, key in zip(
+                ids, bodies, seqs, dispatched_us, max_retries, generated, origins, keys, strict=True
             )
         ]
         names, (ephemeral,) = reader.texts(), reader.blobs()
@@ -597,6 +610,7 @@ def add_entries(columns: Columns, entries: Sequence[EntryState]) -> None:
         [
             bytes([_STATE_NUMBERS[entry.state] for entry in entries]),
             bytes([entry.by_host_clock for entry in entries]),
+            bytes([entry.pinned for entry in entries]),
             bytes([lease.stalled for _, lease in leases]),
         ]
     )
@@ -614,7 +628,7 @@ def read_entries(reader: ColumnReader) -> list[EntryState]:
     """Read what ``add_entries`` added."""
     seqs, at_us, deliver_at_us = reader.numbers(), reader.numbers(), reader.numbers()
     attempts, free_attempts = reader.numbers(), reader.numbers()
-    states, by_host, stalled = reader.blobs()
+    states, by_host, pinned, stalled = reader.blobs()
     errors = reader.texts()
     leases: list[Lease | None] = [None] * len(seqs)
     indexes, names = reader.numbers(), reader.texts()
@@ -627,10 +641,31 @@ def read_entries(reader: ColumnReader) -> list[EntryState]:
     history = iter(_read_attempts(reader))
     return [
         EntryState(
-            seq, _STATES[state], at, due, attempt, free, bool(host), error, lease, [next(history) for _ in range(count)]
+            seq,
+            _STATES[state],
+            at,
+            due,
+            attempt,
+            free,
+            bool(host),
+            error,
+            lease,
+            [next(history) for _ in range(count)],
+            bool(pin),
         )
-        for seq, state, at, due, attempt, free, host, error, lease, count in zip(
-            seqs, states, at_us, deliver_at_us, attempts, free_attempts, by_host, errors, leases, counts, strict=True
+        for seq, state, at, due, attempt, free, host, error, lease, count, pin in zip(
+            seqs,
+            states,
+            at_us,
+            deliver_at_us,
+            attempts,
+            free_attempts,
+            by_host,
+            errors,
+            leases,
+            counts,
+            pinned,
+            strict=True,
         )
     ]
 

@@ -136,11 +136,12 @@ class Recovery:
         due_us: Sequence[int] = record.due_us or (now_us,) * len(record.event_ids)
         by_host: Sequence[bool] = record.by_host or (False,) * len(record.event_ids)
         limits: Sequence[int | None] = record.max_retries or (None,) * len(record.event_ids)
+        keys: Sequence[str] = record.keys or ("",) * len(record.event_ids)
         seq = record.first_seq
-        for event_id, body, generated, limit, at_us, host in zip(
-            record.event_ids, record.bodies, record.generated, limits, due_us, by_host, strict=True
+        for event_id, body, generated, limit, at_us, host, key in zip(
+            record.event_ids, record.bodies, record.generated, limits, due_us, by_host, keys, strict=True
         ):
-            arrival = arrivals.of(now_us, limit, generated, record.origin)
+            arrival = arrivals.of(now_us, limit, generated, key, record.origin)
             state = EventState.SCHEDULED if host or at_us > now_us else EventState.READY
             event = StoredEvent(event_id, body, arrival, state, sort_key(at_us, seq))
             event.by_host_clock = host
@@ -307,5 +308,5 @@ def _set_state(entry: Entry, state: records.EntryState) -> None:
     entry.at_us = state.at_us
     entry.deliver_at_us = state.deliver_at_us
     entry.attempt = state.attempt
-    past = Past(state.last_error, state.free_attempts, tuple(state.history))
+    past = Past(state.last_error, state.free_attempts, tuple(state.history), state.pinned)
     entry.past = NO_PAST if past == NO_PAST else past

@@ -26,7 +26,8 @@ def arguments(
     score, member = ("", b"") if chosen.event_ids else _read_cursor(step.cursor)
     began = "" if step.began_us is None else step.began_us
     what = (chosen.min_age_us, chosen.error_contains)
-    return [group, step.limit, began, *what, score, member, max_retries, *own, *map(pack_id, _named(chosen, step))]
+    where = (score, member, max_retries, chosen.key)
+    return [group, step.limit, began, *what, *where, *own, *map(pack_id, _named(chosen, step))]
 
 
 def progress(chosen: DeadLetterFilter, step: DeadLetterStep, answer: Sequence[Any]) -> DeadLetterProgress:

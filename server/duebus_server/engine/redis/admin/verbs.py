@@ -107,7 +107,9 @@ class AdminVerbs:
         )
         self.notifications.answered(now, ended)
         check_found(missing, partition, group)
-        cancelled, left_alone, unknown = rest
+        cancelled, left_alone, unknown, freed = rest
+        for name, at in zip(freed[::2], freed[1::2], strict=True):
+            self.notifications.due(partition, name.decode(), at)
         return CancelAnswer(
             cancelled, [event_ids[index] for index in left_alone], [event_ids[index] for index in unknown]
         )

@@ -9,19 +9,21 @@ from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
+    EXAMINED_AT_ONCE,
     MAX_HISTORY,
     Attempt,
     EventGroupInfo,
     EventInfo,
     EventQuery,
     GroupInfo,
+    KeyInfo,
     Rates,
     TopicInfo,
 )
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
 from duebus_server.engine.redis.codec.attempts import OUTCOMES
-from duebus_server.engine.redis.codec.ids import pack_id, unpack_id
+from duebus_server.engine.redis.codec.ids import pack_id, packed_id_in, unpack_id
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.tasks import all_of
@@ -36,29 +38,45 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.transport.runner import Runner
 
-TOPIC_INFO, LIST_EVENTS, GET_EVENT, BACKLOG, WORK = map(
-    Script, ("topic_info", "list_events", "get_event", "backlog", "work")
+TOPIC_INFO, LIST_EVENTS, LIST_KEYS, GET_EVENT, BACKLOG, WORK = map(
+    Script, ("topic_info", "list_events", "list_keys", "get_event", "backlog", "work")
 )
 
 COUNTED_AT_ONCE = 500
 """For how many groups one command counts the work. That takes Redis about a millisecond."""
 
 
-_STATES = (EventState.SCHEDULED, EventState.READY, EventState.LEASED, EventState.DEAD)
+_STATES = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED, EventState.LEASED, EventState.DEAD)
 _SUBSCRIBER_FIELDS = 4
 _ATTEMPT_FIELDS = 7
+_KEY_FIELDS = 4
+_END = b"0"
+"""The cursor after the last step, as in ``list_keys.lua``."""
+
+
+class Position(NamedTuple):
+    """The sort key of an event in a list."""
+
+    score: int
+    member: bytes
+
+    def cursor(self) -> str:
+        """The cursor of a page that begins after this event."""
+        return f"{self.score}.{urlsafe_b64encode(self.member).decode()}"
 
 
 class Listed(NamedTuple):
     """An event in a list, with its sort key."""
 
-    score: int
-    member: bytes
+    at: Position
     event: EventInfo
 
-    def cursor(self) -> str:
-        """The cursor of a page that begins after this event."""
-        return f"{self.score}.{urlsafe_b64encode(self.member).decode()}"
+
+class Listing(NamedTuple):
+    """A page of a list, and where it ends if more events may follow; None if not."""
+
+    events: list[Listed]
+    end: Position | None
 
 
 class Views:
@@ -118,8 +136,8 @@ class Views:
             partition.topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups]
         )
 
-    async def list_with_places(self, partition: Partition, query: EventQuery) -> tuple[list[Listed], bool]:
-        """A page of events with their sort keys, and whether there are more.
+    async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
+        """A page of events with their sort keys.
 
         Raises:
             NotFound: no such topic or group.
@@ -127,10 +145,27 @@ class Views:
         """
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
-        group, max_retries, more, entries = await self._look(
-            LIST_EVENTS, partition, query.group, *own, group=query.group
+        group, max_retries, end, entries = await self._look(
+            LIST_EVENTS, partition, query.group, *own, query.key, EXAMINED_AT_ONCE, group=query.group
         )
-        return [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries], bool(more)
+        events = [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries]
+        return Listing(events, _position(*end) if end else None)
+
+    async def list_keys(self, partition: Partition, group: str) -> list[KeyInfo]:
+        """Every key of a group that has a head, in no order.
+
+        Raises:
+            NotFound: no such topic or group.
+        """
+        found: dict[bytes, KeyInfo] = {}
+        cursor = _END
+        while True:
+            cursor, flat = await self._look(LIST_KEYS, partition, group, cursor, self._max_retries, group=group)
+            for at in range(0, len(flat), _KEY_FIELDS):
+                key, blocked, in_flight, head = flat[at : at + _KEY_FIELDS]
+                found[key] = KeyInfo(key.decode(), blocked, in_flight, unpack_id(head))
+            if cursor == _END:
+                return list(found.values())
 
     async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """One event and its history."""
@@ -160,9 +195,14 @@ class Views:
 def _listed(
     group: str, max_retries: int, state: EventState, member: bytes, score: bytes, blob: bytes, *rest: Any
 ) -> Listed:
-    stored = _stored(member[4:], blob)
+    packed_id = packed_id_in(member)
+    stored = _stored(packed_id, blob)
     where = _where(group, max_retries, state, stored, int(float(score)), *rest)
-    return Listed(int(float(score)), member, _event_info(unpack_id(member[4:]), stored, [where]))
+    return Listed(_position(score, member), _event_info(unpack_id(packed_id), stored, [where]))
+
+
+def _position(score: bytes, member: bytes) -> Position:
+    return Position(int(float(score)), member)
 
 
 def _story(
@@ -184,6 +224,7 @@ def _where(
     last_error: bytes,
     consumer: bytes,
     history: Sequence[Any] = (),
+    waits_for: bytes = b"",
 ) -> EventGroupInfo:
     own = stored.max_retries if stored else None
     return EventGroupInfo(
@@ -198,6 +239,7 @@ def _where(
         dead_us=at_us if state is EventState.DEAD else None,
         history=list(_attempts(history))[-MAX_HISTORY:],
         free_attempts=free_attempts,
+        waits_for=unpack_id(waits_for) if waits_for else "",
     )
 
 
@@ -220,27 +262,31 @@ def _group_info(
     now_us: int,
     name: bytes,
     flags: Sequence[int],
-    scheduled: int,
-    ready: int,
-    leased: int,
-    dead: int,
-    ready_since: bytes | int,
+    counts: Sequence[int],
+    oldest: Sequence[bytes | int],
     subscribers: Sequence[Any],
     rates: Sequence[bytes],
     own_policy: list[bytes],
 ) -> GroupInfo:
     paused, ephemeral = map(bool, flags)
-    oldest_us = int(float(ready_since))
+    ready_age, blocked_age = (_age(now_us, since) for since in oldest)
     return GroupInfo(
         name.decode(),
         paused,
-        dict(zip(_STATES, (scheduled, ready, leased, dead), strict=True)),
+        dict(zip(_STATES, counts, strict=True)),
         list(_subscribers(subscribers)),
-        max(0, now_us - oldest_us) if oldest_us >= 0 else None,
+        ready_age,
         Rates(*(float(rate) for rate in rates)),
         settings.topic_changes(settings.pairs_of(own_policy)).retry_policy.over(policy),
         ephemeral,
+        blocked_age,
     )
+
+
+def _age(now_us: int, since: bytes | int) -> int | None:
+    """How long ago a time was, in microseconds; None if it is -1, which means never."""
+    at_us = int(float(since))
+    return max(0, now_us - at_us) if at_us >= 0 else None
 
 
 def _subscribers(flat: Sequence[Any]) -> Iterator[SubscriberInfo]:

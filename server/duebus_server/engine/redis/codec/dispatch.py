@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import NewEvent
     from duebus_server.engine.redis.partition import Partition
 
-_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED = range(5)
+_STORED, _REPEATED, _FULL, _NO_SUBSCRIBER, _REUSED, _KEY_FULL = range(6)
 """As in ``dispatch.lua``."""
 
 RETRY_WHEN_FULL_US = SECOND
@@ -42,10 +42,9 @@ def arguments(request: DispatchRequest) -> list[Any]:
 
 
 def _marks(events: Sequence[NewEvent]) -> str:
-    """Whether the client chose the id, one character for each event; empty if it chose none."""
-    if all(event.id_is_generated for event in events):
-        return ""
-    return "".join("0" if event.id_is_generated else "1" for event in events)
+    """One digit for each event: the sum of 1 if the client chose the id and 2 if it has a key. Empty if all are 0."""
+    marks = "".join(["0123"[(not event.id_is_generated) + 2 * bool(event.key)] for event in events])
+    return marks if marks.strip("0") else ""
 
 
 def _dues(events: Sequence[NewEvent]) -> str:
@@ -56,7 +55,7 @@ def _dues(events: Sequence[NewEvent]) -> str:
     return " ".join(f"a{at_us or 0}" if delay_us is None else f"d{delay_us}" for delay_us, at_us in times)
 
 
-def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int]) -> DispatchAnswer | DueBusError:
+def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[Any]) -> DispatchAnswer | DueBusError:
     """Reads the answer of ``dispatch.lua`` for a request."""
     status, *rest = answer
     topic = partition.topic
@@ -66,6 +65,14 @@ def outcome(partition: Partition, request: DispatchRequest, answer: Sequence[int
         return MaxQueuedEventsReached(
             f"{what} holds {queued} events of at most {max_queued}",
             metadata={"topic": topic, "max_queued": str(max_queued)},
+            retry_after_us=RETRY_WHEN_FULL_US,
+        )
+    if status == _KEY_FULL:
+        packed_key, blocked, max_blocked = rest
+        key = packed_key.decode()
+        return MaxQueuedEventsReached(
+            f"key {key!r} of topic {topic!r} would have {blocked} blocked events of at most {max_blocked}",
+            metadata={"topic": topic, "key": key, "max_blocked": str(max_blocked)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )
     if status == _NO_SUBSCRIBER:
@@ -100,7 +107,11 @@ def handed_over(answer: Sequence[Any], due: Sequence[NewEvent], stride: int, now
         stride: the number of partitions.
         now_us: the time of the dispatch, in microseconds.
     """
-    count, first_fence, expires, next_due, is_paused, suspect_due = map(int, answer)
+    *numbers, blocked = answer
+    count, first_fence, expires, next_due, is_paused, suspect_due = map(int, numbers)
+    if blocked:
+        places = set(blocked)
+        due = [event for place, event in enumerate(due) if place not in places]
     fences = range(first_fence, first_fence + stride * count, stride)
     events = [
         LeasedEvent(event.id, event.body, fence, 1, now_us, now_us, expires, "")

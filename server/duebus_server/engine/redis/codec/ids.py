@@ -36,6 +36,20 @@ _MADE_FIRST = bytes(range(1, _FIRST_PRINTABLE))
 """The first byte of ids that the bus made."""
 
 
+_ODD = 1
+_KEY_SIZE, _KEY = 4, 5
+"""Where a member with a key has the key's length, and the key."""
+
+
+def packed_id_in(member: bytes) -> bytes:
+    """The packed id in a member of a sorted set."""
+    if len(member) > _KEY and member[_KEY_SIZE - 1] & _ODD:
+        size = _KEY + member[_KEY_SIZE]
+        if _KEY < size <= len(member):
+            return member[size:]
+    return member[_KEY_SIZE:]
+
+
 def pack_id(event_id: str) -> bytes:
     """An id as Redis holds it."""
     if len(event_id) == 36 and _UUID.fullmatch(event_id):  # noqa: PLR2004  # the length of a UUID

@@ -22,8 +22,6 @@ CORRUPT = "the stored event is missing or corrupt"
 """As in ``lease.lua``: why an unreadable event is dead."""
 
 _FENCE_BYTES = 8
-_PLACE_BYTES = 4
-"""The size of the place before the packed id, in a member of a sorted set."""
 _FIRST = (1, "")
 """The first attempt, and no last error."""
 
@@ -70,7 +68,7 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
 
 
 def leased_events(
-    members: Sequence[bytes],
+    packed_ids: Sequence[bytes],
     blobs: Sequence[bytes],
     dues: Sequence[bytes],
     again: Sequence[Any],
@@ -81,7 +79,7 @@ def leased_events(
     """The events of a lease, in the order in which they are due.
 
     Args:
-        members: their members in the sorted sets.
+        packed_ids: their ids, as Redis holds them.
         blobs: their blobs.
         dues: their due times; one if it is the same for all.
         again: index among them, attempt, last error, ... of those that were leased before.
@@ -92,10 +90,9 @@ def leased_events(
     Returns:
         The readable events, and the nacks of the damaged ones.
     """
-    packed_ids = [member[_PLACE_BYTES:] for member in members]
     dues_us = [int(due) for due in dues]
-    if len(dues_us) < len(members):
-        dues_us *= len(members)
+    if len(dues_us) < len(packed_ids):
+        dues_us *= len(packed_ids)
     attempts = {
         fences[index]: (attempt, error.decode()) for index, attempt, error in zip(*[iter(again)] * 3, strict=True)
     }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct(">QIBI")
 """The time of dispatch and the place in the order of dispatch, which the script adds; flags; CRC-32, seeded with the
-flags, of the packed id and what follows: max_retries if a flag says so, the origin, the body."""
+flags, of the packed id and what follows: the key and max_retries if flags say so, the origin, the body."""
 
 _FRONT = struct.Struct(">IBI")
 """The header of an event on its way to the script: the size of what follows; flags; CRC-32."""
@@ -38,6 +38,8 @@ _ADDRESS = struct.Struct(">4sH")
 
 _FLAG_CHOSEN = 1
 """The client chose the id, so it is remembered for the dedupe window."""
+_FLAG_KEY = 2
+"""The event has a key. It is stored as its length in one byte, and its text."""
 _FLAG_MAX_RETRIES = 4
 """The event has its own max_retries."""
 _FLAG_ADDRESS = 8
@@ -45,7 +47,7 @@ _FLAG_ADDRESS = 8
 
 _USUAL = _FLAG_ADDRESS
 """The flags of almost every event: its body is all that follows the address."""
-_USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES
+_USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES | _FLAG_KEY
 
 _MAX_ORIGIN = 64
 _GREATEST_PORT = 0xFFFF
@@ -69,6 +71,10 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
         if event.max_retries is not None:
             flags |= _FLAG_MAX_RETRIES
             content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
+        if event.key:
+            flags |= _FLAG_KEY
+            key = event.key.encode()
+            content = _LENGTHS[len(key)] + key + content
         checksum = crc32(content, crc32(packed_id, flags))
         size = _FRONT.size - _SIZE_BYTES + len(content)
         parts += (_LENGTHS[len(packed_id)], packed_id, _FRONT.pack(size, flags, checksum), content)
@@ -118,6 +124,8 @@ class StoredBlob:
     def __init__(self, packed_id: bytes, blob: bytes) -> None:
         self.dispatched_us, flags, _ = _checked(packed_id, blob)
         at = _HEADER.size
+        if flags & _FLAG_KEY:
+            at += 1 + blob[at]
         self.max_retries: int | None = None
         if flags & _FLAG_MAX_RETRIES:
             (self.max_retries,) = _MAX_RETRIES.unpack_from(blob, at)

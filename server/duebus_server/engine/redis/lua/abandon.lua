@@ -5,6 +5,8 @@
 --   6      group
 --   7      the dead replica
 -- returns  until when an ephemeral group without sessions is kept, or -1
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes leaving
 

@@ -6,8 +6,10 @@
 --   7      the server's dedupe window, microseconds
 --   8      fencing tokens of leases, 8 bytes each
 --   9...   their packed ids
--- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, -1}, one result
---          per lease, see common.lua; empty if all are DONE
+-- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, since when an event is due that
+--          was blocked, or -1}, one result per lease, see common.lua; empty if all are DONE
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()
@@ -17,6 +19,7 @@ local window = setting('dedupe_window', ARGV[7])
 
 -- `asked` has the numbers of the leases that are still in their event's record; the other arrays are filled for these.
 local asked, held, members, chosen, sessions, results = {}, {}, {}, {}, {}, {}
+local has_keys, freed_due = false, NEVER
 for i = 1, #ids do
   if not raws[i] then
     results[i] = never_leased(group, ids[i]) and EXPIRED or SETTLED
@@ -24,6 +27,7 @@ for i = 1, #ids do
     local place, is_chosen, session, is_dead = read_lease(raws[i], fences[i])
     if place then
       asked[#asked + 1] = i
+      has_keys = has_keys or #place > 4
       held[i], members[i], chosen[i], sessions[i], results[i] = true, place .. ids[i], is_chosen, session, DONE
     else
       results[i] = is_dead and SETTLED or EXPIRED
@@ -31,6 +35,9 @@ for i = 1, #ids do
   end
 end
 drop_expired(group, asked, members, held, results)
+if has_keys then
+  check_key_sets(group)
+end
 
 local ended, done, leased, gone, was_chosen, remembered = {}, {}, {}, {}, {}, {}
 for _, i in ipairs(asked) do
@@ -59,5 +66,6 @@ if #done > 0 then
   write_all('HDEL', topic_key('events'), gone)
   remember_ids(remembered, window)
   mark(group, 'acked', #done)
+  freed_due = has_keys and free_keys(group, leased) or NEVER
 end
-return { whole(now), announce_ended(group, ended), #done < #ids and results or {}, -1 }
+return { whole(now), announce_ended(group, ended), #done < #ids and results or {}, answer_time(freed_due) }

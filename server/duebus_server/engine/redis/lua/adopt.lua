@@ -12,6 +12,8 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1, when the leases
 --          expire, {place of each suspect, from 0, ...}}, a result is the size of the event's body, or as in
 --          common.lua; or {now, whether there is such a group (0, 1)} if the session has not joined, or has left
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()

@@ -5,12 +5,15 @@
 --   6      group
 --   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, the number}
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()
 local group = ARGV[6]
 local ended = {}
 expire_leases(group, ARGV[7], 1000, ended)
+move_due(group)
 local ready = redis.call('ZCOUNT', group_key(group, 'waiting'), '-inf', whole(now))
   + redis.call('ZCOUNT', group_key(group, 'suspects'), '-inf', whole(now))
 return { whole(now), announce_ended(group, ended), ready }

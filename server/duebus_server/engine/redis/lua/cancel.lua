@@ -1,4 +1,4 @@
--- SCHEDULED or READY -> removed, for copies of some events. Copies that are leased or dead stay.
+-- SCHEDULED, READY or BLOCKED -> removed, for copies of some events. Copies that are leased or dead stay.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
@@ -8,7 +8,10 @@
 --   9      the server's dedupe window, microseconds
 --   10...  packed ids
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, how many events lost a copy,
---          {event of which a copy stays, ...}, {event that no group holds, ...}}, as places in the request, from 0
+--          {event of which a copy stays, ...}, {event that no group holds, ...}, {group, since when an event is due
+--          there that was blocked, ...}}, events as places in the request, from 0
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 
@@ -21,9 +24,9 @@ local window = setting('dedupe_window', ARGV[9])
 local report = bring_up_to_date(groups, ARGV[8])
 
 local cancelled, left_alone, unknown = 0, {}, {}
-local waiting, is_chosen = {}, {} -- by group: {ids, members by sorted set}; by id
+local waiting, is_chosen = {}, {} -- by group: {ids, {score, member, ...} by sorted set}; by id
 for _, group in ipairs(groups) do
-  waiting[group] = { {}, new_queue() }
+  waiting[group] = { {}, { waiting = {}, suspects = {}, upcoming = {}, blocked = {} } }
 end
 
 local function find(place, id)
@@ -32,10 +35,11 @@ local function find(place, id)
   is_chosen[id] = is_whole and has_flag(blob, CHOSEN_ID)
   local waits, stays = false, false
   for _, group in ipairs(groups) do
-    local name, member = find_copy(group, id, is_whole and place_of(blob) or '')
+    local name, member, score = find_copy(group, id, is_whole and place_of(blob) or '')
     if WAITS[name] then
       waits = true
       table.insert(waiting[group][1], id)
+      table.insert(waiting[group][2][name], score)
       table.insert(waiting[group][2][name], member)
     elseif name then
       stays = true
@@ -54,12 +58,22 @@ end
 for i = 10, #ARGV do
   find(i - 10, ARGV[i])
 end
-local gone, chosen = {}, {}
+local gone, chosen, freed = {}, {}, {}
 for _, group in ipairs(groups) do
-  local ids, members = waiting[group][1], waiting[group][2]
+  local ids, scored = waiting[group][1], waiting[group][2]
   write_all('HDEL', group_key(group, 'records'), ids)
-  write_all('ZREM', group_key(group, 'waiting'), members.waiting)
-  write_all('ZREM', group_key(group, 'suspects'), members.suspects)
+  for _, name in ipairs({ 'upcoming', 'blocked' }) do
+    remove_behind(group, name, scored[name])
+  end
+  local soonest = NEVER
+  for _, name in ipairs({ 'waiting', 'suspects' }) do
+    local members = members_of(scored[name])
+    write_all('ZREM', group_key(group, name), members)
+    soonest = math.min(soonest, free_keys(group, members))
+  end
+  if soonest ~= NEVER then
+    freed[#freed + 1], freed[#freed + 2] = group, whole(soonest)
+  end
   drop_copies(ids, not is_ephemeral(group), gone)
 end
 for _, id in ipairs(gone) do
@@ -69,4 +83,4 @@ for _, id in ipairs(gone) do
 end
 write_all('HDEL', topic_key('events'), gone)
 remember_ids(chosen, window)
-return { whole(now), report, '', cancelled, left_alone, unknown }
+return { whole(now), report, '', cancelled, left_alone, unknown, freed }

@@ -94,7 +94,7 @@ local function check_keys(group)
   redis.call('HLEN', topic_key('events'))
   redis.call('HLEN', topic_key('refs'))
   redis.call('HLEN', topic_key('meta'))
-  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+  for _, name in ipairs({ 'waiting', 'leased', 'dead', 'upcoming' }) do
     redis.call('ZCARD', group_key(group, name))
   end
   for _, name in ipairs({ 'records', 'sessions', 'in_flight', 'group' }) do
@@ -144,9 +144,30 @@ local function due_at(text)
   return string.sub(text, 1, 1) == 'd' and now + time or math.max(now, time)
 end
 
--- A member of a sorted set: four bytes that keep the order of dispatch, then the packed id.
+-- A member of a sorted set: four bytes that keep the order of dispatch, and are odd if the event has a key; that key,
+-- after its length in a byte; the packed id. Returns how many bytes precede the id.
+local function size_of_place(member)
+  local _, _, _, last, length = string.byte(member, 1, 5)
+  local has_key = last and last % 2 == 1 and length and length > 0 and #member >= 5 + length
+  return has_key and 5 + length or 4
+end
+
 local function id_of(member)
-  return string.sub(member, 5)
+  if (string.byte(member, 4) or 0) % 2 == 0 then
+    return string.sub(member, 5)
+  end
+  return string.sub(member, size_of_place(member) + 1)
+end
+
+-- What precedes the id in a member.
+local function place_in(member)
+  return string.sub(member, 1, size_of_place(member))
+end
+
+-- The key of an event, from its member or what precedes the id there; nil without one.
+local function key_of(member)
+  local size = size_of_place(member)
+  return size > 4 and string.sub(member, 6, size) or nil
 end
 
 -- Adds to the number of leases that a session holds. A session that holds none has no field.
@@ -156,24 +177,30 @@ local function add_in_flight(group, session, count)
   end
 end
 
--- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; max_retries and the origin
--- follow.
+-- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; the key, max_retries and the
+-- origin follow.
 local HEADER_SIZE = 17
-local CHOSEN_ID, OWN_MAX_RETRIES, ADDRESS = 1, 4, 8
+local CHOSEN_ID, KEYED, OWN_MAX_RETRIES, ADDRESS = 1, 2, 4, 8
 local MAX_RETRIES_SIZE, ADDRESS_SIZE = 4, 6
-
-local function place_of(blob)
-  return string.sub(blob, 9, 12)
-end
 
 local function has_flag(blob, flag)
   return bit.band(string.byte(blob, 13), flag) > 0
 end
 
+-- The size of the header and the key.
+local function front_size(blob)
+  return HEADER_SIZE + (has_flag(blob, KEYED) and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0)
+end
+
+-- What precedes the id in the event's members.
+local function place_of(blob)
+  return string.sub(blob, 9, 12) .. string.sub(blob, HEADER_SIZE + 1, front_size(blob))
+end
+
 -- For a damaged blob the result is wrong, but not an error: the replica that gets the event notices by the checksum.
 local function max_retries_of(blob)
-  if has_flag(blob, OWN_MAX_RETRIES) and #blob >= HEADER_SIZE + MAX_RETRIES_SIZE then
-    return (struct.unpack('>I4', blob, HEADER_SIZE + 1))
+  if has_flag(blob, OWN_MAX_RETRIES) and #blob >= front_size(blob) + MAX_RETRIES_SIZE then
+    return (struct.unpack('>I4', blob, front_size(blob) + 1))
   end
   return -1
 end
@@ -181,7 +208,8 @@ end
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
 local function body_size(blob)
   local flags = string.byte(blob, 13)
-  local before = HEADER_SIZE + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
+  local key = flags % (2 * KEYED) >= KEYED and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0
+  local before = HEADER_SIZE + key + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
   local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
   return math.max(0, #blob - before - origin)
 end

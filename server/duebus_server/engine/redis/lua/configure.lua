@@ -9,6 +9,8 @@
 --          changed), settings of the topic, settings of the group}, settings: {name, value, ...} of those that differ
 --          from the server's
 -- runs on closed partitions too
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 

@@ -3,10 +3,18 @@
 -- How many events a group holds.
 local function copies_in(prefix, group)
   local count = 0
-  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }) do
     count = count + redis.call('ZCARD', group_key_of(prefix, group, name))
   end
   return count
+end
+
+-- Whether each event of a group that is upcoming or blocked is in `by_key` too, and the group knows who blocks it.
+local function keys_add_up(prefix, group)
+  local blocked = redis.call('ZCARD', group_key_of(prefix, group, 'blocked'))
+  local behind = blocked + redis.call('ZCARD', group_key_of(prefix, group, 'upcoming'))
+  return behind == redis.call('ZCARD', group_key_of(prefix, group, 'by_key'))
+    and (blocked == 0 or redis.call('EXISTS', group_key_of(prefix, group, 'keys')) == 1)
 end
 
 -- Whether a group that holds `copies` events has a set for each of its records and leases.
@@ -17,4 +25,5 @@ local function adds_up(prefix, group, copies)
   end
   return leases == redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
     and redis.call('HLEN', group_key_of(prefix, group, 'records')) <= copies
+    and keys_add_up(prefix, group)
 end

@@ -9,8 +9,9 @@
 --   10     only those whose last error contains this text
 --   11, 12 begin after the dead letter of this score and member; '' for the first step
 --   13     the server's max_retries, for leases that have run out
---   14, 15 the script's own
---   16...  only these packed ids; if there are none, all, the longest dead first
+--   14     only those with this key; '' for any
+--   15, 16 the script's own
+--   17...  only these packed ids; if there are none, all, the longest dead first
 
 -- How many records are read at a time, and after how many bytes a step ends early.
 local READ_AT_ONCE, MAX_READ_BYTES = 100, 4000000
@@ -24,7 +25,8 @@ local function step_through(group, began)
 
   local function examine(id, member, score, record)
     local problem = record and record[LAST_ERROR] or ''
-    if tonumber(score) <= latest and string.find(problem, ARGV[10], 1, true) then
+    local has_key = ARGV[14] == '' or key_of(member) == ARGV[14]
+    if has_key and tonumber(score) <= latest and string.find(problem, ARGV[10], 1, true) then
       chosen[#chosen + 1] = { id, member, score, record }
     end
   end
@@ -64,8 +66,8 @@ local function step_through(group, began)
     return examined
   end
 
-  if #ARGV >= 16 then
-    for i = 16, #ARGV do
+  if #ARGV >= 17 then
+    for i = 17, #ARGV do
       examine_named(ARGV[i])
     end
   else

@@ -9,6 +9,8 @@
 --   8      whether a sweep does it (0, 1)
 -- returns  {now, '' or what is missing, how many copies it had}; or for a sweep {now, 'kept', when to check again, or
 --          -1 if it has a session or is lasting}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -19,6 +21,7 @@ if not group then
   return { whole(now), missing }
 end
 check_keys(group)
+check_key_sets(group)
 redis.call('SCARD', topic_key('deleted'))
 
 if ARGV[8] == '1' then

@@ -4,6 +4,8 @@
 -- ARGV     1..5 as in common.lua
 -- returns  {now, '' or what is missing, how many events it held}; or {now, 'busy'} while copies of deleted groups
 --          are put aside: dispose.lua has to release them first
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -14,6 +16,7 @@ if not groups then
 end
 for _, group in ipairs(groups) do
   check_keys(group)
+  check_key_sets(group)
 end
 for _, name in ipairs({ 'config', 'requests', 'requests:earlier' }) do
   redis.call('HLEN', topic_key(name))

@@ -1,5 +1,5 @@
--- -> SCHEDULED, READY or LEASED: stores the events of requests in every group of the topic, each request completely or
--- not at all. What is due is leased at once where a session has reserved room for it.
+-- -> SCHEDULED, READY, BLOCKED or LEASED: stores the events of requests in every group of the topic, each request
+-- completely or not at all. What is due is leased at once where a session has reserved room for it.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
@@ -11,7 +11,7 @@
 --   then   how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
---            which ids the client chose, one character per event ('0' or '1'), '' for none;
+--            one digit per event, the sum of 1 if the client chose the id, and 2 if it has a key; '' if all are 0;
 --            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each with blanks between;
 --            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
 --            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
@@ -19,16 +19,20 @@
 --           {answer, ...}, whether the topic may have been unlisted (0, 1), {hand-over, ...}}
 --          one answer per request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
---            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events; after
---            2, the number queued and max_queued follow
+--            1 stored before (a repetition), 2 full, 3 no subscriber, 4 the request id was used for other events, 5 a
+--            key has too many blocked events; after 2, the number queued and max_queued follow; after 5, the key, how
+--            many of its events would be blocked, and how many may be
 --          one hand-over per reservation: {} if its session has not joined, or has given this command up; otherwise
---            {how many of the events that were stored and are due, from the first on; first fencing token (they go up
---            by the number of partitions), when the leases expire, next due or -1, whether the group is paused (0, 1),
---            when the first suspect is due that the session may not take or -1}
+--            {how many of the events that were stored, are due and not blocked, from the first on; first fencing token
+--            (they go up by the number of partitions), when the leases expire, next due or -1, whether the group is
+--            paused (0, 1), when the first suspect is due that the session may not take or -1, {place of each blocked
+--            event among those that were stored and are due, from 0, ...}}
 -- includes granting
 -- includes hand_over
+-- includes records
+-- includes ordering
 
-local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED = 0, 1, 2, 3, 4
+local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, KEY_FULL = 0, 1, 2, 3, 4, 5
 
 local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
 -- Each partition takes its share.
@@ -63,8 +67,10 @@ if reserved > 0 then -- without any, the script is sent without hand_over.lua
   reservations, reservation_in = read_reservations(reserved, take, groups)
 end
 
--- What the requests add: ids, due times, and blobs. It is stored when all requests were read.
+-- What the requests add: ids, due times, blobs, and keys of those that have one. It is stored when all requests were
+-- read. Without any keys, the script is sent without ordering.lua.
 local new_ids, new_dues, new_blobs, is_new = {}, {}, {}, {}
+local new_keys, has_keys = {}, false
 
 local function has_subscriber()
   for _, group in ipairs(groups) do
@@ -105,7 +111,8 @@ local function read_events(count)
       piece, position = take(), 1
     end
     id, blob, position = struct.unpack('>Bc0I4c0', piece, position)
-    local is_chosen = marks ~= '' and string.sub(marks, place + 1, place + 1) == '1'
+    local mark = marks ~= '' and string.byte(marks, place + 1) or 48 -- the digit 0
+    local is_chosen = mark % 2 == 1
     if not is_chosen and made_are_new == nil then
       made_are_new = not is_known(id)
     end
@@ -114,6 +121,9 @@ local function read_events(count)
     else
       last = last + 1
       new_ids[last], new_dues[last], new_blobs[last], is_new[id] = id, dues[place + 1] or dues[1], blob, true
+      if mark >= 50 then
+        new_keys[last], has_keys = struct.unpack('>Bc0', blob, 6), true
+      end
     end
   end
   return duplicates
@@ -123,7 +133,7 @@ end
 local function take_back(kept)
   for i = #new_ids, kept + 1, -1 do
     is_new[new_ids[i]] = nil
-    new_ids[i], new_dues[i], new_blobs[i] = nil, nil, nil
+    new_ids[i], new_dues[i], new_blobs[i], new_keys[i] = nil, nil, nil, nil
   end
 end
 
@@ -172,6 +182,34 @@ local function write_answers()
   end
 end
 
+-- How many events of each key earlier requests add that are due.
+local due_before = {}
+
+-- The first key of which more events would be blocked in a lasting group than may be, and how many those are, if the
+-- events after the first `kept` were stored. Returns nil if there is none; then it counts them for later requests.
+local function find_full_key(kept, max_blocked)
+  local due = {}
+  for i = kept + 1, #new_ids do
+    local key = new_keys[i]
+    if key then
+      due[key] = (due[key] or due_before[key] or 0) + (new_dues[i] <= now and 1 or 0)
+    end
+  end
+  for key, count in pairs(due) do
+    for _, group in ipairs(receivers) do
+      local has_head = redis.call('HEXISTS', group_key(group, 'keys'), key)
+      local behind = has_head == 1 and count_due(group, key) or 0
+      local blocked = behind + count - 1 + has_head
+      if blocked > max_blocked and not is_ephemeral(group) then
+        return key, blocked
+      end
+    end
+  end
+  for key, count in pairs(due) do
+    due_before[key] = count
+  end
+end
+
 local function carry_out()
   local request_id, identity, require_subscriber = take(), tonumber(take()), take()
   local generated_at, count, pieces = tonumber(take()), tonumber(take()), tonumber(take())
@@ -189,6 +227,14 @@ local function carry_out()
   if max_queued > 0 and #new_ids > before and queued + #new_ids > max_queued then
     take_back(before)
     return { FULL, queued + before, max_queued }
+  end
+  if max_queued > 0 and has_keys then
+    local max_blocked = math.max(1, math.floor(max_queued / 10))
+    local key, blocked = find_full_key(before, max_blocked)
+    if key then
+      take_back(before)
+      return { KEY_FULL, key, blocked, max_blocked }
+    end
   end
   if request_id ~= '' and window > 0 then
     remember_answer(request_id, cmsgpack.pack({ now + window, identity, generated_at, unpack(duplicates) }))
@@ -208,10 +254,11 @@ local function write_events()
       last_due, score = new_dues[i], whole(new_dues[i])
       soonest = math.min(soonest, last_due)
     end
-    local place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
+    local key = new_keys[i]
+    local place = struct.pack('>I4', (2 * (first_place + i - 1) + (key and 1 or 0)) % 4294967296)
     local blob = dispatched .. place .. new_blobs[i]
     new_blobs[i] = blob
-    scored[2 * i - 1], scored[2 * i] = score, place .. id
+    scored[2 * i - 1], scored[2 * i] = score, key and place .. string.char(#key) .. key .. id or place .. id
     stored[2 * i - 1], stored[2 * i] = id, blob
   end
   write_all('HSET', events_key, stored)
@@ -226,28 +273,32 @@ local function write_refs()
   write_all('HSET', topic_key('refs'), refs)
 end
 
--- Leases events to the session that has this reservation. Returns {score, member, ...} of the others, and when the
--- first of these is due, or NEVER.
-local function lease_to(reservation, scored)
-  local is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs)
+-- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due,
+-- or NEVER; BLOCKED ones don't count.
+local function add_to_group(group, scored, soonest)
+  local reservation = reservation_in[group]
+  if not reservation and not has_keys then
+    write_all('ZADD', group_key(group, 'waiting'), scored)
+    return soonest
+  end
+  local behind, new_heads, is_leased = {}, {}, {}
+  if has_keys then
+    behind, new_heads = hold_back(group, new_keys, new_dues, scored)
+  end
+  if reservation then
+    is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs, behind)
+  end
   local waiting, first_due = {}, NEVER
-  for i = 1, reservation.count == #new_ids and 0 or #new_ids do
-    if not is_leased[i] then
-      waiting[#waiting + 1], waiting[#waiting + 2] = scored[2 * i - 1], scored[2 * i]
+  for i = 1, reservation and reservation.count == #new_ids and 0 or #new_ids do
+    if not is_leased[i] and behind[i] ~= 'blocked' then
       first_due = math.min(first_due, new_dues[i])
     end
-  end
-  return waiting, first_due
-end
-
--- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due,
--- or NEVER.
-local function add_to_group(group, scored, soonest)
-  local reservation, waiting, first_due = reservation_in[group], scored, soonest
-  if reservation then
-    waiting, first_due = lease_to(reservation, scored)
+    if not is_leased[i] and not behind[i] then
+      waiting[#waiting + 1], waiting[#waiting + 2] = scored[2 * i - 1], scored[2 * i]
+    end
   end
   write_all('ZADD', group_key(group, 'waiting'), waiting)
+  write_all('HSET', group_key(group, 'keys'), new_heads)
   return first_due
 end
 
@@ -265,6 +316,9 @@ end
 -- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are
 -- notified.
 local function store()
+  for _, group in ipairs(has_keys and receivers or {}) do
+    check_key_sets(group)
+  end
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')
   local scored, soonest = write_events()
@@ -276,7 +330,7 @@ local function store()
     first_dues[i] = add_to_group(group, scored, soonest)
   end
   for i, group in ipairs(receivers) do
-    if announce(group, first_dues[i]) and group ~= '' then
+    if announce(group, first_dues[i]) and group ~= '' and first_dues[i] ~= NEVER then
       to_wake[#to_wake + 1] = group
     end
   end

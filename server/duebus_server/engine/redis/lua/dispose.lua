@@ -6,6 +6,8 @@
 --   7      the name of the deletion, as in `deleted`
 -- returns  whether something is left (0, 1)
 -- runs on closed partitions too
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes deleting
 

@@ -4,6 +4,8 @@
 -- ARGV     1..5 as in common.lua
 --   6, 7   the server's retention and dedupe window, microseconds, if the topic has none of its own
 -- returns  when there may be more to remove, in microseconds; -1 for never
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes ranks

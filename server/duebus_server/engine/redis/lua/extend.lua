@@ -9,6 +9,8 @@
 --   10...  their packed ids
 -- returns  {now, {session, '', ...} of sessions whose leases were extended, {result, ...}, next due or -1}, one result
 --          per lease, see common.lua
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()

@@ -5,9 +5,11 @@
 --   6      packed id
 --   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, blob, {group, ...}}, a group:
---          {name, its max_retries, state, score, attempt, free attempts, deliver at, last error, consumer, history},
---          history: {attempt, started, ended (-1 while under way), consumer, outcome, error, redriven (-1: it was not),
---          ...}
+--          {name, its max_retries, state, score, attempt, free attempts, deliver at, last error, consumer, history,
+--          packed id of the event that blocks it or ''}, history: {attempt, started, ended (-1 while under way),
+--          consumer, outcome, error, redriven (-1: it was not), ...}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 
@@ -37,20 +39,20 @@ local function history_of(record, state)
 end
 
 local function info(group, blob)
-  local name, _, score, record = find_copy(group, id, #blob >= HEADER_SIZE and place_of(blob) or '')
+  local name, member, score, record = find_copy(group, id, #blob >= HEADER_SIZE and place_of(blob) or '')
   if not name then
     return nil
   end
   record = record or blank_record()
   local state, deliver_at = name, whole(record[DELIVER_AT])
   if WAITS[name] then
-    state, deliver_at = tonumber(score) > now and 'scheduled' or 'ready', score
+    state, deliver_at = state_of(name, score), score
   end
   local consumer = state == 'leased' and record[CONSUMER] or ''
   local max_retries = group_setting(group, 'max_retries', ARGV[7])
   return {
     group, max_retries, state, score, record[ATTEMPT], record[FREE], deliver_at, record[LAST_ERROR], consumer,
-    history_of(record, state),
+    history_of(record, state), head_before(group, name, member),
   }
 end
 

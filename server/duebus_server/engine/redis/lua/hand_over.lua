@@ -21,7 +21,9 @@ local function read_group_of(reservation)
   end
   local own = redis.call('HMGET', group_key(group, 'group'), 'paused', 'fence')
   reservation.is_paused, reservation.first_fence = own[1] ~= false, first_token(own[2])
-  reservation.next_due = math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
+  reservation.next_due = math.min(
+    first_score(group, 'waiting'), first_score(group, 'leased'), first_score(group, 'upcoming')
+  )
   reservation.suspect_due = first_score(group, 'suspects')
   if reservation.takes_suspect then
     reservation.next_due, reservation.suspect_due = math.min(reservation.next_due, reservation.suspect_due), NEVER
@@ -61,14 +63,27 @@ local function may_hand_over(reservation, due, blob)
   return reservation.is_open
 end
 
+-- The places of the events that are blocked among those that are due, from 0.
+local function blocked_places(dues, behind)
+  local places, place = {}, 0
+  for i = 1, next(behind) and #dues or 0 do
+    if behind[i] == 'blocked' then
+      places[#places + 1] = place
+    end
+    place = place + (dues[i] <= now and 1 or 0)
+  end
+  return places
+end
+
 -- Leases those of the new events that are handed over. Takes arrays of their ids, due times and blobs; `scored` is
--- {score, member, ...}. Returns which ones: index -> true.
-local function hand_over(reservation, ids, scored, dues, blobs)
+-- {score, member, ...}, `behind` as in ordering.lua. Returns which ones: index -> true.
+local function hand_over(reservation, ids, scored, dues, blobs, behind)
   local group, expiry = reservation.group, whole(reservation.expires)
   local first_record = new_record_packer(reservation.session, reservation.consumer, reservation.stalled)
   local records, leased, is_leased, last_fence = {}, {}, {}, nil
+  reservation.blocked = blocked_places(dues, behind)
   for i = 1, #ids do
-    if may_hand_over(reservation, dues[i], blobs[i]) then
+    if not behind[i] and may_hand_over(reservation, dues[i], blobs[i]) then
       local last, member = 2 * reservation.count, scored[2 * i]
       last_fence = reservation.first_fence + (reservation.count - 1) * PARTS
       records[last - 1], records[last] = ids[i], first_record(last_fence, member, dues[i], blobs[i])
@@ -102,6 +117,7 @@ local function answers_of(reservations)
       answer_time(reservation.is_paused and NEVER or reservation.next_due),
       reservation.is_paused and 1 or 0,
       answer_time(reservation.suspect_due),
+      reservation.blocked or {},
     } or {}
   end
   return answers

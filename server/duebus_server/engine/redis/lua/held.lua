@@ -6,6 +6,8 @@
 --   7      fencing tokens of leases, 8 bytes each
 --   8...   their packed ids
 -- returns  {result, ...}, one per lease, see common.lua
+-- includes records
+-- includes ordering
 -- includes leases
 
 local _, _, _, results = find_held(ARGV[6], 7)

@@ -5,21 +5,26 @@
 -- ARGV     1..5 as in common.lua
 --   6      how many events; then for each:
 --            the packed id and the blob, as a piece of dispatch.lua; when it was dispatched, microseconds;
---            its copies as JSON: an array of [group, whether it is dead (0, 1), when it is due, when it is due or has died,
---            attempts, free attempts, max_retries or -1, last error, history], the last six as in a record
+--            its copies as JSON: an array of [group, whether it is dead (0, 1), when it is due, when it is due or has
+--            died, attempts, free attempts, max_retries or -1, last error, history, whether it is the head of its key
+--            (0, 1)], the six before that as in a record
 -- returns  {now, how many were stored, {group, when the first of them is due there, ...}};
 --          {now, -1, group} if there is no such lasting group, and nothing was stored
+-- includes records
+-- includes ordering
 -- includes leases
 
 local lasting = {}
 for _, group in ipairs(ALL_GROUPS) do
   check_keys(group)
   redis.call('ZCARD', group_key(group, 'suspects'))
+  check_key_sets(group)
   if not is_ephemeral(group) then
     lasting[#lasting + 1] = group
   end
 end
 check_keys('')
+check_key_sets('')
 redis.call('ZCARD', topic_key('recent'))
 
 local exists = { [''] = true }
@@ -49,7 +54,8 @@ for _ = 1, tonumber(ARGV[6]) do
   end
   if not is_known(id) and not is_new[id] then
     is_new[id] = true
-    events[#events + 1] = { id = id, blob = blob, dispatched = struct.pack('>I8', tonumber(ARGV[at + 1])), copies = copies }
+    local dispatched = struct.pack('>I8', tonumber(ARGV[at + 1]))
+    events[#events + 1] = { id = id, blob = blob, dispatched = dispatched, copies = copies }
   end
   at = at + 3
 end
@@ -66,10 +72,26 @@ local by_group, first_due = {}, {}
 local function of_group(group)
   local own = by_group[group]
   if not own then
-    own = { queue = new_queue(), dead = {}, records = {} }
+    own = { queue = new_queue(), dead = {}, records = {}, upcoming = {}, heads = {} }
     by_group[group] = own
   end
   return own
+end
+
+-- Whether the copy of an event is the head of its key, and stays that. Then it replaces a head that was never leased.
+local function is_head(own, group, event, copy)
+  local key, member = key_of(event.place), event.place .. event.id
+  local head = own.heads[key] or redis.call('HGET', group_key(group, 'keys'), key)
+  local since = head and not own.heads[key] and replaceable_since(group, head)
+  if copy[2] == 1 or copy[10] == 0 or (head and not since) then
+    return false
+  end
+  own.heads[key] = member
+  if since then
+    own.replaced = own.replaced or {}
+    own.replaced[head] = since
+  end
+  return true
 end
 
 local function add_copy(event, group, copy)
@@ -82,6 +104,9 @@ local function add_copy(event, group, copy)
   if last then
     record[STARTED], record[CONSUMER], record[HISTORY] = last[2], last[4], history
   end
+  if key_of(event.place) then
+    record[STARTED] = is_head(own, group, event, copy) and math.max(1, record[STARTED]) or 0
+  end
   if last or is_dead or copy[5] > 0 then
     own.records[#own.records + 1] = event.id
     own.records[#own.records + 1] = cmsgpack.pack(record)
@@ -89,6 +114,10 @@ local function add_copy(event, group, copy)
   if is_dead then
     own.dead[#own.dead + 1] = whole(at_us)
     own.dead[#own.dead + 1] = event.place .. event.id
+  elseif key_of(event.place) and record[STARTED] == 0 then
+    own.upcoming[#own.upcoming + 1] = whole(at_us)
+    own.upcoming[#own.upcoming + 1] = event.place .. event.id
+    first_due[group] = math.min(first_due[group] or NEVER, at_us)
   else
     enqueue(own.queue, record, at_us, event.place .. event.id)
     first_due[group] = math.min(first_due[group] or NEVER, at_us)
@@ -97,9 +126,12 @@ end
 
 local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #events) - #events
 for i, event in ipairs(events) do
-  event.place = struct.pack('>I4', (first_place + i - 1) % 4294967296)
+  local is_keyed = bit.band(string.byte(event.blob), KEYED) > 0
+  local place = struct.pack('>I4', (2 * (first_place + i - 1) + (is_keyed and 1 or 0)) % 4294967296)
+  local blob = event.dispatched .. place .. event.blob
+  event.place = place_of(blob)
   stored[#stored + 1] = event.id
-  stored[#stored + 1] = event.dispatched .. event.place .. event.blob
+  stored[#stored + 1] = blob
   local holders, waits_in = 0, 0
   for _, copy in ipairs(event.copies) do
     for _, group in ipairs(receivers(copy[1])) do
@@ -122,6 +154,14 @@ for group, own in pairs(by_group) do
   write_all('HSET', group_key(group, 'records'), own.records)
   write_queue(group, own.queue)
   write_all('ZADD', group_key(group, 'dead'), own.dead)
+  for head, since in pairs(own.replaced or {}) do
+    block_head(group, head, since)
+  end
+  for key, head in pairs(own.heads) do
+    redis.call('HSET', group_key(group, 'keys'), key, head)
+  end
+  add_upcoming(group, own.upcoming)
+  move_due(group)
   if first_due[group] and wake(group, first_due[group]) and group ~= '' then
     dues[#dues + 1] = group
     dues[#dues + 1] = whole(first_due[group])

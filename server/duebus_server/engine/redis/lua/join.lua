@@ -12,10 +12,42 @@
 --   12     whether the group must exist already (0, 1)
 -- returns  {now, whether it is the topic's first group (0, 1)}; {now, 'kind', whether the group is ephemeral (0, 1)} if
 --          the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
+-- includes ordering
 
 local group, session = ARGV[6], ARGV[7]
+local first = redis.call('HLEN', topic_key('groups')) == 0
+
+-- Takes over a sorted set of what waits for the topic's first lasting group.
+local function claim(name)
+  local unclaimed, own = group_key('', name), group_key(group, name)
+  if redis.call('EXISTS', unclaimed) == 1 and redis.call('RENAMENX', unclaimed, own) == 0 and first then
+    -- The group is not new: the topic's groups were lost, and this was dispatched before one was created again.
+    redis.call('ZUNIONSTORE', own, 2, own, unclaimed)
+    redis.call('UNLINK', unclaimed)
+  end
+end
+
+-- Takes over the heads of keys. If the group is not new and has heads of the same keys, these stay.
+local function claim_heads()
+  local unclaimed, own = group_key('', 'keys'), group_key(group, 'keys')
+  if redis.call('EXISTS', unclaimed) == 0 or redis.call('RENAMENX', unclaimed, own) == 1 or not first then
+    return
+  end
+  local heads = redis.call('HGETALL', unclaimed)
+  for i = 1, #heads, 2 do
+    local score = redis.call('HSETNX', own, heads[i], heads[i + 1]) == 0
+      and redis.call('ZSCORE', group_key(group, 'waiting'), heads[i + 1])
+    if score then
+      add_upcoming(group, { score, heads[i + 1] })
+      redis.call('ZREM', group_key(group, 'waiting'), heads[i + 1])
+    end
+  end
+  redis.call('UNLINK', unclaimed)
+end
+
 local kind = ARGV[11] == '' and LASTING or EPHEMERAL
 check_keys(group)
+check_key_sets(group)
 local groups_key = topic_key('groups')
 local found = redis.call('HGET', groups_key, group)
 if not found and ARGV[12] == '1' then
@@ -25,16 +57,14 @@ if found and found ~= kind then
   return { whole(now), 'kind', found == EPHEMERAL and 1 or 0 }
 end
 regardless_of_memory()
-local first = redis.call('HLEN', groups_key) == 0
 local info = { ARGV[8], ARGV[9], now, tonumber(ARGV[10]), tonumber(ARGV[11]) }
 redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 redis.call('HSET', groups_key, group, kind)
 -- Not only for the first session: if Redis refused this then, a later session of a group without events does it.
-local unclaimed, own = group_key('', 'waiting'), group_key(group, 'waiting')
-local is_claimed = kind == LASTING and redis.call('EXISTS', unclaimed) == 1
-if is_claimed and redis.call('RENAMENX', unclaimed, own) == 0 and first then
-  -- The group is not new: the topic's groups were lost, and this was dispatched before one was created again.
-  redis.call('ZUNIONSTORE', own, 2, own, unclaimed)
-  redis.call('UNLINK', unclaimed)
+if kind == LASTING then
+  for _, name in ipairs({ 'waiting', 'by_key', 'upcoming', 'blocked' }) do
+    claim(name)
+  end
+  claim_heads()
 end
 return { whole(now), first and 1 or 0 }

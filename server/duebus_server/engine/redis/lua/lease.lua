@@ -18,11 +18,13 @@
 -- returns  {now, next due or -1, 1 if something is left for lack of room, 2 if the group is paused, otherwise 0,
 --           first fencing token (they go up by the number of partitions), when the leases expire,
 --           {session, tokens, ...} of leases that have ended,
---           {member, ...}, {blob, ...}, {deliver at, ...} (only one if it is the same for all),
+--           {packed id, ...}, {blob, ...}, {deliver at, ...} (only one if it is the same for all),
 --           {place among them all, from 0; attempt, last error, ...} of the events that were leased before,
 --           the place of the one that is a suspect or -1,
 --           when the first waiting suspect is due, if the session takes none or no other, or -1};
 --           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given up waiting
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes granting
 
@@ -52,8 +54,16 @@ if own[1] then
   return { whole(now), -1, 2, 0, whole(expires), report, {}, {}, {}, {}, -1, -1 }
 end
 
+local upcoming_due = move_due(group)
+
 -- One event more than fits is asked for, to know whether something is left.
-local members = redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
+local function first_ready()
+  return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
+end
+local members = first_ready()
+if upcoming_due <= now and correct_heads(group, members) then
+  members = first_ready()
+end
 
 -- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
 -- longer than anything else about a member, so the scores between two equal ones are not asked for.
@@ -119,7 +129,7 @@ local raws = read_all('HMGET', records_key, ids)
 
 -- Whether the group has the event under another member, so that this one is a stray.
 local function is_stray(blob, id)
-  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
+  for _, name in ipairs(sets_of(place_of(blob) .. id)) do
     if redis.call('ZSCORE', group_key(group, name), place_of(blob) .. id) then
       return true
     end
@@ -127,15 +137,17 @@ local function is_stray(blob, id)
   return false
 end
 
+local ended_heads = {} -- keyed or not
 -- READY -> DEAD: an event that can't be read does not hold up the others.
 local function make_dead(member, id, blob, key)
+  ended_heads[#ended_heads + 1] = member
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
     redis.call('ZREM', key, member)
     return
   end
   local before = read_record(redis.call('HGET', records_key, id))
   local record = blank_record()
-  record[PLACE], record[IS_DEAD], record[STARTED], record[LAST_ERROR] = string.sub(member, 1, 4), 1, now, CORRUPT
+  record[PLACE], record[IS_DEAD], record[STARTED], record[LAST_ERROR] = place_in(member), 1, now, CORRUPT
   remember(record, DEAD, CORRUPT)
   if redis.call('HEXISTS', topic_key('events'), id) == 0 then
     redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged like any other
@@ -156,10 +168,10 @@ local function is_at_its_place(member, blob)
 end
 
 -- One more attempt at an event that was leased before.
-local function begin_again(record, score, blob)
+local function begin_again(record, score, member)
   record[ATTEMPT] = record[ATTEMPT] + 1
   record[SESSION], record[CONSUMER], record[STARTED] = session, consumer, now
-  record[DELIVER_AT], record[PLACE], record[STALLED] = tonumber(score), place_of(blob), stalled
+  record[DELIVER_AT], record[PLACE], record[STALLED] = tonumber(score), place_in(member), stalled
   return record
 end
 
@@ -186,7 +198,7 @@ for i = 1, #members do
     taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
     leased[2 * count - 1], leased[2 * count] = expiry, member
     local record = raws[i] and read_record(raws[i])
-    again[count] = record and begin_again(record, scores[i], blob)
+    again[count] = record and begin_again(record, scores[i], member)
   end
 end
 
@@ -221,6 +233,7 @@ if count > 0 then
   mark(group, 'delivered', count)
   dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
 end
+free_keys(group, ended_heads)
 
 local due_next, suspect_due = first_due(group), tonumber(first_suspect[2] or NEVER)
 if suspect_at > 0 then
@@ -238,6 +251,6 @@ end
 report_changed(group, report)
 local answered_due = made_dead > 0 and whole(now) or answer_time(due_next)
 return {
-  whole(now), answered_due, left, first_fence, expiry, report, taken, taken_blobs, dues, attempts,
+  whole(now), answered_due, left, first_fence, expiry, report, taken_ids, taken_blobs, dues, attempts,
   suspect_place, answer_time(suspect_due),
 }

@@ -1,24 +1,4 @@
--- Shared by the scripts that end leases. Needs common.lua.
-
--- The record of an event that was never leased.
-local function blank_record()
-  return { 0, '', 0, 0, '', '', 0, 0, 0, '', 0, 0, 0, 0 }
-end
-
--- Raises an error for bytes that are not a record, because its fields are used as numbers and texts without checks.
-local function parse_record(raw)
-  local record = cmsgpack.unpack(raw)
-  local _ = record[ATTEMPT] + record[FENCE] + record[STARTED] + record[DELIVER_AT] + record[CHOSEN]
-  _ = record[MAX_RETRIES] + record[IS_DEAD] + record[FREE] + record[STALLED]
-  _ = record[SESSION] .. record[CONSUMER] .. record[PLACE] .. record[LAST_ERROR]
-  return record
-end
-
--- A record, or nil for bytes that are not one.
-local function read_record(raw)
-  local fine, record = pcall(parse_record, raw)
-  return fine and record or nil
-end
+-- Shared by the scripts that end leases. Needs common.lua, records.lua and ordering.lua.
 
 -- A fencing token in arguments and answers: 8 bytes.
 local function packed_fence(fence)
@@ -26,14 +6,21 @@ local function packed_fence(fence)
 end
 
 -- The place, CHOSEN and session of a record that holds this lease; otherwise three nils, and whether the record is
--- dead. Scripts write the front of a record as an array of 14, a number of 8 bytes, a text of 4, two numbers below 128,
--- and a text shorter than 32. That can be read without the rest, at a tenth of the cost. Anything else is read as a
--- whole.
+-- dead. Scripts write the front of a record as an array of 14, a number of 8 bytes, a text of 4 (longer if the event
+-- has a key), two numbers below 128, and a text shorter than 32. That can be read without the rest, at a tenth of the
+-- cost. Anything else is read as a whole.
 local function read_lease(raw, fence)
   if #raw > 18 then
     local front, found, mark, place, chosen, is_dead, size = struct.unpack('>c2c8c1c4BBB', raw)
     if front == '\158\207' and found == fence and mark == '\164' and is_dead == 0 and size >= 160 and size < 192 then
       return place, chosen, string.sub(raw, 19, size - 142)
+    end
+    local length = string.byte(mark) - 160
+    if front == '\158\207' and found == fence and length > 4 and length < 32 and #raw > 14 + length then
+      chosen, is_dead, size = string.byte(raw, 12 + length, 14 + length)
+      if is_dead == 0 and size >= 160 and size < 192 then
+        return string.sub(raw, 12, 11 + length), chosen, string.sub(raw, 15 + length, size + length - 146)
+      end
     end
   end
   local record = read_record(raw)
@@ -217,31 +204,6 @@ local function failures(record)
   return record[ATTEMPT] - record[FREE]
 end
 
--- As FREE_EXPIRIES in domain/retry.py.
-local FREE_EXPIRIES = 2
-
--- Whether so many leases of an event have run out that the next expiry uses up a retry. A session gets only one such
--- event at a time.
-local function is_suspect(record)
-  return record[FREE] >= FREE_EXPIRIES
-end
-
--- Events on their way into the sets in which they wait.
-local function new_queue()
-  return { waiting = {}, suspects = {} }
-end
-
-local function enqueue(queue, record, due, member)
-  local scored = queue[is_suspect(record) and 'suspects' or 'waiting']
-  scored[#scored + 1] = whole(due)
-  scored[#scored + 1] = member
-end
-
-local function write_queue(group, queue)
-  write_all('ZADD', group_key(group, 'waiting'), queue.waiting)
-  write_all('ZADD', group_key(group, 'suspects'), queue.suspects)
-end
-
 -- An attempt ends because its lease has run out. Returns whether no retries are left, and whether the event has become
 -- a suspect.
 local function run_out(record, policy_max)
@@ -255,6 +217,15 @@ local function run_out(record, policy_max)
   local is_dead = record[IS_DEAD] == 1
   remember(record, is_dead and DEAD or LEASE_EXPIRED, EXPIRY_ERROR)
   return is_dead, is_suspect(record) and not was_suspect
+end
+
+-- The members of {score, member, ...}.
+local function members_of(scored)
+  local members = {}
+  for i = 2, #scored, 2 do
+    members[i / 2] = scored[i]
+  end
+  return members
 end
 
 -- LEASED -> READY, or DEAD when no retries are left, for up to `limit` leases of a group that have run out.
@@ -306,11 +277,12 @@ local function expire_leases(group, max_retries, limit, ended)
   note_changed('dead', died)
   note_changed('suspect', suspected)
   write_all('ZREM', leased, members)
+  free_keys(group, members_of(dead))
 end
 
 -- When the first event that waits and is no suspect is due, or the first lease runs out, paused or not; or NEVER.
 local function first_due(group)
-  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
+  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'), first_score(group, 'upcoming'))
 end
 
 -- When the group next has something to lease; NEVER while it is paused.
@@ -324,8 +296,16 @@ end
 -- Whether the group holds an event that it has not leased yet.
 local function never_leased(group, id)
   local blob = redis.call('HGET', topic_key('events'), id)
-  local member = blob and place_of(blob) .. id
-  return member and redis.call('ZSCORE', group_key(group, 'waiting'), member)
+  local member = blob and #blob >= HEADER_SIZE and place_of(blob) .. id
+  if not member then
+    return false
+  end
+  for _, name in ipairs(key_of(member) and { 'waiting', 'upcoming', 'blocked' } or { 'waiting' }) do
+    if redis.call('ZSCORE', group_key(group, name), member) then
+      return true
+    end
+  end
+  return false
 end
 
 -- Whether no lease of the group has run out, so that they need not be checked one by one.

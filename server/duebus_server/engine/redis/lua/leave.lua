@@ -6,6 +6,8 @@
 --   7      session
 --   8      how long the subscriber was asked to wait before it reconnects, microseconds
 -- returns  until when an ephemeral group without sessions is kept, or -1
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes leaving
 

@@ -9,6 +9,8 @@
 --          for the backoff), error; ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, one result per
 --          lease, see common.lua
+-- includes records
+-- includes ordering
 -- includes leases
 
 local STRIDE = 5
@@ -26,9 +28,10 @@ end
 
 redis.call('ZCARD', group_key(group, 'suspects'))
 local ended, changed, waiting, dead, died, leased = {}, {}, new_queue(), {}, {}, {}
-local soonest = NEVER
+local soonest, has_keys = NEVER, false
 for i = 1, #ids do
   local record = records[i]
+  has_keys = has_keys or (record and #record[PLACE] > 4)
   if record and record[FENCE] == 0 then
     results[i] = record[IS_DEAD] == 1 and SETTLED or EXPIRED
   elseif record then
@@ -59,6 +62,9 @@ for i = 1, #ids do
     changed[#changed + 1] = cmsgpack.pack(record)
   end
 end
+if has_keys then
+  check_key_sets(group)
+end
 if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)
   write_queue(group, waiting)
@@ -68,5 +74,6 @@ if #leased > 0 then
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
   wake(group, soonest)
+  free_keys(group, members_of(dead))
 end
 return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)) }

@@ -47,17 +47,20 @@ local function find_groups(names, all, name)
     return nil, NO_TOPIC
   end
   table.sort(names)
-  if redis.call('EXISTS', group_key('', 'waiting')) == 1 and not has_lasting_group() then
+  local waits = redis.call('EXISTS', group_key('', 'waiting'), group_key('', 'upcoming')) > 0
+  if waits and not has_lasting_group() then
     return { '', unpack(names) }
   end
   return names
 end
 
--- Ends the leases of groups that have run out, after the types of all their keys have been checked.
+-- Ends the leases of groups that have run out, and moves what has become due, after the types of all their keys have
+-- been checked.
 -- Returns {session, tokens, ...} of leases that have ended. `max_retries` is the server's default.
 local function bring_up_to_date(groups, max_retries)
   for _, group in ipairs(groups) do
     check_keys(group)
+    check_key_sets(group)
   end
   local report = {}
   for _, group in ipairs(groups) do
@@ -66,22 +69,40 @@ local function bring_up_to_date(groups, max_retries)
     for _, value in ipairs(announce_ended(group, ended)) do
       report[#report + 1] = value
     end
+    move_due(group)
   end
   return report
 end
 
--- The sorted sets of events that are SCHEDULED or READY.
-local WAITS = { waiting = true, suspects = true }
+-- The sorted sets of events that are SCHEDULED, READY or BLOCKED.
+local WAITS = { waiting = true, suspects = true, upcoming = true, blocked = true }
+
+-- Those of events that are behind the head of their key, or not due yet.
+local WAITS_BEHIND = { upcoming = true, blocked = true }
 
 -- Where a group has an event: the name of its sorted set, and the member; nil if it does not hold it. `place` is the
 -- event's own, from its blob; that of a damaged event is known only from its record.
 local function find_copy(group, id, place)
   local record = read_record(redis.call('HGET', group_key(group, 'records'), id))
   local member = (record and record[PLACE] ~= '' and record[PLACE] or place) .. id
-  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead' }) do
+  for _, name in ipairs(sets_of(member)) do
     local score = redis.call('ZSCORE', group_key(group, name), member)
     if score then
       return name, member, score, record
     end
   end
+end
+
+-- The state of an event that waits in this sorted set.
+local function state_of(name, score)
+  if name == 'blocked' then
+    return name
+  end
+  return (tonumber(score) > now or name == 'upcoming') and 'scheduled' or 'ready'
+end
+
+-- The packed id of the head of a key, for an event that is blocked; otherwise ''.
+local function head_before(group, name, member)
+  local head = name == 'blocked' and redis.call('HGET', group_key(group, 'keys'), key_of(member))
+  return head and id_of(head) or ''
 end

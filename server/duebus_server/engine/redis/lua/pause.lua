@@ -4,6 +4,8 @@
 -- ARGV     1..5 as in common.lua
 --   6      group
 -- returns  {now, '' or what is missing, now}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 

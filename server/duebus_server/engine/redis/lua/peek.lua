@@ -16,6 +16,7 @@ local function check(prefix, group, first, behind)
   local seen = {}
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
     + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
+    + redis.call('ZCOUNT', group_key_of(prefix, group, 'upcoming'), '-inf', whole(now))
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local partitions = tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1)
   if partitions ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then

@@ -1,11 +1,13 @@
 -- DEAD -> removed, for dead letters of a group: one step.
 --
 -- KEYS     topic, group
--- ARGV     1..13 and 16... as in dead_letters.lua
---   14     the server's dedupe window, microseconds
---   15     not used
+-- ARGV     1..14 and 17... as in dead_letters.lua
+--   15     the server's dedupe window, microseconds
+--   16     not used
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, removed, when the first
 --          step was made, more (0, 1), score and member of the last that was examined}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -16,7 +18,7 @@ local group, missing = find_group(ARGV[6])
 if not group then
   return { whole(now), {}, missing }
 end
-local window = setting('dedupe_window', ARGV[14])
+local window = setting('dedupe_window', ARGV[15])
 local report = bring_up_to_date({ group }, ARGV[13])
 local began = tonumber(ARGV[8]) or now
 local letters, last, more = step_through(group, began)

@@ -7,6 +7,8 @@
 --   8      the session's round from now on, see lease.lua
 --   9      fencing tokens of the leases it knows, 8 bytes each
 -- returns  how many were taken back
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()

@@ -1,11 +1,13 @@
 -- DEAD -> READY, or SCHEDULED if a rate spreads them over time: one step. They get all their retries again.
 --
 -- KEYS     topic, group
--- ARGV     1..13 and 16... as in dead_letters.lua
---   14     rate, in events a second; 0: all at once
---   15     how many the earlier steps have moved
+-- ARGV     1..14 and 17... as in dead_letters.lua
+--   15     rate, in events a second; 0: all at once
+--   16     how many the earlier steps have moved
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, moved, when the first step
 --          was made, more (0, 1), score and member of the last that was examined, group, next due or -1}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -18,10 +20,10 @@ if not group then
 end
 local report = bring_up_to_date({ group }, ARGV[13])
 local began = tonumber(ARGV[8]) or now
-local rate, moved_before = tonumber(ARGV[14]), tonumber(ARGV[15])
+local rate, moved_before = tonumber(ARGV[15]), tonumber(ARGV[16])
 local letters, last, more = step_through(group, began)
 
-local ids, waiting, members, changed, lost = {}, {}, {}, {}, {}
+local ids, waiting, upcoming, members, changed, lost = {}, {}, {}, {}, {}, {}
 local soonest = NEVER
 for i, letter in ipairs(letters) do
   local id, member, record = letter[1], letter[2], letter[4]
@@ -31,14 +33,16 @@ for i, letter in ipairs(letters) do
   end
   soonest = math.min(soonest, due)
   ids[i], members[i] = id, member
-  waiting[#waiting + 1] = whole(due)
-  waiting[#waiting + 1] = member
+  local scored = key_of(member) and upcoming or waiting
+  scored[#scored + 1] = whole(due)
+  scored[#scored + 1] = member
   if record then
     local history = type(record[HISTORY]) == 'table' and record[HISTORY] or {}
     if #history > 0 then
       history[#history][REDRIVEN] = now
     end
     record[ATTEMPT], record[FREE], record[FENCE], record[IS_DEAD], record[DELIVER_AT] = 0, 0, 0, 0, due
+    record[STARTED] = 0
     changed[#changed + 1] = id
     changed[#changed + 1] = cmsgpack.pack(record)
   else
@@ -48,7 +52,9 @@ end
 write_all('HSET', group_key(group, 'records'), changed)
 write_all('HDEL', group_key(group, 'records'), lost)
 write_all('ZADD', group_key(group, 'waiting'), waiting)
+add_upcoming(group, upcoming)
 write_all('ZREM', group_key(group, 'dead'), members)
 change_waiting(group, ids, 1)
+move_due(group)
 wake(group, soonest)
 return { whole(now), report, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }

@@ -8,6 +8,8 @@
 --   7      the cursor that the previous step returned; 0 in the first step
 -- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), the
 --          number of events that wait again, the number that are leased again, {group that has changed, ...}}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 -- includes copies
@@ -42,8 +44,15 @@ local died = {} -- by group
 
 local function put_back(group, id, record, place)
   local member = (record[PLACE] ~= '' and record[PLACE] or place) .. id
+  local key = key_of(member)
+  if key and record[IS_DEAD] == 0 and record[STARTED] ~= 0 then
+    redis.call('HSET', group_key(group, 'keys'), key, member)
+  end
   if record[IS_DEAD] == 1 then
     redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
+  elseif key and record[STARTED] == 0 then
+    add_upcoming(group, { whole(record[DELIVER_AT]), member })
+    again.waiting = again.waiting + 1
   elseif record[FENCE] ~= 0 then
     redis.call('ZADD', group_key(group, 'leased'), expires, member)
     again.leased = again.leased + 1
@@ -63,6 +72,7 @@ local function make_dead(group, id, blob)
   remember(record, DEAD, LOST)
   redis.call('HSET', group_key(group, 'records'), id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), place_of(blob) .. id)
+  free_keys(group, { place_of(blob) .. id })
   died[group] = died[group] or {}
   table.insert(died[group], id)
   changed[group] = true
@@ -105,6 +115,44 @@ local function check(id, blob)
   end
 end
 
+-- Calls a function with each member and score of a sorted set of the group.
+local function each_member(group, name, use)
+  local members = redis.call('ZRANGE', group_key(group, name), 0, -1, 'WITHSCORES')
+  for i = 1, #members, 2 do
+    use(members[i], members[i + 1])
+  end
+end
+
+-- Makes the sets of events with keys consistent again, when one of them is lost. It takes one step, so that no event of
+-- a key is delivered meanwhile before its turn.
+local function restore_keys(group)
+  each_member(group, 'by_key', function(entry)
+    local key = string.match(entry, '^[^%z]*')
+    local member, due = read_entry(entry, key)
+    if not redis.call('ZSCORE', group_key(group, 'blocked'), member) then
+      redis.call('ZADD', group_key(group, 'upcoming'), 'NX', whole(due), member)
+    end
+  end)
+  for _, name in ipairs({ 'upcoming', 'blocked' }) do
+    each_member(group, name, function(member, due)
+      redis.call('ZADD', group_key(group, 'by_key'), 0, entry_of(member, tonumber(due)))
+    end)
+  end
+  for _, name in ipairs({ 'leased', 'suspects', 'waiting' }) do
+    each_member(group, name, function(member)
+      if key_of(member) then
+        redis.call('HSETNX', group_key(group, 'keys'), key_of(member), member)
+      end
+    end)
+  end
+  each_member(group, 'blocked', function(member, due)
+    if redis.call('HEXISTS', group_key(group, 'keys'), key_of(member)) == 0 then
+      redis.call('ZADD', group_key(group, 'upcoming'), due, member)
+      redis.call('ZREM', group_key(group, 'blocked'), member)
+    end
+  end)
+end
+
 -- Counts the leases of a group's sessions again, from its records.
 local function count_leases(group)
   local members, ids, held = redis.call('ZRANGE', group_key(group, 'leased'), 0, -1), {}, {}
@@ -121,6 +169,15 @@ local function count_leases(group)
   redis.call('DEL', group_key(group, 'in_flight'))
   for session, count in pairs(held) do
     add_in_flight(group, session, count)
+  end
+end
+
+if ARGV[7] == '0' then
+  for _, group in ipairs(groups) do
+    if not keys_add_up(ARGV[1], group) then
+      restore_keys(group)
+      changed[group] = true
+    end
   end
 end
 
@@ -142,6 +199,7 @@ for group in pairs(changed) do
   names[#names + 1] = group
   note_changed('dead', died[group] or {})
   report_changed(group, report)
+  move_due(group)
   wake(group, now)
 end
 if cursor == '0' then

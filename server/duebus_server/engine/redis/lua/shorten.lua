@@ -8,6 +8,8 @@
 --   9      fencing tokens of leases, 8 bytes each
 --   10...  their packed ids
 -- returns  {now, next due or -1}
+-- includes records
+-- includes ordering
 -- includes leases
 
 regardless_of_memory()

@@ -5,10 +5,13 @@
 --   6      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, queued, settings, {group,
 --          ...}}, settings: {name, value, ...} of those that differ from the server's; a group: {name,
---          {paused, ephemeral (0, 1)}, scheduled, ready, leased, dead, since when the first has been ready or -1,
+--          {paused, ephemeral (0, 1)}, {scheduled, ready, blocked, leased, dead}, {since when the first has been ready,
+--          since when the first that is blocked has been due, both -1 for none},
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
 --          {name, value, ...} of its own retry policy}
+-- includes records
+-- includes ordering
 -- includes leases
 -- includes naming
 
@@ -51,18 +54,24 @@ end
 
 local function info(group)
   local ready, waiting = 0, 0
-  for name in pairs(WAITS) do
+  for _, name in ipairs({ 'waiting', 'suspects' }) do
     ready = ready + redis.call('ZCOUNT', group_key(group, name), '-inf', whole(now))
     waiting = waiting + redis.call('ZCARD', group_key(group, name))
   end
   return {
     group,
     { redis.call('HGET', group_key(group, 'group'), 'paused') and 1 or 0, is_ephemeral(group) and 1 or 0 },
-    waiting - ready,
-    ready,
-    redis.call('ZCARD', group_key(group, 'leased')),
-    redis.call('ZCARD', group_key(group, 'dead')),
-    ready > 0 and whole(math.min(first_score(group, 'waiting'), first_score(group, 'suspects'))) or -1,
+    {
+      waiting + redis.call('ZCARD', group_key(group, 'upcoming')) - ready,
+      ready,
+      redis.call('ZCARD', group_key(group, 'blocked')),
+      redis.call('ZCARD', group_key(group, 'leased')),
+      redis.call('ZCARD', group_key(group, 'dead')),
+    },
+    {
+      answer_time(ready > 0 and math.min(first_score(group, 'waiting'), first_score(group, 'suspects')) or NEVER),
+      answer_time(first_score(group, 'blocked')),
+    },
     subscribers(group),
     rates(group),
     own_policy(group),

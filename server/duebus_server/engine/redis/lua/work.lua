@@ -10,6 +10,9 @@ local function count(prefix, group)
   local number = redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
   local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
     + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
+  if redis.call('ZCOUNT', group_key_of(prefix, group, 'upcoming'), '-inf', whole(now)) > 0 then
+    ready = ready + 1 -- a worker is needed to find out how many of them are READY, and how many BLOCKED
+  end
   if ready > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0 then
     number = number + ready
   end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.transfer import HeldEvent
-    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, TopicConfig, TopicInfo
+    from duebus_server.domain.views import EventInfo, EventPage, EventQuery, KeyPage, KeyQuery, TopicConfig, TopicInfo
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
     from duebus_server.engine.redis.partitioned.routing import Routing
@@ -77,8 +78,19 @@ class AdminVerbs:
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``. A cursor is valid in all partitions."""
-        pages = await self._routing.each(topic, lambda partition: self._engine.list_with_places(partition, query))
-        return views.merged(query, pages)
+
+        async def list_in(partitions: list[Partition]) -> EventPage:
+            if query.key:
+                partitions = [partitions[partition_number(query.key, len(partitions))]]
+            pages = await all_of([self._engine.list_with_places(one, query) for one in partitions])
+            return views.merged(query, pages)
+
+        return await self._routing.routed(topic, list_in)
+
+    async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
+        """See ``Engine.list_keys``."""
+        keys = await self._routing.each(topic, lambda partition: self._engine.list_keys(partition, query.group))
+        return views.page_of_keys(query, chain.from_iterable(keys))
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``. All partitions are asked."""
@@ -218,7 +230,7 @@ class AdminVerbs:
         async def store(partitions: list[Partition]) -> int:
             by_partition: dict[int, list[HeldEvent]] = defaultdict(list)
             for event in events:
-                by_partition[partition_number(event.event_id, len(partitions))].append(event)
+                by_partition[partition_number(event.key or event.event_id, len(partitions))].append(event)
             steps = [self._engine.import_events(partitions[number], some) for number, some in by_partition.items()]
             return sum(await all_of(steps))
 

@@ -1,7 +1,8 @@
 """Dispatches to a topic with several partitions: where each event belongs, and the result of the whole request.
 
-An event's partition follows from its own id if the client chose one, else from its request. So a repeated request sends
-every event to the same partition as before, and ids are unique although each partition knows only its own.
+An event's partition follows from its key; without one, from its id if the client chose it; else from its request. So a
+repeated request sends every event to the same partition as before, and ids are unique among the events of a key, or
+without one, although each partition knows only its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 
 
 def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
-    """The text whose hash gives an event's partition. If events ever get keys, a key takes precedence."""
+    """The text whose hash gives an event's partition."""
+    if event.key:
+        return event.key
     if not event.id_is_generated:
         return event.id
     return request.request_id or request.events[0].id

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import fields, replace
+from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.views import EventPage, Rates, TopicInfo
+from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.views import EventPage, KeyPage, Rates, TopicInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from duebus_server.domain.model import SubscriberInfo
-    from duebus_server.domain.views import EventQuery, GroupInfo
-    from duebus_server.engine.redis.admin.views import Listed
+    from duebus_server.domain.views import EventQuery, GroupInfo, KeyInfo, KeyQuery
+    from duebus_server.engine.redis.admin.views import Listed, Listing, Position
 
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
@@ -29,15 +31,19 @@ def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
 
 def _group(parts: Sequence[GroupInfo]) -> GroupInfo:
     first = parts[0]
-    ages = [part.oldest_ready_age_us for part in parts if part.oldest_ready_age_us is not None]
     return replace(
         first,
         paused=any(part.paused for part in parts),
         counts={state: sum(part.counts.get(state, 0) for part in parts) for state in first.counts},
         subscribers=_subscribers(parts),
-        oldest_ready_age_us=max(ages, default=None),
+        oldest_ready_age_us=_oldest(part.oldest_ready_age_us for part in parts),
+        oldest_blocked_age_us=_oldest(part.oldest_blocked_age_us for part in parts),
         rates=Rates(*(sum(getattr(part.rates, one.name) for part in parts) for one in fields(Rates))),
     )
+
+
+def _oldest(ages: Iterable[int | None]) -> int | None:
+    return max((age for age in ages if age is not None), default=None)
 
 
 def _subscribers(parts: Sequence[GroupInfo]) -> list[SubscriberInfo]:
@@ -52,23 +58,45 @@ def _subscribers(parts: Sequence[GroupInfo]) -> list[SubscriberInfo]:
     return list(found.values())
 
 
-def merged(query: EventQuery, pages: Sequence[tuple[list[Listed], bool]]) -> EventPage:
+def merged(query: EventQuery, pages: Sequence[Listing]) -> EventPage:
     """One page, merged from a page of each partition. It ends where a partition may have more events in between."""
 
-    def comes_before(one: Listed, other: Listed) -> bool:
-        return (one[:2] > other[:2]) if query.newest_first else (one[:2] < other[:2])
+    def is_behind(one: Position, end: Position) -> bool:
+        return one < end if query.newest_first else one > end
 
-    ends = [listed[-1] for listed, more in pages if more]
-    together = sorted(
-        (one for listed, _ in pages for one in listed), key=lambda one: one[:2], reverse=query.newest_first
-    )
+    ends = [page.end for page in pages if page.end is not None]
+    together = sorted((one for page in pages for one in page.events), key=_at, reverse=query.newest_first)
     chosen: list[Listed] = []
     size = 0
     for one in together:
         size += len(one.event.body)
         is_full = len(chosen) == query.limit or (chosen and size > query.max_bytes)
-        if is_full or any(comes_before(end, one) for end in ends):
+        if is_full or any(is_behind(one.at, end) for end in ends):
             break
         chosen.append(one)
-    has_more = len(chosen) < len(together) or bool(ends)
-    return EventPage([one.event for one in chosen], chosen[-1].cursor() if has_more else None)
+    last = chosen[-1].at if len(chosen) < len(together) else _first(ends, newest_first=query.newest_first)
+    return EventPage([one.event for one in chosen], last and last.cursor())
+
+
+def _at(listed: Listed) -> Position:
+    return listed.at
+
+
+def _first(ends: Sequence[Position], *, newest_first: bool) -> Position | None:
+    if not ends:
+        return None
+    return max(ends) if newest_first else min(ends)
+
+
+def page_of_keys(query: KeyQuery, keys: Iterable[KeyInfo]) -> KeyPage:
+    """A page of all keys of a group. The cursor is the number of keys on the pages before.
+
+    Raises:
+        InvalidArgument: the cursor is not one of this engine.
+    """
+    if query.cursor is not None and not query.cursor.isdecimal():
+        raise InvalidArgument("page_token", "is not a page token of this request")
+    first = int(query.cursor or 0)
+    behind = first + query.limit
+    found = nsmallest(behind + 1, keys, key=lambda one: (-one.blocked, one.key))
+    return KeyPage(found[first:behind], str(behind) if len(found) > behind else None)

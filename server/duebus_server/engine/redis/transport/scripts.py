@@ -58,13 +58,13 @@ class Script:
 
     Args:
         name: of its file.
-        without: a file that it includes and that its runs do not need.
+        without: files that it includes and that its runs do not need.
 
     Attributes:
         key_sets: the keys that it touches, besides those that the caller names.
     """
 
-    def __init__(self, name: str, *, without: str = "") -> None:
+    def __init__(self, name: str, *, without: Sequence[str] = ()) -> None:
         self.name = name
         own = _source(name)
         steps = _RUNS.findall(own)
@@ -75,7 +75,7 @@ class Script:
             "common",
             *([] if _RUNS_ON_CLOSED in own else ["moved"]),
             *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
-            *(one for one in _included(own, steps) if one != without),
+            *(one for one in _included(own, steps) if one not in without),
         ]
         self._source = _join_used([LUA_KEYS, *map(_source, shared), *map(_as_function, steps), own])
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()

@@ -36,6 +36,8 @@ export enum EventState {
   LEASED = 3,
   /** DEAD - Used up its retries or was nacked as dead; kept until it is redriven or purged. */
   DEAD = 4,
+  /** BLOCKED - Due, and waits for the event with the same key that is before it; see `Event.key`. */
+  BLOCKED = 5,
   UNRECOGNIZED = -1,
 }
 
@@ -70,7 +72,8 @@ export interface TopicConfig {
     | undefined;
   /**
    * How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-   * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds.
+   * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
+   * tenth of this may be blocked: over that, its events are refused and others are not.
    */
   maxQueued?:
     | bigint
@@ -128,6 +131,12 @@ export interface GroupInfo {
   /** The policy in force: the topic's, with the changes of this group. */
   retryPolicy:
     | RetryPolicy
+    | undefined;
+  /** Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`. */
+  blocked: bigint;
+  /** How long ago the blocked event that has waited longest became due; unset when none is blocked. */
+  oldestBlockedAge:
+    | Duration
     | undefined;
   /**
    * Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
@@ -246,9 +255,11 @@ export interface ListEventsRequest {
   pageSize: number;
   pageToken: string;
   order: ListEventsRequest_Order;
+  /** Only events with this key; empty means any. A page may then have fewer events, or none, although more follow. */
+  key: string;
 }
 
-/** By due time (scheduled, ready), lease expiry (leased) or time of death (dead). */
+/** By due time (scheduled, ready, blocked), lease expiry (leased) or time of death (dead). */
 export enum ListEventsRequest_Order {
   /** UNSPECIFIED - The same as ORDER_OLDEST_FIRST. */
   UNSPECIFIED = 0,
@@ -310,6 +321,8 @@ export interface EventGroupInfo {
     | undefined;
   /** In GetEvent: the last 20 attempts, oldest first. */
   history: Attempt[];
+  /** While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry. */
+  waitsFor: string;
   /**
    * How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
    * holds one suspect at a time.
@@ -350,10 +363,12 @@ export enum Attempt_Outcome {
 export interface CancelEventsRequest {
   engine: Engine;
   topic: string;
-  /** 1 to 1000. */
+  /** 1 to 1000; none if `key` is set. */
   eventIds: string[];
   /** Empty: in every group. */
   group: string;
+  /** All events with this key, instead of `event_ids`. */
+  key: string;
 }
 
 export interface CancelEventsResponse {
@@ -394,7 +409,11 @@ export interface DeadLetterFilter {
   /** Those whose last error contains this text, of at most 4 KiB. */
   errorContains: string;
   /** Those that have been dead for at least this long when the call begins; 0 to 10 years. */
-  minAge: Duration | undefined;
+  minAge:
+    | Duration
+    | undefined;
+  /** Those with this key; empty means any. */
+  key: string;
 }
 
 export interface RedriveEventsRequest {
@@ -424,6 +443,32 @@ export interface PurgeEventsRequest {
 
 export interface PurgeEventsResponse {
   purged: bigint;
+}
+
+export interface ListKeysRequest {
+  engine: Engine;
+  topic: string;
+  group: string;
+  /** 1 to 1000; 0 means 100. */
+  pageSize: number;
+  pageToken: string;
+}
+
+export interface ListKeysResponse {
+  keys: KeyInfo[];
+  /** Empty when this was the last page. */
+  nextPageToken: string;
+}
+
+/** A key in a group. */
+export interface KeyInfo {
+  key: string;
+  /** Its events that are blocked. */
+  blocked: bigint;
+  /** Its events that are leased. */
+  inFlight: number;
+  /** The event that the blocked ones wait for. */
+  headEventId: string;
 }
 
 function createBaseRetryPolicy(): RetryPolicy {
@@ -838,6 +883,8 @@ function createBaseGroupInfo(): GroupInfo {
     oldestReadyAge: undefined,
     rates: undefined,
     retryPolicy: undefined,
+    blocked: 0n,
+    oldestBlockedAge: undefined,
     ephemeral: false,
   };
 }
@@ -885,6 +932,15 @@ export const GroupInfo: MessageFns<GroupInfo> = {
     }
     if (message.retryPolicy !== undefined) {
       RetryPolicy.encode(message.retryPolicy, writer.uint32(82).fork()).join();
+    }
+    if (message.blocked !== 0n) {
+      if (BigInt.asUintN(64, message.blocked) !== message.blocked) {
+        throw new globalThis.Error("value provided for field message.blocked of type uint64 too large");
+      }
+      writer.uint32(96).uint64(message.blocked);
+    }
+    if (message.oldestBlockedAge !== undefined) {
+      Duration.encode(message.oldestBlockedAge, writer.uint32(130).fork()).join();
     }
     if (message.ephemeral !== false) {
       writer.uint32(136).bool(message.ephemeral);
@@ -985,6 +1041,22 @@ export const GroupInfo: MessageFns<GroupInfo> = {
             message.retryPolicy = RetryPolicy.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.blocked = reader.uint64() as bigint;
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.oldestBlockedAge = Duration.decode(reader, reader.uint32());
+            continue;
+          }
           case 17: {
             if (tag !== 136) {
               break;
@@ -1023,6 +1095,10 @@ export const GroupInfo: MessageFns<GroupInfo> = {
     message.rates = (object.rates !== undefined && object.rates !== null) ? Rates.fromPartial(object.rates) : undefined;
     message.retryPolicy = (object.retryPolicy !== undefined && object.retryPolicy !== null)
       ? RetryPolicy.fromPartial(object.retryPolicy)
+      : undefined;
+    message.blocked = (object.blocked !== undefined && object.blocked !== null) ? BigInt(object.blocked) : 0n;
+    message.oldestBlockedAge = (object.oldestBlockedAge !== undefined && object.oldestBlockedAge !== null)
+      ? Duration.fromPartial(object.oldestBlockedAge)
       : undefined;
     message.ephemeral = object.ephemeral ?? false;
     return message;
@@ -2088,7 +2164,7 @@ export const ResumeGroupResponse: MessageFns<ResumeGroupResponse> = {
 };
 
 function createBaseListEventsRequest(): ListEventsRequest {
-  return { engine: 0, topic: "", group: "", state: 0, pageSize: 0, pageToken: "", order: 0 };
+  return { engine: 0, topic: "", group: "", state: 0, pageSize: 0, pageToken: "", order: 0, key: "" };
 }
 
 export const ListEventsRequest: MessageFns<ListEventsRequest> = {
@@ -2113,6 +2189,9 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
     }
     if (message.order !== 0) {
       writer.uint32(56).int32(message.order);
+    }
+    if (message.key !== "") {
+      writer.uint32(66).string(message.key);
     }
     return writer;
   },
@@ -2186,6 +2265,14 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
             message.order = reader.int32() as any;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2210,6 +2297,7 @@ export const ListEventsRequest: MessageFns<ListEventsRequest> = {
     message.pageSize = object.pageSize ?? 0;
     message.pageToken = object.pageToken ?? "";
     message.order = object.order ?? 0;
+    message.key = object.key ?? "";
     return message;
   },
 };
@@ -2532,6 +2620,7 @@ function createBaseEventGroupInfo(): EventGroupInfo {
     consumer: "",
     deadAt: undefined,
     history: [],
+    waitsFor: "",
     freeAttempts: 0,
   };
 }
@@ -2567,6 +2656,9 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
     }
     for (const v of message.history) {
       Attempt.encode(v!, writer.uint32(82).fork()).join();
+    }
+    if (message.waitsFor !== "") {
+      writer.uint32(90).string(message.waitsFor);
     }
     if (message.freeAttempts !== 0) {
       writer.uint32(96).uint32(message.freeAttempts);
@@ -2667,6 +2759,14 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
             message.history.push(Attempt.decode(reader, reader.uint32()));
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.waitsFor = reader.string();
+            continue;
+          }
           case 12: {
             if (tag !== 96) {
               break;
@@ -2702,6 +2802,7 @@ export const EventGroupInfo: MessageFns<EventGroupInfo> = {
     message.consumer = object.consumer ?? "";
     message.deadAt = object.deadAt ?? undefined;
     message.history = object.history?.map((e) => Attempt.fromPartial(e)) || [];
+    message.waitsFor = object.waitsFor ?? "";
     message.freeAttempts = object.freeAttempts ?? 0;
     return message;
   },
@@ -2843,7 +2944,7 @@ export const Attempt: MessageFns<Attempt> = {
 };
 
 function createBaseCancelEventsRequest(): CancelEventsRequest {
-  return { engine: 0, topic: "", eventIds: [], group: "" };
+  return { engine: 0, topic: "", eventIds: [], group: "", key: "" };
 }
 
 export const CancelEventsRequest: MessageFns<CancelEventsRequest> = {
@@ -2859,6 +2960,9 @@ export const CancelEventsRequest: MessageFns<CancelEventsRequest> = {
     }
     if (message.group !== "") {
       writer.uint32(34).string(message.group);
+    }
+    if (message.key !== "") {
+      writer.uint32(42).string(message.key);
     }
     return writer;
   },
@@ -2908,6 +3012,14 @@ export const CancelEventsRequest: MessageFns<CancelEventsRequest> = {
             message.group = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2929,6 +3041,7 @@ export const CancelEventsRequest: MessageFns<CancelEventsRequest> = {
     message.topic = object.topic ?? "";
     message.eventIds = object.eventIds?.map((e) => e) || [];
     message.group = object.group ?? "";
+    message.key = object.key ?? "";
     return message;
   },
 };
@@ -3205,7 +3318,7 @@ export const RescheduleEventsResponse: MessageFns<RescheduleEventsResponse> = {
 };
 
 function createBaseDeadLetterFilter(): DeadLetterFilter {
-  return { eventIds: [], errorContains: "", minAge: undefined };
+  return { eventIds: [], errorContains: "", minAge: undefined, key: "" };
 }
 
 export const DeadLetterFilter: MessageFns<DeadLetterFilter> = {
@@ -3218,6 +3331,9 @@ export const DeadLetterFilter: MessageFns<DeadLetterFilter> = {
     }
     if (message.minAge !== undefined) {
       Duration.encode(message.minAge, writer.uint32(26).fork()).join();
+    }
+    if (message.key !== "") {
+      writer.uint32(34).string(message.key);
     }
     return writer;
   },
@@ -3259,6 +3375,14 @@ export const DeadLetterFilter: MessageFns<DeadLetterFilter> = {
             message.minAge = Duration.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3281,6 +3405,7 @@ export const DeadLetterFilter: MessageFns<DeadLetterFilter> = {
     message.minAge = (object.minAge !== undefined && object.minAge !== null)
       ? Duration.fromPartial(object.minAge)
       : undefined;
+    message.key = object.key ?? "";
     return message;
   },
 };
@@ -3599,6 +3724,270 @@ export const PurgeEventsResponse: MessageFns<PurgeEventsResponse> = {
   },
 };
 
+function createBaseListKeysRequest(): ListKeysRequest {
+  return { engine: 0, topic: "", group: "", pageSize: 0, pageToken: "" };
+}
+
+export const ListKeysRequest: MessageFns<ListKeysRequest> = {
+  encode(message: ListKeysRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.engine !== 0) {
+      writer.uint32(8).int32(message.engine);
+    }
+    if (message.topic !== "") {
+      writer.uint32(18).string(message.topic);
+    }
+    if (message.group !== "") {
+      writer.uint32(26).string(message.group);
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(32).uint32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(42).string(message.pageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListKeysRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListKeysRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.engine = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.group = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pageSize = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListKeysRequest>): ListKeysRequest {
+    return ListKeysRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListKeysRequest>): ListKeysRequest {
+    const message = createBaseListKeysRequest();
+    message.engine = object.engine ?? 0;
+    message.topic = object.topic ?? "";
+    message.group = object.group ?? "";
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseListKeysResponse(): ListKeysResponse {
+  return { keys: [], nextPageToken: "" };
+}
+
+export const ListKeysResponse: MessageFns<ListKeysResponse> = {
+  encode(message: ListKeysResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keys) {
+      KeyInfo.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(18).string(message.nextPageToken);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListKeysResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListKeysResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keys.push(KeyInfo.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<ListKeysResponse>): ListKeysResponse {
+    return ListKeysResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ListKeysResponse>): ListKeysResponse {
+    const message = createBaseListKeysResponse();
+    message.keys = object.keys?.map((e) => KeyInfo.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseKeyInfo(): KeyInfo {
+  return { key: "", blocked: 0n, inFlight: 0, headEventId: "" };
+}
+
+export const KeyInfo: MessageFns<KeyInfo> = {
+  encode(message: KeyInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.blocked !== 0n) {
+      if (BigInt.asUintN(64, message.blocked) !== message.blocked) {
+        throw new globalThis.Error("value provided for field message.blocked of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.blocked);
+    }
+    if (message.inFlight !== 0) {
+      writer.uint32(24).uint32(message.inFlight);
+    }
+    if (message.headEventId !== "") {
+      writer.uint32(34).string(message.headEventId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.blocked = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.inFlight = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.headEventId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KeyInfo>): KeyInfo {
+    return KeyInfo.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeyInfo>): KeyInfo {
+    const message = createBaseKeyInfo();
+    message.key = object.key ?? "";
+    message.blocked = (object.blocked !== undefined && object.blocked !== null) ? BigInt(object.blocked) : 0n;
+    message.inFlight = object.inFlight ?? 0;
+    message.headEventId = object.headEventId ?? "";
+    return message;
+  },
+};
+
 export type EventBusAdminService = typeof EventBusAdminService;
 export const EventBusAdminService = {
   /** The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead. */
@@ -3687,8 +4076,8 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): ResumeGroupResponse => ResumeGroupResponse.decode(value),
   },
   /**
-   * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-   * token is not one of this request's.
+   * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+   * valid key, or the page token is not one of this request's.
    */
   listEvents: {
     path: "/duebus.v1.EventBusAdmin/ListEvents" as const,
@@ -3709,7 +4098,11 @@ export const EventBusAdminService = {
     responseSerialize: (value: GetEventResponse): Buffer => Buffer.from(GetEventResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetEventResponse => GetEventResponse.decode(value),
   },
-  /** Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported. */
+  /**
+   * Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+   * With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+   * removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+   */
   cancelEvents: {
     path: "/duebus.v1.EventBusAdmin/CancelEvents" as const,
     requestStream: false as const,
@@ -3721,7 +4114,8 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): CancelEventsResponse => CancelEventsResponse.decode(value),
   },
   /**
-   * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+   * a key, the next one is no longer held up by it. ABORTED
    * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
    * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
    * although events in other partitions may have been changed.
@@ -3762,6 +4156,19 @@ export const EventBusAdminService = {
     responseSerialize: (value: PurgeEventsResponse): Buffer => Buffer.from(PurgeEventsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): PurgeEventsResponse => PurgeEventsResponse.decode(value),
   },
+  /**
+   * The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+   * blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   */
+  listKeys: {
+    path: "/duebus.v1.EventBusAdmin/ListKeys" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListKeysRequest): Buffer => Buffer.from(ListKeysRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListKeysRequest => ListKeysRequest.decode(value),
+    responseSerialize: (value: ListKeysResponse): Buffer => Buffer.from(ListKeysResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListKeysResponse => ListKeysResponse.decode(value),
+  },
 } as const;
 
 export interface EventBusAdminServer extends UntypedServiceImplementation {
@@ -3793,16 +4200,21 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   /** Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error. */
   resumeGroup: handleUnaryCall<ResumeGroupRequest, ResumeGroupResponse>;
   /**
-   * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified or the page
-   * token is not one of this request's.
+   * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
+   * valid key, or the page token is not one of this request's.
    */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
   /** The history of one event: its state in each group that still holds it, its attempts, errors and times. */
   getEvent: handleUnaryCall<GetEventRequest, GetEventResponse>;
-  /** Removes scheduled or ready events. Copies of them that are leased or dead are left alone and reported. */
+  /**
+   * Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
+   * With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
+   * removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+   */
   cancelEvents: handleUnaryCall<CancelEventsRequest, CancelEventsResponse>;
   /**
-   * Changes the due time of scheduled or ready events; all or none. The attempt count is kept. ABORTED
+   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
+   * a key, the next one is no longer held up by it. ABORTED
    * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
    * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
    * although events in other partitions may have been changed.
@@ -3816,6 +4228,11 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   redriveEvents: handleUnaryCall<RedriveEventsRequest, RedriveEventsResponse>;
   /** Removes dead letters for good, in steps like RedriveEvents. */
   purgeEvents: handleUnaryCall<PurgeEventsRequest, PurgeEventsResponse>;
+  /**
+   * The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
+   * blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   */
+  listKeys: handleUnaryCall<ListKeysRequest, ListKeysResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;

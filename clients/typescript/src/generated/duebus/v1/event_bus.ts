@@ -75,7 +75,10 @@ export interface DispatchResponse {
 
 /** What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in. */
 export interface Event {
-  /** At most 255 bytes of printable text; unique within the topic. Empty: the server fills in a UUIDv7. */
+  /**
+   * At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
+   * with the same key, or without one. Empty: the server fills in a UUIDv7.
+   */
   id: string;
   /** The payload, at most 1 MiB. Opaque to the bus. */
   data: Buffer;
@@ -99,7 +102,12 @@ export interface Event {
   maxRetries?:
     | number
     | undefined;
-  /** Reserved for ordered delivery. Must be empty until that exists: INVALID_ARGUMENT otherwise. */
+  /**
+   * What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
+   * Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
+   * and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
+   * An event holds up no other before it is due. Other keys, and events without one, are not held up.
+   */
   key: string;
   /** Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise. */
   priority: number;
@@ -210,8 +218,8 @@ export interface Delivery {
   /** Settles this delivery, on any replica. Opaque. */
   leaseToken: string;
   /**
-   * Grows with every lease of the event in this group: it is greater than the last one, and at least the engine's time
-   * in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
+   * Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
+   * one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
    * engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
    * expired.
    */
@@ -583,7 +591,7 @@ export const Event: MessageFns<Event> = {
       writer.uint32(66).string(message.key);
     }
     if (message.priority !== 0) {
-      writer.uint32(72).uint32(message.priority);
+      writer.uint32(72).int32(message.priority);
     }
     return writer;
   },
@@ -673,7 +681,7 @@ export const Event: MessageFns<Event> = {
               break;
             }
 
-            message.priority = reader.uint32();
+            message.priority = reader.int32();
             continue;
           }
         }

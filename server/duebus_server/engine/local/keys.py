@@ -1,0 +1,199 @@
+"""The order of one group's events by key.
+
+Each key that has events in the group has at most one head: the event that is READY, LEASED, or waits for its retry. The
+others wait: BLOCKED, or SCHEDULED until they are due. ``Group`` moves events between states; this is what it looks up.
+"""
+
+from __future__ import annotations
+
+from heapq import merge
+from itertools import chain, count, islice
+from typing import TYPE_CHECKING
+
+from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK, DueIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from duebus_server.engine.local.host_time import HostTime
+    from duebus_server.engine.local.records import Entry
+
+    Listed = tuple[int, int, Entry]
+    """Time, ``seq``, and the event itself."""
+
+KEY_SHIFT = SEQ_BITS + 64
+"""How far the number of a key is shifted to come before the sort key of an event."""
+
+FORGET_AT_ONCE = 1_000
+"""How many keys of a deleted group are dropped in one step. It keeps the step short."""
+
+
+class Key:
+    """One key in one group.
+
+    Attributes:
+        name: the key.
+        number: unique in the group; orders the events that wait by key.
+        head: the event that the others wait for.
+        blocked: how many events are BLOCKED.
+        waiting: how many events are not the head: BLOCKED, or SCHEDULED and never leased.
+    """
+
+    __slots__ = ("blocked", "head", "name", "number", "waiting")
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+        self.head: Entry | None = None
+        self.blocked = 0
+        self.waiting = 0
+
+
+class Keys:
+    """The keys of one group.
+
+    Args:
+        host: the host's clock.
+    """
+
+    __slots__ = ("_by_blocked", "_by_host", "_by_name", "_host", "_numbers", "_waiting")
+
+    def __init__(self, host: HostTime) -> None:
+        self._host = host
+        self._by_name: dict[str, Key] = {}
+        self._numbers = count(1)
+        # The events that wait, by key and then by time: that of the engine's clock, or of the host's.
+        self._waiting: DueIndex[Entry] = DueIndex()
+        self._by_host: DueIndex[Entry] = DueIndex()
+        # The keys with blocked events, by how many.
+        self._by_blocked: dict[int, dict[str, Key]] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def find(self, name: str) -> Key | None:
+        """The key of this name, if it has events."""
+        return self._by_name.get(name)
+
+    def obtain(self, name: str) -> Key:
+        """The key of this name, made if it has no events yet."""
+        key = self._by_name.get(name)
+        if key is None:
+            key = self._by_name[name] = Key(name, next(self._numbers))
+        return key
+
+    def head_of(self, name: str) -> Entry | None:
+        """The head of a key."""
+        key = self._by_name.get(name)
+        return None if key is None else key.head
+
+    def drop_if_empty(self, key: Key) -> None:
+        """Forget a key without events."""
+        if key.head is None and not key.waiting:
+            del self._by_name[key.name]
+            if not self._by_name:
+                self._by_name = {}  # a dict does not shrink
+
+    # --- the events that wait ---------------------------------------------------------------------------------------
+
+    def add(self, entry: Entry) -> None:
+        """Add an event that waits, by its state and its time."""
+        key = self.obtain(entry.key)
+        key.waiting += 1
+        self._index_of(entry).add(key.number << KEY_SHIFT | entry.sort_key, entry)
+        if entry.is_blocked:
+            self._count_blocked(key, 1)
+
+    def remove(self, entry: Entry) -> None:
+        """Remove an event that waits, before its state or time changes."""
+        key = self._by_name[entry.key]
+        key.waiting -= 1
+        self._index_of(entry).remove(key.number << KEY_SHIFT | entry.sort_key)
+        if entry.is_blocked:
+            self._count_blocked(key, -1)
+
+    def first_due(self, key: Key, now_us: int) -> tuple[int, Entry] | None:
+        """The first of the events that wait, and when it was due, by the engine's clock; None if none is due."""
+        if not key.waiting:
+            return None
+        found: list[tuple[int, int, Entry]] = []
+        if (first := _first(self._waiting, key)) is not None and first.at_us <= now_us:
+            found.append((first.at_us, first.seq, first))
+        if (first := _first(self._by_host, key)) is not None and first.at_us <= self._host.now_us:
+            found.append((first.at_us - self._host.ahead_us, first.seq, first))
+        if not found:
+            return None
+        at_us, _, entry = min(found)
+        return at_us, entry
+
+    def _index_of(self, entry: Entry) -> DueIndex[Entry]:
+        return self._by_host if entry.by_host_clock else self._waiting
+
+    def _count_blocked(self, key: Key, change: int) -> None:
+        if key.blocked:
+            same = self._by_blocked[key.blocked]
+            del same[key.name]
+            if not same:
+                del self._by_blocked[key.blocked]
+        key.blocked += change
+        if key.blocked:
+            self._by_blocked.setdefault(key.blocked, {})[key.name] = key
+
+    # --- inspection -------------------------------------------------------------------------------------------------
+
+    def blocked_after(self, name: str, due: int) -> int:
+        """How many events of a key would be BLOCKED if ``due`` more were due."""
+        key = self._by_name.get(name)
+        if key is None or key.head is None:
+            return max(0, due - 1)
+        return key.blocked + due
+
+    def waiting(self, name: str, start: tuple[int, int] | None, *, newest_first: bool) -> Iterator[Listed]:
+        """The events of a key that wait, by time, beginning behind a time and ``seq``."""
+        key = self._by_name.get(name)
+        if key is None:
+            return iter(())
+        indexes = (self._waiting, self._by_host)
+        return merge(
+            *[_of_key(index, key, start, newest_first=newest_first) for index in indexes],
+            key=lambda listed: listed[:2],
+            reverse=newest_first,
+        )
+
+    def page(self, start: int, limit: int) -> list[Key]:
+        """The keys that have a head from the ``start``th on, those with the most blocked events first."""
+        with_blocked = chain.from_iterable(self._by_blocked[one].values() for one in sorted(self._by_blocked)[::-1])
+        others = (key for key in self._by_name.values() if key.head is not None and not key.blocked)
+        return list(islice(chain(with_blocked, others), start, start + limit))
+
+    # --- deletion ---------------------------------------------------------------------------------------------------
+
+    def dissolve(self) -> Iterator[None]:
+        """Forget everything, one piece a step."""
+        for index in (self._waiting, self._by_host):
+            while index.pop_block():
+                yield
+        self._by_blocked = {}
+        while self._by_name:
+            for name in list(islice(self._by_name, FORGET_AT_ONCE)):
+                del self._by_name[name]
+            yield
+        self._by_name = {}
+
+
+def _of_key(index: DueIndex[Entry], key: Key, start: tuple[int, int] | None, *, newest_first: bool) -> Iterator[Listed]:
+    """The events of a key in an index, as ``Keys.waiting``."""
+    shift = KEY_SHIFT - SEQ_BITS
+    begin, end = key.number << shift, key.number + 1 << shift
+    behind = None if start is None else (begin | start[0], start[1])
+    listed = index.descending(behind or (end, 0)) if newest_first else index.ascending(behind or (begin - 1, SEQ_MASK))
+    for at, seq, entry in listed:
+        if not begin <= at < end:
+            return
+        yield at - begin, seq, entry
+
+
+def _first(index: DueIndex[Entry], key: Key) -> Entry | None:
+    """The first event of a key in an index."""
+    first = index.first_from(key.number << KEY_SHIFT)
+    return first[1] if first is not None and first[0] >> KEY_SHIFT == key.number else None
