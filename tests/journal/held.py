@@ -43,9 +43,25 @@ async def fill(path: Path, now_us: int = START_US) -> None:
         await other.dispatch(event("waits"))
 
 
-def event(event_id: str, delay_us: int | None = None) -> NewEvent:
+KEYED = ["held", "earlier", "behind"]
+"""What ``fill_with_key`` leaves of one key, in the order in which it is delivered."""
+
+
+async def fill_with_key(path: Path, now_us: int = START_US) -> None:
+    """Make a journal in which an event waits for its retry, and others of its key, due before that, are blocked."""
+    clock = ManualClock(now_us)
+    async with opened(path, clock=clock) as one:
+        await one.topic.join()
+        await one.topic.dispatch(event("earlier", SECOND, key="key"), event("held", key="key"))
+        await one.topic.nack(await one.topic.lease_one(), delay_us=MINUTE, error="failed")
+        clock.advance(2 * SECOND)
+        await one.topic.dispatch(event("behind", key="key"))
+
+
+def event(event_id: str, delay_us: int | None = None, key: str = "") -> NewEvent:
     """An event with everything that one can have, encoded as the wire does."""
     message = event_bus_pb2.Event(
         data=f"data of {event_id}".encode(), content_type="text/plain", attributes={"tenant": "a"}, max_retries=3
     )
-    return NewEvent(event_id, message.SerializeToString(), delay_us, max_retries=3)
+    message.key = key
+    return NewEvent(event_id, message.SerializeToString(), delay_us, max_retries=3, key=key)

@@ -15,7 +15,7 @@ from duebus_server.domain.transfer import HeldEvent
 from duebus_server.engine.local.journal.contents import exported
 from duebus_server.engine.local.journal.importing import import_held
 from journal.engines import opened
-from journal.held import event, fill
+from journal.held import KEYED, event, fill, fill_with_key
 from support.cli import Cli
 from support.engines import START_US
 
@@ -243,3 +243,18 @@ async def test_an_import_that_is_interrupted_leaves_nothing_behind(tmp_path: Pat
     with pytest.raises(UnusableStorage, match="no more"):
         import_held(tmp_path / "new", broken_after_two(whole))
     assert names(tmp_path) == ["data"]
+
+
+async def test_the_order_of_a_key_is_the_same_after_an_import(tmp_path: Path) -> None:
+    await fill_with_key(tmp_path / "data")
+    file = tmp_path / "export.jsonl"
+    file.write_text(Cli().run("journal", "export", str(tmp_path / "data")).out)
+    done = Cli().run("journal", "import", str(file), "--to", str(tmp_path / "new"), "--json")
+    assert (done.status, done.record) == (0, {"stored": 3, "skipped": 0})
+
+    async with opened(tmp_path / "new", clock=ManualClock(START_US + HOUR)) as one:
+        await one.topic.join()
+        for event_id in KEYED:
+            leased = await one.topic.lease_one()
+            assert leased.event_id == event_id
+            await one.topic.ack(leased)

@@ -14,7 +14,7 @@ from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from duebus_server.domain.views import AttemptOutcome
 from journal.engines import opened
-from journal.held import fill
+from journal.held import KEYED, fill, fill_with_key
 from support.checked_keys import check_keys_of, undeclared_keys
 from support.cli import Cli, Result
 from support.redis_bus import RedisBus, redis_bus
@@ -134,6 +134,17 @@ async def test_what_was_migrated_is_delivered_retried_and_redriven(bus: RedisBus
     unclaimed = replica.topic("unclaimed")
     await unclaimed.join()
     assert (await unclaimed.lease_one()).event_id == "waits"
+
+
+async def test_the_order_of_a_key_is_the_same_in_redis(bus: RedisBus, tmp_path: Path) -> None:
+    await fill_with_key(tmp_path, now_us=a_minute_ago() - HOUR)
+    assert migrate(bus, tmp_path) == (3, 0)
+    topic = (await bus.replica()).topic(TOPIC)
+    await topic.join()
+    for event_id in KEYED:
+        leased = await topic.lease_one()
+        assert leased.event_id == event_id
+        await topic.ack(leased)
 
 
 async def test_a_migration_that_is_repeated_adds_nothing(bus: RedisBus, tmp_path: Path) -> None:
