@@ -36,7 +36,7 @@ for i = 1, #ids do
 end
 drop_expired(group, asked, members, held, results)
 if has_keys then
-  check_key_sets(group)
+  ordering().check_key_sets(group)
 end
 
 local ended, done, leased, gone, was_chosen, remembered = {}, {}, {}, {}, {}, {}

@@ -63,7 +63,7 @@ for _, group in ipairs(groups) do
   local ids, scored = waiting[group][1], waiting[group][2]
   write_all('HDEL', group_key(group, 'records'), ids)
   for _, name in ipairs({ 'upcoming', 'blocked' }) do
-    remove_behind(group, name, scored[name])
+    ordering().remove_behind(group, name, scored[name])
   end
   local soonest = NEVER
   for _, name in ipairs({ 'waiting', 'suspects' }) do

@@ -21,7 +21,7 @@ if not group then
   return { whole(now), missing }
 end
 check_keys(group)
-check_key_sets(group)
+ordering().check_key_sets(group)
 redis.call('SCARD', topic_key('deleted'))
 
 if ARGV[8] == '1' then

@@ -16,7 +16,7 @@ if not groups then
 end
 for _, group in ipairs(groups) do
   check_keys(group)
-  check_key_sets(group)
+  ordering().check_key_sets(group)
 end
 for _, name in ipairs({ 'config', 'requests', 'requests:earlier' }) do
   redis.call('HLEN', topic_key(name))

@@ -198,7 +198,7 @@ local function find_full_key(kept, max_blocked)
   for key, count in pairs(due) do
     for _, group in ipairs(receivers) do
       local has_head = redis.call('HEXISTS', group_key(group, 'keys'), key)
-      local behind = has_head == 1 and count_due(group, key) or 0
+      local behind = has_head == 1 and ordering().count_due(group, key) or 0
       local blocked = behind + count - 1 + has_head
       if blocked > max_blocked and not is_ephemeral(group) then
         return key, blocked
@@ -283,7 +283,7 @@ local function add_to_group(group, scored, soonest)
   end
   local behind, new_heads, is_leased = {}, {}, {}
   if has_keys then
-    behind, new_heads = hold_back(group, new_keys, new_dues, scored)
+    behind, new_heads = ordering().hold_back(group, new_keys, new_dues, scored)
   end
   if reservation then
     is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs, behind)
@@ -317,7 +317,7 @@ end
 -- notified.
 local function store()
   for _, group in ipairs(has_keys and receivers or {}) do
-    check_key_sets(group)
+    ordering().check_key_sets(group)
   end
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')

@@ -18,13 +18,13 @@ local lasting = {}
 for _, group in ipairs(ALL_GROUPS) do
   check_keys(group)
   redis.call('ZCARD', group_key(group, 'suspects'))
-  check_key_sets(group)
+  ordering().check_key_sets(group)
   if not is_ephemeral(group) then
     lasting[#lasting + 1] = group
   end
 end
 check_keys('')
-check_key_sets('')
+ordering().check_key_sets('')
 redis.call('ZCARD', topic_key('recent'))
 
 local exists = { [''] = true }
@@ -82,7 +82,7 @@ end
 local function is_head(own, group, event, copy)
   local key, member = key_of(event.place), event.place .. event.id
   local head = own.heads[key] or redis.call('HGET', group_key(group, 'keys'), key)
-  local since = head and not own.heads[key] and replaceable_since(group, head)
+  local since = head and not own.heads[key] and ordering().replaceable_since(group, head)
   if copy[2] == 1 or copy[10] == 0 or (head and not since) then
     return false
   end
@@ -155,12 +155,12 @@ for group, own in pairs(by_group) do
   write_queue(group, own.queue)
   write_all('ZADD', group_key(group, 'dead'), own.dead)
   for head, since in pairs(own.replaced or {}) do
-    block_head(group, head, since)
+    ordering().block_head(group, head, since)
   end
   for key, head in pairs(own.heads) do
     redis.call('HSET', group_key(group, 'keys'), key, head)
   end
-  add_upcoming(group, own.upcoming)
+  ordering().add_upcoming(group, own.upcoming)
   move_due(group)
   if first_due[group] and wake(group, first_due[group]) and group ~= '' then
     dues[#dues + 1] = group

@@ -38,7 +38,7 @@ local function claim_heads()
     local score = redis.call('HSETNX', own, heads[i], heads[i + 1]) == 0
       and redis.call('ZSCORE', group_key(group, 'waiting'), heads[i + 1])
     if score then
-      add_upcoming(group, { score, heads[i + 1] })
+      ordering().add_upcoming(group, { score, heads[i + 1] })
       redis.call('ZREM', group_key(group, 'waiting'), heads[i + 1])
     end
   end
@@ -47,7 +47,7 @@ end
 
 local kind = ARGV[11] == '' and LASTING or EPHEMERAL
 check_keys(group)
-check_key_sets(group)
+ordering().check_key_sets(group)
 local groups_key = topic_key('groups')
 local found = redis.call('HGET', groups_key, group)
 if not found and ARGV[12] == '1' then

@@ -61,7 +61,7 @@ local function first_ready()
   return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
 end
 local members = first_ready()
-if upcoming_due <= now and correct_heads(group, members) then
+if upcoming_due <= now and ordering().correct_heads(group, members) then
   members = first_ready()
 end
 
@@ -235,7 +235,7 @@ if count > 0 then
 end
 free_keys(group, ended_heads)
 
-local due_next, suspect_due = first_due(group), tonumber(first_suspect[2] or NEVER)
+local due_next, suspect_due = math.min(first_due(group), upcoming_due), tonumber(first_suspect[2] or NEVER)
 if suspect_at > 0 then
   suspect_due = first_score(group, 'suspects')
 end

@@ -238,6 +238,7 @@ local function expire_leases(group, max_retries, limit, ended)
     return
   end
   redis.call('ZCARD', group_key(group, 'suspects'))
+  redis.call('ZCARD', group_key(group, 'upcoming'))
   local ids, back, dead, died, suspected, changed, lost = {}, new_queue(), {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
@@ -280,9 +281,9 @@ local function expire_leases(group, max_retries, limit, ended)
   free_keys(group, members_of(dead))
 end
 
--- When the first event that waits and is no suspect is due, or the first lease runs out, paused or not; or NEVER.
+-- When the first event in `waiting` is due, or the first lease runs out, paused or not; or NEVER.
 local function first_due(group)
-  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'), first_score(group, 'upcoming'))
+  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
 end
 
 -- When the group next has something to lease; NEVER while it is paused.
@@ -290,7 +291,7 @@ local function next_due(group)
   if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
     return NEVER
   end
-  return math.min(first_due(group), first_score(group, 'suspects'))
+  return math.min(first_due(group), first_score(group, 'suspects'), first_score(group, 'upcoming'))
 end
 
 -- Whether the group holds an event that it has not leased yet.
@@ -350,6 +351,7 @@ end
 local function find_held(group, first, stride)
   local members, results, records, seen = {}, {}, {}, {}
   local ids, fences, raws = read_named(group, first, stride or 1)
+  redis.call('ZCARD', group_key(group, 'upcoming'))
   local asked = {}
   for i = 1, #ids do
     local id = ids[i]

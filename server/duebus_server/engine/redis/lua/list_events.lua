@@ -96,14 +96,14 @@ end
 
 -- Of the events behind the head of the key, as `part_of`.
 local function part_behind_head()
-  local low, high = '[' .. entries_at(key, 0), '(' .. entries_at(key, now + 1)
+  local low, high = '[' .. ordering().entries_at(key, 0), '(' .. ordering().entries_at(key, now + 1)
   if state == 'scheduled' then
-    low, high = '[' .. entries_at(key, now + 1), '(' .. key .. '\1'
+    low, high = '[' .. ordering().entries_at(key, now + 1), '(' .. key .. '\1'
   elseif state ~= 'blocked' then
     return {}
   end
   if ARGV[11] ~= '' and key_of(ARGV[12]) == key then
-    local last = '(' .. entry_of(ARGV[12], tonumber(ARGV[11]))
+    local last = '(' .. ordering().entry_of(ARGV[12], tonumber(ARGV[11]))
     low, high = newest_first and low or last, newest_first and last or high
   end
   local command, from, to = 'ZRANGEBYLEX', low, high
@@ -112,7 +112,7 @@ local function part_behind_head()
   end
   local found = {}
   for _, entry in ipairs(redis.call(command, group_key(group, 'by_key'), from, to, 'LIMIT', 0, limit + 1)) do
-    local member, due = read_entry(entry, key)
+    local member, due = ordering().read_entry(entry, key)
     found[#found + 1] = { member, whole(due) }
   end
   return found

@@ -25,7 +25,7 @@ local found, heads = {}, scanned[2]
 for i = 1, #heads, 2 do
   local key, head = heads[i], heads[i + 1]
   local is_leased = redis.call('ZSCORE', group_key(group, 'leased'), head)
-  for _, value in ipairs({ key, count_due(group, key), is_leased and 1 or 0, id_of(head) }) do
+  for _, value in ipairs({ key, ordering().count_due(group, key), is_leased and 1 or 0, id_of(head) }) do
     found[#found + 1] = value
   end
 end

@@ -63,7 +63,7 @@ for i = 1, #ids do
   end
 end
 if has_keys then
-  check_key_sets(group)
+  ordering().check_key_sets(group)
 end
 if #leased > 0 then
   write_all('HSET', group_key(group, 'records'), changed)

@@ -60,7 +60,7 @@ end
 local function bring_up_to_date(groups, max_retries)
   for _, group in ipairs(groups) do
     check_keys(group)
-    check_key_sets(group)
+    ordering().check_key_sets(group)
   end
   local report = {}
   for _, group in ipairs(groups) do

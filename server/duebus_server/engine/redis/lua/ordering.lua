@@ -5,17 +5,6 @@
 -- they become the head. A head that was leased stays the head; before that, an event that was due earlier takes its
 -- place.
 
--- The most events that are moved out of `upcoming` in one step.
-local MOVED_AT_ONCE = 1000
-
--- As `check_keys`. Scripts call it when they have found an event with a key.
-local function check_key_sets(group)
-  for _, name in ipairs({ 'blocked', 'by_key' }) do
-    redis.call('ZCARD', group_key(group, name))
-  end
-  redis.call('HLEN', group_key(group, 'keys'))
-end
-
 -- The sorted sets that may have a member.
 local function sets_of(member)
   if key_of(member) then
@@ -24,232 +13,278 @@ local function sets_of(member)
   return { 'waiting', 'suspects', 'leased', 'dead' }
 end
 
--- What precedes the entries in `by_key` of the events of a key that are due at a time, in microseconds.
-local function entries_at(key, due)
-  return key .. '\0' .. struct.pack('>I8', due)
-end
+-- Lua makes the functions of a script anew in each run. These are made when the first of them is called, so that a run
+-- without keys does not pay for them.
+local function make_ordering()
+  -- The most events that are moved out of `upcoming` in one step.
+  local MOVED_AT_ONCE = 1000
 
--- An event's entry in `by_key`.
-local function entry_of(member, due)
-  return entries_at(key_of(member), due) .. string.sub(member, 1, 4) .. id_of(member)
-end
-
--- The member of an entry, and when the event is due.
-local function read_entry(entry, key)
-  local due, place = struct.unpack('>I8c4', entry, #key + 2)
-  return place .. string.char(#key) .. key .. string.sub(entry, #key + 14), due
-end
-
--- The first event of a key that is due and not its head: member, due time, entry; or nil.
-local function next_of(group, key)
-  local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
-  local entry = redis.call('ZRANGEBYLEX', group_key(group, 'by_key'), first, behind, 'LIMIT', 0, 1)[1]
-  if entry then
-    local member, due = read_entry(entry, key)
-    return member, due, entry
-  end
-end
-
--- How many events of a key are due, without its head.
-local function count_due(group, key)
-  local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
-  return redis.call('ZLEXCOUNT', group_key(group, 'by_key'), first, behind)
-end
-
--- Adds events with keys, as {due, member, ...}. They are moved on when they are due.
-local function add_upcoming(group, scored)
-  local entries = {}
-  for i = 1, #scored, 2 do
-    entries[i], entries[i + 1] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
-  end
-  write_all('ZADD', group_key(group, 'by_key'), entries)
-  write_all('ZADD', group_key(group, 'upcoming'), scored)
-end
-
--- Makes events the heads of their keys, so that they are READY. The caller removes them from where they were.
-local function make_heads(group, members, dues)
-  local ids, heads, queue = {}, {}, new_queue()
-  for i, member in ipairs(members) do
-    ids[i] = id_of(member)
-  end
-  local raws = read_all('HMGET', group_key(group, 'records'), ids)
-  for i, member in ipairs(members) do
-    enqueue(queue, raws[i] and read_record(raws[i]) or blank_record(), dues[i], member)
-    heads[2 * i - 1], heads[2 * i] = key_of(member), member
-  end
-  write_queue(group, queue)
-  write_all('HSET', group_key(group, 'keys'), heads)
-end
-
--- When a head was due that an earlier event may replace, because it was not leased since it became due; otherwise nil.
-local function replaceable_since(group, head)
-  local score = redis.call('ZSCORE', group_key(group, 'waiting'), head)
-    or redis.call('ZSCORE', group_key(group, 'suspects'), head)
-  if score then
-    local record = read_record(redis.call('HGET', group_key(group, 'records'), id_of(head)))
-    return not (record and record[STARTED] ~= 0) and tonumber(score) or nil
-  end
-end
-
-local function comes_before(due, member, other_due, other)
-  if due == other_due then
-    return struct.unpack('>I4', member) < struct.unpack('>I4', other)
-  end
-  return due < other_due
-end
-
--- READY -> BLOCKED, for a head that was never leased.
-local function block_head(group, head, due)
-  redis.call('ZADD', group_key(group, 'by_key'), 0, entry_of(head, due))
-  redis.call('ZADD', group_key(group, 'blocked'), whole(due), head)
-  redis.call('ZREM', group_key(group, 'waiting'), head)
-  redis.call('ZREM', group_key(group, 'suspects'), head)
-end
-
--- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE. Returns when the
--- first of the others is due, which may have passed, or NEVER.
-local function move_due(group)
-  local first_due = first_score(group, 'upcoming')
-  if first_due > now then
-    return first_due
-  end
-  check_key_sets(group)
-  local key = group_key(group, 'upcoming')
-  local found = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, MOVED_AT_ONCE)
-  local keys, made = {}, {}
-  for i = 1, #found, 2 do
-    keys[#keys + 1] = key_of(found[i]) or ''
-  end
-  local heads = read_all('HMGET', group_key(group, 'keys'), keys)
-  local members, dues, entries, blocked = {}, {}, {}, {}
-
-  local function may_lead(head, member, due)
-    local since = head and replaceable_since(group, head)
-    if since and comes_before(due, member, since, head) then
-      block_head(group, head, since)
-      return true
+  -- As `check_keys`. Scripts call it when they have found an event with a key.
+  local function check_key_sets(group)
+    for _, name in ipairs({ 'upcoming', 'blocked', 'by_key' }) do
+      redis.call('ZCARD', group_key(group, name))
     end
-    return not head
+    redis.call('HLEN', group_key(group, 'keys'))
   end
 
-  for i = 1, #found, 2 do
-    local at, member, due = (i + 1) / 2, found[i], tonumber(found[i + 1])
-    if not made[keys[at]] and may_lead(heads[at], member, due) then
-      made[keys[at]] = true
-      members[#members + 1], dues[#dues + 1], entries[#entries + 1] = member, due, entry_of(member, due)
-    else
-      made[keys[at]] = true -- the others are due later
-      blocked[#blocked + 1], blocked[#blocked + 2] = found[i + 1], member
+  -- What precedes the entries in `by_key` of the events of a key that are due at a time, in microseconds.
+  local function entries_at(key, due)
+    return key .. '\0' .. struct.pack('>I8', due)
+  end
+
+  -- An event's entry in `by_key`.
+  local function entry_of(member, due)
+    return entries_at(key_of(member), due) .. string.sub(member, 1, 4) .. id_of(member)
+  end
+
+  -- The member of an entry, and when the event is due.
+  local function read_entry(entry, key)
+    local due, place = struct.unpack('>I8c4', entry, #key + 2)
+    return place .. string.char(#key) .. key .. string.sub(entry, #key + 14), due
+  end
+
+  -- The first event of a key that is due and not its head: member, due time, entry; or nil.
+  local function next_of(group, key)
+    local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
+    local entry = redis.call('ZRANGEBYLEX', group_key(group, 'by_key'), first, behind, 'LIMIT', 0, 1)[1]
+    if entry then
+      local member, due = read_entry(entry, key)
+      return member, due, entry
     end
   end
-  write_all('ZADD', group_key(group, 'blocked'), blocked)
-  make_heads(group, members, dues)
-  write_all('ZREM', group_key(group, 'by_key'), entries)
-  redis.call('ZREMRANGEBYRANK', key, 0, #found / 2 - 1)
-  return first_score(group, 'upcoming')
-end
 
--- Adds those of the new events with keys that are not READY. The first due event of a key without a head becomes the
--- head, and is left to the caller. Takes arrays of keys and due times; `scored` is {due, member, ...}. Returns
--- index -> the name of the sorted set for those that were added, and {key, head, ...}, which the caller has to write.
-local function hold_back(group, keys, dues, scored)
-  local due_keys, at = {}, {}
-  for i = 1, #dues do
-    if keys[i] and dues[i] <= now then
-      due_keys[#due_keys + 1], at[i] = keys[i], #due_keys + 1
+  -- How many events of a key are due, without its head.
+  local function count_due(group, key)
+    local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
+    return redis.call('ZLEXCOUNT', group_key(group, 'by_key'), first, behind)
+  end
+
+  -- Adds events with keys, as {due, member, ...}. They are moved on when they are due.
+  local function add_upcoming(group, scored)
+    local entries = {}
+    for i = 1, #scored, 2 do
+      entries[i], entries[i + 1] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
+    end
+    write_all('ZADD', group_key(group, 'by_key'), entries)
+    write_all('ZADD', group_key(group, 'upcoming'), scored)
+  end
+
+  -- Makes events the heads of their keys, so that they are READY. The caller removes them from where they were.
+  local function make_heads(group, members, dues)
+    local ids, heads, queue = {}, {}, new_queue()
+    for i, member in ipairs(members) do
+      ids[i] = id_of(member)
+    end
+    local raws = read_all('HMGET', group_key(group, 'records'), ids)
+    for i, member in ipairs(members) do
+      enqueue(queue, raws[i] and read_record(raws[i]) or blank_record(), dues[i], member)
+      heads[2 * i - 1], heads[2 * i] = key_of(member), member
+    end
+    write_queue(group, queue)
+    write_all('HSET', group_key(group, 'keys'), heads)
+  end
+
+  -- When a head was due that an earlier event may replace, because it was not leased since it became due; or nil.
+  local function replaceable_since(group, head)
+    local score = redis.call('ZSCORE', group_key(group, 'waiting'), head)
+      or redis.call('ZSCORE', group_key(group, 'suspects'), head)
+    if score then
+      local record = read_record(redis.call('HGET', group_key(group, 'records'), id_of(head)))
+      return not (record and record[STARTED] ~= 0) and tonumber(score) or nil
     end
   end
-  local heads = read_all('HMGET', group_key(group, 'keys'), due_keys)
-  local behind, made, new_heads = {}, {}, {}
-  local queue, entries = { upcoming = {}, blocked = {} }, {}
-  for i = 1, #dues do
-    local key, member = keys[i], scored[2 * i]
-    if at[i] and not heads[at[i]] and not made[key] then
-      made[key] = true
-      new_heads[#new_heads + 1], new_heads[#new_heads + 2] = key, member
-    elseif key then
-      behind[i] = at[i] and 'blocked' or 'upcoming'
-      local found = queue[behind[i]]
-      found[#found + 1], found[#found + 2] = scored[2 * i - 1], member
-      entries[#entries + 1], entries[#entries + 2] = 0, entry_of(member, dues[i])
+
+  local function comes_before(due, member, other_due, other)
+    if due == other_due then
+      return struct.unpack('>I4', member) < struct.unpack('>I4', other)
     end
+    return due < other_due
   end
-  write_all('ZADD', group_key(group, 'by_key'), entries)
-  for name, found in pairs(queue) do
-    write_all('ZADD', group_key(group, name), found)
+
+  -- READY -> BLOCKED, for a head that was never leased.
+  local function block_head(group, head, due)
+    redis.call('ZADD', group_key(group, 'by_key'), 0, entry_of(head, due))
+    redis.call('ZADD', group_key(group, 'blocked'), whole(due), head)
+    redis.call('ZREM', group_key(group, 'waiting'), head)
+    redis.call('ZREM', group_key(group, 'suspects'), head)
   end
-  return behind, new_heads
-end
 
--- Removes events from `upcoming` and `blocked`, given as {due, member, ...}.
-local function remove_behind(group, name, scored)
-  local members, entries = {}, {}
-  for i = 1, #scored, 2 do
-    members[#members + 1], entries[#entries + 1] = scored[i + 1], entry_of(scored[i + 1], tonumber(scored[i]))
-  end
-  write_all('ZREM', group_key(group, name), members)
-  write_all('ZREM', group_key(group, 'by_key'), entries)
-end
-
--- As `make_heads`, for events in `upcoming` or `blocked`, which have these entries.
-local function bring_in(group, members, dues, entries)
-  make_heads(group, members, dues)
-  write_all('ZREM', group_key(group, 'by_key'), entries)
-  write_all('ZREM', group_key(group, 'blocked'), members)
-  write_all('ZREM', group_key(group, 'upcoming'), members)
-end
-
--- BLOCKED -> READY: brings in the next event of each key of which one of these events was the head. Every end of a head
--- comes here. Returns when the first of the events that were brought in was due, or NEVER.
-local function free_keys(group, ended)
-  local keys, members = {}, {}
-  for _, member in ipairs(ended) do
-    local key = key_of(member)
-    if key then
-      keys[#keys + 1], members[#members + 1] = key, member
+  -- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE. Returns when the
+  -- first of the others is due, which may have passed, or NEVER.
+  local function move_due(group)
+    check_key_sets(group)
+    local key = group_key(group, 'upcoming')
+    local found = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, MOVED_AT_ONCE)
+    local keys, made = {}, {}
+    for i = 1, #found, 2 do
+      keys[#keys + 1] = key_of(found[i]) or ''
     end
-  end
-  if #keys == 0 then
-    return NEVER
-  end
-  local heads = read_all('HMGET', group_key(group, 'keys'), keys)
-  local is_done, next_ones, dues, entries, freed, soonest = {}, {}, {}, {}, {}, NEVER
-  for i, key in ipairs(keys) do
-    if not is_done[key] and (heads[i] == members[i] or not heads[i]) then -- it is only missing if Redis has lost it
-      is_done[key] = true
-      local member, due, entry = next_of(group, key)
-      if member then
-        next_ones[#next_ones + 1], dues[#dues + 1], entries[#entries + 1] = member, due, entry
-        soonest = math.min(soonest, due)
+    local heads = read_all('HMGET', group_key(group, 'keys'), keys)
+    local members, dues, entries, blocked = {}, {}, {}, {}
+
+    local function may_lead(head, member, due)
+      local since = head and replaceable_since(group, head)
+      if since and comes_before(due, member, since, head) then
+        block_head(group, head, since)
+        return true
+      end
+      return not head
+    end
+
+    for i = 1, #found, 2 do
+      local at, member, due = (i + 1) / 2, found[i], tonumber(found[i + 1])
+      if not made[keys[at]] and may_lead(heads[at], member, due) then
+        made[keys[at]] = true
+        members[#members + 1], dues[#dues + 1], entries[#entries + 1] = member, due, entry_of(member, due)
       else
-        freed[#freed + 1] = key
+        made[keys[at]] = true -- the others are due later
+        blocked[#blocked + 1], blocked[#blocked + 2] = found[i + 1], member
       end
     end
+    write_all('ZADD', group_key(group, 'blocked'), blocked)
+    make_heads(group, members, dues)
+    write_all('ZREM', group_key(group, 'by_key'), entries)
+    redis.call('ZREMRANGEBYRANK', key, 0, #found / 2 - 1)
+    return first_score(group, 'upcoming')
   end
-  bring_in(group, next_ones, dues, entries)
-  write_all('HDEL', group_key(group, 'keys'), freed)
-  if soonest ~= NEVER then
-    wake(group, soonest)
+
+  -- Adds those of the new events with keys that are not READY. The first due event of a key without a head becomes the
+  -- head, and is left to the caller. Takes arrays of keys and due times; `scored` is {due, member, ...}. Returns
+  -- index -> the name of the sorted set for those that were added, and {key, head, ...}, which the caller has to write.
+  local function hold_back(group, keys, dues, scored)
+    local due_keys, at = {}, {}
+    for i = 1, #dues do
+      if keys[i] and dues[i] <= now then
+        due_keys[#due_keys + 1], at[i] = keys[i], #due_keys + 1
+      end
+    end
+    local heads = read_all('HMGET', group_key(group, 'keys'), due_keys)
+    local behind, made, new_heads = {}, {}, {}
+    local queue, entries = { upcoming = {}, blocked = {} }, {}
+    for i = 1, #dues do
+      local key, member = keys[i], scored[2 * i]
+      if at[i] and not heads[at[i]] and not made[key] then
+        made[key] = true
+        new_heads[#new_heads + 1], new_heads[#new_heads + 2] = key, member
+      elseif key then
+        behind[i] = at[i] and 'blocked' or 'upcoming'
+        local found = queue[behind[i]]
+        found[#found + 1], found[#found + 2] = scored[2 * i - 1], member
+        entries[#entries + 1], entries[#entries + 2] = 0, entry_of(member, dues[i])
+      end
+    end
+    write_all('ZADD', group_key(group, 'by_key'), entries)
+    for name, found in pairs(queue) do
+      write_all('ZADD', group_key(group, name), found)
+    end
+    return behind, new_heads
   end
-  return soonest
+
+  -- Removes events from `upcoming` and `blocked`, given as {due, member, ...}.
+  local function remove_behind(group, name, scored)
+    local members, entries = {}, {}
+    for i = 1, #scored, 2 do
+      members[#members + 1], entries[#entries + 1] = scored[i + 1], entry_of(scored[i + 1], tonumber(scored[i]))
+    end
+    write_all('ZREM', group_key(group, name), members)
+    write_all('ZREM', group_key(group, 'by_key'), entries)
+  end
+
+  -- As `make_heads`, for events in `upcoming` or `blocked`, which have these entries.
+  local function bring_in(group, members, dues, entries)
+    make_heads(group, members, dues)
+    write_all('ZREM', group_key(group, 'by_key'), entries)
+    write_all('ZREM', group_key(group, 'blocked'), members)
+    write_all('ZREM', group_key(group, 'upcoming'), members)
+  end
+
+  -- BLOCKED -> READY: brings in the next event of each key of which one of these events was the head. Every end of a
+  -- head comes here. Returns when the first of the events that were brought in was due, or NEVER.
+  local function free_keys(group, ended)
+    local keys, members = {}, {}
+    for _, member in ipairs(ended) do
+      local key = key_of(member)
+      if key then
+        keys[#keys + 1], members[#members + 1] = key, member
+      end
+    end
+    local heads = read_all('HMGET', group_key(group, 'keys'), keys)
+    local is_done, next_ones, dues, entries, freed, soonest = {}, {}, {}, {}, {}, NEVER
+    for i, key in ipairs(keys) do
+      if not is_done[key] and (heads[i] == members[i] or not heads[i]) then -- it is only missing if Redis has lost it
+        is_done[key] = true
+        local member, due, entry = next_of(group, key)
+        if member then
+          next_ones[#next_ones + 1], dues[#dues + 1], entries[#entries + 1] = member, due, entry
+          soonest = math.min(soonest, due)
+        else
+          freed[#freed + 1] = key
+        end
+      end
+    end
+    bring_in(group, next_ones, dues, entries)
+    write_all('HDEL', group_key(group, 'keys'), freed)
+    if soonest ~= NEVER then
+      wake(group, soonest)
+    end
+    return soonest
+  end
+
+  -- While due events are left in `upcoming`: replaces those of these heads that were never leased and that an earlier
+  -- one has to precede. Returns whether there were any.
+  local function correct_heads(group, heads)
+    local has_changed = false
+    for _, head in ipairs(heads) do
+      local key = key_of(head)
+      local member, due, entry = nil, nil, nil
+      if key then
+        member, due, entry = next_of(group, key)
+      end
+      local since = member and replaceable_since(group, head)
+      if since and comes_before(due, member, since, head) then
+        block_head(group, head, since)
+        bring_in(group, { member }, { due }, { entry })
+        has_changed = true
+      end
+    end
+    return has_changed
+  end
+
+  return {
+    check_key_sets = check_key_sets,
+    entries_at = entries_at,
+    entry_of = entry_of,
+    read_entry = read_entry,
+    count_due = count_due,
+    add_upcoming = add_upcoming,
+    replaceable_since = replaceable_since,
+    block_head = block_head,
+    move_due = move_due,
+    hold_back = hold_back,
+    remove_behind = remove_behind,
+    free_keys = free_keys,
+    correct_heads = correct_heads,
+  }
 end
 
--- While due events are left in `upcoming`: replaces those of these heads that were never leased and that an earlier one
--- has to precede. Returns whether there were any.
-local function correct_heads(group, heads)
-  local has_changed = false
-  for _, head in ipairs(heads) do
-    local key = key_of(head)
-    local member, due, entry = nil, nil, nil
-    if key then
-      member, due, entry = next_of(group, key)
-    end
-    local since = member and replaceable_since(group, head)
-    if since and comes_before(due, member, since, head) then
-      block_head(group, head, since)
-      bring_in(group, { member }, { due }, { entry })
-      has_changed = true
+local made_ordering
+local function ordering()
+  made_ordering = made_ordering or make_ordering()
+  return made_ordering
+end
+
+-- As `move_due` above.
+local function move_due(group)
+  local first_due = first_score(group, 'upcoming')
+  return first_due > now and first_due or ordering().move_due(group)
+end
+
+-- As `free_keys` above, for events with and without keys.
+local function free_keys(group, ended)
+  for _, member in ipairs(ended) do
+    if key_of(member) then
+      return ordering().free_keys(group, ended)
     end
   end
-  return has_changed
+  return NEVER
 end

@@ -52,7 +52,7 @@ end
 write_all('HSET', group_key(group, 'records'), changed)
 write_all('HDEL', group_key(group, 'records'), lost)
 write_all('ZADD', group_key(group, 'waiting'), waiting)
-add_upcoming(group, upcoming)
+ordering().add_upcoming(group, upcoming)
 write_all('ZREM', group_key(group, 'dead'), members)
 change_waiting(group, ids, 1)
 move_due(group)

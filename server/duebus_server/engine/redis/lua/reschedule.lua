@@ -30,12 +30,12 @@ local function move_keyed(group, id, name, member, score, record)
     record[STARTED], record[DELIVER_AT] = 0, due
     redis.call('HSET', group_key(group, 'records'), id, cmsgpack.pack(record))
   end
-  add_upcoming(group, { whole(due), member })
+  ordering().add_upcoming(group, { whole(due), member })
   if name ~= 'upcoming' then
     redis.call('ZREM', group_key(group, name), member)
   end
   if WAITS_BEHIND[name] and tonumber(score) ~= due then
-    redis.call('ZREM', group_key(group, 'by_key'), entry_of(member, tonumber(score)))
+    redis.call('ZREM', group_key(group, 'by_key'), ordering().entry_of(member, tonumber(score)))
   end
   return not WAITS_BEHIND[name] and member or nil
 end

@@ -51,7 +51,7 @@ local function put_back(group, id, record, place)
   if record[IS_DEAD] == 1 then
     redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
   elseif key and record[STARTED] == 0 then
-    add_upcoming(group, { whole(record[DELIVER_AT]), member })
+    ordering().add_upcoming(group, { whole(record[DELIVER_AT]), member })
     again.waiting = again.waiting + 1
   elseif record[FENCE] ~= 0 then
     redis.call('ZADD', group_key(group, 'leased'), expires, member)
@@ -128,14 +128,14 @@ end
 local function restore_keys(group)
   each_member(group, 'by_key', function(entry)
     local key = string.match(entry, '^[^%z]*')
-    local member, due = read_entry(entry, key)
+    local member, due = ordering().read_entry(entry, key)
     if not redis.call('ZSCORE', group_key(group, 'blocked'), member) then
       redis.call('ZADD', group_key(group, 'upcoming'), 'NX', whole(due), member)
     end
   end)
   for _, name in ipairs({ 'upcoming', 'blocked' }) do
     each_member(group, name, function(member, due)
-      redis.call('ZADD', group_key(group, 'by_key'), 0, entry_of(member, tonumber(due)))
+      redis.call('ZADD', group_key(group, 'by_key'), 0, ordering().entry_of(member, tonumber(due)))
     end)
   end
   for _, name in ipairs({ 'leased', 'suspects', 'waiting' }) do
