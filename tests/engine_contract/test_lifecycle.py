@@ -39,6 +39,7 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "list_topics": lambda topic: topic.engine.list_topics("", 10),
     "get_topic": lambda topic: topic.engine.get_topic(topic.name),
     "list_events": lambda topic: topic.page(EventState.READY, 10),
+    "list_keys": lambda topic: topic.keys(),
     "get_event": lambda topic: topic.engine.get_event(topic.name, "event"),
     "configure_topic": lambda topic: topic.configure(max_queued=1),
     "configure_group": lambda topic: topic.configure_group(max_retries=1),

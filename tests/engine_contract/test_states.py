@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,6 +26,15 @@ async def given_scheduled(topic: TopicDriver) -> None:
 
 async def given_ready(topic: TopicDriver) -> None:
     await topic.dispatch(EVENT)
+
+
+async def given_blocked(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event("before", key="key"), new_event(EVENT, key="key"))
+
+
+async def given_blocked_by_a_leased_event(topic: TopicDriver) -> None:
+    await given_blocked(topic)
+    await topic.lease_one()
 
 
 async def given_leased(topic: TopicDriver) -> LeasedEvent:
@@ -88,6 +98,27 @@ async def reschedule_ready(topic: TopicDriver) -> None:
     await topic.reschedule(EVENT, delay_us=HOUR)
 
 
+async def block(topic: TopicDriver) -> None:
+    await topic.dispatch(new_event("due before", key="key", delay_us=SECOND))
+    await topic.harness.advance(MINUTE)
+    await topic.dispatch(new_event(EVENT, key="key"))
+
+
+async def open_(topic: TopicDriver) -> None:
+    await given_blocked(topic)
+    await topic.cancel("before")
+
+
+async def cancel_blocked(topic: TopicDriver) -> None:
+    await given_blocked(topic)
+    await topic.cancel(EVENT)
+
+
+async def reschedule_blocked(topic: TopicDriver) -> None:
+    await given_blocked(topic)
+    await topic.reschedule(EVENT, delay_us=HOUR)
+
+
 async def redrive(topic: TopicDriver) -> None:
     await given_dead(topic)
     await topic.redrive()
@@ -100,6 +131,10 @@ ARROWS: dict[tuple[EventState, Transition], Callable[[TopicDriver], Awaitable[No
     (EventState.READY, Transition.LEASE): lease,
     (EventState.READY, Transition.CANCEL): cancel_ready,
     (EventState.READY, Transition.RESCHEDULE): reschedule_ready,
+    (EventState.READY, Transition.BLOCK): block,
+    (EventState.BLOCKED, Transition.OPEN): open_,
+    (EventState.BLOCKED, Transition.CANCEL): cancel_blocked,
+    (EventState.BLOCKED, Transition.RESCHEDULE): reschedule_blocked,
     (EventState.LEASED, Transition.ACK): ack,
     (EventState.LEASED, Transition.RETRY): retry,
     (EventState.LEASED, Transition.RELEASE): release,
@@ -123,7 +158,8 @@ async def test_each_transition_leads_to_the_state_in_the_drawing(
 
     target = TRANSITIONS[arrow]
     assert await joined.state(EVENT) is target
-    assert await joined.counts() == ({target: 1} if target else {})
+    others = [await joined.state(other) for other in ("before", "due before")]
+    assert await joined.counts() == Counter(state for state in (target, *others) if state)
 
 
 async def test_a_lease_that_ends_without_retries_left_makes_a_dead_letter(joined: TopicDriver) -> None:
@@ -140,6 +176,7 @@ async def test_a_lease_that_ends_without_retries_left_makes_a_dead_letter(joined
     ("state", "given"),
     [
         (EventState.SCHEDULED, given_scheduled),
+        (EventState.BLOCKED, given_blocked_by_a_leased_event),
         (EventState.LEASED, given_leased),
         (EventState.DEAD, given_dead),
     ],

@@ -120,13 +120,20 @@ async def test_every_state_is_counted_and_listed_alike(harness: Harness, joined:
     leases = await joined.lease(max_events=5, lease_us=HOUR)
     await joined.dead_letter(leases[0])
     await joined.nack(leases[1], delay_us=HOUR)
-    expected = {EventState.SCHEDULED: 5, EventState.READY: 2, EventState.LEASED: 3, EventState.DEAD: 1}
+    await joined.dispatch(*[new_event(key="key") for _ in range(3)])
+    expected = {
+        EventState.SCHEDULED: 5,
+        EventState.READY: 3,
+        EventState.BLOCKED: 2,
+        EventState.LEASED: 3,
+        EventState.DEAD: 1,
+    }
 
     assert (await joined.group()).counts == expected
     for state, count in expected.items():
         assert len((await joined.page(state, 100)).events) == count
-    assert await joined.queued() == 10
-    assert await harness.engine.queued() == 10
+    assert await joined.queued() == 13
+    assert await harness.engine.queued() == 13
 
 
 async def test_counts_are_up_to_date_without_a_sweep(harness: Harness, joined: TopicDriver) -> None:
