@@ -80,13 +80,18 @@ async def test_an_event_without_any_bytes_is_delivered(tmp_path: Path) -> None:
         assert (await one.topic.lease_one()).body == b""
 
 
-async def test_a_body_is_in_memory_before_its_event_is_due(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keys", [("", "", ""), ("a", "b", "c")])
+async def test_a_body_is_in_memory_before_its_event_is_due(tmp_path: Path, keys: tuple[str, str, str]) -> None:
     disk = FaultyDisk()
     async with opened(tmp_path, disk=disk) as one:
         await one.topic.join()
-        await one.topic.dispatch(far_off("first"), far_off("second", FAR_OFF + HOUR))
-        host_us = one.clock.host_us()
-        await one.topic.dispatch(new_event("by the host", body=b"<host>", deliver_at_us=host_us + FAR_OFF))
+        events = far_off("first"), far_off("second", FAR_OFF + HOUR)
+        due_us = one.clock.host_us() + FAR_OFF
+        by_host = new_event("by the host", body=b"<host>", deliver_at_us=due_us)
+        for event, key in zip((*events, by_host), keys, strict=True):
+            event.key = key
+        await one.topic.dispatch(*events)
+        await one.topic.dispatch(by_host)
         await one.engine.expire_leases()
         assert on_disk(one) == {"first", "second", "by the host"}
 

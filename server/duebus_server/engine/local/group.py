@@ -108,7 +108,8 @@ class Group:
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
-        bodies_scanned: the last SCHEDULED event, by either clock, that ``Bodies`` has looked at: its time and ``seq``.
+        bodies_scanned: the last event that ``Bodies`` has looked at in each index of SCHEDULED ones: its time and
+            ``seq``.
         cause_end: where the last record ends that made something leasable, beside those of dispatches.
     """
 
@@ -118,7 +119,7 @@ class Group:
         self.ephemeral = ephemeral
         self.kept_us = 0
         self.cause_end = 0
-        self.bodies_scanned = dict.fromkeys((False, True), (0, 0))
+        self.bodies_scanned = [(0, 0)] * 4
         self.paused = False
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}

@@ -136,18 +136,17 @@ class Bodies:
 
     def prefetch(self, group: Group, now_us: int, ahead_us: int) -> None:
         """Begin to read the bodies of events of a group that are due soon."""
-        scheduled = group.indexes.by_state[EventState.SCHEDULED]
-        self._scan(group, scheduled, now_us + SOON_US, by_host_clock=False)
-        self._scan(group, group.indexes.by_host_clock, now_us + ahead_us + SOON_US, by_host_clock=True)
+        for number, index in enumerate(group.indexes.all_of(EventState.SCHEDULED)):
+            self._scan(group, number, index, now_us + SOON_US, ahead_us)
         if self._soon and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._load_soon(), name="journal bodies")
 
-    def _scan(self, group: Group, index: DueIndex[Entry], until_us: int, *, by_host_clock: bool) -> None:
+    def _scan(self, group: Group, number: int, index: DueIndex[Entry], until_us: int, ahead_us: int) -> None:
         """Find bodies to read. Events before the last one that was looked at came with their bodies, or were read."""
-        for at_us, seq, entry in islice(index.ascending(group.bodies_scanned[by_host_clock]), SCAN_AT_ONCE):
-            if at_us > until_us:
+        for at_us, seq, entry in islice(index.ascending(group.bodies_scanned[number]), SCAN_AT_ONCE):
+            if at_us > until_us + (ahead_us if entry.by_host_clock else 0):
                 return
-            group.bodies_scanned[by_host_clock] = (at_us, seq)
+            group.bodies_scanned[number] = (at_us, seq)
             if entry.event.is_on_disk:
                 self._soon.append(entry.event)
 
