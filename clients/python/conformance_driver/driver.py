@@ -171,13 +171,13 @@ class Driver:
             async for frame in subscription.frames():
                 event, fields = read_frame(frame)
                 if event != "started":
-                    self._lines.tell(event, subscription=name, **fields)
+                    self._lines.report(event, subscription=name, **fields)
         except DueBusError as raised:
             error = read_error(raised)
         except asyncio.CancelledError:
             pass  # the runner abandons the stream
         await subscription.close()
-        self._lines.tell("ended", subscription=name, error=error)
+        self._lines.report("ended", subscription=name, error=error)
 
     async def _worker_start(self, command: Fields) -> Fields:
         name, client = command["worker"], self._clients[command["client"]]

@@ -34,7 +34,7 @@ class Lines:
         """A command failed."""
         self._write({"id": number, "error": error})
 
-    def tell(self, event: str, **fields: Any) -> None:
+    def report(self, event: str, **fields: Any) -> None:
         """Something happened."""
         self._write({"event": event, **fields})
 

@@ -52,18 +52,18 @@ class ScriptedWorker:
             await self._worker.serve()
         except DueBusError as raised:
             error = read_error(raised)
-        self._lines.tell("stopped", worker=self._name, error=error)
+        self._lines.report("stopped", worker=self._name, error=error)
 
     async def _await_ready(self) -> None:
         try:
             await self._worker.ready()
         except (DueBusError, RuntimeError):  # it has stopped, and the error is reported there
             return
-        self._lines.tell("ready", worker=self._name)
+        self._lines.report("ready", worker=self._name)
 
     async def _handle(self, delivery: Delivery) -> None:
         at_ms = time.time_ns() // 1_000_000
-        self._lines.tell("handling", worker=self._name, at_ms=at_ms, delivery=read_delivery(delivery))
+        self._lines.report("handling", worker=self._name, at_ms=at_ms, delivery=read_delivery(delivery))
         outcome = self._script[min(delivery.attempt, len(self._script)) - 1]
         _end(await self._hold(delivery) if outcome["do"] == "hold" else outcome)
 
@@ -74,7 +74,7 @@ class ScriptedWorker:
             return await held
         except asyncio.CancelledError:
             self._holding.pop(delivery.event_id, None)
-            self._lines.tell("cancelled", worker=self._name, event_id=delivery.event_id, attempt=delivery.attempt)
+            self._lines.report("cancelled", worker=self._name, event_id=delivery.event_id, attempt=delivery.attempt)
             raise
 
 

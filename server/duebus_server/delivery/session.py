@@ -451,7 +451,7 @@ class Session:
         self._arm_heartbeat()
 
     async def _if_reachable(self, call: Awaitable[None]) -> None:
-        """Tell the engine. An unreachable engine has noted it and does it once it works again."""
+        """Report it to the engine. An unreachable engine has noted it and does it once it works again."""
         try:
             await call
         except DispatcherNotWorking as error:

@@ -25,7 +25,7 @@ NANOS = 1_000_000_000
 
 
 class NoOpenTelemetryError(Exception):
-    """OpenTelemetry is set up but not installed. The text is one line that tells what to do."""
+    """OpenTelemetry is set up but not installed. The text is one line that says what to do."""
 
 
 class Tracing:

@@ -47,7 +47,7 @@ log = structlog.get_logger()
 
 
 class JwtRefusedError(Exception):
-    """A token isn't accepted. The message tells why without quoting the token."""
+    """A token isn't accepted. The message says why without quoting the token."""
 
 
 class FileKeys:

@@ -71,7 +71,7 @@ class _Waiting:
             self.result.set_exception(error)
 
     def expire(self) -> None:
-        """There was no answer in time. The failure of the lane, if there is one, tells more."""
+        """There was no answer in time. The failure of the lane, if there is one, says more."""
         late = DeadlineExceeded(f"no answer within {self.timeout:g} s")
         self.fail(self.lane.tries.last or self.lane.failure or late)
 
@@ -96,7 +96,7 @@ class Dispatcher:
         if lane is not None:
             return await self._wait(lane, event, timeout)
         call = dispatch_together(kind, [event])
-        if len(kind.engines) > 1:  # an error tells which of them hold this event
+        if len(kind.engines) > 1:  # an error names those that hold this event
             (answer,) = await self._connection.run(call, timeout)
             return answer
         tries = self._connection.tries(call, timeout)

@@ -71,7 +71,7 @@ class Tries:
 
         Raises:
             DueBusError: there is no next try. If the deadline cut a try short, this is the failure of the try before,
-                which tells more than DeadlineExceeded.
+                which says more than DeadlineExceeded.
         """
         error = from_rpc_error(failure)
         if isinstance(error, DeadlineExceeded) and self.last is not None:

@@ -15,7 +15,7 @@ _PLACE = re.compile(r"\b(?:events\[\d+\]|config(?:\.retry_policy)?|filter)\.")
 
 @contextmanager
 def explained(server: str) -> Iterator[None]:
-    """Turns an error of the client into a CommandFailed that tells what to do."""
+    """Turns an error of the client into a CommandFailed that says what to do."""
     try:
         yield
     except DueBusError as error:

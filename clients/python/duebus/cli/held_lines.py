@@ -1,6 +1,6 @@
 """What an engine holds as JSON lines: `duebus journal export` writes them, and `import` reads them.
 
-The first line names the format, and the last one tells how many lines there are, so that a file that was cut off is
+The first line names the format, and the last one says how many lines there are, so that a file that was cut off is
 noticed. docs/journal.md describes the lines.
 """
 

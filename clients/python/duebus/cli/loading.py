@@ -70,7 +70,7 @@ def dispatch_file(session: Session, target: Target, name: str) -> None:
     A file is read completely first, and nothing is sent if a line is wrong. Lines of a pipe are sent as they arrive.
 
     Raises:
-        CommandFailed: the file can't be read, or not everything was stored; its text tells how much was.
+        CommandFailed: the file can't be read, or not everything was stored; its text says how much was.
     """
     target = target.with_id()
     try:
