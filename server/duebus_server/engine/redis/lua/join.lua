@@ -12,6 +12,7 @@
 --   12     whether the group must exist already (0, 1)
 -- returns  {now, whether it is the topic's first group (0, 1)}; {now, 'kind', whether the group is ephemeral (0, 1)} if
 --          the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
+-- includes records
 -- includes ordering
 
 local group, session = ARGV[6], ARGV[7]
