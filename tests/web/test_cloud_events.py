@@ -84,6 +84,12 @@ def test_the_structured_example_of_the_json_format(
     assert delivery.attributes == {f"ce-{name}": str(value) for name, value in EXAMPLE.items()}
 
 
+def test_the_partition_key_is_the_key(web: Web, client: Client, topic: str) -> None:
+    web.post(f"/v1/topics/{topic}/events", json.dumps({**MINIMAL, "partitionkey": "customer-1"}), STRUCTURED)
+    [delivery] = take(client, topic)
+    assert delivery.key == "customer-1"
+
+
 def test_a_batch_is_stored_as_a_whole(web: Web, client: Client, topic: str) -> None:
     batch = [{**MINIMAL, "id": str(number), "data": number, "flag": True} for number in range(3)]
     answer = web.post(f"/v1/topics/{topic}/events", json.dumps(batch), {**BATCH, "Duebus-Attribute-x": "y"})

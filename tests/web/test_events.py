@@ -17,6 +17,7 @@ def test_a_payload_is_delivered_as_it_was_sent(web: Web, client: Client, topic: 
     headers = {
         "Content-Type": "image/png; x=1",
         "Duebus-Id": "chosen",
+        "Duebus-Key": "order-42",
         "Duebus-Attribute-Trace-Id": "é".encode(),
     }
     answer = web.post(f"/v1/topics/{topic}/events", payload, headers)
@@ -24,7 +25,7 @@ def test_a_payload_is_delivered_as_it_was_sent(web: Web, client: Client, topic: 
     with client.subscribe(topic) as subscription:
         delivery = next(subscription)
     assert (delivery.event_id, delivery.data, delivery.content_type) == ("chosen", payload, "image/png; x=1")
-    assert delivery.attributes == {"trace-id": "é"}
+    assert (delivery.key, delivery.attributes) == ("order-42", {"trace-id": "é"})
 
 
 @pytest.mark.parametrize("header", ["Duebus-Delay", "Duebus-Deliver-At"])
@@ -60,6 +61,7 @@ def test_a_repeated_request_adds_nothing(web: Web, topic: str) -> None:
         ({"Duebus-Dalay": "5s"}, "duebus-dalay"),
         ({"Duebus-Id": b"\xff"}, "duebus-id"),
         ({"Duebus-Id": "x" * 300}, "events[0].id"),
+        ({"Duebus-Key": "x" * 300}, "events[0].key"),
         ({"Duebus-Attribute-": "x"}, "events[0].attributes"),
         ({"Idempotency-Key": "x" * 300}, "request_id"),
     ],
