@@ -20,7 +20,7 @@ GUIDE = (ROOT / "docs" / "ordering.md").read_text()
 TOPIC = "order.changed"
 
 
-def test_the_events_of_an_order_are_handled_in_order_by_several_workers(
+def test_the_events_of_an_order_are_handled_in_order(
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     dispatching, working = blocks(GUIDE, "python")
