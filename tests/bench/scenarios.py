@@ -22,7 +22,7 @@ Figures = dict[str, float]
 TOPIC = "bench"
 PAYLOAD_BYTES = 200
 HOUR_S = 3_600.0
-MAX_FILL = 500_000
+MAX_FILL = 250_000
 """How many events a producer schedules at most: more take longer than a role may."""
 BATCH = 500
 """Events in a call or a message."""
