@@ -6,7 +6,7 @@ gets a share that is small enough for Redis to be the limit, as it is where ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.markdown import cell
@@ -18,22 +18,32 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NODES = (1, 2, 3, 6)
+CONNECTIONS = 12
+"""To a server of several processes, which share connections at random."""
 
 
 @dataclass(frozen=True)
 class Topics:
-    """The topics of a load. All loads have the same batches and the same number of calls under way."""
+    """The topics of a load, which keeps each node of a cluster equally busy.
+
+    Attributes:
+        callers: how many calls each topic has under way; with partitions, for each node.
+        streams: how many streams each topic has; with partitions, for each node.
+        processes: how many processes the server has.
+    """
 
     name: str
     topics: int
     partitions: int
     callers: int
     streams: int
+    processes: int = 1
 
 
 MANY_TOPICS = Topics("48 topics", topics=48, partitions=1, callers=2, streams=1)
-ONE_TOPIC = Topics("1 topic of 48 partitions", topics=1, partitions=48, callers=96, streams=12)
-SHAPES = (MANY_TOPICS, ONE_TOPIC)
+ONE_TOPIC = Topics("1 topic of 48 partitions", topics=1, partitions=48, callers=16, streams=2)
+FOUR_PROCESSES = replace(ONE_TOPIC, name="the same, 4 server processes", processes=4)
+SHAPES = (MANY_TOPICS, ONE_TOPIC, FOUR_PROCESSES)
 
 
 @dataclass(frozen=True)
@@ -49,8 +59,8 @@ class Size:
 
     share: float = 0.04
     batch: int = 20
-    warm_up_s: float = 5.0
-    window_s: float = 10.0
+    warm_up_s: float = 10.0
+    window_s: float = 15.0
 
 
 def measure(shape: Topics, nodes: int, size: Size) -> dict[str, float]:
@@ -60,15 +70,18 @@ def measure(shape: Topics, nodes: int, size: Size) -> dict[str, float]:
         ``events_per_s``; ``redis_us``: what an event has cost the nodes, in CPU microseconds; ``redis_share``: how much
         of their quota the nodes have used; ``others_cores``: how many cores the server and the clients have used.
     """
-    with System("redis", nodes=nodes, node_share=size.share) as system:
+    nodes_of_topic = nodes if shape.partitions > 1 else 1
+    flags = ("--processes", str(shape.processes)) if shape.processes > 1 else ()
+    with System("redis", *flags, nodes=nodes, node_share=size.share) as system:
         if shape.partitions > 1:
             with Client(system.server.address) as client:
                 client.admin.configure_topic("t0", partitions=shape.partitions)
         loop = system.role(
             "loop",
             topics=[f"t{number}" for number in range(shape.topics)],
-            callers=shape.callers,
-            streams=shape.streams,
+            callers=shape.callers * nodes_of_topic,
+            streams=shape.streams * nodes_of_topic,
+            connections=CONNECTIONS if shape.processes > 1 else 1,
             batch=size.batch,
             warm_up_s=size.warm_up_s,
             window_s=size.window_s,

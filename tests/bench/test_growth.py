@@ -30,7 +30,11 @@ def test_a_load_runs(load: Load) -> None:
     assert growth.measure("redis", load)["deliveries_per_s"] > 0
 
 
-@pytest.mark.parametrize("shape", [Topics("topics", 4, 1, 1, 1), Topics("partitions", 1, 4, 4, 2)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [Topics("topics", 4, 1, 1, 1), Topics("partitions", 1, 4, 2, 1), Topics("processes", 1, 4, 2, 1, processes=2)],
+    ids=str,
+)
 def test_a_bus_is_kept_busy_for_a_while(shape: Topics) -> None:
     figures = nodes.measure(shape, 2, Size(share=0, warm_up_s=0.2, window_s=0.5))
 

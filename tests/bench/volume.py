@@ -30,7 +30,7 @@ from bench.system import System
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-TOPICS_AT_ONCE = 50_000
+TOPICS_AT_ONCE = 20_000
 """How many topics a role makes at most: more take longer than a role may."""
 STREAMS_OF_A_CONNECTION = 100
 

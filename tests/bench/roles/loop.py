@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bench.roles.role import begin, cpu_s, now_s, play
+from bench.roles.subscribers import OWN_CONNECTION
 from duebus import Deliveries, NewEvent
 from duebus.aio import Client
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duebus.aio import Subscription
 
 
@@ -24,15 +28,18 @@ class Loop:
         seen: the ids of their events.
 
     Args:
+        clients: take turns.
         topic: the topic.
         batch: the events of each call.
         under_way: how many batches are dispatched and not acked, at most.
     """
 
-    def __init__(self, client: Client, engine: str, topic: str, batch: list[NewEvent], under_way: int) -> None:
+    def __init__(
+        self, clients: Sequence[Client], engine: str, topic: str, batch: list[NewEvent], under_way: int
+    ) -> None:
         self.dispatched = self.handled = 0
         self.seen: set[str] = set()
-        self._client = client
+        self._clients = cycle(clients)
         self._engine = engine
         self._topic = topic
         self._batch = batch
@@ -43,14 +50,14 @@ class Loop:
 
     def subscription(self) -> Subscription:
         """A stream of the topic, not open yet."""
-        return self._client.subscribe(self._topic, engine=self._engine, max_in_flight=1_000)
+        return next(self._clients).subscribe(self._topic, engine=self._engine, max_in_flight=1_000)
 
     async def dispatch(self, stopped: asyncio.Event) -> None:
         """Dispatch batches one after the other until ``stopped``, each once there is room for it."""
         while not stopped.is_set():
             await self._room.acquire()
             self.dispatched += len(self._batch)
-            await self._client.dispatch_many(self._topic, self._batch, engines=[self._engine])
+            await next(self._clients).dispatch_many(self._topic, self._batch, engines=[self._engine])
 
     async def handle(self, subscription: Subscription) -> None:
         """Ack what comes, until the stream ends."""
@@ -61,7 +68,7 @@ class Loop:
                 acking.add_done_callback(self._acking.discard)
 
     async def _ack(self, deliveries: Deliveries) -> None:
-        failures = await self._client.ack(deliveries)
+        failures = await next(self._clients).ack(deliveries)
         if failures:
             raise RuntimeError(f"{len(failures)} events were not acked: {failures[0]}")
         self.handled += len(deliveries)
@@ -85,6 +92,7 @@ async def loop(
     topics: list[str],
     callers: int,
     streams: int,
+    connections: int,
     batch: int,
     warm_up_s: float,
     window_s: float,
@@ -98,6 +106,7 @@ async def loop(
         topics: the topics; all have the same load.
         callers: how many calls each topic has under way. It has twice as many batches of events under way.
         streams: how many streams each topic has.
+        connections: how many connections share all calls and streams, so that all processes of a server work.
         batch: how many events a call has.
         warm_up_s: how long it runs before the window.
         window_s: how long the window is.
@@ -110,8 +119,8 @@ async def loop(
     events = [NewEvent(data=os.urandom(payload)) for _ in range(batch)]
     stopped = asyncio.Event()
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Client(target))
-        loops = [Loop(client, engine, topic, events, 2 * callers) for topic in topics]
+        clients = [await stack.enter_async_context(Client(target, options=OWN_CONNECTION)) for _ in range(connections)]
+        loops = [Loop(clients, engine, topic, events, 2 * callers) for topic in topics]
         async with asyncio.TaskGroup() as tasks:
             handling = [
                 tasks.create_task(one.handle(await stack.enter_async_context(one.subscription())))
