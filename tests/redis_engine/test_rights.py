@@ -91,7 +91,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     await topic.join("looks", "ephemeral", ephemeral_us=1)
     held = await topic.lease(max_events=6)
     assert await topic.extend(held[0]) == [None]
-    assert await topic.ack(held[0]) == [None]
+    await topic.ack_and_lease(held[0])
     assert await topic.nack(held[1], delay_us=0) == [None]
     await topic.dead_letter(*held[2:4])
     taker = there.topic(topic.name)

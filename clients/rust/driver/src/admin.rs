@@ -32,6 +32,7 @@ pub async fn call(client: &Client, command: Command) -> Result<Value, Failed> {
         "RescheduleEvents" reschedule_events RescheduleEventsRequest,
         "RedriveEvents" redrive_events RedriveEventsRequest,
         "PurgeEvents" purge_events PurgeEventsRequest,
+        "ListKeys" list_keys ListKeysRequest,
     };
     Ok(json!({"response": text(&response)}))
 }

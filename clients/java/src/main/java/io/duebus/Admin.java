@@ -15,6 +15,8 @@ import io.duebus.v1.GetTopicRequest;
 import io.duebus.v1.GetTopicResponse;
 import io.duebus.v1.ListEventsRequest;
 import io.duebus.v1.ListEventsResponse;
+import io.duebus.v1.ListKeysRequest;
+import io.duebus.v1.ListKeysResponse;
 import io.duebus.v1.ListTopicsRequest;
 import io.duebus.v1.ListTopicsResponse;
 import io.duebus.v1.PauseGroupRequest;
@@ -100,6 +102,10 @@ public final class Admin {
 
     public PurgeEventsResponse purgeEvents(PurgeEventsRequest request) {
         return call(EventBusAdminGrpc.getPurgeEventsMethod(), request);
+    }
+
+    public ListKeysResponse listKeys(ListKeysRequest request) {
+        return call(EventBusAdminGrpc.getListKeysMethod(), request);
     }
 
     private <Q, R> R call(MethodDescriptor<Q, R> method, Q request) {
