@@ -10,6 +10,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func TestADispatchIsSentAsGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	event.ID, event.Delay, event.MaxRetries = "a", 2*time.Second, new(uint32)
-	event.Attributes = map[string]string{"trace": "t-1"}
+	event.Attributes, event.Key = map[string]string{"trace": "t-1"}, "order-42"
 	got, err := client.Dispatch(t.Context(), "order.created", event,
 		duebus.OnEngines(duebus.Local, duebus.Redis), duebus.WithRequestID("r"), duebus.RequireSubscriber())
 	if err != nil || got != (duebus.Dispatched{EventID: "a"}) {
@@ -47,9 +48,30 @@ func TestADispatchIsSentAsGiven(t *testing.T) {
 	if request.Topic != "order.created" || request.RequestId != "r" || !request.RequireSubscriber ||
 		len(request.Engines) != 2 || sent.Id != "a" || string(sent.Data) != `{"id":42}` ||
 		sent.ContentType != "application/json" || sent.GetDelay().AsDuration() != 2*time.Second ||
-		sent.MaxRetries == nil || *sent.MaxRetries != 0 || sent.Attributes["trace"] != "t-1" {
+		sent.MaxRetries == nil || *sent.MaxRetries != 0 || sent.Attributes["trace"] != "t-1" ||
+		sent.Key != "order-42" {
 		t.Errorf("sent %v", request)
 	}
+}
+
+func TestEachEventOfADispatchIsSentWithItsKey(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.dispatch = nil
+	events := []duebus.Event{{ID: "a", Key: "x"}, {ID: "b"}, {ID: "c", Key: "y"}}
+	if _, err := newClient(t, bus.address).DispatchMany(t.Context(), "t", events); err != nil {
+		t.Fatal(err)
+	}
+	if sent := keys(next(t, bus.dispatches)); !slices.Equal(sent, []string{"x", "", "y"}) {
+		t.Errorf("sent %q", sent)
+	}
+}
+
+func keys(request *duebusv1.DispatchRequest) []string {
+	var keys []string
+	for _, event := range request.Events {
+		keys = append(keys, event.Key)
+	}
+	return keys
 }
 
 func TestADispatchAtATimeIsSentWithThatTime(t *testing.T) {
@@ -187,13 +209,14 @@ func TestBadInputIsNamedBeforeItIsSent(t *testing.T) {
 	client := newClient(t, bus.address)
 	_, both := client.DispatchMany(t.Context(), "t", []duebus.Event{{}, {Delay: 1, DeliverAt: time.Now()}})
 	_, garbled := client.Dispatch(t.Context(), "t", duebus.Event{Attributes: map[string]string{"a": "\xff"}})
+	_, key := client.DispatchMany(t.Context(), "t", []duebus.Event{{}, {Key: "\xff"}})
 	_, topic := client.Dispatch(t.Context(), "\xff", duebus.Event{})
 	_, payload := duebus.JSON(make(chan int))
 	_, actions := client.Nack(t.Context(), duebus.Nack{DeadLetter: true, Release: true})
 	_, token := client.Ack(t.Context(), "fine", "\xff")
 	for field, err := range map[string]error{
-		"events[1].delay": both, `events[0].attributes["a"]`: garbled, "topic": topic, "data": payload,
-		"nacks[0].action": actions, "lease_tokens[1]": token,
+		"events[1].delay": both, `events[0].attributes["a"]`: garbled, "events[1].key": key, "topic": topic,
+		"data": payload, "nacks[0].action": actions, "lease_tokens[1]": token,
 	} {
 		var typed *duebus.Error
 		if !errors.As(err, &typed) || typed.Reason != duebus.ErrInvalidArgument || typed.FieldViolations[0].Field != field {

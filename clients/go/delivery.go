@@ -13,12 +13,14 @@ type Delivery struct {
 	Data        []byte
 	ContentType string
 	Attributes  map[string]string
-	Topic       string
-	Group       string
+	// Key is what the event is in order by; empty for none.
+	Key   string
+	Topic string
+	Group string
 	// LeaseToken settles this delivery, on any replica. Opaque.
 	LeaseToken string
-	// FencingToken grows with every lease of the event: a write guarded by "only if greater" can't be undone by a
-	// holder whose lease has run out.
+	// FencingToken grows with every lease of the event, and of the events with its key: a write guarded by "only if
+	// greater" can't be undone by a holder whose lease has run out.
 	FencingToken uint64
 	// Attempt is the number of the attempt, from 1. A release is not counted.
 	Attempt uint32
@@ -43,6 +45,7 @@ func NewDelivery(message *duebusv1.Delivery) *Delivery {
 		Data:           event.GetData(),
 		ContentType:    event.GetContentType(),
 		Attributes:     event.GetAttributes(),
+		Key:            event.GetKey(),
 		Topic:          message.GetTopic(),
 		Group:          message.GetGroup(),
 		LeaseToken:     message.GetLeaseToken(),

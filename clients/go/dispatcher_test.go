@@ -52,7 +52,7 @@ func shareBehind(t *testing.T) *sharing {
 func (s *sharing) dispatch(ctx context.Context, id string, data []byte) <-chan dispatchOutcome {
 	outcome := make(chan dispatchOutcome, 1)
 	go func() {
-		dispatched, err := s.client.Dispatch(ctx, "t", duebus.Event{ID: id, Data: data})
+		dispatched, err := s.client.Dispatch(ctx, "t", duebus.Event{ID: id, Data: data, Key: "key-" + id})
 		outcome <- dispatchOutcome{dispatched, err}
 	}()
 	return outcome
@@ -90,7 +90,9 @@ func TestSingleDispatchesThatArriveDuringACallShareTheNext(t *testing.T) {
 			t.Errorf("%s: got %v", id, got)
 		}
 	}
-	if sent := ids(next(t, s.bus.dispatches)); !slices.Equal(sent, []string{"a", "b", "c"}) {
+	sent := next(t, s.bus.dispatches)
+	if !slices.Equal(ids(sent), []string{"a", "b", "c"}) ||
+		!slices.Equal(keys(sent), []string{"key-a", "key-b", "key-c"}) {
 		t.Errorf("sent %v", sent)
 	}
 	no(t, s.bus.dispatches)

@@ -41,6 +41,9 @@ type Event struct {
 	DeliverAt time.Time
 	// MaxRetries is how many times the event is retried before it is dead; nil: by the topic's retry policy.
 	MaxRetries *uint32
+	// Key is what the event is in order by, for example an order's number: at most 255 bytes of printable text. A group
+	// gets the events of a key one at a time, in the order in which they are due. Empty: in no order.
+	Key string
 }
 
 // JSON makes an event of anything that encoding/json can encode.
@@ -61,6 +64,7 @@ func (e Event) encode(path string) (*duebusv1.Event, error) {
 	}
 	event := &duebusv1.Event{
 		Id: e.ID, Data: e.Data, ContentType: e.ContentType, Attributes: e.Attributes, MaxRetries: e.MaxRetries,
+		Key: e.Key,
 	}
 	switch {
 	case e.Delay != 0 && !e.DeliverAt.IsZero():
@@ -74,7 +78,7 @@ func (e Event) encode(path string) (*duebusv1.Event, error) {
 }
 
 func (e Event) checkText(path string) error {
-	if err := checkText(path+"id", e.ID, path+"content_type", e.ContentType); err != nil {
+	if err := checkText(path+"id", e.ID, path+"content_type", e.ContentType, path+"key", e.Key); err != nil {
 		return err
 	}
 	for name, value := range e.Attributes {

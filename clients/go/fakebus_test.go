@@ -161,7 +161,7 @@ func (b *fakeBus) Subscribe(
 	}
 }
 
-// deliver sends one frame with an event for each id; their lease tokens are "lease-ID".
+// deliver sends one frame with an event for each id; their lease tokens are "lease-ID", their keys "key-ID".
 func (s *fakeStream) deliver(ids ...string) { s.deliverUntil(time.Now().Add(30*time.Second), ids...) }
 
 // deliverUntil sends a frame of deliveries whose leases run out at the given time, by the engine's clock.
@@ -169,7 +169,8 @@ func (s *fakeStream) deliverUntil(expires time.Time, ids ...string) {
 	frame := &duebusv1.Deliveries{}
 	for _, id := range ids {
 		frame.Deliveries = append(frame.Deliveries, &duebusv1.Delivery{
-			Event: &duebusv1.Event{Id: id, Data: []byte(`{"id":42}`)}, Topic: "order.created", Group: "default",
+			Event: &duebusv1.Event{Id: id, Data: []byte(`{"id":42}`), Key: "key-" + id},
+			Topic: "order.created", Group: "default",
 			LeaseToken: "lease-" + id, Attempt: 1, LeaseExpiresAt: timestamppb.New(expires),
 		})
 	}

@@ -92,7 +92,8 @@ func TestAnEventIsAckedWhenItsHandlerReturns(t *testing.T) {
 	stream.deliver("a")
 	delivery := next(t, got)
 	var payload struct{ ID int }
-	if err := delivery.JSON(&payload); err != nil || payload.ID != 42 || delivery.EventID != "a" || delivery.Attempt != 1 {
+	if err := delivery.JSON(&payload); err != nil || payload.ID != 42 || delivery.EventID != "a" ||
+		delivery.Key != "key-a" || delivery.Attempt != 1 {
 		t.Errorf("got %+v, %v, %v", delivery, payload, err)
 	}
 	if tokens := next(t, bus.acks).LeaseTokens; len(tokens) != 1 || tokens[0] != "lease-a" {

@@ -44,11 +44,13 @@ type eventLine struct {
 	DelayMs     *millis           `json:"delay_ms"`
 	DeliverAtMs *int64            `json:"deliver_at_ms"`
 	MaxRetries  *uint32           `json:"max_retries"`
+	Key         string            `json:"key"`
 }
 
 func (e eventLine) event() duebus.Event {
 	event := duebus.Event{
 		ID: e.ID, Data: e.Data, ContentType: e.ContentType, Attributes: e.Attributes, MaxRetries: e.MaxRetries,
+		Key: e.Key,
 	}
 	if e.DelayMs != nil {
 		event.Delay = e.DelayMs.duration()
@@ -79,6 +81,7 @@ type deliveryLine struct {
 	Data             []byte            `json:"data"`
 	ContentType      string            `json:"content_type"`
 	Attributes       map[string]string `json:"attributes"`
+	Key              string            `json:"key"`
 	Topic            string            `json:"topic"`
 	Group            string            `json:"group"`
 	LeaseToken       string            `json:"lease_token"`
@@ -92,8 +95,8 @@ type deliveryLine struct {
 
 func lineOf(d *duebus.Delivery) deliveryLine {
 	line := deliveryLine{
-		EventID: d.EventID, Data: d.Data, ContentType: d.ContentType, Attributes: d.Attributes, Topic: d.Topic,
-		Group: d.Group, LeaseToken: d.LeaseToken, FencingToken: d.FencingToken, Attempt: d.Attempt,
+		EventID: d.EventID, Data: d.Data, ContentType: d.ContentType, Attributes: d.Attributes, Key: d.Key,
+		Topic: d.Topic, Group: d.Group, LeaseToken: d.LeaseToken, FencingToken: d.FencingToken, Attempt: d.Attempt,
 		DeliverAtMs: d.DeliverAt.UnixMilli(), DispatchedAtMs: d.DispatchedAt.UnixMilli(),
 		LeaseExpiresAtMs: d.LeaseExpiresAt.UnixMilli(), LastError: d.LastError,
 	}
