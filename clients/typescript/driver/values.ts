@@ -32,6 +32,7 @@ export function eventOf(fields: Fields): NewEvent {
     delayMs: optional(fields, "delay_ms"),
     deliverAt: deliverAt === undefined ? undefined : new Date(deliverAt),
     maxRetries: optional(fields, "max_retries"),
+    key: optional(fields, "key"),
   };
 }
 
@@ -52,6 +53,7 @@ export function readDelivery(delivery: Delivery): Fields {
     data: Buffer.from(delivery.data).toString("base64"),
     content_type: delivery.contentType,
     attributes: delivery.attributes,
+    key: delivery.key,
     topic: delivery.topic,
     group: delivery.group,
     lease_token: delivery.leaseToken,

@@ -6,13 +6,15 @@ export class Delivery {
   readonly data: Uint8Array;
   readonly contentType: string;
   readonly attributes: Readonly<Record<string, string>>;
+  /** What the event is in order by; empty for none. */
+  readonly key: string;
   readonly topic: string;
   readonly group: string;
   /** The token that settles this delivery, on any replica. Opaque. */
   readonly leaseToken: string;
   /**
-   * Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose lease
-   * has run out.
+   * Grows with every lease of the event, and of the events with its key: a write guarded by "only if greater" can't be
+   * undone by a holder whose lease has run out.
    */
   readonly fencingToken: bigint;
   /** The number of the attempt, from 1. A release is not counted. */
@@ -31,6 +33,7 @@ export class Delivery {
     this.data = wire.event?.data ?? new Uint8Array();
     this.contentType = wire.event?.contentType ?? "";
     this.attributes = wire.event?.attributes ?? {};
+    this.key = wire.event?.key ?? "";
     this.topic = wire.topic;
     this.group = wire.group;
     this.leaseToken = wire.leaseToken;

@@ -23,6 +23,11 @@ export interface NewEvent {
   deliverAt?: Date | undefined;
   /** How many times the event is retried before it is dead; left out: by the topic's retry policy. */
   maxRetries?: number | undefined;
+  /**
+   * What the event is in order by, for example an order's number: at most 255 bytes of printable text. A group gets the
+   * events of a key one at a time, in the order in which they are due. Left out: in no order.
+   */
+  key?: string | undefined;
 }
 
 const MAX_UINT32 = 2 ** 32 - 1;
@@ -40,7 +45,7 @@ export function eventToWire(event: NewEvent, path: string): WireEvent {
     attributes: attributes(event.attributes ?? {}, `${path}attributes`),
     due: due(event, path),
     maxRetries: maxRetries === undefined ? undefined : integer(`${path}max_retries`, maxRetries, 0, MAX_UINT32),
-    key: "",
+    key: text(`${path}key`, event.key),
     priority: 0,
   };
 }

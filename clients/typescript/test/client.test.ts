@@ -38,7 +38,14 @@ async function failing(call: Promise<unknown>, reason: Reason): Promise<DueBusEr
 }
 
 test("an event is sent as given", async () => {
-  const event: NewEvent = { id: "a", json: { id: 42 }, attributes: { k: "v" }, delayMs: 1500.5, maxRetries: 0 };
+  const event: NewEvent = {
+    id: "a",
+    json: { id: 42 },
+    attributes: { k: "v" },
+    delayMs: 1500.5,
+    maxRetries: 0,
+    key: "k-1",
+  };
 
   const dispatched = await connect().dispatch("t", event, { engines: ["redis"], requireSubscriber: true });
 
@@ -48,7 +55,16 @@ test("an event is sent as given", async () => {
   assert.equal(request?.events[0]?.contentType, "application/json");
   assert.deepEqual(request?.events[0]?.due, { $case: "delay", delay: { seconds: 1n, nanos: 500_500_000 } });
   assert.equal(request?.events[0]?.maxRetries, 0);
+  assert.equal(request?.events[0]?.key, "k-1");
   assert.deepEqual([request?.engines, request?.requireSubscriber], [[2], true]);
+});
+
+test("each event of a dispatch is sent with its key", async () => {
+  await connect().dispatchMany("t", [{ key: "x" }, {}, { key: "y" }]);
+  assert.deepEqual(
+    bus.dispatches[0]?.events.map(({ key }) => key),
+    ["x", "", "y"],
+  );
 });
 
 test("bad input is refused with the field's name, and nothing is sent", async () => {
@@ -61,6 +77,7 @@ test("bad input is refused with the field's name, and nothing is sent", async ()
     [{ deliverAt: new Date("no moment") }, "events[1].deliver_at"],
     [{ maxRetries: -1 }, "events[1].max_retries"],
     [{ id: "\ud800" }, "events[1].id"],
+    [{ key: 7 as never }, "events[1].key"],
     [{ attributes: { k: 1 as never } }, 'events[1].attributes["k"]'],
     [{ data: {} as never }, "events[1].data"],
     [{ json: circular }, "events[1].json"],
@@ -218,13 +235,17 @@ const sent = (): string[][] => bus.dispatches.map(({ events }) => events.map(({ 
 
 test("single dispatches that arrive during a call share the next one", async () => {
   const { client, first } = await behindACall();
-  const others = ["a", "b", "c"].map((id) => client.dispatch("t", { id }));
+  const others = ["a", "b", "c"].map((id) => client.dispatch("t", { id, key: `key-${id}` }));
   bus.releaseDispatches();
   assert.deepEqual(
     await Promise.all([first, ...others]),
     ["first", "a", "b", "c"].map((eventId) => ({ eventId, duplicate: false })),
   );
   assert.deepEqual(sent(), [["first"], ["a", "b", "c"]]);
+  assert.deepEqual(
+    bus.dispatches[1]?.events.map(({ key }) => key),
+    ["key-a", "key-b", "key-c"],
+  );
 });
 
 test("a dispatch that is aborted while it waits is not sent", async () => {

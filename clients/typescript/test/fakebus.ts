@@ -145,7 +145,7 @@ export class FakeBus {
     this.#changes.notify();
   }
 
-  /** Sends deliveries of events with these ids on the last stream; the lease tokens are `lease-ID`. */
+  /** Sends deliveries of events with these ids on the last stream; lease tokens are `lease-ID`, keys `key-ID`. */
   deliver(...ids: string[]): void {
     this.deliverUntil(Date.now() + 30_000, ...ids);
   }
@@ -154,7 +154,11 @@ export class FakeBus {
   deliverUntil(expiresAt: number, ...ids: string[]): void {
     const rest = { attempt: 1, topic: "t", leaseExpiresAt: new Date(expiresAt) };
     const deliveries = ids.map((id) =>
-      Delivery.fromPartial({ event: { id, data: Buffer.from(id) }, leaseToken: `lease-${id}`, ...rest }),
+      Delivery.fromPartial({
+        event: { id, data: Buffer.from(id), key: `key-${id}` },
+        leaseToken: `lease-${id}`,
+        ...rest,
+      }),
     );
     this.streams
       .at(-1)

@@ -76,6 +76,14 @@ test("an event is settled even if its error can't be inspected or the logger fai
   assert.deepEqual(await nackOf("opaque"), { error: "an error that can't be printed", action: undefined });
 });
 
+test("a delivery has the key of its event", async () => {
+  const keys: string[] = [];
+  await start(({ key }) => void keys.push(key));
+  bus.deliver("a");
+  await acked("a");
+  assert.deepEqual(keys, ["key-a"]);
+});
+
 test("a delivery whose lease has run out is not started", async () => {
   const { handler, begun, letGo } = holding();
   await start(handler, { concurrency: 1 });
