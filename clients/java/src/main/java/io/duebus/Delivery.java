@@ -38,6 +38,11 @@ public final class Delivery {
         return message.getEvent().getAttributesMap();
     }
 
+    /** What the event is in order by; empty for none. */
+    public String key() {
+        return message.getEvent().getKey();
+    }
+
     public String topic() {
         return message.getTopic();
     }
@@ -52,8 +57,8 @@ public final class Delivery {
     }
 
     /**
-     * Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose lease
-     * has run out.
+     * Grows with every lease of the event, and of the events with its key: a write guarded by "only if greater" can't
+     * be undone by a holder whose lease has run out.
      */
     public long fencingToken() {
         return message.getFencingToken();

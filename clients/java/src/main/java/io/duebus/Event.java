@@ -42,6 +42,7 @@ public final class Event {
     io.duebus.v1.Event encode(String path) {
         Checks.text(path + "id", message.getId());
         Checks.text(path + "content_type", message.getContentType());
+        Checks.text(path + "key", message.getKey());
         message.getAttributesMap().forEach((name, value) -> {
             Checks.text(path + "attributes", name);
             Checks.text(path + "attributes[\"" + name + "\"]", value);
@@ -99,6 +100,15 @@ public final class Event {
         /** How many times the event is retried before it is dead; not set: by the topic's retry policy. */
         public Builder maxRetries(int retries) {
             message.setMaxRetries(retries);
+            return this;
+        }
+
+        /**
+         * What the event is in order by, for example an order's number: at most 255 bytes of printable text. A group
+         * gets the events of a key one at a time, in the order in which they are due. Not set: in no order.
+         */
+        public Builder key(String key) {
+            message.setKey(key);
             return this;
         }
 

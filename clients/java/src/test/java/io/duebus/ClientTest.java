@@ -37,7 +37,13 @@ class ClientTest extends BusTestBase {
 
     @Test
     void aDispatchIsSentAsGiven() throws Exception {
-        var event = Event.json("{}").id("a").attribute("k", "v").delay(Duration.ofMillis(1500)).maxRetries(0).build();
+        var event = Event.json("{}")
+                .id("a")
+                .attribute("k", "v")
+                .delay(Duration.ofMillis(1500))
+                .maxRetries(0)
+                .key("order-42")
+                .build();
         var options = DispatchOptions.none().engines(Engine.ENGINE_LOCAL).requestId("r").requireSubscriber();
 
         assertEquals(new Dispatched("a", false), bus.dispatch("t", event, options));
@@ -53,6 +59,28 @@ class ClientTest extends BusTestBase {
         assertEquals(1, sent.getDelay().getSeconds());
         assertEquals(500_000_000, sent.getDelay().getNanos());
         assertTrue(sent.hasMaxRetries());
+        assertEquals("order-42", sent.getKey());
+    }
+
+    @Test
+    void eachEventOfADispatchIsSentWithItsKey() throws Exception {
+        bus.dispatchAll("t", List.of(keyed("x"), EVENT, keyed("y")));
+
+        var sent = FakeBus.next(server.dispatches).getEventsList();
+        assertEquals(List.of("x", "", "y"), sent.stream().map(io.duebus.v1.Event::getKey).toList());
+    }
+
+    @Test
+    void aKeyThatUtf8CanNotCarryIsRefused() {
+        var error = assertThrows(DueBusException.class, () -> bus.dispatchAll("t", List.of(EVENT, keyed("\ud800"))));
+
+        assertEquals(Reason.INVALID_ARGUMENT, error.reason());
+        assertEquals("events[1].key", error.fieldViolations().get(0).field());
+        assertTrue(server.dispatches.isEmpty());
+    }
+
+    private static Event keyed(String key) {
+        return Event.builder(new byte[0]).key(key).build();
     }
 
     @Test

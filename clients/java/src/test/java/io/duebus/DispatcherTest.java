@@ -35,7 +35,7 @@ class DispatcherTest extends BusTestBase {
     }
 
     private CompletableFuture<Dispatched> dispatchAsync(String id) {
-        return bus.dispatchAsync("t", Event.builder(new byte[0]).id(id).build());
+        return bus.dispatchAsync("t", Event.builder(new byte[0]).id(id).key("key of " + id).build());
     }
 
     private List<String> nextSent() throws InterruptedException {
@@ -54,7 +54,11 @@ class DispatcherTest extends BusTestBase {
         for (int i = 0; i < 3; i++) {
             assertEquals("abc".substring(i, i + 1), others.get(i).get(10, TimeUnit.SECONDS).eventId());
         }
-        assertEquals(List.of("a", "b", "c"), nextSent());
+        var sent = FakeBus.next(server.dispatches);
+        assertEquals(List.of("a", "b", "c"), FakeBus.stored(sent).getEventIdsList());
+        assertEquals(
+                List.of("key of a", "key of b", "key of c"),
+                sent.getEventsList().stream().map(io.duebus.v1.Event::getKey).toList());
         assertTrue(server.dispatches.isEmpty());
     }
 

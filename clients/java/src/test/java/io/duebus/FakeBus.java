@@ -168,7 +168,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
             observer.onNext(frame);
         }
 
-        /** Delivers events whose lease tokens are "lease of" and their ids. */
+        /** Delivers events whose lease tokens are "lease of" and their ids, and keys "key of" and them. */
         void deliver(String... eventIds) {
             deliverUntil(Instant.now().plusSeconds(30), eventIds);
         }
@@ -183,7 +183,10 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
                         .setAttempt(1)
                         .setLeaseToken("lease of " + id)
                         .setLeaseExpiresAt(Times.proto(expires))
-                        .setEvent(io.duebus.v1.Event.newBuilder().setId(id).setData(ByteString.copyFromUtf8(id)));
+                        .setEvent(io.duebus.v1.Event.newBuilder()
+                                .setId(id)
+                                .setData(ByteString.copyFromUtf8(id))
+                                .setKey("key of " + id));
             }
             send(SubscribeResponse.newBuilder().setDeliveries(deliveries).build());
         }

@@ -26,12 +26,15 @@ import org.junit.jupiter.api.Test;
 class WorkerTest extends WorkerTestBase {
     @Test
     void anEventIsAckedWhenItsHandlerReturns() throws Exception {
-        var worker = start(delivery -> {}, builder -> builder.group("g").consumer("c").maxInFlight(7));
+        var keys = new LinkedBlockingQueue<String>();
+        var worker = start(
+                delivery -> keys.add(delivery.key()), builder -> builder.group("g").consumer("c").maxInFlight(7));
         worker.ready().get(10, TimeUnit.SECONDS);
         var stream = FakeBus.next(server.streams);
         stream.deliver("a");
 
         assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
+        assertEquals("key of a", FakeBus.next(keys));
         assertEquals("g", stream.request.getGroup());
         assertEquals("c", stream.request.getConsumer());
         assertEquals(7, stream.request.getMaxInFlight());

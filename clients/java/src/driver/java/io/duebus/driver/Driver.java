@@ -162,7 +162,8 @@ final class Driver {
         var event = Event.builder(line.bytes("data"))
                 .id(line.text("id"))
                 .contentType(line.text("content_type"))
-                .attributes(line.map("attributes"));
+                .attributes(line.map("attributes"))
+                .key(line.text("key"));
         if (line.has("delay_ms")) {
             event.delay(line.millis("delay_ms"));
         }

@@ -62,6 +62,7 @@ final class Lines {
         line.put("data", base64(delivery.data()));
         line.put("content_type", delivery.contentType());
         line.put("attributes", delivery.attributes());
+        line.put("key", delivery.key());
         line.put("topic", delivery.topic());
         line.put("group", delivery.group());
         line.put("lease_token", delivery.leaseToken());
