@@ -14,14 +14,16 @@ pub struct Delivery {
     pub content_type: String,
     /// The attributes that it was dispatched with.
     pub attributes: HashMap<String, String>,
+    /// What the event is in order by; empty for none.
+    pub key: String,
     /// The topic it was dispatched to.
     pub topic: String,
     /// The group it is delivered in.
     pub group: String,
     /// The token that settles this delivery. Opaque.
     pub lease_token: String,
-    /// Grows with every lease of the event: a write guarded by "only if greater" can't be undone by a holder whose
-    /// lease has run out.
+    /// Grows with every lease of the event, and of the events with its key: a write guarded by "only if greater" can't
+    /// be undone by a holder whose lease has run out.
     pub fencing_token: u64,
     /// The number of the attempt, from 1. A release is not counted.
     pub attempt: u32,
@@ -54,6 +56,7 @@ impl From<proto::Delivery> for Delivery {
             data: event.data,
             content_type: event.content_type,
             attributes: event.attributes,
+            key: event.key,
             topic: delivery.topic,
             group: delivery.group,
             lease_token: delivery.lease_token,

@@ -29,6 +29,9 @@ pub struct Event {
     pub due: Option<Due>,
     /// How many times the event is retried before it is dead; none: by the topic's retry policy.
     pub max_retries: Option<u32>,
+    /// What the event is in order by, for example an order's number: at most 255 bytes of printable text. A group gets
+    /// the events of a key one at a time, in the order in which they are due. Empty: in no order.
+    pub key: String,
 }
 
 impl Event {
@@ -55,6 +58,12 @@ impl Event {
         Self { id: id.into(), ..self }
     }
 
+    /// With a key, in order with the others of that key.
+    #[must_use]
+    pub fn key(self, key: impl Into<String>) -> Self {
+        Self { key: key.into(), ..self }
+    }
+
     /// Due this long after it was stored.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
@@ -78,6 +87,7 @@ impl Event {
             content_type: self.content_type,
             attributes: self.attributes,
             max_retries: self.max_retries,
+            key: self.key,
             due,
             ..proto::Event::default()
         }

@@ -74,6 +74,7 @@ pub struct EventLine {
     delay_ms: Option<u64>,
     deliver_at_ms: Option<u64>,
     max_retries: Option<u32>,
+    key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -104,6 +105,7 @@ impl EventLine {
         event.content_type = self.content_type.unwrap_or_default();
         event.attributes = self.attributes.unwrap_or_default();
         event.max_retries = self.max_retries;
+        event.key = self.key.unwrap_or_default();
         Ok(match (millis(self.delay_ms), millis(self.deliver_at_ms)) {
             (Some(delay), _) => event.after(delay),
             (None, Some(moment)) => event.at(SystemTime::UNIX_EPOCH + moment),
@@ -146,7 +148,7 @@ pub fn failures(failures: Vec<LeaseFailure>) -> Value {
 pub fn delivery(delivery: &Delivery) -> Value {
     json!({
         "event_id": delivery.event_id, "data": text(&delivery.data), "content_type": delivery.content_type,
-        "attributes": delivery.attributes, "topic": delivery.topic, "group": delivery.group,
+        "attributes": delivery.attributes, "key": delivery.key, "topic": delivery.topic, "group": delivery.group,
         "lease_token": delivery.lease_token, "fencing_token": delivery.fencing_token, "attempt": delivery.attempt,
         "deliver_at_ms": since_epoch(delivery.deliver_at), "dispatched_at_ms": since_epoch(delivery.dispatched_at),
         "lease_expires_at_ms": since_epoch(delivery.lease_expires_at), "last_error": delivery.last_error,

@@ -35,6 +35,16 @@ async fn of_two_events_with_one_id_the_first_is_stored() {
 }
 
 #[tokio::test]
+async fn each_event_of_a_dispatch_is_sent_with_its_key() {
+    let mut bus = FakeBus::start().await;
+    let events = vec![Event::new("x").key("one"), Event::new("y"), Event::new("z").key("two")];
+    let client = bus.client(ClientOptions::default());
+    soon(client.dispatch_many("t", events, DispatchOptions::default())).await.unwrap();
+    let sent = next(&mut bus.dispatches).await.into_inner().events;
+    assert_eq!(sent.iter().map(|each| each.key.as_str()).collect::<Vec<_>>(), ["one", "", "two"]);
+}
+
+#[tokio::test]
 async fn an_error_has_all_details_of_the_server() {
     let bus = FakeBus::start().await;
     let violation = pb::bad_request::FieldViolation {
@@ -173,7 +183,7 @@ async fn single_dispatches_that_arrive_during_a_call_share_the_next() {
     let (mut bus, client, release, first) = behind_a_call().await;
     let mut others = Vec::new();
     for id in ["a", "b", "c"] {
-        others.push(begin(&client, Event::new("x").id(id)).await);
+        others.push(begin(&client, Event::new("x").id(id).key(format!("key-{id}"))).await);
     }
     release.send(()).unwrap();
     assert_eq!(soon(first).await.unwrap().unwrap().event_id, "first");
@@ -181,7 +191,9 @@ async fn single_dispatches_that_arrive_during_a_call_share_the_next() {
         let dispatched = soon(other).await.unwrap().unwrap();
         assert_eq!((dispatched.event_id.as_str(), dispatched.duplicate), (id, false));
     }
-    assert_eq!(sent(&mut bus).await, ["a", "b", "c"]);
+    let shared = next(&mut bus.dispatches).await.into_inner().events;
+    assert_eq!(shared.iter().map(|each| each.id.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!(shared.iter().map(|each| each.key.as_str()).collect::<Vec<_>>(), ["key-a", "key-b", "key-c"]);
     assert!(bus.dispatches.try_recv().is_err());
     soon(async {
         while !client.has_no_lanes() {

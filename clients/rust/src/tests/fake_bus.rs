@@ -69,7 +69,12 @@ impl FakeStream {
     /// Delivers events whose leases run out at the given time, by the engine's clock.
     pub fn deliver_until(&self, expires: SystemTime, ids: &[&str]) {
         let deliveries = ids.iter().map(|id| Delivery {
-            event: Some(Event { id: (*id).to_owned(), data: b"{\"id\":42}".to_vec(), ..Event::default() }),
+            event: Some(Event {
+                id: (*id).to_owned(),
+                data: b"{\"id\":42}".to_vec(),
+                key: format!("key-{id}"),
+                ..Event::default()
+            }),
             lease_token: format!("lease-{id}"),
             attempt: 1,
             lease_expires_at: Some(expires.into()),

@@ -91,6 +91,19 @@ async fn an_event_is_acked_when_its_handler_returns() {
     assert!(bus.nacks.try_recv().is_err());
 }
 
+#[tokio::test]
+async fn a_delivery_has_the_key_of_its_event() {
+    let mut bus = FakeBus::start().await;
+    let (got, mut keys) = unbounded_channel();
+    let working = work(&bus, options(), move |delivery| {
+        let got = got.clone();
+        async move { Ok(got.send(delivery.key)?) }
+    });
+    next(&mut bus.streams).await.deliver(&["a"]);
+    assert_eq!(next(&mut keys).await, "key-a");
+    working.stop().await.unwrap();
+}
+
 #[derive(Debug)]
 struct BadError;
 
