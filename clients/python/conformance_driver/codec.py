@@ -41,6 +41,7 @@ def write_event(event: dict[str, Any]) -> NewEvent:
         attributes=event.get("attributes"),
         content_type=event.get("content_type"),
         max_retries=event.get("max_retries"),
+        key=event.get("key") or "",
     )
 
 
@@ -51,6 +52,7 @@ def read_delivery(delivery: Delivery) -> dict[str, Any]:
         "data": base64.b64encode(delivery.data).decode(),
         "content_type": delivery.content_type,
         "attributes": delivery.attributes,
+        "key": delivery.key,
         "topic": delivery.topic,
         "group": delivery.group,
         "lease_token": delivery.lease_token,
