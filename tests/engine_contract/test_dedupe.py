@@ -111,6 +111,19 @@ async def test_a_request_id_reused_for_other_events_is_refused(joined: TopicDriv
     assert await joined.dispatch("a", new_event(), "b", request_id="r1") == first
 
 
+@pytest.mark.within_a_partition("§3.4: a request id holds within each partition")
+@pytest.mark.parametrize("other", [["k", "k", "k"], ["k", "k", ""], ["l", "k", "k"]], ids=lambda other: f"{other}")
+async def test_a_request_id_reused_with_other_keys_is_refused(joined: TopicDriver, other: list[str]) -> None:
+    first = await joined.dispatch(*(new_event(key=key) for key in ("k", "k", "l")), request_id="r1")
+
+    answer = await joined.try_dispatch(*(new_event(key=key) for key in other), request_id="r1")
+
+    assert isinstance(answer, RequestIdReused)
+    assert await joined.queued() == 3
+    again = await joined.dispatch(*(new_event(key=key) for key in ("k", "k", "l")), request_id="r1")
+    assert list(again.event_ids) == list(first.event_ids)
+
+
 async def test_a_request_id_used_twice_in_one_call_is_refused_the_second_time(topic: TopicDriver) -> None:
     def request(*events: NewEvent) -> DispatchRequest:
         return DispatchRequest(with_ids(list(events), topic.harness.now_us(), "r1"), "r1")

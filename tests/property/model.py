@@ -238,7 +238,7 @@ class Model:
         self.ended: dict[str, set[int]] = defaultdict(set)
         self._seqs = count()
         self._gone: dict[str, int] = {}
-        self._answers: dict[tuple[str, int], tuple[int, list[str | None], DispatchAnswer]] = {}
+        self._answers: dict[tuple[str, int], tuple[int, list[tuple[str, str | None]], DispatchAnswer]] = {}
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
@@ -353,7 +353,7 @@ class Model:
     def _dispatch_part(
         self, request: DispatchRequest, partition: int, events: list[NewEvent]
     ) -> DispatchAnswer | type[DueBusError]:
-        chosen = [None if event.id_is_generated else event.id for event in request.events]
+        chosen = [(event.key, None if event.id_is_generated else event.id) for event in request.events]
         until_us, chosen_then, known = self._answers.get((request.request_id, partition), (0, [], None))
         if known is not None and until_us > self.now_us:
             return known if chosen == chosen_then else RequestIdReused

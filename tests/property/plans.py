@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-from duebus_server.domain.clock import SECOND
+from duebus_server.domain.clock import MILLISECOND, SECOND
 from duebus_server.domain.model import DispatchRequest, LeaseRequest, NackAction, NewEvent
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.views import TopicConfig
@@ -74,10 +74,11 @@ class RequestPlan(NamedTuple):
     def build(self, now_us: int, clock_us: int, number: int) -> DispatchRequest:
         """The request, with times of the model, and with ids as the bus gives them at ``clock_us``.
 
-        If it has no id, ``number`` replaces the random part of generated ids, so that a run can be repeated.
+        Each ``number`` adds a millisecond to the time in generated ids, so requests under the same request id have
+        different ones. If it has no id, the number also replaces their random part, so that a run can be repeated.
         """
         events = [plan.build(now_us) for plan in self.events]
-        with_ids(events, clock_us, self.request_id or f"number {number}")
+        with_ids(events, clock_us + number * MILLISECOND, self.request_id or f"number {number}")
         return DispatchRequest(events, self.request_id, self.require_subscriber)
 
 

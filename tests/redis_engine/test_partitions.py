@@ -157,6 +157,21 @@ async def test_a_reused_request_id_is_noticed_where_the_requests_have_a_partitio
     assert list(refused.event_ids) == [three]
 
 
+async def test_no_id_is_answered_of_an_event_that_was_refused_when_its_request_is_repeated_with_another_key(
+    topic: TopicDriver,
+) -> None:
+    """The first request fails in the partition of its last event; that of the other events remembers the request."""
+    await topic.configure(partitions=COUNT, max_queued=2 * COUNT)
+    here, full = in_partition(1), in_partition(2)
+    await topic.dispatch(*(new_event(key=full, delay_us=MINUTE) for _ in range(2)))
+    first = await topic.try_dispatch(new_event(key=here), new_event(key=full), request_id="request")
+    assert isinstance(first, PartialDispatch)
+    assert isinstance(first.cause, MaxQueuedEventsReached)
+    again = await topic.try_dispatch(new_event(key=here), new_event(key=here), request_id="request")
+    assert isinstance(again, RequestIdReused)
+    assert await topic.queued() == 3
+
+
 @pytest.mark.parametrize("after", [1, 2, COUNT * 2])
 async def test_a_dispatch_that_meets_a_change_of_the_number_stores_each_event_once(
     bus: RedisBus, partitioned: TopicDriver, monkeypatch: pytest.MonkeyPatch, after: int

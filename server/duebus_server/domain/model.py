@@ -68,12 +68,15 @@ class DispatchRequest:
     origin: str = ""
 
     def identity(self) -> int:
-        """A 32-bit checksum that is the same for every repetition of a request: of the number of its events and the ids
-        that the caller chose. It covers nothing else, because a repetition may differ in its encoding and in values
-        that the caller computes again, such as a delay.
+        """A 32-bit checksum that is the same for every repetition of a request: of the number of its events, of their
+        keys and of the ids that the caller chose. It covers nothing else, because a repetition may differ in its
+        encoding and in values that the caller computes again, such as a delay.
         """
-        chosen = ("" if event.id_is_generated else event.id for event in self.events)
-        return crc32("\n".join(chosen).encode())
+        lines = [  # neither an id nor a key has a tab or a newline
+            ("" if event.id_is_generated else event.id) + (f"\t{event.key}" if event.key else "")
+            for event in self.events
+        ]
+        return crc32("\n".join(lines).encode())
 
 
 @dataclass(frozen=True, slots=True)

@@ -2394,9 +2394,9 @@ export type EventBusService = typeof EventBusService;
 export const EventBusService = {
   /**
    * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
-   * this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
-   * one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
-   * events has a PartialDispatch in its error.
+   * this and everything below holds within each partition. An event goes to a partition by its key; without one, by its
+   * id if the caller chose one, otherwise by its request. A call that fails after some partitions, or some of several
+   * engines, stored their events has a PartialDispatch in its error.
    *
    * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
@@ -2405,8 +2405,8 @@ export const EventBusService = {
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
-   * that was used for other events is INVALID_ARGUMENT, and nothing is stored.
+   * A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+   * compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
@@ -2520,9 +2520,9 @@ export const EventBusService = {
 export interface EventBusServer extends UntypedServiceImplementation {
   /**
    * Stores 1 to 1000 events under one topic, all of them or none. In a topic with several partitions (TopicConfig),
-   * this and everything below holds within each partition. An event goes to a partition by its id if the caller chose
-   * one, otherwise by its request. A call that fails after some partitions, or some of several engines, stored their
-   * events has a PartialDispatch in its error.
+   * this and everything below holds within each partition. An event goes to a partition by its key; without one, by its
+   * id if the caller chose one, otherwise by its request. A call that fails after some partitions, or some of several
+   * engines, stored their events has a PartialDispatch in its error.
    *
    * Once the call has answered OK on the redis engine, each event is delivered to every group of the topic until it is
    * acked, dead or cancelled, whichever DueBus process dies (ENGINE_REDIS says how durable Redis is). The same holds on
@@ -2531,8 +2531,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same ids or without one; nothing else is compared. A `request_id`
-   * that was used for other events is INVALID_ARGUMENT, and nothing is stored.
+   * A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+   * compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED, NO_HANDLER_FOUND), RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED),
