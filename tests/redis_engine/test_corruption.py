@@ -15,7 +15,7 @@ from support.builders import new_event
 from support.topics import ids
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from support.redis_bus import RedisBus, Replica
     from support.topics import TopicDriver
@@ -235,6 +235,49 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
     if saved:
         bus.raw.restore(key, 0, saved)
     await joined.counts()
+
+
+WRITTEN = {
+    "dispatch": ["events", "meta", "refs", "group:default:waiting", "group:second:waiting", "group:second:group"],
+    "hand over": [f"group:default:{name}" for name in ("leased", "records", "in_flight", "group")],
+    "lease": [f"group:default:{name}" for name in ("waiting", "leased", "records", "in_flight", "group", "suspects")],
+    "lease after one has run out": [f"group:default:{name}" for name in ("dead", "in_flight")],
+    "lease of an event with a key that has become due": ["group:default:in_flight", "group:default:keys"],
+    "lease of a damaged event": ["meta", "refs", "group:default:dead"],
+    "ack": ["events", "meta", "refs", *(f"group:default:{name}" for name in ("leased", "records", "in_flight"))],
+}
+WRITTEN["ack and lease"] = WRITTEN["ack"]
+
+
+@pytest.mark.parametrize(("step", "name"), [(step, name) for step, names in WRITTEN.items() for name in names])
+async def test_a_step_finds_a_key_of_another_application_before_it_writes(
+    bus: RedisBus, joined: TopicDriver, step: str, name: str
+) -> None:
+    await joined.join(group="second")
+    await joined.dispatch("one", "two")
+    held = await joined.lease(
+        max_events=2 if step == "hand over" else 1, lease_us=1 if step == "lease after one has run out" else None
+    )
+    if step == "lease of an event with a key that has become due":
+        await joined.dispatch(new_event("three", key="a key", delay_us=1))
+    if step == "lease of a damaged event":
+        damage(bus, joined, "two", b"x")
+    bus.raw.delete(bus.key(joined.name, name))
+    bus.raw.set(bus.key(joined.name, name), "a string of another application")
+    before = bus.contents(joined.name)
+    steps: dict[str, Callable[[], Awaitable[Any]]] = {
+        "dispatch": lambda: joined.dispatch("new"),
+        "hand over": lambda: joined.hand_over("new"),
+        "lease": joined.lease,
+        "lease after one has run out": joined.lease,
+        "lease of an event with a key that has become due": joined.lease,
+        "lease of a damaged event": joined.lease,
+        "ack": lambda: joined.ack(*held),
+        "ack and lease": lambda: joined.ack_and_lease(*held),
+    }
+    with pytest.raises(DispatcherNotWorking, match="wrong type"):
+        await steps[step]()
+    assert bus.contents(joined.name) == before
 
 
 @pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS, "recent", "requests", "requests:earlier", "deleted"])

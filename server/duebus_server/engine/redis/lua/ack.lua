@@ -16,6 +16,13 @@ regardless_of_memory()
 local group = ARGV[6]
 local ids, fences, raws = read_named(group, 8, 1)
 local window = setting('dedupe_window', ARGV[7])
+-- As `check_keys`, for what is written below and is not read before.
+redis.call('HLEN', topic_key('events'))
+redis.call('HLEN', group_key(group, 'in_flight'))
+local has_refs = redis.call('HLEN', topic_key('refs')) > 0
+if has_refs then
+  redis.call('HLEN', topic_key('meta'))
+end
 
 -- `asked` has the numbers of the leases that are still in their event's record; the other arrays are filled for these.
 local asked, held, members, chosen, sessions, results = {}, {}, {}, {}, {}, {}
@@ -36,6 +43,7 @@ for i = 1, #ids do
 end
 drop_expired(group, asked, members, held, results)
 if has_keys then
+  check_keys(group)
   ordering().check_key_sets(group)
 end
 
@@ -53,10 +61,10 @@ if #done > 0 then
   -- In this order, so that an event is still leased, or merely left behind, if Redis refuses one of the writes.
   write_all('HDEL', group_key(group, 'records'), done)
   write_all('ZREM', group_key(group, 'leased'), leased)
-  if redis.call('EXISTS', topic_key('refs')) == 0 then
-    gone = done
-  else
+  if has_refs then
     drop_copies(done, not is_ephemeral(group), gone)
+  else
+    gone = done
   end
   for _, id in ipairs(gone) do
     if was_chosen[id] == 1 then

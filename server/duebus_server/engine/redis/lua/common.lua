@@ -90,6 +90,7 @@ local function unpack_fields(raw, count)
 end
 
 -- Reads every key of a group that a script may write, so that one of a wrong type is found before anything has changed.
+-- Dispatch, lease and ack read only those that they write and have not read: each read costs Redis half a microsecond.
 local function check_keys(group)
   redis.call('HLEN', topic_key('events'))
   redis.call('HLEN', topic_key('refs'))

@@ -52,8 +52,11 @@ local function take()
   return value
 end
 
+-- As `check_keys`, for what is written below and is not read before. `meta` is written first.
+redis.call('HLEN', topic_key('refs'))
 for _, group in ipairs(receivers) do
-  check_keys(group)
+  redis.call('ZCARD', group_key(group, 'waiting'))
+  redis.call('HLEN', group_key(group, 'group'))
 end
 redis.call('HLEN', requests_key)
 redis.call('HLEN', earlier_requests_key)

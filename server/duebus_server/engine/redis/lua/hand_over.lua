@@ -19,6 +19,8 @@ local function read_group_of(reservation)
   if not info or info[ROUND] > reservation.round then
     return false
   end
+  redis.call('HLEN', group_key(group, 'records'))
+  redis.call('HLEN', group_key(group, 'in_flight'))
   local own = redis.call('HMGET', group_key(group, 'group'), 'paused', 'fence')
   reservation.is_paused, reservation.first_fence = own[1] ~= false, first_token(own[2])
   reservation.next_due = math.min(

@@ -126,6 +126,7 @@ local function blob_of(i)
 end
 
 local raws = read_all('HMGET', records_key, ids)
+redis.call('HLEN', group_key(group, 'in_flight')) -- the only key that is written below and was not read
 
 -- Whether the group has the event under another member, so that this one is a stray.
 local function is_stray(blob, id)
@@ -140,6 +141,9 @@ end
 local ended_heads = {} -- keyed or not
 -- READY -> DEAD: an event that can't be read does not hold up the others.
 local function make_dead(member, id, blob, key)
+  if #ended_heads == 0 then
+    check_keys(group)
+  end
   ended_heads[#ended_heads + 1] = member
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
     redis.call('ZREM', key, member)

@@ -232,11 +232,11 @@ end
 -- `max_retries` is the server's default.
 local function expire_leases(group, max_retries, limit, ended)
   local leased = group_key(group, 'leased')
-  check_keys(group)
   local members = redis.call('ZRANGEBYSCORE', leased, '-inf', whole(now), 'LIMIT', 0, limit)
   if #members == 0 then
     return
   end
+  check_keys(group)
   redis.call('ZCARD', group_key(group, 'suspects'))
   redis.call('ZCARD', group_key(group, 'upcoming'))
   local ids, back, dead, died, suspected, changed, lost = {}, new_queue(), {}, {}, {}, {}, {}
@@ -335,7 +335,6 @@ end
 -- Reads the leases that a caller names: ARGV[first] has their fencing tokens, 8 bytes each; then come their packed ids,
 -- one in every `stride` arguments. Returns arrays: ids, tokens, and records as they are stored.
 local function read_named(group, first, stride)
-  check_keys(group)
   local tokens = ARGV[first]
   local ids, fences = {}, {}
   for i = 1, #tokens / 8 do
@@ -350,6 +349,7 @@ end
 -- that is named twice has one record, so the second entry sees what the first has done to it.
 local function find_held(group, first, stride)
   local members, results, records, seen = {}, {}, {}, {}
+  check_keys(group)
   local ids, fences, raws = read_named(group, first, stride or 1)
   redis.call('ZCARD', group_key(group, 'upcoming'))
   local asked = {}

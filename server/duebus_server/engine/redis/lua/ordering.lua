@@ -112,6 +112,7 @@ local function make_ordering()
   -- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE. Returns when the
   -- first of the others is due, which may have passed, or NEVER.
   local function move_due(group)
+    check_keys(group)
     check_key_sets(group)
     local key = group_key(group, 'upcoming')
     local found = redis.call('ZRANGEBYSCORE', key, '-inf', whole(now), 'WITHSCORES', 'LIMIT', 0, MOVED_AT_ONCE)
