@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unittest.mock import ANY
 
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseFailureReason, LeaseRef
 from duebus_server.domain.states import EventState
+from support.topics import ref
 
 if TYPE_CHECKING:
     from support.engines import Harness
@@ -116,6 +118,20 @@ async def test_the_same_lease_twice_in_one_call_is_adopted_once(pair: TopicDrive
     assert {info.session_id: info.in_flight for info in (await pair.group()).subscribers} == {"old": 0, "new": 1}
     await pair.harness.recorder.until_ended("old", lease.fencing_token)
     assert pair.harness.recorder.ended["new"] == []
+
+
+@pytest.mark.within_a_partition("a token names its partition")
+@pytest.mark.parametrize("is_held", [True, False])
+async def test_the_token_of_one_event_named_with_another_ends_no_lease(pair: TopicDriver, *, is_held: bool) -> None:
+    await pair.dispatch("other")
+    one, two = [ref(event) for event in await pair.lease("new" if is_held else "old")]
+    made_up = LeaseRef(two.event_id, one.fencing_token)
+
+    assert await pair.adopt("new", made_up, one, made_up, two) == [EXPIRED, ANY, EXPIRED, ANY]
+    assert await pair.adopt("new", made_up) == [EXPIRED]
+
+    await pair.delete_group()
+    await pair.harness.recorder.until_ended("new", one.fencing_token, two.fencing_token)
 
 
 async def test_a_lease_can_be_adopted_repeatedly(harness: Harness, pair: TopicDriver) -> None:

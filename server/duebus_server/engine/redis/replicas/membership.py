@@ -163,6 +163,7 @@ class Membership:
             lease_us: how long they last, as arguments of the script.
         """
         # Recorded first: if the answer is lost, the end of the session must still shorten them.
+        held = {lease.fencing_token: session.held.get(lease.fencing_token) for lease in leases}
         session.held.update((lease.fencing_token, lease.event_id) for lease in leases)
         partition, group = session.partition, session.group
         own = (session.name, session.consumer, *lease_us, *named(leases))
@@ -176,10 +177,13 @@ class Membership:
         self._notifications.answered(now, ended)
         self._notifications.due(partition, group, due)
         self._notifications.expiries.expects(partition, group, int(expires))
+        held.update(
+            (lease.fencing_token, lease.event_id) for lease, result in zip(leases, results, strict=True) if result >= 0
+        )
         adopted: list[AdoptedLease | LeaseFailureReason] = []
         for index, (lease, result) in enumerate(zip(leases, results, strict=True)):
             if result < 0:
-                session.drop_leases([lease.fencing_token])
+                session.not_adopted(lease, held[lease.fencing_token])
                 adopted.append(FAILURES[result])
             else:
                 adopted.append(AdoptedLease(lease.fencing_token, result, is_suspect=index in suspects))

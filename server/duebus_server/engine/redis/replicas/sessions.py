@@ -104,6 +104,19 @@ class LocalSession:
         for fencing_token in fencing_tokens:
             self.held.pop(fencing_token, None)
 
+    def not_adopted(self, lease: LeaseRef, event_id: str | None) -> None:
+        """Drop a lease that Redis does not know.
+
+        Args:
+            lease: the lease, as its caller named it.
+            event_id: the event that the session does hold under this token, or None. If it is another one, that lease
+                stays.
+        """
+        if event_id is None or event_id == lease.event_id:
+            self.drop_leases([lease.fencing_token])
+        elif lease.fencing_token in self.held:  # it has not ended meanwhile
+            self.held[lease.fencing_token] = event_id
+
     def joined(self, at_us: int) -> None:
         """Redis has answered JOIN. Ignored if Redis has lost the session since, or the stream is over."""
         if self.stage is Stage.JOINING:
