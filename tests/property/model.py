@@ -439,13 +439,18 @@ class Model:
             group.kept_until_us = self.now_us + ephemeral_us
 
     def restart(self, grace_us: int, ephemeral_us: int) -> None:
-        """The engine restarts: every stream breaks, and workers may adopt their leases again."""
+        """The engine restarts: every stream breaks, and workers may adopt their leases again.
+
+        It has to notice again what is due and blocked, because it records no step for that.
+        """
         self.ended.clear()
         for group in self.groups.values():
             group.sessions.clear()
             group.kept_until_us = self.now_us + ephemeral_us
             for entry in group.in_state(EventState.LEASED):
                 entry.at_us = self.now_us + grace_us
+            for entry in group.in_state(EventState.BLOCKED):
+                entry.due_unseen = True
 
     def sweep(self) -> list[str]:
         """Removes ephemeral groups. Returns which."""
