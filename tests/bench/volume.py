@@ -123,7 +123,7 @@ def _costs(system: System, volume: Volume, count: int, size: Size) -> Figures:
     for name, used_bytes in memory.items():
         costs[f"{name}_bytes"] = (used_bytes - bytes_before[name]) / count
         costs[f"{name}_us"] = (cpu[name] - cpu_before[name]) / count * 1e6
-    time.sleep(size.idle_s)
+    time.sleep(size.idle_s)  # what is left to do is done before the idle time is measured
     before = system.cpu_s()
     time.sleep(size.idle_s)
     return costs | {f"{name}_idle_share": (used - before[name]) / size.idle_s for name, used in system.cpu_s().items()}

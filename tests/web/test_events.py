@@ -73,6 +73,11 @@ def test_a_wrong_header_is_refused_by_its_name(web: Web, topic: str, headers: di
     assert web.call("EventBusAdmin/GetTopic", topic=topic).status == 404, "nothing is stored"
 
 
+def test_a_compressed_event_is_refused(web: Web, topic: str) -> None:
+    answer = web.post(f"/v1/topics/{topic}/events", b"x", {"Content-Encoding": "gzip"})
+    assert answer.failure[:2] == (501, "unimplemented")
+
+
 def test_a_header_that_is_given_twice_is_refused(web: Web, topic: str) -> None:
     web.connection.putrequest("POST", f"/v1/topics/{topic}/events")
     for value in ("1s", "2s"):

@@ -113,6 +113,8 @@ class Calls:
         Raises:
             CallFailedError: the call failed.
         """
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise CallFailedError(Failure("unimplemented", f"requests can't be compressed: {encoding}"))
         context = HttpContext(request)
         caller, message = NOBODY, None
         code = outcome = "CANCELLED"

@@ -9,7 +9,6 @@ import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from duebus.v1 import error_details_pb2 as _details  # noqa: F401  # registers PartialDispatch
 from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2, status_pb2
 from starlette.responses import JSONResponse

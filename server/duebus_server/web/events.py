@@ -18,7 +18,6 @@ from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.units import parse_duration
 from duebus_server.web import cloud_events
 from duebus_server.web.calls import CallFailedError
-from duebus_server.web.errors import Failure
 from duebus_server.web.rpcs import json_response
 
 if TYPE_CHECKING:
@@ -41,8 +40,6 @@ def events_route(calls: Calls) -> Route:
 
 
 async def _dispatch(calls: Calls, request: Request) -> Response:
-    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
-        return Failure("unimplemented", f"requests can't be compressed: {encoding}").response()
     try:
         response = await calls.run(calls.methods[DISPATCH], request, partial(_parse, request))
     except CallFailedError as error:

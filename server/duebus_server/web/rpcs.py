@@ -47,8 +47,6 @@ async def _answer(calls: Calls, method: Method, request: Request) -> Response:
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in (JSON, PROTO):
         return Failure("unknown", f"the content type must be {JSON} or {PROTO}", status=415).response()
-    if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
-        return Failure("unimplemented", f"requests can't be compressed: {encoding}").response()
     parse = parse_json if media_type == JSON else _parse_proto
     try:
         response = await calls.run(method, request, partial(parse, method.request))

@@ -43,7 +43,7 @@ def redis() -> Iterator[str]:
 
 @contextmanager
 def beanstalkd(sync_ms: int) -> Iterator[str]:
-    """beanstalkd with its log, synced at most so often; with 0, before each answer. HOST:PORT."""
+    """beanstalkd with its log. It syncs the log at most once in this time, or with 0 before each answer. HOST:PORT."""
     with ExitStack() as stack:
         data, port = _directory(stack), free_port()
         command = ["beanstalkd", "-l", "127.0.0.1", "-p", str(port), "-b", str(data), "-f", str(sync_ms)]
