@@ -138,6 +138,7 @@ def test_a_body_that_is_too_large_is_refused(start_server: Callable[..., ServerP
     chunks = (b" " * 1_000 for _ in range(100))
     answer = Web(server.web).post(DISPATCH, chunks, JSON)
     assert answer.failure == (400, "invalid_argument", "INVALID_ARGUMENT", "request")
+    assert "too large" in answer.json["message"]
 
 
 def test_a_client_that_is_gone_before_its_body_has_come_is_no_error(web: Web, server: ServerProcess) -> None:
