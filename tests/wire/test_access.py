@@ -15,7 +15,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from duebus import Delivery, Nack
+from duebus import Delivery, Nack, NewEvent
 from duebus.errors import DueBusError, InvalidArgument, PermissionDenied, Unauthenticated
 from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -56,12 +56,22 @@ topics = ["*"]
 identity = "helper"
 verbs = ["admin"]
 topics = ["order.*"]
+
+[[rule]]
+identity = "viewer"
+verbs = ["view"]
+topics = ["*"]
+
+[[rule]]
+identity = "viewer"
+verbs = ["payload"]
+topics = ["audit.*"]
 """
 
 
 @pytest.fixture
 def secured(tmp_path: Path) -> Secured:
-    return make_secured(tmp_path, "shop", "billing", "audit", "ops", "helper")
+    return make_secured(tmp_path, "shop", "billing", "audit", "ops", "helper", "viewer")
 
 
 @pytest.fixture
@@ -195,8 +205,8 @@ async def test_admins_of_some_topics_see_only_those(with_rules: ServerProcess, s
     ):
         await ops.dispatch("order.created", 1)
         assert (await helper.admin.get_topic("order.created")).queued == 1
-        assert await denied(helper.admin.get_topic("pay")) == {"identity": "helper", "verb": "admin", "topic": "pay"}
-        assert await denied(anext(aiter(helper.admin.list_topics()))) == {"identity": "helper", "verb": "admin"}
+        assert await denied(helper.admin.get_topic("pay")) == {"identity": "helper", "verb": "view", "topic": "pay"}
+        assert await denied(anext(aiter(helper.admin.list_topics()))) == {"identity": "helper", "verb": "view"}
         assert [topic.topic async for topic in ops.admin.list_topics()] == ["order.created"]
 
 
@@ -210,6 +220,30 @@ async def test_an_overlong_topic_is_refused_before_rules_errors_and_logs_see_it(
                 await call
             assert caught.value.reason == "INVALID_ARGUMENT"
     assert "x" * 1_000 not in (secured.folder / "audit.jsonl").read_text()
+
+
+async def test_a_viewer_sees_everything_but_data_and_changes_nothing(
+    with_rules: ServerProcess, secured: Secured
+) -> None:
+    async with (
+        client(with_rules.address, secured.tokens["ops"]) as ops,
+        client(with_rules.address, secured.tokens["viewer"]) as viewer,
+    ):
+        for topic in ("order.created", "audit.log"):
+            await ops.dispatch_many(topic, [NewEvent(data="secret", id="e")])
+        assert [topic.topic async for topic in viewer.admin.list_topics()] == ["audit.log", "order.created"]
+        assert (await viewer.admin.get_topic("order.created")).queued == 1
+        [listed] = [event async for event in viewer.admin.list_events("order.created", "ready", group="")]
+        shown = await viewer.admin.get_event("order.created", "e")
+        for event in (listed, shown):
+            assert (event.event_id, event.data, event.data_withheld) == ("e", b"", True)
+        assert [key async for key in viewer.admin.list_keys("order.created", group="")] == []
+        for event in (await viewer.admin.get_event("audit.log", "e"), await ops.admin.get_event("order.created", "e")):
+            assert (event.text(), event.data_withheld) == ("secret", False)
+        expected = {"identity": "viewer", "verb": "admin", "topic": "order.created"}
+        assert await denied(viewer.admin.delete_topic("order.created")) == expected
+        assert await denied(viewer.admin.cancel("order.created", ["e"])) == expected
+        assert await denied(viewer.admin.purge("order.created")) == expected
 
 
 async def test_two_authorization_headers_are_refused(with_rules: ServerProcess, secured: Secured) -> None:

@@ -1744,7 +1744,10 @@ type EventInfo struct {
 	// In ListEvents the group asked for; in GetEvent each group that is not done with the event.
 	Groups []*EventGroupInfo `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
 	// In GetEvent: the address or identity the event was dispatched from, where the server knows it.
-	DispatchedBy  string `protobuf:"bytes,5,opt,name=dispatched_by,json=dispatchedBy,proto3" json:"dispatched_by,omitempty"`
+	DispatchedBy string `protobuf:"bytes,5,opt,name=dispatched_by,json=dispatchedBy,proto3" json:"dispatched_by,omitempty"`
+	// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
+	// seeing it takes `payload`, or `admin`, on the topic.
+	DataWithheld  bool `protobuf:"varint,6,opt,name=data_withheld,json=dataWithheld,proto3" json:"data_withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1812,6 +1815,13 @@ func (x *EventInfo) GetDispatchedBy() string {
 		return x.DispatchedBy
 	}
 	return ""
+}
+
+func (x *EventInfo) GetDataWithheld() bool {
+	if x != nil {
+		return x.DataWithheld
+	}
+	return false
 }
 
 type EventGroupInfo struct {
@@ -2992,13 +3002,14 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x19\n" +
 	"\bevent_id\x18\x03 \x01(\tR\aeventId\">\n" +
 	"\x10GetEventResponse\x12*\n" +
-	"\x05event\x18\x01 \x01(\v2\x14.duebus.v1.EventInfoR\x05event\"\xe2\x01\n" +
+	"\x05event\x18\x01 \x01(\v2\x14.duebus.v1.EventInfoR\x05event\"\x87\x02\n" +
 	"\tEventInfo\x12&\n" +
 	"\x05event\x18\x01 \x01(\v2\x10.duebus.v1.EventR\x05event\x12\x14\n" +
 	"\x05topic\x18\x02 \x01(\tR\x05topic\x12?\n" +
 	"\rdispatched_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\fdispatchedAt\x121\n" +
 	"\x06groups\x18\x04 \x03(\v2\x19.duebus.v1.EventGroupInfoR\x06groups\x12#\n" +
-	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\"\xf1\x03\n" +
+	"\rdispatched_by\x18\x05 \x01(\tR\fdispatchedBy\x12#\n" +
+	"\rdata_withheld\x18\x06 \x01(\bR\fdataWithheld\"\xf1\x03\n" +
 	"\x0eEventGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12+\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x15.duebus.v1.EventStateR\x05state\x12\x1a\n" +

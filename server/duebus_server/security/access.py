@@ -39,13 +39,17 @@ class Caller:
         """Whether no rules apply to the caller."""
         return self._acl is None
 
+    def may(self, verb: Verb, topic: str = ALL_TOPICS) -> bool:
+        """Whether the caller may do this."""
+        return self._acl is None or self._acl.allows(self.names, verb, topic)
+
     def demand(self, verb: Verb, topic: str = ALL_TOPICS) -> None:
         """Return if the caller may do this.
 
         Raises:
             PermissionDenied: it may not.
         """
-        if self._acl is None or self._acl.allows(self.names, verb, topic):
+        if self.may(verb, topic):
             return
         on = "" if verb is Verb.STOP else " on all topics" if topic == ALL_TOPICS else f" on topic {topic}"
         metadata = {"identity": self.identity, "verb": str(verb)}

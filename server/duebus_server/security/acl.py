@@ -39,10 +39,18 @@ class Verb(StrEnum):
     DISPATCH = "dispatch"
     SUBSCRIBE = "subscribe"
     """Receive events and settle them."""
+    VIEW = "view"
+    """Call what only reads in the service EventBusAdmin. The data of events is withheld."""
+    PAYLOAD = "payload"
+    """See the data of events in answers of EventBusAdmin."""
     ADMIN = "admin"
-    """Call everything in the service EventBusAdmin."""
+    """Call everything in the service EventBusAdmin, with the data of events: includes ``view`` and ``payload``."""
     STOP = "stop"
     """Stop the server. Topics don't matter."""
+
+
+INCLUDED = {Verb.ADMIN: frozenset({Verb.VIEW, Verb.PAYLOAD})}
+"""What a verb allows beside what it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Acl:
     """The rules in force."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules = [(_matcher(rule.identity), rule.verbs, _topics_matcher(rule.topics)) for rule in rules]
+        self._rules = [(_matcher(rule.identity), _all_of(rule.verbs), _topics_matcher(rule.topics)) for rule in rules]
         self.allows = lru_cache(CACHED_ANSWERS)(self._allows)
         """Whether one of the names may do this. ``topic`` is ``ALL_TOPICS`` for an action on all topics."""
 
@@ -103,6 +111,10 @@ def _rule(rule: Any, path: Path, where: str) -> Rule:
     only_stops = set(verbs) == {Verb.STOP}
     topics = [] if only_stops and "topics" not in rule else _texts(rule, "topics", path, where)
     return Rule(identity, frozenset(map(Verb, verbs)), tuple(topics))
+
+
+def _all_of(verbs: frozenset[Verb]) -> frozenset[Verb]:
+    return verbs.union(*(INCLUDED.get(verb, ()) for verb in verbs))
 
 
 def _texts(rule: dict[str, Any], key: str, path: Path, where: str) -> Sequence[str]:

@@ -11,6 +11,7 @@ from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.wire import admin_codec as codec
 from duebus_server.wire import admin_decode as decode
+from duebus_server.wire.authorization import may_see_data
 from duebus_server.wire.decode import engine_name
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ class EventBusAdminServicer:
         """A page of events."""
         query = codec.event_query(request)
         page = await self._administering.list_events(self._engine(request.engine), request.topic, query)
+        with_data = may_see_data(request.topic)
         return admin_pb2.ListEventsResponse(
-            events=[codec.event_info(event, request.topic) for event in page.events],
+            events=[codec.event_info(event, request.topic, with_data=with_data) for event in page.events],
             next_page_token=codec.list_events_token(page.next_cursor, request),
         )
 
@@ -92,7 +94,8 @@ class EventBusAdminServicer:
             raise InvalidArgument("event_id", "an event id is required")
         engine = self._engine(request.engine)
         info = await self._administering.get_event(engine, request.topic, request.event_id)
-        return admin_pb2.GetEventResponse(event=codec.event_info(info, request.topic))
+        event = codec.event_info(info, request.topic, with_data=may_see_data(request.topic))
+        return admin_pb2.GetEventResponse(event=event)
 
     async def ConfigureTopic(  # noqa: N802
         self, request: admin_pb2.ConfigureTopicRequest, _context: Context

@@ -151,16 +151,19 @@ def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
     )
 
 
-def event_info(info: EventInfo, topic: str) -> admin_pb2.EventInfo:
+def event_info(info: EventInfo, topic: str, *, with_data: bool) -> admin_pb2.EventInfo:
     """An event and its state in each group."""
     event = event_bus_pb2.Event(id=info.event_id)
     event.MergeFromString(info.body)
+    if not with_data:
+        event.ClearField("data")
     return admin_pb2.EventInfo(
         event=event,
         topic=topic,
         dispatched_at=seconds_and_nanos(info.dispatched_us),
         groups=[_event_group_info(group) for group in info.groups],
         dispatched_by=info.origin,
+        data_withheld=not with_data,
     )
 
 

@@ -24,19 +24,27 @@ if TYPE_CHECKING:
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
-EVENT_BUS_METHODS = {
+VERBS = {
     "/duebus.v1.EventBus/Dispatch": Verb.DISPATCH,
     "/duebus.v1.EventBus/Subscribe": Verb.SUBSCRIBE,
     "/duebus.v1.EventBus/Ack": None,
     "/duebus.v1.EventBus/Nack": None,
     "/duebus.v1.EventBus/Extend": None,
     "/duebus.v1.EventBus/Stop": Verb.STOP,
+    "/duebus.v1.EventBusAdmin/ListTopics": Verb.VIEW,
+    "/duebus.v1.EventBusAdmin/GetTopic": Verb.VIEW,
+    "/duebus.v1.EventBusAdmin/ListEvents": Verb.VIEW,
+    "/duebus.v1.EventBusAdmin/GetEvent": Verb.VIEW,
+    "/duebus.v1.EventBusAdmin/ListKeys": Verb.VIEW,
 }
 """The right that each needs. None: `subscribe` on the topics of its lease tokens, which only the bus can read."""
 
 SCALER = "/externalscaler."
 
-RECORDED = (Verb.ADMIN, Verb.STOP)
+OF_ALL_TOPICS = (Verb.VIEW, Verb.ADMIN)
+"""The rights that a request without a topic needs on all of them."""
+
+RECORDED = (Verb.VIEW, Verb.ADMIN, Verb.STOP)
 
 DEFAULT_MAX_STREAMS = 1_000
 
@@ -60,11 +68,16 @@ def may_settle() -> Callable[[str], None] | None:
     return None if caller.is_unlimited else partial(caller.demand, Verb.SUBSCRIBE)
 
 
+def may_see_data(topic: str) -> bool:
+    """Whether the current caller may see the data of a topic's events."""
+    return _caller.get().may(Verb.PAYLOAD, topic)
+
+
 def verb_of(method: str) -> Verb | None:
     """The right that a method needs. An unlisted method is for admins, so that a new one is not open by mistake."""
     if method.startswith(SCALER):
         return Verb.SUBSCRIBE
-    return EVENT_BUS_METHODS.get(method, Verb.ADMIN)
+    return VERBS.get(method, Verb.ADMIN)
 
 
 def topic_of(request: Any) -> str:
@@ -118,7 +131,7 @@ class Authorizer:
             topic = topic_of(request)
             if topic:
                 limits.check_name("topic", topic)
-            caller.demand(verb, topic or (ALL_TOPICS if verb is Verb.ADMIN else topic))
+            caller.demand(verb, topic or (ALL_TOPICS if verb in OF_ALL_TOPICS else topic))
 
     async def run_stream(
         self, method: str, request: Any, context: Context, run: Callable[[], Coroutine[Any, Any, None]]

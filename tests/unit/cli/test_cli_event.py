@@ -1,5 +1,6 @@
 """`duebus event`: the timeline of an event."""
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -62,6 +63,21 @@ def topic(*groups: str) -> admin_pb2.GetTopicResponse:
     return admin_pb2.GetTopicResponse(
         topic=admin_pb2.TopicInfo(topic="orders", groups=[admin_pb2.GroupInfo(group=each) for each in groups])
     )
+
+
+def test_data_that_the_caller_may_not_see_is_named_as_withheld(
+    bus: FakeBus, duebus: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = event_in()
+    answer.event.event.ClearField("data")
+    answer.event.data_withheld = True
+    bus.answer("GetTopic", topic("billing"))
+    bus.answer("GetEvent", answer, answer)
+    assert duebus("event", "orders", "o-42") == 0
+    assert "data        (withheld)\n" in capsys.readouterr().out
+    assert duebus("event", "orders", "o-42", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["data_withheld"], "data" in record) == (True, False)
 
 
 def timeline(out: str) -> list[str]:

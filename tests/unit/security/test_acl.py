@@ -30,6 +30,11 @@ topics = ["order.*"]
 [[rule]]
 identity = "ops"
 verbs = ["stop"]
+
+[[rule]]
+identity = "support"
+verbs = ["view"]
+topics = ["order.*"]
 """
 
 
@@ -56,6 +61,12 @@ def acl(folder: Path, rules: str) -> Acl:
         ("ops", Verb.ADMIN, "order.created", True),
         ("ops", Verb.ADMIN, ALL_TOPICS, False),
         ("ops", Verb.STOP, ALL_TOPICS, True),
+        ("ops", Verb.VIEW, "order.created", True),
+        ("ops", Verb.PAYLOAD, "order.created", True),
+        ("ops", Verb.DISPATCH, "order.created", False),
+        ("support", Verb.VIEW, "order.created", True),
+        ("support", Verb.PAYLOAD, "order.created", False),
+        ("support", Verb.ADMIN, "order.created", False),
         ("nobody", Verb.DISPATCH, "order.created", False),
     ],
 )
@@ -90,7 +101,7 @@ def test_a_file_without_rules_denies_everything(tmp_path: Path) -> None:
         ('[[rule]]\nidentity = "a"\nverbs = ["delete"]\ntopics = ["*"]', "rule 1: verbs: 'delete' is not one of "),
         ('[[rule]]\nidentity = "a"\nverbs = ["stop", "admin"]', "rule 1: topics: a list of strings is required"),
         ('[[rule]]\nidentity = "a"\nverbs = ["admin"]\ntopics = [""]', "rule 1: topics: a list of strings is required"),
-        (RULES + "\ngroups = ['a']", "rule 4: has groups, but only identity, verbs and topics are allowed"),
+        (RULES + "\ngroups = ['a']", "rule 5: has groups, but only identity, verbs and topics are allowed"),
     ],
 )
 def test_a_broken_rule_is_named(tmp_path: Path, rules: str, problem: str) -> None:

@@ -127,6 +127,7 @@ def read_event(message: admin_pb2.EventInfo) -> EventInfo:
         dispatched_by=message.dispatched_by,
         groups=tuple(_read_event_group(each) for each in message.groups),
         key=event.key,
+        data_withheld=message.data_withheld,
     )
 
 

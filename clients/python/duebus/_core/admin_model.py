@@ -234,6 +234,7 @@ class EventInfo:
         dispatched_by: From `get_event`: the address or identity it came from, if the server knows it.
         groups: From `list_events`, the requested group; from `get_event`, each group that is not done with it.
         key: What it is in order by; empty for none.
+        data_withheld: Whether `data` is empty because the caller may not see it.
     """
 
     event_id: str
@@ -246,6 +247,7 @@ class EventInfo:
     dispatched_by: str
     groups: tuple[EventGroupInfo, ...]
     key: str = ""
+    data_withheld: bool = False
 
     def text(self) -> str:
         """The payload as text; see `Delivery.text`."""

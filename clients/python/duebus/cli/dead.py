@@ -12,7 +12,7 @@ from duebus.cli.confirm import confirm
 from duebus.cli.dead_letters import Chosen, extent_of, found, missing
 from duebus.cli.failures import CommandFailed
 from duebus.cli.groups import group_meant
-from duebus.cli.output import clean, headline, payload_text
+from duebus.cli.output import clean, event_text, headline
 from duebus.cli.progress import moving
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
@@ -106,7 +106,7 @@ def _row(event: EventInfo) -> tuple[str, ...]:
         clean(event.event_id),
         _died(group.dead_at),
         str(group.attempts),
-        payload_text(event.data, event.content_type),
+        event_text(event),
         headline(group.last_error),
     )
 

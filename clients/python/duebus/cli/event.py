@@ -8,7 +8,7 @@ from duebus._core.admin_model import EventGroupInfo, EventInfo
 from duebus._core.enums import AttemptOutcome, EventState
 from duebus.cli import options
 from duebus.cli.cells import NO_GROUP
-from duebus.cli.output import Output, calls, clean, headline, payload_text
+from duebus.cli.output import Output, calls, clean, event_text, headline
 from duebus.cli.records import event_record
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago, format_count, format_moment, format_span
@@ -61,7 +61,7 @@ def _tell(out: Output, event: EventInfo, group: EventGroupInfo) -> None:
 def _facts(event: EventInfo) -> Iterator[tuple[str, str]]:
     yield "event", clean(event.event_id)
     yield "topic", event.topic
-    yield "data", payload_text(event.data, event.content_type)
+    yield "data", event_text(event)
     yield "type", clean(event.content_type)
     if event.key:
         yield "key", clean(event.key)

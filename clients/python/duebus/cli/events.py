@@ -9,7 +9,7 @@ import typer
 from duebus._core.admin_model import EventInfo
 from duebus._core.enums import Engine, EventState
 from duebus.cli import options
-from duebus.cli.output import headline, payload_text
+from duebus.cli.output import event_text, headline
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_ago
@@ -107,6 +107,6 @@ def _row(event: EventInfo) -> tuple[str, ...]:
         event.event_id,
         "" if group.deliver_at is None else format_ago(group.deliver_at),
         str(group.attempts),
-        payload_text(event.data, event.content_type),
+        event_text(event),
         headline(group.last_error),
     )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from duebus._core.admin_model import EventInfo
     from duebus.cli.terminal import TerminalConsole
 
 _GAP = "  "
@@ -143,6 +144,11 @@ def payload_text(data: bytes, content_type: str) -> str:
         return clean(data.decode())
     except UnicodeDecodeError:
         return f"<{len(data)} bytes of {clean(content_type) or 'unknown type'}>"
+
+
+def event_text(event: EventInfo) -> str:
+    """The payload of a listed event for people, on one line."""
+    return "(withheld)" if event.data_withheld else payload_text(event.data, event.content_type)
 
 
 def payload_json(data: bytes, content_type: str) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def event_record(event: EventInfo) -> Record:
     """An event and its state in each group."""
     record = record_of(event)
     del record["data"]
-    return record | payload_json(event.data, event.content_type)
+    return record if event.data_withheld else record | payload_json(event.data, event.content_type)
 
 
 def delivery_record(delivery: Delivery, received_at: datetime) -> Record:

@@ -286,18 +286,20 @@ class GetEventResponse(_message.Message):
     def __init__(self, event: _Optional[_Union[EventInfo, _Mapping]] = ...) -> None: ...
 
 class EventInfo(_message.Message):
-    __slots__ = ("event", "topic", "dispatched_at", "groups", "dispatched_by")
+    __slots__ = ("event", "topic", "dispatched_at", "groups", "dispatched_by", "data_withheld")
     EVENT_FIELD_NUMBER: _ClassVar[int]
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     DISPATCHED_AT_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     DISPATCHED_BY_FIELD_NUMBER: _ClassVar[int]
+    DATA_WITHHELD_FIELD_NUMBER: _ClassVar[int]
     event: _event_bus_pb2.Event
     topic: str
     dispatched_at: _timestamp_pb2.Timestamp
     groups: _containers.RepeatedCompositeFieldContainer[EventGroupInfo]
     dispatched_by: str
-    def __init__(self, event: _Optional[_Union[_event_bus_pb2.Event, _Mapping]] = ..., topic: _Optional[str] = ..., dispatched_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[EventGroupInfo, _Mapping]]] = ..., dispatched_by: _Optional[str] = ...) -> None: ...
+    data_withheld: bool
+    def __init__(self, event: _Optional[_Union[_event_bus_pb2.Event, _Mapping]] = ..., topic: _Optional[str] = ..., dispatched_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., groups: _Optional[_Iterable[_Union[EventGroupInfo, _Mapping]]] = ..., dispatched_by: _Optional[str] = ..., data_withheld: bool = ...) -> None: ...
 
 class EventGroupInfo(_message.Message):
     __slots__ = ("group", "state", "attempts", "max_retries", "deliver_at", "last_error", "lease_expires_at", "consumer", "dead_at", "history", "waits_for", "free_attempts")

@@ -1536,6 +1536,10 @@ pub struct EventInfo {
     /// In GetEvent: the address or identity the event was dispatched from, where the server knows it.
     #[prost(string, tag = "5")]
     pub dispatched_by: ::prost::alloc::string::String,
+    /// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
+    /// seeing it takes `payload`, or `admin`, on the topic.
+    #[prost(bool, tag = "6")]
+    pub data_withheld: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct EventGroupInfo {

@@ -296,6 +296,11 @@ export interface EventInfo {
   groups: EventGroupInfo[];
   /** In GetEvent: the address or identity the event was dispatched from, where the server knows it. */
   dispatchedBy: string;
+  /**
+   * The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
+   * seeing it takes `payload`, or `admin`, on the topic.
+   */
+  dataWithheld: boolean;
 }
 
 export interface EventGroupInfo {
@@ -2506,7 +2511,7 @@ export const GetEventResponse: MessageFns<GetEventResponse> = {
 };
 
 function createBaseEventInfo(): EventInfo {
-  return { event: undefined, topic: "", dispatchedAt: undefined, groups: [], dispatchedBy: "" };
+  return { event: undefined, topic: "", dispatchedAt: undefined, groups: [], dispatchedBy: "", dataWithheld: false };
 }
 
 export const EventInfo: MessageFns<EventInfo> = {
@@ -2525,6 +2530,9 @@ export const EventInfo: MessageFns<EventInfo> = {
     }
     if (message.dispatchedBy !== "") {
       writer.uint32(42).string(message.dispatchedBy);
+    }
+    if (message.dataWithheld !== false) {
+      writer.uint32(48).bool(message.dataWithheld);
     }
     return writer;
   },
@@ -2582,6 +2590,14 @@ export const EventInfo: MessageFns<EventInfo> = {
             message.dispatchedBy = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.dataWithheld = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2604,6 +2620,7 @@ export const EventInfo: MessageFns<EventInfo> = {
     message.dispatchedAt = object.dispatchedAt ?? undefined;
     message.groups = object.groups?.map((e) => EventGroupInfo.fromPartial(e)) || [];
     message.dispatchedBy = object.dispatchedBy ?? "";
+    message.dataWithheld = object.dataWithheld ?? false;
     return message;
   },
 };
