@@ -53,7 +53,7 @@ async def pass_time(one: JournaledEngine, by_us: int) -> None:
 async def until_in_memory(one: JournaledEngine) -> None:
     """Wait until the bodies that are being read are there."""
     assert one.engine._journal is not None
-    reading = one.engine._journal._running().bodies._task
+    reading = one.engine._journal.recording.running().bodies._task
     assert reading is not None
     await asyncio.wait_for(reading, SIGNAL_TIMEOUT_S)
 
@@ -296,7 +296,7 @@ async def test_an_event_that_goes_while_its_body_is_read_is_not_found(tmp_path: 
         await one.topic.join()
         await one.topic.dispatch(far_off("event"))
         disk.on_read = held(began, go_on)
-        async with one.engine._journal._running().bodies._files:  # type: ignore[union-attr]  # as a removal does
+        async with one.engine._journal.recording.running().bodies._files:  # type: ignore[union-attr]  # as a removal does
             asking = asyncio.ensure_future(one.engine.get_event(one.topic.name, "event"))
             await asyncio.sleep(0)
             await (one.topic.cancel("event") if delete == "cancel" else getattr(one.topic, delete)())
@@ -341,7 +341,7 @@ async def test_a_group_that_is_deleted_during_a_lease_gets_nothing(tmp_path: Pat
         await one.topic.dispatch(far_off("event"))
         await pass_time(one, FAR_OFF)
         assert one.engine._journal is not None
-        async with one.engine._journal._running().bodies._files:  # as a removal of a segment does
+        async with one.engine._journal.recording.running().bodies._files:  # as a removal of a segment does
             leasing = asyncio.ensure_future(one.topic.lease())
             await asyncio.sleep(0)
             deleting = asyncio.ensure_future(one.topic.delete_group())

@@ -150,7 +150,7 @@ async def test_the_disk_is_still_full_if_the_reserve_is_taken_and_freed_again_at
 
     async with opened(tmp_path, disk=disk) as one:
         # given: a full disk that has no space for the second write either
-        writing = one.engine._journal._running().commit._writing  # type: ignore[union-attr]  # it has a journal
+        writing = one.engine._journal.recording.running().commit._writing  # type: ignore[union-attr]  # it has a journal
         disk.on_write, disk.on_allocate = fail, take_once
         joining = asyncio.create_task(one.topic.join())
         assert await asyncio.to_thread(writes.wait, SIGNAL_TIMEOUT_S)
@@ -215,7 +215,7 @@ async def test_dispatches_that_are_saved_are_forgotten_though_nobody_leases(tmp_
         for number in range(20):
             await one.topic.dispatch(f"event-{number}")
         assert one.engine._journal is not None
-        assert len(one.engine._journal._dispatches) <= 1
+        assert len(one.engine._journal.recording._dispatches) <= 1
 
 
 @pytest.mark.parametrize("fsync", Fsync)

@@ -1,15 +1,11 @@
 """One group of a topic: every event that it is not done with, in exactly one state, and the moves between states.
 
-An event with a key becomes READY or BLOCKED in ``_come_due``, and whatever ends the turn of its key's head calls
-``_leave_key``, which brings in the next. See ``keys``.
-
 Each public method that moves events is one step of ``domain.states``. None of them awaits, so no other call sees a
 half-done move.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.model import (
@@ -25,10 +21,11 @@ from duebus_server.domain.model import (
 )
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
-from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.indexes import StateIndexes
+from duebus_server.engine.local.key_order import KeyOrder
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+from duebus_server.engine.local.unannounced import Unannounced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -39,7 +36,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.due_index import DueIndex
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
-    from duebus_server.engine.local.journal import Journal
+    from duebus_server.engine.local.recorder import Recorder
 
 PROMOTE_LIMIT = 1_000
 """The most events that become ready, or lose an expired lease, in one step. It keeps the step short."""
@@ -47,34 +44,11 @@ PROMOTE_LIMIT = 1_000
 LEASE_EXPIRED = "the lease expired before the delivery was settled"
 
 
-class Unannounced:
-    """What has happened in a group, until it is reported to the watcher.
-
-    Attributes:
-        ended: leases that were settled, deleted or moved: session id -> fencing tokens.
-        ran_out: leases that ran out: session id -> fencing tokens.
-        extended: ids of sessions whose leases were extended.
-        died: ids of events that became dead letters.
-        suspected: ids of events that became suspects.
-    """
-
-    def __init__(self) -> None:
-        self.ended: dict[str, list[int]] = {}
-        self.ran_out: dict[str, list[int]] = {}
-        self.extended: set[str] = set()
-        self.died: list[str] = []
-        self.suspected: list[str] = []
-
-    def is_empty(self) -> bool:
-        """Whether there is nothing to report."""
-        return not (self.ended or self.ran_out or self.extended or self.died or self.suspected)
-
-
 class Holder(Protocol):
     """What a group needs of its topic, which counts how many groups still hold each event."""
 
     name: str
-    journal: Journal | None
+    recorder: Recorder | None
 
     @property
     def config(self) -> TopicConfig:
@@ -105,6 +79,7 @@ class Group:
             leases.
         unannounced: changes that were not reported to the watcher yet.
         indexes: the events of each state, in order.
+        order: the order of events with the same key.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
         ephemeral: whether it goes with its last session.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
@@ -124,6 +99,7 @@ class Group:
         self.policy_changes: RetryPolicyChanges | None = None
         self.entries: dict[str, Entry] = {}
         self.indexes = StateIndexes(host)
+        self.order = KeyOrder(self.indexes)
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.unannounced = Unannounced()
@@ -132,7 +108,7 @@ class Group:
         self.acked = RateMeter(now_us)
         self.nacked = RateMeter(now_us)
         self._holder = holder
-        self._journal = holder.journal
+        self._recorder = holder.recorder
         self._host = host
         self._kept_until_us = 0
 
@@ -178,7 +154,7 @@ class Group:
                 continue
             self.indexes.add(entry)
         for entry in behind:
-            self._come_due(entry, entry.at_us)
+            self.order.come_due(entry, entry.at_us)
         self._kept_until_us = now_us + max(return_us, self.kept_us)
 
     # --- into the group ---------------------------------------------------------------------------------------------
@@ -197,10 +173,10 @@ class Group:
             self.entries[event.id] = entry
             if entry.state is not EventState.READY:
                 self.indexes.add(entry)
-            elif not event.arrival.key or self._takes_free_key(entry):
+            elif not event.arrival.key or self.order.takes_free_key(entry):
                 ready.append(entry)
             else:
-                self._come_due(entry, now_us)
+                self.order.come_due(entry, now_us)
         if hand_over is not None:
             del ready[: hand_over.take(ready)]
         self.indexes.add_all(EventState.READY, ready)
@@ -217,9 +193,9 @@ class Group:
         for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
         for entry in _first_until(self.indexes.keyed, now_us):
-            self._move_due(entry, entry.at_us)
+            self.order.move_due(entry, entry.at_us)
         for entry in _first_until(self.indexes.keyed_by_host_clock, self._host.now_us):
-            self._move_due(entry, entry.at_us - self._host.ahead_us)
+            self.order.move_due(entry, entry.at_us - self._host.ahead_us)
         for entry in _first_until(self.indexes.by_state[EventState.LEASED], now_us):
             self._expire(entry, now_us)
 
@@ -248,7 +224,7 @@ class Group:
         if self.paused:
             return self.batch([], with_suspects=request.with_suspect)
         if self.indexes.has_unmoved(now_us):
-            self._check_heads(request.max_events, now_us)
+            self.order.check_heads(request.max_events, now_us)
         entries, suspect = self.indexes.take(request)
         leased = self.lease_all(entries, session, request, now_us + lease_us, now_us)
         if suspect is not None:
@@ -278,8 +254,8 @@ class Group:
             Lease(session_id, consumer, token, now_us, request.stalled, grace_us)
             for token in self._host.fencing_tokens(len(entries))
         ]
-        if leases and self._journal is not None:
-            self._journal.leased(self, entries, leases[0], expires_us)
+        if leases and self._recorder is not None:
+            self._recorder.leased(self, entries, leases[0], expires_us)
         leased = [self._lease_one(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
         self.indexes.add_all(EventState.LEASED, entries)
         self.delivered.mark(len(leased), now_us)
@@ -311,7 +287,7 @@ class Group:
         self._record_removed(done, now_us)
         for entry in done:
             if entry.event.arrival.key:
-                self._leave_key(entry, now_us)
+                self.order.leave(entry, now_us)
         self._holder.drop_copies([entry.event for entry in done], now_us, waited=not self.ephemeral)
         self.acked.mark(len(done), now_us)
         return results
@@ -414,26 +390,26 @@ class Group:
         if due.deliver_at_us is None or due.deliver_at_us <= self._host.now_us:
             self.delay(entry, now_us + (due.delay_us or 0), now_us)
             return
-        self._take_out(entry, now_us)
+        self.order.take_out(entry, now_us)
         entry.deliver_at_us = due.deliver_at_us
         self.indexes.put(entry, EventState.SCHEDULED, due.deliver_at_us, by_host_clock=True)
         self._record_changed(entry)
 
     def delay(self, entry: Entry, due_us: int, now_us: int) -> None:
         """Move an event that is not LEASED to SCHEDULED, or to READY or BLOCKED if it is due, by the engine's clock."""
-        self._take_out(entry, now_us)
+        self.order.take_out(entry, now_us)
         entry.deliver_at_us = due_us
         if due_us > now_us:
             self.indexes.put(entry, EventState.SCHEDULED, due_us)
         elif entry.key:
-            self._come_due(entry, due_us)
+            self.order.come_due(entry, due_us)
         else:
             self.indexes.put(entry, EventState.READY, due_us)
         self._record_changed(entry)
 
     def remove(self, entry: Entry, now_us: int) -> None:
         """Any state but LEASED -> removed."""
-        self._take_out(entry, now_us)
+        self.order.take_out(entry, now_us)
         del self.entries[entry.event.id]
         self._record_removed((entry,), now_us)
         self._holder.drop_copies((entry.event,), now_us, waited=self._waits(entry.state))
@@ -449,71 +425,6 @@ class Group:
                 yield
         yield from self.indexes.keys.dissolve()
         self.entries, self.held = {}, {}  # a dict does not shrink
-
-    # --- order by key -----------------------------------------------------------------------------------------------
-
-    def _takes_free_key(self, entry: Entry) -> bool:
-        """Make a new event the head of its key if that has none. Returns whether it is."""
-        key = self.indexes.keys.obtain(entry.key)
-        if key.head is None:
-            key.head = entry
-        return key.head is entry
-
-    def _come_due(self, entry: Entry, at_us: int) -> None:
-        """Put an event with a key that is due and in no index where it belongs: READY as the head of its key, or
-        BLOCKED.
-        """
-        head = self.indexes.keys.obtain(entry.key).head
-        if head is not None and (head.pinned or head.sort_key < sort_key(at_us, entry.seq)):
-            self.indexes.put(entry, EventState.BLOCKED, at_us)
-            return
-        if head is not None:
-            self.indexes.move(head, EventState.BLOCKED, head.at_us)
-        self._make_head(entry, at_us)
-
-    def _move_due(self, entry: Entry, at_us: int) -> None:
-        """SCHEDULED -> READY or BLOCKED for an event with a key."""
-        self.indexes.remove(entry)
-        self._come_due(entry, at_us)
-
-    def _make_head(self, entry: Entry, at_us: int) -> None:
-        self.indexes.keys.obtain(entry.key).head = entry
-        self.indexes.put(entry, EventState.READY, at_us)
-
-    def _take_out(self, entry: Entry, now_us: int) -> None:
-        """Take an event that is not LEASED out of its index, and out of the order of its key."""
-        self.indexes.remove(entry)
-        if entry.key and entry.state is not EventState.DEAD:
-            self._leave_key(entry, now_us)
-
-    def _leave_key(self, entry: Entry, now_us: int) -> None:
-        """An event that is in no index, or DEAD, no longer holds up the others of its key. If it was the head, the
-        first of those that are due becomes READY.
-
-        Every step that ends an event's turn calls this: ack, death, cancel, reschedule.
-        """
-        entry.unpin()
-        keys = self.indexes.keys
-        key = keys.obtain(entry.key)
-        if key.head is entry:
-            key.head = None
-            first = keys.first_due(key, now_us)
-            if first is not None:
-                at_us, following = first
-                self.indexes.remove(following)
-                self._make_head(following, at_us)
-        keys.drop_if_empty(key)
-
-    def _check_heads(self, limit: int, now_us: int) -> None:
-        """Let SCHEDULED events that are due, but not moved yet, go before the heads of their keys, as far as a lease of
-        ``limit`` events may take those.
-        """
-        ready = self.indexes.all_of(EventState.READY)
-        for head in [entry for index in ready for entry in islice(index, limit)]:
-            key = self.indexes.keys.find(head.key) if head.key and not head.pinned else None
-            first = None if key is None else self.indexes.keys.first_due(key, now_us)
-            if first is not None:
-                self._move_due(first[1], first[0])
 
     # --- helpers ----------------------------------------------------------------------------------------------------
 
@@ -563,7 +474,7 @@ class Group:
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
         if entry.key:
-            self._leave_key(entry, now_us)
+            self.order.leave(entry, now_us)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
@@ -578,12 +489,12 @@ class Group:
         self._record_changed(entry)
 
     def _record_changed(self, entry: Entry) -> None:
-        if self._journal is not None:
-            self._journal.changed(self, entry)
+        if self._recorder is not None:
+            self._recorder.changed(self, entry)
 
     def _record_removed(self, entries: Sequence[Entry], now_us: int) -> None:
-        if entries and self._journal is not None:
-            self._journal.removed(self, entries, now_us + self._holder.config.dedupe_window_us)
+        if entries and self._recorder is not None:
+            self._recorder.removed(self, entries, now_us + self._holder.config.dedupe_window_us)
 
 
 def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:

@@ -7,15 +7,12 @@ group that gets it, a smaller one in each further group, and one for all events 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
 from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK
-
-if TYPE_CHECKING:
-    from duebus_server.engine.local.journal.segments import Segment
 
 SIZE_BITS = 32
 SIZE_MASK = (1 << SIZE_BITS) - 1
@@ -23,6 +20,25 @@ SIZE_MASK = (1 << SIZE_BITS) - 1
 
 EVENT_BYTES = 20
 """About how many bytes the journal needs for an event, beside its id and its body."""
+
+
+class Segment:
+    """One segment of the journal.
+
+    Attributes:
+        number: grows from segment to segment.
+        size: its bytes, including those that are not written yet.
+        live: the bytes of its events that a restart needs from this segment.
+        kept: the bytes of other records that were copied into it because a restart needs them.
+    """
+
+    __slots__ = ("kept", "live", "number", "size")
+
+    def __init__(self, number: int, size: int = 0) -> None:
+        self.number = number
+        self.size = size
+        self.live = 0
+        self.kept = 0
 
 
 @dataclass(slots=True, eq=False)

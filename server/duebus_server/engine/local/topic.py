@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.body_room import BodyRoom
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
-    from duebus_server.engine.local.journal import Journal
+    from duebus_server.engine.local.recorder import Recorder
     from duebus_server.engine.local.records import Entry
 
 RETRY_WHEN_FULL_US = SECOND
@@ -43,7 +43,7 @@ class Topic:
         queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
         changes: how the settings differ from the defaults.
-        journal: the journal that records its changes; None for an engine in memory.
+        recorder: records its changes; None for an engine in memory.
 
     Args:
         name: its name.
@@ -52,7 +52,7 @@ class Topic:
         host: the host's clock.
         room: what bodies take up in all topics of the engine.
         now_us: the time, in microseconds.
-        journal: records what happens; None for an engine in memory.
+        recorder: records what happens; None for an engine in memory.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Topic:
         host: HostTime,
         room: BodyRoom,
         now_us: int,
-        journal: Journal | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.name = name
-        self.journal = journal
+        self.recorder = recorder
         self.config = defaults
         self.deleted = False
         self.stored = 0
@@ -191,9 +191,9 @@ class Topic:
         self.stored += len(events)
         self.queued += len(events)
         self._room.used += sum([len(event.body) for event in events])
-        if self.journal is not None and (events or request.request_id):
+        if self.recorder is not None and (events or request.request_id):
             until_us = now_us + self.config.dedupe_window_us
-            self.journal.dispatched(self, receivers, stored, request, duplicates, until_us)
+            self.recorder.dispatched(self, receivers, stored, request, duplicates, until_us)
         copies = [[EventCopy(event) for event in stored] for _ in receivers[1:]]
         of_groups: list[Sequence[Entry]] = [stored, *copies]
         for group, entries in zip(receivers, of_groups, strict=True):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.body_room import BodyRoom
-from duebus_server.engine.local.group import Unannounced
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
+from duebus_server.engine.local.unannounced import Unannounced
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
-    from duebus_server.engine.local.journal import Journal
+    from duebus_server.engine.local.recorder import Recorder
 
 IDS_NAMED = 10
 """How many ids are reported, besides their number, of the events that died or became suspects in one step."""
@@ -38,16 +38,16 @@ class Topics:
 
     Args:
         defaults: the settings of topics that were not configured.
-        journal: records what happens; None for an engine in memory.
+        recorder: records what happens; None for an engine in memory.
         max_body_bytes: how many bytes the bodies of all events may take up; 0 is unlimited.
     """
 
-    def __init__(self, defaults: TopicConfig, journal: Journal | None = None, max_body_bytes: int = 0) -> None:
+    def __init__(self, defaults: TopicConfig, recorder: Recorder | None = None, max_body_bytes: int = 0) -> None:
         self.host = HostTime()
         self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None
         self._defaults = defaults
-        self._journal = journal
+        self._recorder = recorder
         self._topics: dict[str, Topic] = {}
         self._names: list[str] = []
         self._last_seq = 0
@@ -74,7 +74,7 @@ class Topics:
         """The topic of this name, created if it does not exist."""
         topic = self._topics.get(name)
         if topic is None:
-            topic = Topic(name, self._defaults, self._next_seqs, self.host, self._room, now_us, self._journal)
+            topic = Topic(name, self._defaults, self._next_seqs, self.host, self._room, now_us, self._recorder)
             self._topics[name] = topic
             insort(self._names, name)
         return topic

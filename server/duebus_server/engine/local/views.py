@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 def topic_info(topic: Topic, now_us: int) -> TopicInfo:
     """A topic with its groups. Unclaimed events are shown as a group without a name."""
     groups = [group_info(group, now_us) for group in topic.all_groups()]
-    return TopicInfo(topic.name, topic.config, topic.queued, groups, durable=topic.journal is not None)
+    return TopicInfo(topic.name, topic.config, topic.queued, groups, durable=topic.recorder is not None)
 
 
 def group_info(group: Group, now_us: int) -> GroupInfo:

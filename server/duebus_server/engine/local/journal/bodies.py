@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.disk import Disk
     from duebus_server.engine.local.journal.records import Copied
-    from duebus_server.engine.local.journal.segments import Segment
-    from duebus_server.engine.local.records import Entry, StoredEvent
+    from duebus_server.engine.local.records import Entry, Segment, StoredEvent
 
 SOON_US = 2 * MINUTE
 """Bodies of events that are due within this time are in memory. It is more than the longest pause between sweeps."""

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.journal.commit import GroupCommit
     from duebus_server.engine.local.journal.directory import DataDirectory
     from duebus_server.engine.local.journal.records import AnyRecord, Record
-    from duebus_server.engine.local.journal.segments import Segment, Segments
-    from duebus_server.engine.local.records import Entry
+    from duebus_server.engine.local.journal.segments import Segments
+    from duebus_server.engine.local.records import Entry, Segment
     from duebus_server.engine.local.topic import Topic
     from duebus_server.engine.local.topics import Topics
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.transfer import Held
     from duebus_server.domain.views import Attempt
-    from duebus_server.engine.local.journal.segments import Segment
-    from duebus_server.engine.local.records import Entry, StoredEvent
+    from duebus_server.engine.local.records import Entry, Segment, StoredEvent
     from duebus_server.engine.local.topic import Topic
 
 

@@ -18,8 +18,7 @@ from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.bodies import is_far_off, locations
 from duebus_server.engine.local.journal.reading import BadPart, read_segment
-from duebus_server.engine.local.journal.segments import Segment
-from duebus_server.engine.local.records import NO_PAST, Arrivals, EventCopy, Lease, Past, StoredEvent
+from duebus_server.engine.local.records import NO_PAST, Arrivals, EventCopy, Lease, Past, Segment, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

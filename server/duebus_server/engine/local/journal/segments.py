@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from duebus_server.engine.local.records import Segment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SEGMENT_BYTES = 64 << 20
 """A segment is sealed before it grows past this. A larger record gets a segment of its own."""
-
-
-class Segment:
-    """One segment.
-
-    Attributes:
-        number: grows from segment to segment.
-        size: its bytes, including those that are not written yet.
-        live: the bytes of its events that a restart needs from this segment.
-        kept: the bytes of other records that were copied into it because a restart needs them.
-    """
-
-    __slots__ = ("kept", "live", "number", "size")
-
-    def __init__(self, number: int, size: int = 0) -> None:
-        self.number = number
-        self.size = size
-        self.live = 0
-        self.kept = 0
 
 
 class Segments:

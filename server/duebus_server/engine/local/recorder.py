@@ -1,0 +1,49 @@
+"""What topics and groups report their steps to, so that a restart can bring back what they hold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.model import DispatchRequest
+    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+    from duebus_server.engine.local.topic import Topic
+
+
+class Recorder(Protocol):
+    """Records what happens to events. ``journal.recording`` implements it."""
+
+    def dispatched(
+        self,
+        topic: Topic,
+        groups: Sequence[Group],
+        stored: Sequence[StoredEvent],
+        request: DispatchRequest,
+        duplicates: Sequence[str],
+        until_us: int,
+    ) -> None:
+        """A request has stored events, or is only remembered. Called before the events are put into the groups.
+
+        Args:
+            topic: their topic.
+            groups: the groups that get the events.
+            stored: the events, in order of ``seq``.
+            request: the request that they arrived in.
+            duplicates: the ids of events in the request that added nothing.
+            until_us: until when the request is remembered, if it has an id.
+        """
+
+    def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
+        """Events are leased; ``lease`` is that of the first. Called before the entries are changed."""
+
+    def changed(self, group: Group, entry: Entry) -> None:
+        """An event of a group has changed. Its state is recorded once the step has finished with the group."""
+
+    def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
+        """A group is done with these events. Ids that no other group holds are remembered until ``until_us``.
+
+        Those with a key may make others leasable.
+        """
