@@ -24,8 +24,8 @@ const (
 // running share the next call, which stores all or none of them.
 //
 // If that call is refused for a reason that may lie in one event, each event is sent alone, so that no caller gets the
-// error of another's event. If some of its events were stored, every caller gets the error: an event without an id that
-// is sent again could be stored twice.
+// error of another's event; those with the same key are sent one after the other. If some of its events were stored,
+// every caller gets the error: an event without an id that is sent again could be stored twice.
 type dispatcher struct {
 	client *Client
 
@@ -203,16 +203,37 @@ func (d *dispatcher) send(lane *dispatchLane, batch []*waitingDispatch) {
 	}
 }
 
-// sendEach sends each event in a call of its own, and waits for all of them.
+// sendEach sends each event in a call of its own, those with the same key in turn, and waits for all of them.
 func (d *dispatcher) sendEach(lane *dispatchLane, batch []*waitingDispatch) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
-	for _, waiting := range batch {
+	for _, inTurn := range byKey(batch) {
 		calls.Go(func() {
-			dispatched, err := d.sendOne(waiting.ctx, lane, waiting.event)
-			waiting.result <- dispatchResult{dispatched, err}
+			for _, waiting := range inTurn {
+				if waiting.ctx.Err() == nil {
+					dispatched, err := d.sendOne(waiting.ctx, lane, waiting.event)
+					waiting.result <- dispatchResult{dispatched, err}
+				}
+			}
 		})
 	}
+}
+
+// byKey puts those with the same key together, in order, and each one without a key alone.
+func byKey(batch []*waitingDispatch) [][]*waitingDispatch {
+	var lists [][]*waitingDispatch
+	places := map[string]int{}
+	for _, waiting := range batch {
+		key := waiting.event.Key
+		place, found := places[key]
+		if key != "" && found {
+			lists[place] = append(lists[place], waiting)
+			continue
+		}
+		places[key] = len(lists)
+		lists = append(lists, []*waitingDispatch{waiting})
+	}
+	return lists
 }
 
 func (d *dispatcher) sendOne(ctx context.Context, lane *dispatchLane, event *duebusv1.Event) (Dispatched, error) {

@@ -283,7 +283,7 @@ class CaseRunner:
 
     def _stub_step(self, what: str) -> None:
         assert self._stub is not None, "the case has no stub server"
-        {"holds": self._stub.wait_for_first, "release": self._stub.release}[what]()
+        {"holds": self._stub.wait_until_held, "release": self._stub.release}[what]()
 
     def _expect_dispatches(self, expected: list[list[str]]) -> None:
         assert self._stub is not None, "the case has no stub server"

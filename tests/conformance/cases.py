@@ -71,8 +71,8 @@ def _read_case(section: str, row: dict[str, Any]) -> Case:
         steps = tuple(read_step(each) for each in row["steps"])
         fields = {**row, "steps": steps, "engines": tuple(row.get("engines", ENGINES))}
         if "stub" in row:
-            answer = row["stub"]
-            fields["stub"] = Answer(**{**answer, "refuses": frozenset(answer.get("refuses", ()))})
+            ids = {name: frozenset(row["stub"].get(name, ())) for name in ("holds", "refuses")}
+            fields["stub"] = Answer(**{**row["stub"], **ids})
         return Case(section, **fields)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"case {row.get('name')!r}: {error}") from error

@@ -23,8 +23,8 @@ class Answer:
     Attributes:
         status: the name of a gRPC status.
         times: how many calls get this answer; later ones succeed with an empty response. None: all calls get it.
-        holds_first: it answers dispatches: the first when it is released, the others at once.
-        refuses: with `holds_first`, the ids of events whose dispatches get the status; the others succeed.
+        holds: ids of events. A dispatch of one of them alone is answered when it is released, others at once.
+        refuses: with `holds`, the ids of events whose dispatches get the status; the others succeed.
         reason: the reason in ErrorInfo; "": the error has no details, like the error of a proxy.
     """
 
@@ -37,7 +37,7 @@ class Answer:
     stored_engines: tuple[str, ...] = ()
     stored_event_ids: tuple[str, ...] = ()
     times: int | None = None
-    holds_first: bool = False
+    holds: frozenset[str] = frozenset()
     refuses: frozenset[str] = frozenset()
 
     def trailers(self) -> tuple[tuple[str, bytes], ...]:
@@ -77,8 +77,8 @@ class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         self._lock = threading.Lock()
         self._dispatches: list[list[str]] = []
         self._stored: set[str] = set()
-        self._arrived = threading.Event()
-        self._released = threading.Event()
+        self._held = threading.Semaphore(0)
+        self._released = threading.Semaphore(0)
         self._server = grpc.server(ThreadPoolExecutor(4), handlers=[self])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
@@ -87,22 +87,22 @@ class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
         """Handle every method."""
         if handler_call_details.method.endswith("/Subscribe"):
             return grpc.unary_stream_rpc_method_handler(self._speak)
-        if self._answer.holds_first and handler_call_details.method.endswith("/Dispatch"):
+        if self._answer.holds and handler_call_details.method.endswith("/Dispatch"):
             return grpc.unary_unary_rpc_method_handler(self._dispatch)
         return grpc.unary_unary_rpc_method_handler(self._speak)
 
-    def wait_for_first(self) -> None:
-        """Wait for the first dispatch.
+    def wait_until_held(self) -> None:
+        """Wait for the next dispatch that is held.
 
         Raises:
             TimeoutError: none has arrived.
         """
-        if not self._arrived.wait(SIGNAL_TIMEOUT_S):
+        if not self._held.acquire(timeout=SIGNAL_TIMEOUT_S):
             raise TimeoutError(f"no dispatch within {SIGNAL_TIMEOUT_S:g} s")
 
     def release(self) -> None:
-        """Answer the first dispatch."""
-        self._released.set()
+        """Answer the dispatch that is held."""
+        self._released.release()
 
     def dispatches(self) -> list[list[str]]:
         """The event ids of each dispatch that has arrived; both are sorted."""
@@ -110,16 +110,16 @@ class StubServer(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic i
 
     def close(self) -> None:
         """Stop the server."""
-        self.release()
+        self._released.release(len(self._answer.holds) or 1)
         self._server.stop(0).wait()
 
     def _dispatch(self, request: bytes, context: grpc.ServicerContext) -> bytes:
         """Store the events unless one is refused. An id that is already stored is a duplicate."""
         event_ids = [event.id for event in event_bus_pb2.DispatchRequest.FromString(request).events]
         self._dispatches.append(event_ids)
-        if not self._arrived.is_set():
-            self._arrived.set()
-            self._released.wait(SIGNAL_TIMEOUT_S)
+        if len(event_ids) == 1 and event_ids[0] in self._answer.holds:
+            self._held.release()
+            self._released.acquire(timeout=SIGNAL_TIMEOUT_S)
         if not self._answer.refuses.isdisjoint(event_ids):
             self._refuse(context)
         with self._lock:

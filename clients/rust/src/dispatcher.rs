@@ -2,8 +2,8 @@
 //! call, which stores all or none of them.
 //!
 //! If that call is refused for a reason that may lie in one event, each event is sent alone, so that no caller gets the
-//! error of another's event. If some of its events were stored, every caller gets the error: an event without an id that
-//! is sent again could be stored twice.
+//! error of another's event; those with the same key are sent one after the other. If some of its events were stored,
+//! every caller gets the error: an event without an id that is sent again could be stored twice.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -206,17 +206,39 @@ impl OpenLane {
         }
     }
 
-    /// Sends each event in a call of its own.
+    /// Sends each event in a call of its own, those with the same key in turn.
     async fn send_each(&self, batch: Vec<Waiting>) {
         let mut calls = JoinSet::new();
-        for each in batch {
+        for in_turn in by_key(batch) {
             let (client, kind) = (self.client.clone(), self.kind.clone());
             calls.spawn(async move {
-                let _ = each.answer.send(client.call_one(&kind, each.deadline, each.event).await);
+                for each in in_turn {
+                    if !each.answer.is_closed() {
+                        let _ = each.answer.send(client.call_one(&kind, each.deadline, each.event).await);
+                    }
+                }
             });
         }
         calls.join_all().await;
     }
+}
+
+/// Puts those with the same key together, in order, and each one without a key alone.
+fn by_key(batch: Vec<Waiting>) -> Vec<Vec<Waiting>> {
+    let mut lists = Vec::<Vec<Waiting>>::new();
+    let mut places = HashMap::<String, usize>::new();
+    for each in batch {
+        let place = if each.event.key.is_empty() {
+            lists.len()
+        } else {
+            *places.entry(each.event.key.clone()).or_insert(lists.len())
+        };
+        if place == lists.len() {
+            lists.push(Vec::new());
+        }
+        lists[place].push(each);
+    }
+    lists
 }
 
 impl Drop for OpenLane {

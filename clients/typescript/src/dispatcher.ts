@@ -83,8 +83,8 @@ class Waiting {
  * the next call, which stores all or none of them.
  *
  * If that call is refused for a reason that may lie in one event, each event is sent alone, so that no caller gets the
- * error of another's event. If some of its events were stored, every caller gets the error: an event without an id that
- * is sent again could be stored twice.
+ * error of another's event; those with the same key are sent one after the other. If some of its events were stored,
+ * every caller gets the error: an event without an id that is sent again could be stored twice.
  */
 export class Dispatcher {
   readonly #connection: Connection;
@@ -140,11 +140,19 @@ export class Dispatcher {
       }
     } catch (error) {
       if (mayLieInOne(error)) {
-        await Promise.all(batch.map((waiting) => this.#sendAlone(lane, waiting)));
+        await Promise.all(byKey(batch).map((inTurn) => this.#sendInTurn(lane, inTurn)));
         return;
       }
       for (const waiting of batch) {
         waiting.fail(error);
+      }
+    }
+  }
+
+  async #sendInTurn(lane: Lane, batch: readonly Waiting[]): Promise<void> {
+    for (const waiting of batch) {
+      if (!waiting.gaveUp) {
+        await this.#sendAlone(lane, waiting);
       }
     }
   }
@@ -196,9 +204,21 @@ function nextBatch(lane: Lane): Waiting[] {
   return batch;
 }
 
+/** Puts those with the same key together, in order, and each one without a key alone. */
+function byKey(batch: readonly Waiting[]): Waiting[][] {
+  const lists = new Map<string | Waiting, Waiting[]>();
+  for (const waiting of batch) {
+    const key = waiting.event.key || waiting;
+    const list = lists.get(key) ?? [];
+    list.push(waiting);
+    lists.set(key, list);
+  }
+  return [...lists.values()];
+}
+
 /** At most how many bytes an event takes: UTF-8 needs up to three for each unit of a string. */
-function sizeAtMost({ data, id, contentType, attributes }: WireEvent): number {
-  let characters = id.length + contentType.length;
+function sizeAtMost({ data, id, contentType, attributes, key }: WireEvent): number {
+  let characters = id.length + contentType.length + key.length;
   for (const [name, value] of Object.entries(attributes)) {
     characters += name.length + value.length + 8;
   }

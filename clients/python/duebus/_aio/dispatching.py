@@ -2,14 +2,15 @@
 
 A lone dispatch is sent at once. Events for the same topic that arrive while its call is running go into the next call,
 which stores all or none of them. If that call is refused for a reason that may lie in one event, each event is sent
-alone, so that no caller gets the error of another's event. If some of its events were stored, every caller gets the
-error: an event without an id that is sent again could be stored twice.
+alone, so that no caller gets the error of another's event; those with the same key are sent one after the other. If
+some of its events were stored, every caller gets the error: an event without an id that is sent again could be stored
+twice.
 """
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Sequence
+from collections import defaultdict, deque
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from duebus._aio.connection import Connection
@@ -152,7 +153,7 @@ class Dispatcher:
             answers = await self._connection.carry_out(call, lane.tries)
         except BaseException as error:  # noqa: BLE001 - the callers that wait must get it
             if isinstance(error, _FAULT_OF_ONE) and not error.stored_engines:
-                await asyncio.gather(*(self._send_alone(waiting) for waiting in batch))
+                await asyncio.gather(*map(self._send_in_turn, _by_key(batch)))
                 return
             if isinstance(error, Unavailable):
                 lane.failure = error
@@ -162,6 +163,11 @@ class Dispatcher:
             lane.failure = None
             for waiting, answer in zip(batch, answers, strict=True):
                 waiting.answer(answer)
+
+    async def _send_in_turn(self, batch: Sequence[_Waiting]) -> None:
+        for waiting in batch:
+            if not waiting.result.done():
+                await self._send_alone(waiting)
 
     async def _send_alone(self, waiting: _Waiting) -> None:
         call = dispatch_together(waiting.lane.kind, [waiting.event])
@@ -186,6 +192,14 @@ def _next_batch(waiting: deque[_Waiting]) -> list[_Waiting]:
         if not first.result.done():
             batch.append(first)
     return batch
+
+
+def _by_key(batch: Sequence[_Waiting]) -> Collection[list[_Waiting]]:
+    """Those with the same key together, in order; one without a key alone."""
+    together = defaultdict[str | _Waiting, list[_Waiting]](list)
+    for waiting in batch:
+        together[waiting.event.key or waiting].append(waiting)
+    return together.values()
 
 
 def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:

@@ -21,8 +21,8 @@ import java.util.function.Function;
  * the next call, which stores all or none of them.
  *
  * <p>If that call is refused for a reason that may lie in one event, each event is sent alone, so that no caller gets
- * the error of another's event. If some of its events were stored, every caller gets the error: an event without an id
- * that is sent again could be stored twice.
+ * the error of another's event; those with the same key are sent one after the other. If some of its events were
+ * stored, every caller gets the error: an event without an id that is sent again could be stored twice.
  */
 final class Dispatcher {
     // The server accepts 1000 events and 4 MiB in one call; a quarter is left for what surrounds the events.
@@ -187,9 +187,15 @@ final class Dispatcher {
         return failure != null && error.is(Reason.DEADLINE_EXCEEDED) ? failure : error;
     }
 
+    /** Sends each in a call of its own, those with the same key in turn. */
     private CompletableFuture<Void> sendEach(Lane lane, List<Waiting> batch) {
-        return CompletableFuture.allOf(
-                batch.stream().map(each -> send(lane, List.of(each))).toArray(CompletableFuture[]::new));
+        var lasts = new HashMap<Object, CompletableFuture<Void>>(); // by key; each one without a key is its own
+        for (var each : batch) {
+            Object key = each.event.getKey().isEmpty() ? each : each.event.getKey();
+            var last = lasts.getOrDefault(key, CompletableFuture.completedFuture(null));
+            lasts.put(key, last.thenCompose(done -> each.result.isDone() ? last : send(lane, List.of(each))));
+        }
+        return CompletableFuture.allOf(lasts.values().toArray(CompletableFuture[]::new));
     }
 
     /** Until the last of their deadlines; the others stop waiting on their own. */
