@@ -58,6 +58,15 @@ def test_a_request_in_protobuf_is_answered_in_protobuf(web: Web, topic: str) -> 
     assert event_bus_pb2.DispatchResponse.FromString(answer.body).event_ids == ["a"]
 
 
+def test_a_connection_is_kept_open_for_the_next_request(web: Web, topic: str) -> None:
+    web.call("EventBus/Dispatch", topic=topic, events=events("a"))
+    socket = web.connection.sock
+    assert socket is not None
+    web.call("EventBus/Dispatch", topic=topic)  # refused
+    web.call("EventBus/Dispatch", topic=topic, events=events("b"))
+    assert web.connection.sock is socket
+
+
 def test_stop_drains_the_server(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--web-listen", "127.0.0.1:0")
     assert Web(server.web).call("EventBus/Stop").json == {"engines": [{"engine": "ENGINE_LOCAL"}]}

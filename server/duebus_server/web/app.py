@@ -11,6 +11,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from duebus_server.web.errors import Failure, failure_of
 from duebus_server.web.events import events_route
+from duebus_server.web.openapi import openapi_route
 from duebus_server.web.origin import SameOrigin
 from duebus_server.web.rpcs import rpc_routes
 from duebus_server.wire.status import unexpected
@@ -33,7 +34,7 @@ def web_app(calls: Calls, *, on_loopback: bool) -> Starlette:
         on_loopback: it listens where only this machine can connect.
     """
     return Starlette(
-        routes=[*rpc_routes(calls), events_route(calls)],
+        routes=[*rpc_routes(calls), events_route(calls), openapi_route()],
         middleware=[
             Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),
@@ -51,7 +52,7 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 
 async def _not_allowed(_: Request, error: Exception) -> Response:
-    response = Failure("unimplemented", "only POST", status=405).response()
-    if isinstance(error, HTTPException) and error.headers:
-        response.headers.update(error.headers)
+    headers = error.headers if isinstance(error, HTTPException) and error.headers else {}
+    response = Failure("unimplemented", f"only {headers.get('Allow')}", status=405).response()
+    response.headers.update(headers)
     return response
