@@ -167,7 +167,7 @@ class App:
 
         Raises:
             PortInUseError, HttpListenError: an address can't be listened on.
-            UnusableStorage: the storage of an engine refuses this server, or is not fit for it.
+            UnusableStorage: the storage of an engine can't be used by this server.
         """
         await self.lifecycle.start()
         host = self._settings.listen.rpartition(":")[0]
@@ -325,7 +325,7 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         looking.add(asyncio.create_task(pauses.run(), name="garbage collection"))
         if EngineName.LOCAL in settings.engine and settings.data_dir is None:
             log.warning(
-                "the engine local keeps events in memory, and loses them when this process ends: see --data-dir"
+                "the local engine keeps events in memory, and loses them when this process ends: see --data-dir"
             )
         web = "" if app.web_url is None else f" web={app.web_url}"
         announce(f"duebus ready on {address} engines={','.join(settings.engine)}{web}")

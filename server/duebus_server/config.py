@@ -48,7 +48,7 @@ ENV_PREFIX = "DUEBUS_"
 
 MAX_QUEUED_WITH_JOURNAL = 1_000_000
 MAX_QUEUED_BYTES_WITH_JOURNAL = 16 << 30
-"""How many events a topic of the engine local may hold by default, if it has a data directory, and how many bytes the
+"""How many events a topic of the local engine may hold by default, if it has a data directory, and how many bytes the
 bodies of all its events may take up."""
 
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -128,12 +128,12 @@ class Settings(BaseSettings):
     ] = Field((EngineName.LOCAL,), description="The engines to run, one flag each; the first is the default.")
     data_dir: Directory = Field(
         None,
-        description="The directory in which the engine local keeps its events. Without one they are in memory, and "
+        description="The directory in which the local engine keeps its events. Without one they are in memory, and "
         "gone when the process ends. One server uses it at a time.",
     )
     fsync: Annotated[Literal["always", "everysec"], Notation("always or everysec")] = Field(
         "always",
-        description="When the engine local answers: always means once it is on the disk; with everysec a crash of the "
+        description="When the local engine answers: always means once it is on the disk; with everysec a crash of the "
         "host loses up to a second, and a crash of the process nothing.",
     )
     redis_url: Annotated[str, Notation("URL")] = Field(
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="How many server processes share the address, for the engine redis. One that dies is restarted. "
+        description="How many server processes share the address, for the redis engine. One that dies is restarted. "
         "Each has its own ports for --http-listen and --health-listen, counted up from the first.",
     )
     max_queued: Number = Field(
@@ -175,7 +175,7 @@ class Settings(BaseSettings):
         1 << 30,
         ge=0,
         le=1 << 44,
-        description="How many bytes the bodies of all events of the engine local may take up, including dead letters. "
+        description="How many bytes the bodies of all events of the local engine may take up, including dead letters. "
         "0B is unlimited; with --data-dir, the default is 16GiB.",
     )
     max_retries: Number = Field(
@@ -302,9 +302,9 @@ class Settings(BaseSettings):
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine runs in one process only")
         if self.data_dir is not None and EngineName.LOCAL not in self.engine:
-            raise ValueError("data_dir: is for the engine local, which is not among the engines")
+            raise ValueError("data_dir: is a setting of the local engine, which is not among the engines")
         if "max_queued_bytes" in self.model_fields_set and EngineName.LOCAL not in self.engine:
-            raise ValueError("max_queued_bytes: is for the engine local, which is not among the engines")
+            raise ValueError("max_queued_bytes: is a setting of the local engine, which is not among the engines")
         return self
 
     @model_validator(mode="after")
@@ -347,7 +347,7 @@ class Settings(BaseSettings):
 
     @property
     def local_max_queued_bytes(self) -> int:
-        """How many bytes the bodies of all events of the engine local may take up; 0 is unlimited."""
+        """How many bytes the bodies of all events of the local engine may take up; 0 is unlimited."""
         is_chosen = "max_queued_bytes" in self.model_fields_set or self.data_dir is None
         return self.max_queued_bytes if is_chosen else MAX_QUEUED_BYTES_WITH_JOURNAL
 

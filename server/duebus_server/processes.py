@@ -151,7 +151,7 @@ class Processes:
             process.terminate()
 
     def _hear(self, announce: Callable[[str], None]) -> None:
-        """Take the ready lines that have come; the last one is announced."""
+        """Read the ready lines that have arrived; the last one is announced."""
         for receiver in [receiver for receiver in self._starting if receiver.poll()]:
             number = self._starting.pop(receiver)
             with closing(receiver), suppress(EOFError):  # it has ended, and said why on standard error

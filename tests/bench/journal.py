@@ -1,4 +1,4 @@
-"""What the journal costs: the engine local in memory and with a data directory, the disk alone, and beanstalkd.
+"""What the journal costs: the local engine in memory and with a data directory, the disk alone, and beanstalkd.
 
     PYTHONPATH=tests .venv/bin/python -m bench.journal --rounds 5 --markdown docs/benchmarks.md
 

@@ -137,7 +137,7 @@ class Role:
 DURABLE = ("--appendonly", "yes", "--appendfsync", "everysec")
 
 JOURNALED = {"local-everysec": "everysec", "local-always": "always"}
-"""The engine local with a data directory, and how it syncs."""
+"""The local engine with a data directory, and how it syncs."""
 
 
 class System:

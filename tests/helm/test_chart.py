@@ -248,8 +248,8 @@ def test_the_notes_have_the_next_commands_and_warnings(tmp_path: Path) -> None:
     assert f"kubectl --namespace {NAMESPACE} port-forward service/{RELEASE}-duebus 50051:50051" in notes
     assert "WARNING: anyone who can connect can use the bus" in notes
     assert "WARNING" not in notes_of(SECURED, tmp_path)
-    assert "WARNING: the engine local keeps events in the memory" in notes_of(values_of("local-in-memory"), tmp_path)
-    assert "the engine local" not in notes_of(values_of("local"), tmp_path)
+    assert "WARNING: the local engine keeps events in the memory" in notes_of(values_of("local-in-memory"), tmp_path)
+    assert "the local engine" not in notes_of(values_of("local"), tmp_path)
     assert "WARNING: the bundled Redis is for trials" in notes_of(values_of("bundled-redis"), tmp_path)
     assert "WARNING: tokens are sent over the network in plaintext" in notes_of(values_of("acl-file"), tmp_path)
 

@@ -13,9 +13,9 @@ SECURED = values_of("secured")
 
 REFUSED: dict[str, tuple[Values, str]] = {
     "no redis": ({}, "redis.url: is required"),
-    "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the engine local runs in a single pod"),
-    "two of both": ({**REDIS, "engines": ["redis", "local"], "replicaCount": 2}, "replicaCount: the engine local"),
-    "scaled local": ({"engines": ["local"], "autoscaling": {"enabled": True}}, "autoscaling.enabled: the engine local"),
+    "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the local engine runs in a single pod"),
+    "two of both": ({**REDIS, "engines": ["redis", "local"], "replicaCount": 2}, "replicaCount: the local engine"),
+    "scaled local": ({"engines": ["local"], "autoscaling": {"enabled": True}}, "autoscaling.enabled: the local engine"),
     "redis twice": (
         overlaid(REDIS, values_of("bundled-redis")),
         "redis.bundled.enabled: a URL of another Redis is also set",

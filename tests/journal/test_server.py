@@ -176,7 +176,7 @@ def test_a_second_server_on_the_directory_says_who_uses_it(tmp_path: Path) -> No
 def test_a_data_directory_needs_the_engine_local() -> None:
     status, out, err = try_to_start("--data-dir", "somewhere", "--engine", "redis")
     assert (status, out) == (WRONG_SETTING, "")
-    assert err == "duebus: data_dir: is for the engine local, which is not among the engines\n"
+    assert err == "duebus: data_dir: is a setting of the local engine, which is not among the engines\n"
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -184,4 +184,4 @@ def test_a_server_in_memory_says_so_in_its_log(tmp_path: Path, *, durable: bool)
     server = ServerProcess(tmp_path / "server.log", *(("--data-dir", str(tmp_path)) if durable else ()))
     server.close()
     log = (tmp_path / "server.log").read_text()
-    assert log.count("the engine local keeps events in memory") == (not durable)
+    assert log.count("the local engine keeps events in memory") == (not durable)

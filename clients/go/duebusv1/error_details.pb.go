@@ -49,7 +49,7 @@ const (
 	ErrorReason_ERROR_REASON_NO_HANDLER_FOUND ErrorReason = 6
 	// ALREADY_EXISTS: an engine is started twice in one process.
 	ErrorReason_ERROR_REASON_DUPLICATE_INITIALIZED ErrorReason = 7
-	// RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the engine `local` bodies of `max_queued_bytes`; the
+	// RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the `local` engine bodies of `max_queued_bytes`; the
 	// metadata names which. Nothing was stored; RetryInfo says when to repeat.
 	ErrorReason_ERROR_REASON_MAX_QUEUED_EVENTS_REACHED ErrorReason = 8
 	// ABORTED: an event was leased or changed meanwhile; nothing was changed.

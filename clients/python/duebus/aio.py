@@ -223,9 +223,9 @@ class Client:
                 by default).
             held_lease_tokens: Leases still held from a broken stream, at most 100,000. They move to this stream;
                 `Started.lost_lease_tokens` names those that were lost.
-            ephemeral: Whether the group goes with its last stream, after `disconnect_grace`, instead of lasting until
-                it is deleted. It gets only what is dispatched while it exists: for events that every instance must
-                hear, and to look at a topic.
+            ephemeral: Whether the group is deleted `disconnect_grace` after its last stream has ended, instead of
+                lasting until someone deletes it. It gets only what is dispatched while it exists: for events that
+                every instance must see, and to watch a topic.
             timeout: How long the stream may take to start; None: the client's. The stream itself has no timeout.
 
         Returns:

@@ -18,7 +18,7 @@ DueBusError
 ├── DeadlineExceeded                     no answer within the timeout
 ├── Unauthenticated                      credentials are required, or these are not accepted
 ├── PermissionDenied                     these credentials do not allow that
-├── MaxStreamsReached                    the connection has the most subscriptions that it may have
+├── MaxStreamsReached                    the connection has reached its limit of subscriptions
 └── ClientClosed                         the client or the subscription was closed
 """
 

@@ -56,7 +56,7 @@ VERDICTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest
 
 @pytest.fixture
 def duebus() -> Iterator[Bus]:
-    """A new, empty bus for the test, gone afterwards."""
+    """A new, empty bus for one test."""
     with Bus() as running:
         yield running
 

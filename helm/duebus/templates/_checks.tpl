@@ -11,10 +11,10 @@
 {{- define "duebus.checkEngines" -}}
 {{- if include "duebus.local" . -}}
 {{- if gt (include "duebus.replicas" . | int) 1 }}
-replicaCount: the engine local runs in a single pod; for more replicas, use engines: [redis]
+replicaCount: the local engine runs in a single pod; for more replicas, use engines: [redis]
 {{- end }}
 {{- if .Values.autoscaling.enabled }}
-autoscaling.enabled: the engine local runs in a single pod and can't be scaled; use engines: [redis]
+autoscaling.enabled: the local engine runs in a single pod and can't be scaled; use engines: [redis]
 {{- end }}
 {{- end -}}
 {{- end -}}

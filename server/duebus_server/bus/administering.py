@@ -39,7 +39,7 @@ PAGE_BYTES = 4 << 20
 """How many bytes of their bodies one engine call reads for that."""
 
 CANCELLED_STATES = (EventState.SCHEDULED, EventState.BLOCKED, EventState.READY)
-"""The states whose events can be cancelled, in an order that misses none: an event moves on, never back."""
+"""The states whose events can be cancelled, in the order in which events pass through them, so that none is missed."""
 
 log = structlog.get_logger()
 

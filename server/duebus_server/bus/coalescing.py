@@ -17,7 +17,8 @@ I = TypeVar("I")  # noqa: E741  # an item, beside K and R
 R = TypeVar("R")
 
 PARTITIONS_AT_ONCE = 8
-"""How many times larger a call for a topic of many partitions may be: all of it may belong to one of them."""
+"""How many times larger a call for a topic of many partitions may be,
+because all of it may belong to one of them."""
 
 
 class Coalescer(Generic[K, I, R]):

@@ -86,7 +86,7 @@ class Engines:
         if running is None:
             runs = ", ".join(self._running)
             raise NoDispatcherSpecified(
-                f"this server does not run the engine {name}; it runs: {runs}", metadata={"engine": name}
+                f"this server does not run the {name} engine; it runs: {runs}", metadata={"engine": name}
             )
         return running
 

@@ -35,7 +35,7 @@ class StoppedEngine:
 
 
 FIRST_RETRY_US, GREATEST_RETRY_US = SECOND // 10, SECOND
-"""The pause before an engine whose storage is not available is started again; it doubles."""
+"""The pause between attempts to start an engine whose storage is unavailable; it doubles each time."""
 
 LOG_EVERY_US = MINUTE
 
@@ -72,7 +72,7 @@ class Lifecycle:
 
         Raises:
             DuplicateInitialized: one is already started.
-            UnusableStorage: the storage of one refuses this server, or is not fit for it.
+            UnusableStorage: the storage of one can't be used by this server.
         """
         for running in self._engines:
             if not await self._start(running):
@@ -135,7 +135,7 @@ class Lifecycle:
                 log.info("the storage of an engine is available", engine=running.engine.name)
 
     async def abandon(self) -> None:
-        """Stop the engines without a drain, after a start that failed."""
+        """Stop the engines without a drain, after a failed start."""
         for starting in self._starts.values():
             starting.cancel()
         for running in self._engines:

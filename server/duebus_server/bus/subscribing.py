@@ -32,7 +32,7 @@ class SubscribeCommand:
     Attributes:
         group: empty for the default group, or for an ephemeral one that the server names.
         held_lease_tokens: leases of an earlier, broken stream that the worker still holds.
-        ephemeral: whether the group goes with its last stream.
+        ephemeral: whether the group is deleted when its last stream has ended.
     """
 
     topic: str
@@ -71,7 +71,7 @@ class Subscribing:
         Raises:
             NoDispatcherSpecified: this server does not run the engine.
             DispatcherNotWorking: it is draining or stopped.
-            InvalidArgument: the group is lasting and an ephemeral one was requested, or the other way round.
+            InvalidArgument: the group is lasting and an ephemeral one was requested, or vice versa.
         """
         running = self._engines.serving(command.engine)
         options = await self._options(command, running)

@@ -52,5 +52,5 @@ class LastLease:
 
 
 def first(times_us: Iterable[int | None]) -> int | None:
-    """The first of these times; None is never."""
+    """The earliest of these times; None means never."""
     return min((at_us for at_us in times_us if at_us is not None), default=None)

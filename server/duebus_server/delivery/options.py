@@ -11,8 +11,8 @@ class SessionOptions:
 
     Attributes:
         lease_us: how long each delivery is leased.
-        grace_us: how long leases last after the stream breaks, and an ephemeral group after its last stream.
-        ephemeral: whether the group goes with its last stream.
+        grace_us: how long leases outlast a broken stream, and an ephemeral group its last stream.
+        ephemeral: whether the group is deleted when its last stream has ended.
     """
 
     session_id: str

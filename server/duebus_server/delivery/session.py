@@ -451,7 +451,7 @@ class Session:
         self._arm_heartbeat()
 
     async def _if_reachable(self, call: Awaitable[None]) -> None:
-        """Report it to the engine. An unreachable engine has noted it and does it once it works again."""
+        """Report something to the engine. If it is unreachable, it has noted the report, and acts on it later."""
         try:
             await call
         except DispatcherNotWorking as error:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 LEASE_ANSWER_TIMEOUT_S = 0.02
-"""How long a dispatch waits at most for running lease calls."""
+"""The longest that a dispatch waits for running lease calls."""
 
 
 class Streams:
@@ -157,13 +157,13 @@ class Streams:
             session.leases_extended()
 
     def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """See ``Watcher.died``. One log line a step, with event ids for the operator."""
+        """See ``Watcher.died``. One log line per step, with event ids for the operator."""
         log.warning(
             "events are dead", engine=self._engine.name, topic=topic, group=group, count=count, event_ids=first_ids
         )
 
     def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        """See ``Watcher.suspected``. One log line a step, as in ``died``."""
+        """See ``Watcher.suspected``. One log line per step, as in ``died``."""
         log.warning(
             "events are suspects: their leases ran out twice, so a stream gets one of them at a time",
             engine=self._engine.name,
@@ -207,7 +207,7 @@ class Streams:
             self._settled.set()
 
     def _close_waker(self, topic: str, group: str) -> None:
-        """The waker goes with the last session of its group."""
+        """Remove the waker with the last session of its group."""
         self._open_in[topic, group] -= 1
         if not self._open_in[topic, group]:
             del self._open_in[topic, group]

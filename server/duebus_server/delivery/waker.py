@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import LeaseRef, Refill, Reservation
 
 RECHECK_US = SECOND
-"""How long a session whose next event does not fit waits at most. A released event returns to its old place, which may
+"""The longest that a session waits whose next event does not fit. A released event returns to its old place, which may
 be before that event at the same due time, and no notification says so.
 """
 
 
 FULL_ASKED = 16
-"""How many of the sessions whose windows are full an ack asks for its leases. Bounded, because there may be thousands.
-"""
+"""How many sessions with full windows an ack tries to lease to. Bounded, because there may be thousands."""
 
 
 class Waiter(Protocol):

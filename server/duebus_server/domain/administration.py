@@ -150,7 +150,7 @@ class DeadLetterStep:
     The first step has only a limit and a rate. ``DeadLetterProgress.next_step`` makes the others.
 
     Attributes:
-        limit: the most dead letters to examine.
+        limit: how many dead letters to examine at most.
         rate: redriven events become due at this rate, in events a second, from ``began_us`` on; 0 is all at once.
         began_us: when the first step was made, by the engine's clock; None in the first step. Events that died later
             are left alone: a redriven event that dies again meanwhile is not redriven twice.
@@ -165,7 +165,7 @@ class DeadLetterStep:
     cursor: str | None = None
 
     def due_us(self, index: int, began_us: int) -> int:
-        """When the event at this index (0 is the first) among those that the step moves is due, by the rate."""
+        """When the event that the step moves as number ``index`` (from 0) is due at this rate."""
         if not self.rate:
             return began_us
         return began_us + int((self.moved + index) * SECOND / self.rate)

@@ -72,7 +72,7 @@ class SystemClock:
 
     def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
         """Call ``callback`` from the running event loop at ``at_us``, up to a millisecond late. The loop's timers stand
-        still while the host is suspended; they are late by as much.
+        still while the host is suspended, so they are late by that long.
         """
         delay_s = max(0, at_us - self.now_us()) / SECOND
         return asyncio.get_running_loop().call_later(delay_s, callback)
@@ -83,7 +83,7 @@ def _since_boot_ns() -> int:
 
 
 _SINCE_BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux has a monotonic clock that keeps counting during suspend, and one that does not. Others have only one."""
+"""Linux has a monotonic clock that counts on during suspend, and one that does not. Other systems have just one."""
 
 
 class ManualClock:

@@ -9,8 +9,8 @@
     │   └── RequestIdReused          a request id that was used for other events
     ├── NoDispatcherSpecified        the request names an engine this server does not run
     ├── NoHandlerFound               a subscriber was required, and the topic has none
-    ├── DispatcherNotWorking         the engine is stopped, draining or out of reach
-    │   ├── UnusableStorage          the engine's storage refuses this server, or is not fit for it
+    ├── DispatcherNotWorking         the engine is stopped, draining or unreachable
+    │   ├── UnusableStorage          the engine's storage can't be used by this server
     │   └── PartitionsChanging       the topic's partitions are being changed
     ├── DuplicateInitialized         an engine is started twice
     ├── MaxQueuedEventsReached       the topic is full
@@ -19,7 +19,7 @@
     ├── Unimplemented                this engine can't do that yet
     ├── Unauthenticated              credentials are required, or these are not accepted
     ├── PermissionDenied             no rule allows the caller to do that
-    ├── MaxStreamsReached            the connection has as many streams as it may
+    ├── MaxStreamsReached            the connection has reached its limit of open streams
     └── PartialDispatch              some of the events of a dispatch are stored, and others are not
 
 ``wire.status`` maps each class to one gRPC status; nothing else sets status codes.
@@ -78,10 +78,10 @@ class InvalidArgument(DueBusError):
 
 
 def group_of_other_kind(group: str, *, is_ephemeral: bool) -> InvalidArgument:
-    """A Subscribe wants a lasting group, and the one of this name is ephemeral, or the other way round."""
+    """A Subscribe asks for a lasting group, and the one of this name is ephemeral; or vice versa."""
     if is_ephemeral:
         return InvalidArgument(
-            "ephemeral", f"has to be set: group {group!r} is ephemeral, and goes with its subscribers"
+            "ephemeral", f"must be set: group {group!r} is ephemeral, and is deleted when its subscribers have left"
         )
     return InvalidArgument("ephemeral", f"can't be set: group {group!r} exists and lasts until it is deleted")
 
@@ -130,14 +130,15 @@ class DispatcherNotWorking(DueBusError):
 
 
 class UnusableStorage(DispatcherNotWorking):
-    """The engine's storage answers, but this server can't use it: wrong credentials, too old, another build's data.
+    """The engine's storage answers, but this server can't use it: wrong credentials, too old a version,
+    or another build's data.
 
     Waiting does not help, so a server exits instead of trying again.
     """
 
 
 class PartitionsChanging(DispatcherNotWorking):
-    """The topic has other partitions than the caller assumed; nothing was changed."""
+    """The topic no longer has the partitions that the caller assumed; nothing was changed."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(
@@ -152,7 +153,7 @@ class DuplicateInitialized(DueBusError):
 
 
 class MaxQueuedEventsReached(DueBusError):
-    """The topic holds as many events as it may; nothing was stored."""
+    """The topic is full; nothing was stored."""
 
     reason = "MAX_QUEUED_EVENTS_REACHED"
 
@@ -191,7 +192,7 @@ class PermissionDenied(DueBusError):
 
 
 class MaxStreamsReached(DueBusError):
-    """The connection has as many open streams as it may."""
+    """The connection has reached its limit of open streams."""
 
     reason = "MAX_STREAMS_REACHED"
 

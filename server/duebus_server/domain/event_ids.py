@@ -23,7 +23,7 @@ _PLACE = slice(15, 18)
 _AFTER_TIME = 13
 """The position where the rest of an id begins, after the time."""
 _INDEXES = tuple(f"{index:03x}" for index in range(1 << 12))
-"""Each index as an id spells it."""
+"""Each index as it is written in an id."""
 
 
 class EventIds:
@@ -31,7 +31,7 @@ class EventIds:
 
     Args:
         now_us: when the request arrived, in microseconds; the ids contain it in milliseconds.
-        request_id: the caller's; empty: a random number takes its place.
+        request_id: given by the caller; if it is empty, a random number takes its place.
     """
 
     __slots__ = ("_head", "_tail")
@@ -76,7 +76,7 @@ class IdRun(Sequence[str]):
         return self._at(indexes) if isinstance(indexes, int) else [self._at(one) for one in indexes]
 
     def joined(self) -> str:
-        """All ids, one a line, made in one step."""
+        """All ids, one per line, made in one step."""
         head, tail = self._around()
         return head + f"{tail}\n{head}".join(_INDEXES[: self._count]) + tail
 

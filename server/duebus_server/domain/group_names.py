@@ -1,4 +1,4 @@
-"""Names of groups where a subscriber gives none."""
+"""Group names for subscribers that give none."""
 
 from __future__ import annotations
 

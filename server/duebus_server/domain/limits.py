@@ -46,11 +46,11 @@ _NAME_RULE = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
 
 def check_topic(topic: str) -> None:
-    """A topic is required, and has to be a valid name.
+    """Check that a topic is given, and that its name is valid.
 
     Raises:
         NoTopicSpecified: it is empty.
-        InvalidArgument: it is no valid name.
+        InvalidArgument: it is not a valid name.
     """
     if not topic:
         raise NoTopicSpecified
@@ -58,37 +58,37 @@ def check_topic(topic: str) -> None:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text follows the rule for names of topics and groups."""
+    """Whether a text is a valid name of a topic or group."""
     return _NAME.fullmatch(text) is not None
 
 
 def check_name(field: str, name: str) -> None:
-    """Names of topics and groups."""
+    """Check the name of a topic or group."""
     if not is_name(name):
         raise InvalidArgument(field, _NAME_RULE)
 
 
 def check_text(field: str, text: str, max_bytes: int = MAX_NAME_BYTES) -> None:
-    """Text that is shown and stored as a name: printable and short."""
+    """Check a text that is stored and shown as a name: it must be printable and short."""
     if text and not text.isprintable():
         raise InvalidArgument(field, "must be printable text")
     check_length(field, len(text.encode()), max_bytes)
 
 
 def check_length(field: str, length: int, max_bytes: int) -> None:
-    """No larger than ``max_bytes``."""
+    """Check that a field has at most ``max_bytes``."""
     if length > max_bytes:
         raise InvalidArgument(field, f"has {length} bytes, at most {max_bytes} are allowed")
 
 
 def check_range(field: str, value: int, low: int, high: int) -> None:
-    """A number within its range."""
+    """Check that a number is within its range."""
     if not low <= value <= high:
         raise InvalidArgument(field, f"is {value}, must be from {low} to {high}")
 
 
 def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> None:
-    """A duration within its range, in microseconds; the message is in seconds."""
+    """Check that a duration, in microseconds, is within its range; the message gives seconds."""
     if not low_us <= duration_us <= high_us:
         raise InvalidArgument(
             field, f"is {_seconds(duration_us)}, must be from {_seconds(low_us)} to {_seconds(high_us)}"

@@ -32,9 +32,9 @@ class NewEvent:
         id: unique within the topic.
         body: the rest of the event, encoded; engines store and deliver it unread.
         delay_us: due this long after it is stored; None if ``deliver_at_us`` is set.
-        deliver_at_us: due at this time. Without it and a delay, the event is due at once.
-        max_retries: overrides the retry policy; None does not.
-        id_is_generated: the server made the id; it can't come twice, so it is forgotten once the event is gone.
+        deliver_at_us: due at this time. Without this or a delay, the event is due at once.
+        max_retries: overrides that of the retry policy, unless it is None.
+        id_is_generated: the server made the id. No caller can send it again, so it is forgotten with the event.
         key: events with the same key are delivered one at a time, in order; empty for none.
     """
 
@@ -117,8 +117,8 @@ class LeaseRequest:
     """How much one session can take, and for how long.
 
     Attributes:
-        max_events: the most events.
-        max_bytes: the most bytes of event bodies.
+        max_events: how many events at most.
+        max_bytes: how many bytes of event bodies at most.
         at_least_one: the first event may exceed ``max_bytes``.
         lease_us: how long each event is leased; None for the topic's lease.
         with_suspect: one of the events may be a suspect; otherwise none.
@@ -271,7 +271,7 @@ class NackAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NackRef:
-    """A delivery to give back, and how."""
+    """A delivery to give back, and what to do with its event."""
 
     lease: LeaseRef
     action: NackAction = NackAction.RETRY

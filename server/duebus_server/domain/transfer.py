@@ -1,4 +1,4 @@
-"""What an engine holds, in the form in which another one can take it over.
+"""What an engine holds, in a form that another engine can import.
 
 All times are integer microseconds since the Unix epoch, by the host's clock.
 """
@@ -45,7 +45,7 @@ class HeldCopy:
         attempts: how many deliveries count, including the one under way.
         free_attempts: how many of those use up no retry, because their lease ran out.
         history: the latest attempts, oldest first, including the one under way.
-        pinned: of an event with a key: it was leased, so no other event of the key is delivered before it is done.
+        pinned: the event has a key and was leased, so no other event of the key is delivered before it is done.
     """
 
     group: str
@@ -85,7 +85,7 @@ class HeldEvent:
     Attributes:
         body: the event without its id, encoded.
         max_retries: its own; None if the retry policy applies.
-        key: what it is in order by; empty for none.
+        key: events with the same key stay in order; empty for none.
     """
 
     topic: str

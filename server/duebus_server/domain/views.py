@@ -59,7 +59,7 @@ class GroupInfo:
 
     Attributes:
         retry_policy: the one in force: the topic's, with the changes of this group.
-        ephemeral: whether it goes with its last subscriber.
+        ephemeral: whether it is deleted when its last subscriber has left.
         oldest_blocked_age_us: how long ago the blocked event that has waited longest became due.
     """
 
@@ -79,8 +79,8 @@ class TopicInfo:
     """A topic seen from outside. ``queued`` counts each event once, even if several groups hold it.
 
     Attributes:
-        problem: why the storage can't show the topic, whose other fields are then empty. Empty otherwise.
-        durable: whether its events stay when the server's process ends.
+        problem: why the topic can't be read; its other fields are then empty. Empty if it can.
+        durable: whether its events outlive the server's process.
     """
 
     topic: str
@@ -161,7 +161,7 @@ class EventInfo:
 
 @dataclass(frozen=True, slots=True)
 class EventPage:
-    """A part of a longer list, and where the next part begins; None after the last part."""
+    """One page of a list, and the cursor of the next; None after the last page."""
 
     events: Sequence[EventInfo]
     next_cursor: str | None
@@ -172,8 +172,8 @@ class EventQuery:
     """Which events of a group to list.
 
     Attributes:
-        limit: the most events.
-        max_bytes: the most bytes of bodies and last errors, unless one event alone has more.
+        limit: how many events at most.
+        max_bytes: how many bytes of bodies and last errors at most, unless a single event has more.
         cursor: where the page begins, from the previous page; None for the first page.
         newest_first: descending order of due time, lease expiry or death, depending on the state.
         key: only events with this key; empty means any. A page may then end early, with a cursor.
@@ -189,7 +189,7 @@ class EventQuery:
 
 
 EXAMINED_AT_ONCE = 1_000
-"""How many events are examined for a page of a list that is limited to a key."""
+"""How many events are examined for one page of the events of a key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True)
 class KeyPage:
-    """A part of a longer list, and where the next part begins; None after the last part."""
+    """One page of a list, and the cursor of the next; None after the last page."""
 
     keys: Sequence[KeyInfo]
     next_cursor: str | None
@@ -221,7 +221,7 @@ class KeyQuery:
     """Which keys of a group to list.
 
     Attributes:
-        limit: the most keys.
+        limit: how many keys at most.
         cursor: where the page begins, from the previous page; None for the first page.
     """
 

@@ -224,7 +224,8 @@ class Engine(Protocol):
 
     async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
         """How many events of each group, given as topic and group, need a worker: those that are leased, and those that
-        are ready unless it is paused. An empty group is what waits for the first group. 0 where there is no such group.
+        are ready unless it is paused. An empty group name stands for what waits for the first group. 0 if there is no
+        such group.
         """
 
     # --- sessions ---------------------------------------------------------------------------------------------------
@@ -235,7 +236,7 @@ class Engine(Protocol):
         never does.
 
         Raises:
-            InvalidArgument: the group lasts and the session asks for an ephemeral one, or the other way round. Nothing
+            InvalidArgument: the group lasts and the session asks for an ephemeral one, or vice versa. Nothing
                 was changed.
         """
 
@@ -400,7 +401,7 @@ class Engine(Protocol):
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """Redrive dead letters that the filter selects, in one step: they are due at ``step.due_us``, with all their
-        retries, and are no suspects. They keep their last error and their history.
+        retries, and are not suspects. They keep their last error and their history.
 
         They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the unclaimed
         events, none of which are dead.

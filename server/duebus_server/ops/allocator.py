@@ -13,7 +13,7 @@ import ctypes
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 KEPT_BYTES = 1 << 20
-"""Free memory at the end of the heap."""
+"""How much free memory the end of the heap may keep."""
 
 LARGE_BYTES = 32 << 10
 """An allocation of this size is returned to the system as soon as it is freed."""

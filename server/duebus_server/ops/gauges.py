@@ -57,7 +57,7 @@ class Gauges:
 
     Args:
         labels: which topics and groups have their own metrics.
-        topics: the most topics of an engine that are read.
+        topics: how many topics of an engine are read at most.
     """
 
     def __init__(self, labels: Labels, topics: int) -> None:

@@ -36,7 +36,7 @@ class BatchHistogram:
         self._series: dict[tuple[str, ...], _Series] = {}
 
     def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """One value."""
+        """Observe one value."""
         series = self._of(labels)
         series.counts[bisect_left(self._bounds, value)] += 1
         series.total += value

@@ -92,7 +92,7 @@ class Access:
 
     @property
     def takes_tokens(self) -> bool:
-        """Whether a bearer token can tell who calls."""
+        """Whether a bearer token can identify a caller."""
         return self._tokens is not None or self._jwts is not None
 
     async def recognize(self, authorization: str | None, certificate_names: Callable[[], tuple[str, ...]]) -> Caller:

@@ -1,4 +1,4 @@
-"""A call over HTTP: authenticated, read, authorized, run, counted and audited as one over gRPC."""
+"""A call over HTTP: authenticated, read, authorized, run, counted and audited like one over gRPC."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 MAX_DIGITS = 18
-"""Of the length of a body. Python refuses to read an integer of thousands."""
+"""The most digits of a Content-Length. Python refuses to parse integers of thousands of digits."""
 
 
 class CallFailedError(Exception):
-    """A call that failed, with what the caller is told."""
+    """A call that failed, and the error that the caller gets."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)

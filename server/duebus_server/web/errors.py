@@ -47,7 +47,7 @@ class Failure:
         code: one of ``HTTP_STATUS``.
         message: the text.
         details: messages such as google.rpc.ErrorInfo.
-        status: the HTTP status, where it is not that of the code.
+        status: the HTTP status, if it is not that of the code.
     """
 
     code: str
@@ -74,7 +74,7 @@ class Failure:
 
 
 def failure_of(status: Status) -> Failure:
-    """A gRPC status as the protocol has it."""
+    """A gRPC status in the form of the protocol."""
     code, message, trailing = status
     name = code.name.lower()
     details = status_pb2.Status.FromString(trailing[0][1]).details

@@ -51,7 +51,7 @@ def _parse(request: Request, body: bytes) -> event_bus_pb2.DispatchRequest:
     """The Dispatch that a request stands for.
 
     Raises:
-        InvalidArgument: a header is unknown, given twice, or wrong; or the body is no CloudEvent, where it should be.
+        InvalidArgument: a header is unknown, given twice, or wrong; or the body should be a CloudEvent and is not.
     """
     headers = _headers_of(request)
     events = cloud_events.parse(headers, body)

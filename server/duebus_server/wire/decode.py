@@ -89,7 +89,7 @@ def subscribe_command(request: event_bus_pb2.SubscribeRequest) -> SubscribeComma
 
 
 def lease_tokens(request: event_bus_pb2.AckRequest | event_bus_pb2.ExtendRequest) -> Sequence[str]:
-    """The tokens of an Ack or Extend.
+    """The lease tokens of an Ack or Extend.
 
     Raises:
         InvalidArgument: there are none, or too many.

@@ -110,6 +110,6 @@ async def test_a_draining_engine_opens_no_stream(bus: Bus, status: EngineStatus)
 
 async def test_an_engine_that_does_not_run_here_opens_no_stream(bus: Bus) -> None:
     del bus.engines._running[REDIS]
-    with pytest.raises(NoDispatcherSpecified, match="this server does not run the engine redis; it runs: local"):
+    with pytest.raises(NoDispatcherSpecified, match="this server does not run the redis engine; it runs: local"):
         async with bus.subscribing.subscribe(command(engine=REDIS)):
             pytest.fail("it was opened")

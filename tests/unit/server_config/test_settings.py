@@ -119,7 +119,7 @@ def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
         ({"max_queued": "many"}, "max_queued: "),
         ({"max_queued_bytes": "17000GiB"}, "max_queued_bytes: must be from 0B to 16384GiB"),
         ({"max_queued_bytes": "-1"}, "max_queued_bytes: '-1' is not a size such as 512KiB or 16MiB"),
-        ({"max_queued_bytes": "1MiB", "engine": ["redis"]}, "max_queued_bytes: is for the engine local"),
+        ({"max_queued_bytes": "1MiB", "engine": ["redis"]}, "max_queued_bytes: is a setting of the local engine"),
         ({"max_retries": "1000001"}, "max_retries: "),
         ({"engine": ["kafka"]}, "engine: "),
         ({"engine": []}, "engine: at least one engine is required"),

@@ -29,7 +29,7 @@ class Subscription:
     """One stream of deliveries: an async context manager, and an async iterator over its deliveries.
 
     Entering it opens the stream and waits until it has started: the group exists, and nothing dispatched from then on
-    is missed. It is one stream and does not reconnect: iteration ends when the server ends the stream (`closing` tells
+    is missed. It is one stream and does not reconnect: iteration ends when the server ends the stream (`closing` says
     why), and raises when the connection breaks. `duebus.Worker` reconnects and runs forever.
 
     Several tasks may iterate over it; each delivery goes to one of them.

@@ -151,7 +151,7 @@ def _set_durations(message: Any, **values: Span | None) -> None:
 
 
 def delete_topic(topic: str, *, engine: Engine | str | None) -> Call[admin_pb2.DeleteTopicResponse, Removed]:
-    """A topic and all that it holds."""
+    """A topic and everything in it."""
     request = admin_pb2.DeleteTopicRequest(engine=fields.engine("engine", engine), topic=fields.text("topic", topic))
     return Call(_DELETE_TOPIC, request, lambda response, _: Removed(response.removed), repeatable=False, waits=True)
 

@@ -101,7 +101,7 @@ class GroupInfo:
         oldest_ready_age: How long the oldest ready event has been due; None if none is ready.
         rates: Averages over the last minute.
         retry_policy: The one in force: the topic's, with the changes of this group.
-        ephemeral: Whether it goes with its last subscriber.
+        ephemeral: Whether it is deleted when its last subscriber has left.
         blocked: How many events are due and wait for another with the same key.
         oldest_blocked_age: How long the oldest blocked event has been due; None if none is blocked.
     """
@@ -149,7 +149,7 @@ class TopicInfo:
         queued: How many events it holds, each counted once even if several groups hold it; dead letters not counted.
         groups: Its groups.
         problem: In a list, why the server can't show the topic, whose other fields are then unknown. Empty otherwise.
-        durable: Whether its events stay when the server's process ends.
+        durable: Whether its events outlive the server's process.
     """
 
     topic: str
@@ -233,7 +233,7 @@ class EventInfo:
         dispatched_at: In UTC.
         dispatched_by: From `get_event`: the address or identity it came from, if the server knows it.
         groups: From `list_events`, the requested group; from `get_event`, each group that is not done with it.
-        key: What it is in order by; empty for none.
+        key: Events with the same key are delivered in order; empty for none.
         data_withheld: Whether `data` is empty because the caller may not see it.
     """
 

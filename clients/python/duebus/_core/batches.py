@@ -5,7 +5,7 @@ from typing import TypeVar
 
 __all__ = ["DEFAULT_REQUEST_BYTES", "MAX_LEASES", "batches"]
 
-# The most tokens that the server accepts in one Ack, Nack or Extend.
+# How many tokens the server accepts in one Ack, Nack or Extend.
 MAX_LEASES = 10_000
 # For a server that does not announce its largest request.
 DEFAULT_REQUEST_BYTES = 4 << 20

@@ -71,7 +71,7 @@ class Delivery:
 
     @property
     def key(self) -> str:
-        """What the event is in order by; empty for none."""
+        """Events with the same key are delivered in order; empty for none."""
         return self._message.event.key
 
     @property

@@ -18,8 +18,8 @@ class Started:
 
     Attributes:
         session_id: Identifies the stream in the admin views and the server's logs.
-        max_in_flight: The most events leased to the stream at once.
-        max_in_flight_bytes: The most bytes of events leased to the stream at once.
+        max_in_flight: How many events may be leased to the stream at once.
+        max_in_flight_bytes: How many bytes of events may be leased to the stream at once.
         lease: How long a delivery is leased.
         disconnect_grace: How long leases last after the stream breaks.
         max_request_bytes: The largest request to the server.

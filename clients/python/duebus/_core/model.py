@@ -32,8 +32,8 @@ class NewEvent:
             UTF-8.
         max_retries: How many times it is retried before it is dead. None: by the topic's retry policy. A handler of
             `Worker` may lower it.
-        key: What it is in order by, for example an order's number; at most 255 bytes. A group gets the events of a key
-            one at a time, in the order in which they are due. Empty: in no order.
+        key: For example an order's number; at most 255 bytes. A group gets the events with the same key one at a time,
+            in the order in which they are due. Empty: in no order.
     """
 
     data: Any

@@ -29,7 +29,7 @@ class AdminClient:
     a topic, group or event that the engine does not have, besides the errors of every call.
 
     Calls that only read, `configure_topic`, `pause_group` and `resume_group` are retried if the server is unavailable.
-    The others are not, because the answer to a retry would not tell what the first try did.
+    The others are not, because the answer to a retry would not say what the first try did.
     """
 
     def __init__(self, connection: Connection) -> None:

@@ -52,7 +52,7 @@ COMMANDS = {
     "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),
-    "journal": Command("journal", "Inspect and repair the data directory of the engine local."),
+    "journal": Command("journal", "Inspect and repair the data directory of the local engine."),
     "migrate": Command("migrate", "Copy what a data directory holds to Redis: topics, groups and events."),
 }
 

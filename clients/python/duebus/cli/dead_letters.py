@@ -82,7 +82,7 @@ class Extent:
     """How many dead letters are selected.
 
     Attributes:
-        count: The least number selected.
+        count: How many are selected at least.
         among: How many dead letters the group has.
         is_exact: Whether exactly `count` are selected.
     """

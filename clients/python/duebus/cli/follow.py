@@ -14,7 +14,7 @@ from duebus.aio import Client, Subscription
 from duebus.errors import DeadlineExceeded, DueBusError, Unavailable
 
 _WINDOW = 64
-# The most events that a stream may hold; with `keep` nothing is settled before the end.
+# How many events a stream may hold; with `keep` nothing is settled before the end.
 _WINDOW_KEEPING = 100_000
 _BYTES_KEEPING = 256 * 1024 * 1024
 _LEASE = timedelta(seconds=30)

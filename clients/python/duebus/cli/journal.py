@@ -31,7 +31,7 @@ except ModuleNotFoundError as error:
     raise CommandFailed("journal needs the extra server: pip install 'duebus[server]'") from error
 
 journal = typer.Typer(
-    help="Inspect and repair the data directory of the engine local.",
+    help="Inspect and repair the data directory of the local engine.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -43,14 +43,14 @@ Directory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory th
 
 @journal.callback()
 def _root() -> None:
-    """Inspect and repair the data directory of the engine local."""
+    """Inspect and repair the data directory of the local engine."""
 
 
 @journal.command()
 def verify(ctx: typer.Context, directory: Directory, *, json: server_options.Json = False) -> None:
     """Read every record, and say what can't be read. Changes nothing.
 
-    Fails if something is damaged. An end that a crash has torn is no damage: the next start cuts it off.
+    Fails if something is damaged. An end that a crash has torn is not damage: the next start cuts it off.
     """
     check = _run(verify_directory, directory)
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
@@ -112,7 +112,7 @@ def export(directory: Directory) -> None:
 @journal.command("import")
 def import_file(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export has printed.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that export has printed.")],
     to: Annotated[
         str,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Reads files of JSON payloads, one a line, in batches."""
+"""Reads files of JSON payloads, one per line, in batches."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator

@@ -1,4 +1,4 @@
-"""`duebus migrate`, and how what was exported gets into Redis."""
+"""`duebus migrate`, and the import of exported events into Redis."""
 
 import asyncio
 import logging

@@ -44,7 +44,7 @@ AnyGroup = Annotated[
 ]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
 EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The most events in each state.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many events of each state to list.")]
 Newest = Annotated[
     bool, typer.Option("--newest", help="Latest first, by due time, lease expiry (leased) or time of death (dead).")
 ]

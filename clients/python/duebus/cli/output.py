@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from duebus.cli.terminal import TerminalConsole
 
 _GAP = "  "
-# The least width of a column on a narrow terminal, in characters.
+# The minimum width of a column on a narrow terminal, in characters.
 _CUT_AT_LEAST = 20
 _FOLDED_AT_LEAST = 30
 # How the traceback begins that a worker adds to a handler's error.

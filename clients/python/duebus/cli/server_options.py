@@ -86,4 +86,4 @@ TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate.
 TokenFile = Annotated[
     Path | None, _file("--token-file", "A file with a bearer token. DUEBUS_TOKEN has the token itself.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]

@@ -19,7 +19,7 @@ from duebus.cli.spans import format_count, format_moment, format_span
 from duebus.client import Client
 from duebus.errors import DueBusError
 
-# The most events that the server accepts in one call.
+# How many events the server accepts in one call.
 _BATCH = 1000
 _NAMED_AT_MOST = 5
 

@@ -22,7 +22,7 @@ from duebus.worker.tasks import until_first_ends
 
 __all__ = ["Settler"]
 
-# The most bytes that a lease token, and a nack with its error of 4 KiB, take in a request.
+# How many bytes a lease token, and a nack with its error of 4 KiB, take in a request at most.
 ACK_BYTES = 256
 NACK_BYTES = 5_120
 

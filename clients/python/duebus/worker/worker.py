@@ -79,7 +79,7 @@ class Worker:
             smallest applies.
         prefetch: How many more events wait in the worker, so that the next one is there when a handler ends; None: as
             many as `concurrency`. With slow handlers and several workers, 0 spreads the events best.
-        max_in_flight_bytes: The most bytes of events that one subscription holds at once, up to 1 GiB; 0: 16 MiB.
+        max_in_flight_bytes: How many bytes of events one subscription may hold at once, up to 1 GiB; 0: 16 MiB.
         lease: How soon another worker gets an event if this one dies without its connection breaking, 100 ms to 12 h:
             a timedelta or seconds.
         max_execution: How long a handler may run: a timedelta or seconds.
@@ -159,9 +159,9 @@ class Worker:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
             handler: A coroutine function or a function that takes a `Delivery`; its result is ignored.
             group: None: the worker's, unless one of the two lasts and the other is ephemeral.
-            ephemeral: Whether the group goes with its last subscriber, and gets only what is dispatched while it
-                exists. If it has no name, it belongs to this process alone, so every instance of a program gets every
-                event. None: the worker's setting.
+            ephemeral: Whether the group is deleted when its last subscriber has left, and gets only what is dispatched
+                while it exists. If it has no name, it belongs to this process alone, so every instance of a program
+                gets every event. None: the worker's setting.
             concurrency: How many events the subscription handles at once; None: the worker's setting.
             max_retries: How many times a failing event is retried. The event's own `max_retries`, or else the retry
                 policy in force, also applies: the smaller number wins. None: only the latter.

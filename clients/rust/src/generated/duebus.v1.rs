@@ -3217,7 +3217,7 @@ pub enum ErrorReason {
     NoHandlerFound = 6,
     /// ALREADY_EXISTS: an engine is started twice in one process.
     DuplicateInitialized = 7,
-    /// RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the engine `local` bodies of `max_queued_bytes`; the
+    /// RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the `local` engine bodies of `max_queued_bytes`; the
     /// metadata names which. Nothing was stored; RetryInfo says when to repeat.
     MaxQueuedEventsReached = 8,
     /// ABORTED: an event was leased or changed meanwhile; nothing was changed.

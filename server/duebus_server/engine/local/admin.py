@@ -187,7 +187,7 @@ class AdminVerbs(EngineCore):
     # --- helpers ----------------------------------------------------------------------------------------------------
 
     async def _with_bodies(self, topic: Topic, infos: Sequence[EventInfo]) -> list[EventInfo]:
-        """These events, those that are not in memory with their bodies; without those that are gone meanwhile."""
+        """These events with their bodies, read from the disk if need be, without events that are gone meanwhile."""
         on_disk = {info.event_id: event for info in infos if (event := topic.event(info.event_id)).is_on_disk}
         if self._journal is None or not on_disk:
             return list(infos)

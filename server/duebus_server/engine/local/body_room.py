@@ -1,4 +1,4 @@
-"""Bounds what the bodies of all events of one engine take up."""
+"""Bounds the memory that the bodies of all events of one engine take up."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ class BodyRoom:
         self.used = 0
 
     def fits(self, size: int) -> bool:
-        """Whether there is room for so many bytes more."""
+        """Whether there is room for this many more bytes."""
         return not self.max_bytes or self.used + size <= self.max_bytes

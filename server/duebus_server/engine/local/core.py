@@ -73,7 +73,7 @@ class EngineCore:
             await self._journal.saved()
 
     def _remove_group(self, topic: Topic, members: Group, now_us: int) -> None:
-        """Take a group out; the disposal releases its events."""
+        """Remove a group; the disposal releases its events."""
         until_us = now_us + topic.config.dedupe_window_us
         if self._journal is not None:
             self._journal.recording.group_deleted(members, until_us)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Disposal:
-    """Work that is done in pieces of a few milliseconds."""
+    """Does work in pieces of a few milliseconds."""
 
     def __init__(self) -> None:
         self._work: deque[Iterator[None]] = deque()

@@ -77,15 +77,15 @@ class Group:
         topic: the topic's name.
         held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
             leases.
-        unannounced: changes that were not reported to the watcher yet.
+        unannounced: changes that are yet to be reported to the watcher.
         indexes: the events of each state, in order.
         order: the order of events with the same key.
         policy_changes: how its retry policy differs from the topic's; None if it does not.
-        ephemeral: whether it goes with its last session.
+        ephemeral: whether it is deleted when its last session has left.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
         bodies_scanned: the last event that ``Bodies`` has looked at in each index of SCHEDULED ones: its time and
             ``seq``.
-        cause_end: where the last record ends that made something leasable, beside those of dispatches.
+        cause_end: where the last record ends, dispatches aside, that made something leasable.
     """
 
     def __init__(self, name: str, holder: Holder, host: HostTime, now_us: int, *, ephemeral: bool = False) -> None:
@@ -248,7 +248,7 @@ class Group:
     def lease_all(
         self, entries: Sequence[Entry], session: SubscriberInfo, request: LeaseRequest, expires_us: int, now_us: int
     ) -> list[LeasedEvent]:
-        """READY -> LEASED for events that are in no index, or no longer."""
+        """READY -> LEASED for events that are in no index: new ones, or ones that were just taken out."""
         session_id, consumer, grace_us = session.session_id, session.consumer, session.grace_us
         leases = [
             Lease(session_id, consumer, token, now_us, request.stalled, grace_us)

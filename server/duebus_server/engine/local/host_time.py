@@ -1,4 +1,4 @@
-"""The host's clock beside the engine's: ``deliver_at`` and fencing tokens follow it."""
+"""The host's clock, which ``deliver_at`` and fencing tokens follow, beside the engine's own."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Capacity:
     """What is left of the capacity of a lease request.
 
     Attributes:
-        is_used_up: an event did not fit, so none that comes after it is taken either.
+        is_used_up: an event did not fit, so no later one is taken either.
     """
 
     __slots__ = ("_at_least_one", "_bytes", "_events", "is_used_up")
@@ -63,7 +63,7 @@ class StateIndexes:
 
     Attributes:
         by_state: SCHEDULED events only if their due time is by the engine's clock and they do not wait in a key, READY
-            ones only if they are no suspects.
+            ones only if they are not suspects.
         by_host_clock: the events that are SCHEDULED by the host's clock and do not wait in a key.
         keyed, keyed_by_host_clock: the events that are SCHEDULED and wait in a key, by the clock of their due time.
             They have indexes of their own so that those which are due, but not moved yet, hold up no events without a
@@ -149,11 +149,11 @@ class StateIndexes:
         return taken, suspect
 
     def has_ready(self, *, with_suspects: bool) -> bool:
-        """Whether a session that may take a suspect, or may not, finds a READY event."""
+        """Whether there is a READY event for a session that may take suspects, or may not."""
         return bool(self.by_state[EventState.READY] or (with_suspects and self.suspects))
 
     def next_due(self, *, with_suspects: bool) -> int | None:
-        """When there is next something to lease: the due time of an event, or the expiry of a lease.
+        """When something can next be leased: the due time of an event, or the expiry of a lease.
 
         Args:
             with_suspects: for a session that may take a suspect.

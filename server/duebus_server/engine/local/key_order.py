@@ -37,7 +37,7 @@ class KeyOrder:
         return key.head is entry
 
     def come_due(self, entry: Entry, at_us: int) -> None:
-        """Put an event with a key that is due and in no index where it belongs: READY as the head of its key, or
+        """Put an event with a key, which is due and in no index, where it belongs: READY as the head of its key, or
         BLOCKED.
         """
         head = self._keys.obtain(entry.key).head

@@ -1,7 +1,8 @@
 """The order of one group's events by key.
 
 Each key that has events in the group has at most one head: the event that is READY, LEASED, or waits for its retry. The
-others wait: BLOCKED, or SCHEDULED until they are due. ``Group`` moves events between states; this is what it looks up.
+others wait: BLOCKED, or SCHEDULED until they are due. ``KeyOrder`` moves
+events between states; this is what it looks up.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Keys:
         return key.blocked + due
 
     def waiting(self, name: str, start: tuple[int, int] | None, *, newest_first: bool) -> Iterator[Listed]:
-        """The events of a key that wait, by time, beginning behind a time and ``seq``."""
+        """The events of a key that wait, by time, beginning after a time and ``seq``."""
         key = self._by_name.get(name)
         if key is None:
             return iter(())

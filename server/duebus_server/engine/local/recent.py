@@ -9,9 +9,9 @@ V = TypeVar("V")
 
 
 class RecentMemory(Generic[V]):
-    """Values by key, each until its time has passed.
+    """Values by key, each kept until its time has passed.
 
-    Forgetting costs O(1) an item, because items are added in the order in which they expire.
+    Forgetting an item costs O(1), because items are added in the order in which they expire.
     """
 
     __slots__ = ("_items",)

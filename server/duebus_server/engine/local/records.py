@@ -250,9 +250,9 @@ class StoredEvent(Entry):
         id: as in ``NewEvent``.
         content: its body; or a number that stands for it, while the journal has it and memory has not.
         arrival: what it has in common with others.
-        holders: how many groups are not done with it. The event goes with the last one.
-        waiting: in how many of them that are not ephemeral it is not dead. While there is one, the event counts as
-            queued.
+        holders: how many groups are not done with it. After the last one, the event is gone.
+        waiting: in how many of them it is not dead, ephemeral groups not counted. While there is one, the event counts
+            as queued.
     """
 
     __slots__ = ("arrival", "content", "holders", "id", "waiting")

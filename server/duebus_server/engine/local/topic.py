@@ -48,7 +48,7 @@ class Topic:
     Args:
         name: its name.
         defaults: the settings that were not set for the topic.
-        next_seqs: gives the next events, as many as it is told, their ``seq``.
+        next_seqs: returns a ``seq`` for each of this many new events.
         host: the host's clock.
         room: what bodies take up in all topics of the engine.
         now_us: the time, in microseconds.
@@ -144,7 +144,7 @@ class Topic:
         Args:
             request: the request.
             now_us: the time, in microseconds.
-            hand_overs: of groups in which a session has reserved room, by name.
+            hand_overs: by the name of the group, where a session has reserved room.
         """
         known = self._answers.get(request.request_id, now_us)
         if known is not None:
@@ -329,7 +329,7 @@ class Topic:
         return group
 
     def restored(self) -> None:
-        """All that the journal holds of it is there: count it."""
+        """Count what was restored, once the whole journal has been read."""
         if self.unclaimed is not None and not self.unclaimed.entries:
             self.unclaimed = None
         held: dict[int, int] = {}

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.recorder import Recorder
 
 IDS_NAMED = 10
-"""How many ids are reported, besides their number, of the events that died or became suspects in one step."""
+"""How many of the events that died or became suspects in one step are reported by id; the rest are only counted."""
 
 TOPICS_AT_ONCE = 100
 """How many topics are checked in one step of the event loop. That takes a few milliseconds at most."""
@@ -140,7 +140,7 @@ class Topics:
         return members, session
 
     def remove(self, topic: Topic) -> None:
-        """Take a topic out. ``Topic.dissolve`` releases its events."""
+        """Remove a topic. ``Topic.dissolve`` releases its events."""
         del self._topics[topic.name]
         del self._names[bisect_right(self._names, topic.name) - 1]
 
@@ -181,7 +181,7 @@ class Topics:
             self.watcher.due(topic, group.name, due_us)
 
     def announce_leased(self, topic: str, group: Group, session_id: str, batch: LeaseBatch) -> None:
-        """Report what a dispatch or an ack has leased to a session, and what its step has ended before."""
+        """Report what a dispatch or an ack has leased to a session, and before that, what it has ended."""
         self.announce_past(topic, group)
         if self.watcher is not None:
             self.watcher.leased(topic, group.name, session_id, batch)

@@ -87,7 +87,7 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
 
 
 def _ordered(group: Group, query: EventQuery, start: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    """The events to examine for a page, in its order. Of those with a key, only that key's unless they are DEAD."""
+    """The events to examine for a page, in its order. For a key only its own events, unless dead ones are listed."""
     if not query.key or query.state is EventState.DEAD:
         return (_descending if query.newest_first else _ascending)(group, query.state, start)
     found: list[Iterable[tuple[int, int, Entry]]] = []

@@ -1,4 +1,4 @@
-"""Takes over what another engine held. What is there already stays as it is, so that this can be repeated."""
+"""Imports what another engine held. What is there already is left alone, so an import can be repeated."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
 
 EVENTS_AT_ONCE, BYTES_AT_ONCE = 100, 1 << 20
-"""The most events, and about the most bytes of bodies, in one step. It blocks Redis while it runs."""
+"""How many events, and about how many bytes of bodies, one step stores. It blocks Redis while it runs."""
 
 
 @dataclass
 class Imported:
-    """How far an import has come.
+    """The progress of an import.
 
     Attributes:
         stored: how many events were stored.
-        skipped: how many were there, or have been and are remembered.
+        skipped: how many the topic held already, or remembered.
     """
 
     stored: int = 0
@@ -39,10 +39,10 @@ async def import_held(engine: PartitionedEngine, held: Iterable[Held], done: Imp
     Args:
         engine: started.
         held: each topic before its groups, and these before its events.
-        done: is kept up to date.
+        done: is updated with each step.
 
     Raises:
-        DispatcherNotWorking: Redis can't be reached, or refuses a command. Repeating all is safe.
+        DispatcherNotWorking: Redis can't be reached, or refuses a command. The whole import can safely be repeated.
         InvalidArgument: a setting contradicts those of the topic, or a group of the name is ephemeral.
         NotFound: a group was deleted meanwhile.
     """

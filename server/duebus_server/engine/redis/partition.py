@@ -13,7 +13,7 @@ _OF_SEVERAL = re.compile(r"([^/]+)/(\d+)/(\d+)", re.ASCII)
 """The separator; topic names have no slash."""
 
 SLOTS = 16_384
-"""Of a Redis Cluster."""
+"""How many slots a Redis Cluster has."""
 
 PLACED_WITHIN = 8
 """A partition's slot is in the middle eighth of its part of the slots."""

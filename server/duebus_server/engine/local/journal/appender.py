@@ -21,7 +21,7 @@ RESERVE_BYTES = 16 << 20
 
 
 class SyncError(OSError):
-    """A sync failed. What was written before may not be on the disk, and no later sync can tell."""
+    """A sync failed. What was written before may not be on the disk, and a later sync would not show it."""
 
 
 class Run(NamedTuple):

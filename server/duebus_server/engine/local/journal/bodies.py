@@ -45,7 +45,7 @@ _OFFSET_SHIFT = SIZE_BITS + 32
 
 
 def locations(end: int, bodies: Sequence[bytes]) -> Iterator[int]:
-    """What stands for each of these bodies in memory. They follow each other in a segment, the last until ``end``."""
+    """The number that stands for each of these bodies in memory. They follow each other in a segment, up to ``end``."""
     offsets = accumulate(map(len, bodies), initial=end - sum(map(len, bodies)))
     for offset, body in zip(offsets, bodies, strict=False):  # one offset more: the end
         yield offset << _OFFSET_SHIFT | crc32(body) << _CRC_SHIFT | len(body)
@@ -141,7 +141,7 @@ class Bodies:
             self._task = asyncio.create_task(self._load_soon(), name="journal bodies")
 
     def _scan(self, group: Group, number: int, index: DueIndex[Entry], until_us: int, ahead_us: int) -> None:
-        """Find bodies to read. Events before the last one that was looked at came with their bodies, or were read."""
+        """Find bodies to read. Those of the events up to the last one examined are in memory, or being read."""
         for at_us, seq, entry in islice(index.ascending(group.bodies_scanned[number]), SCAN_AT_ONCE):
             if at_us > until_us + (ahead_us if entry.by_host_clock else 0):
                 return

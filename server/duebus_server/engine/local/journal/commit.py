@@ -71,7 +71,7 @@ class GroupCommit:
     Attributes:
         position: the end of the last record that was appended.
         saved: the end of the last record that is saved.
-        failure: why nothing can be written any more; None if nothing has failed.
+        failure: why writing has failed for good; None if it has not.
         space: how much space the disk has left.
 
     Args:
@@ -297,7 +297,7 @@ class GroupCommit:
         _wake(self._waiting_for_sync, self._synced)
 
     def _refuse(self, error: DispatcherNotWorking) -> None:
-        """Tell all who wait that their records are not saved."""
+        """Fail every wait: the records are not saved."""
         for waiting in (self._waiting, self._waiting_for_sync):
             for _, _, done in waiting:
                 if not done.done():
@@ -327,14 +327,14 @@ class GroupCommit:
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        """A task that ends by an error that nobody expects, such as MemoryError, would leave all who wait hanging."""
+        """Fail every wait when a task ends with an unexpected error, such as MemoryError: they would hang otherwise."""
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
 
 def disk_is_full() -> DispatcherNotWorking:
-    """The error for what can't be written now."""
+    """The error of a verb that a full disk refuses."""
     return DispatcherNotWorking("the disk is full", retry_after_us=int(TRY_AGAIN_S * 1_000_000))
 
 

@@ -31,13 +31,13 @@ log = structlog.get_logger()
 
 COPY_EVENTS = 200
 COPY_BYTES = 256 << 10
-"""The most that one record copies, so that a step of the event loop stays short."""
+"""How much one record copies at most, so that a step of the event loop stays short."""
 
 UNSYNCED_BYTES = 4 << 20
-"""How much may be copied before it has to be on the disk."""
+"""How much may be copied before it must be on the disk."""
 
 FULL_DISK_BYTES = 4 << 20
-"""The most that is copied while the disk is full. The rest of the reserve is for acks."""
+"""How much is copied at most while the disk is full. The rest of the reserve is for acks."""
 
 
 class Compaction:

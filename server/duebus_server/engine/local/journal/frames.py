@@ -5,8 +5,8 @@
     magic 2 | layout 1 | kind 1 | length 4 | synced 4 | CRC-32 4 | body, ``length`` bytes
 
 Numbers are unsigned and little-endian. The checksum covers everything but itself. ``synced`` is how many bytes of the
-file were on the disk when the record was written. It tells a torn tail from damage: if a later record says that the
-bytes were on the disk, no crash can have lost them.
+file were on the disk when the record was written. It distinguishes a torn tail from damage: if a later record says that
+the bytes were on the disk, no crash can have lost them.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def header(kind: int, body: bytes, synced: int) -> bytes:
 
 
 def frame_at(data: bytes, offset: int) -> Frame | None:
-    """The record at ``offset``; None if there is no whole one."""
+    """The record at ``offset``; None if no complete one is there."""
     start = offset + HEADER_BYTES
     if start > len(data):
         return None

@@ -1,4 +1,4 @@
-"""Makes a data directory of what another engine held."""
+"""Makes a data directory from what another engine held."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class BadPart(NamedTuple):
-    """Bytes of a segment that are no record, or are missing.
+    """Bytes of a segment that are not a record, or are missing.
 
     Attributes:
         path: the segment's file.

@@ -32,7 +32,7 @@ TOKENS_AHEAD_US = MINUTE
 
 
 class Running(NamedTuple):
-    """What there is between ``start`` and ``stop``."""
+    """The parts that exist between ``start`` and ``stop``."""
 
     commit: GroupCommit
     compaction: Compaction
@@ -192,7 +192,7 @@ class Recording(Recorder):
         group.cause_end = self.running().commit.position
 
     def group_deleted(self, group: Group, until_us: int) -> None:
-        """A group is gone."""
+        """A group was deleted."""
         self._append(records.GroupDeleted(group.topic, group.name, until_us))
 
     def topic_configured(self, topic: Topic) -> None:
@@ -200,7 +200,7 @@ class Recording(Recorder):
         self._append(records.TopicState(topic.name, topic.changes))
 
     def topic_deleted(self, topic: Topic) -> None:
-        """A topic is gone."""
+        """A topic was deleted."""
         self._append(records.TopicDeleted(topic.name))
 
     # --- appending ----------------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.topics import Topics
 
 RETURN_US = 5 * SECOND
-"""How long a lease lasts at least after a restart, so that its worker can reconnect."""
+"""The shortest time that a lease lasts after a restart, so that its worker can reconnect."""
 
 
 class Recovery:
@@ -45,7 +45,7 @@ class Recovery:
 
     Args:
         topics: empty; filled by ``apply_segment`` and ``finish``.
-        host_us: the host's clock. Bodies of events that are not due soon stay on the disk; None: none does.
+        host_us: the host's clock. Bodies of events that are not due soon stay on the disk; with None, all are read.
     """
 
     def __init__(self, topics: Topics, host_us: int | None = None) -> None:
@@ -101,7 +101,7 @@ class Recovery:
         return self._segment
 
     def finish(self, now_us: int) -> list[tuple[str, str]]:
-        """Put every event into its queue, and let leases last until their workers could reconnect.
+        """Put every event into its index, and let leases last long enough for their workers to reconnect.
 
         Args:
             now_us: the time, by the engine's clock.
@@ -234,7 +234,7 @@ class Recovery:
             self._answer(topic, answer, answer.event_ids)
 
     def _leave_on_disk(self, events: Sequence[StoredEvent], bodies: Sequence[bytes], end: int) -> None:
-        """Drop the bodies of events that are not due soon. What changes that later leaves them on the disk."""
+        """Drop the bodies of events that are not due soon. They stay on disk even if a later record changes that."""
         if self._host_us is None or not any(event.state is EventState.SCHEDULED for event in events):
             return
         for event, location in zip(events, locations(end, bodies), strict=True):

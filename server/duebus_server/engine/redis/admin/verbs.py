@@ -42,7 +42,7 @@ _BUSY, _NO_EVENT = b"busy", b"event"
 
 
 class AdminVerbs:
-    """Changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees."""
+    """Changes topics, groups and events; ``engine.base.Engine`` documents the guarantees of each verb."""
 
     _runner: Runner
     _defaults: TopicConfig
@@ -91,7 +91,7 @@ class AdminVerbs:
         self._announce(partition, group, await self._runner.run(RESUME, partition, group))
 
     def _announce(self, partition: Partition, group: str, reply: list[Any]) -> None:
-        """Tell whoever waits that the group is paused, or no longer."""
+        """Notify the sessions that wait that the group was paused or resumed."""
         now, missing, *due = reply
         self.notifications.answered(now)
         check_found(missing, partition, group)

@@ -37,7 +37,7 @@ local NACKED, DEAD, RELEASED, LEASE_EXPIRED = 1, 2, 3, 4
 local EXPIRY_ERROR = 'the lease expired before the delivery was settled'
 local MAX_HISTORY = 20
 
--- The most arguments in one call, because Lua's stack is bounded.
+-- How many arguments one call may have, because Lua's stack is bounded.
 local STEP = 4000
 
 local function clock()
@@ -50,7 +50,7 @@ end
 
 local now = clock()
 
--- For scripts that work off the backlog, so that a bus whose memory is full can be emptied: once a script
+-- For scripts that reduce the backlog, so that a bus whose memory is full can be emptied: once a script
 -- has written, Redis no longer refuses its commands when memory is full. PERSIST is never refused, and changes nothing.
 local function regardless_of_memory()
   redis.call('PERSIST', KEYS[1])

@@ -12,10 +12,10 @@
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
 --            one digit per event, the sum of 1 if the client chose the id, and 2 if it has a key; '' if all are 0;
---            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each with blanks between;
+--            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each, separated by spaces;
 --            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
 --            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
--- returns  {now, the soonest due of what was stored or -1, {group that is not paused and has no reservation, ...},
+-- returns  {now, the earliest due time of what was stored or -1, {group that is not paused and has no reservation, ...},
 --           {answer, ...}, whether the topic may have been unlisted (0, 1), {hand-over, ...}}
 --          one answer per request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
@@ -141,7 +141,7 @@ local function take_back(kept)
 end
 
 -- The answers to requests are kept in two hashes: when everything in the earlier one is forgotten, the other takes its
--- place. So the memory is bounded, is freed all at once, and goes with the topic. A hash expires a while after its last
+-- place. So the memory is bounded, is freed all at once, and is deleted with the topic. A hash expires a while after its last
 -- answer is forgotten, so that on a busy topic it is unlinked first, which does not block Redis.
 local SLACK_MS = 1000
 

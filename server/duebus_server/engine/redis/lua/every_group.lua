@@ -1,6 +1,6 @@
 -- The loader puts this after moved.lua, in scripts whose keys are those of "every group".
 --
--- Such a script touches the keys of every group of the topic. `ALL_GROUPS` has their names. Where keys have to be
+-- Such a script touches the keys of every group of the topic. `ALL_GROUPS` has their names. Where keys must be
 -- declared (KEYS has more than one), the caller declares those of the groups that it knows. If the topic has others,
 -- the script answers with the names of all groups before it writes anything, and is called again.
 local ALL_GROUPS, LASTING_GROUPS = {}, 0

@@ -8,7 +8,7 @@ local function first_token(last)
   return first + (PART - first) % PARTS
 end
 
--- Redis keeps a hash of up to 512 short values as a list, and looks at half of it to find a field. Values of this size
+-- Redis keeps a hash of up to 512 short values as a list, and scans half of it on average to find a field. Values of this size
 -- make it a table.
 local LONG_VALUE = 65
 

@@ -103,7 +103,7 @@ local function hand_over(reservation, ids, scored, dues, blobs, behind)
   return is_leased
 end
 
--- Takes note of the first due time among the new events that were not handed over.
+-- Records the first due time among the new events that were not handed over.
 local function note_next_due(reservation, first_due)
   reservation.next_due = math.min(reservation.next_due, first_due)
 end

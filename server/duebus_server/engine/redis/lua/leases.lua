@@ -111,7 +111,7 @@ end
 
 -- `refs` has an entry only for events that were stored in several groups: how many hold it, and in how many lasting
 -- ones it is not dead. An event that waits in no lasting group does not count as queued: `meta` has the number of
--- those. It can get below 0 only if Redis has lost `meta`.
+-- those. It can go below 0 only if Redis has lost `meta`.
 local function count_dead(more)
   if more ~= 0 and redis.call('HINCRBY', topic_key('meta'), 'dead', more) < 0 then
     redis.call('HDEL', topic_key('meta'), 'dead')
@@ -122,7 +122,7 @@ local function is_stored(id)
   return redis.call('HEXISTS', topic_key('events'), id) == 1
 end
 
--- Notes that in this group too these events are dead (`change` is -1), or wait again (1).
+-- Notes that these events are dead in this group too (`change` is -1), or wait again (1).
 local function change_waiting(group, ids, change)
   if #ids == 0 or is_ephemeral(group) then
     return

@@ -1,4 +1,4 @@
--- Shared by the scripts of admin verbs: what the names in a request mean. Needs leases.lua.
+-- Shared by the scripts of admin verbs: resolves the names in a request. Needs leases.lua.
 
 -- What is missing, as these scripts answer it.
 local NO_TOPIC, NO_GROUP, NO_EVENT = 'topic', 'group', 'event'

@@ -1,6 +1,6 @@
 -- Shared by the scripts that move events with keys. Needs common.lua and records.lua.
 --
--- Of a key's events in a group, one at most is READY, LEASED or waits for its next attempt: the head. `keys` has its
+-- At most one of a key's events in a group is READY, LEASED or waiting for its next attempt: the head. `keys` has its
 -- member. The others are in `upcoming` or in `blocked`, each by its due time, and in `by_key`, in the order in which
 -- they become the head. A head that was leased stays the head; before that, an event that was due earlier takes its
 -- place.
@@ -13,10 +13,10 @@ local function sets_of(member)
   return { 'waiting', 'suspects', 'leased', 'dead' }
 end
 
--- Lua makes the functions of a script anew in each run. These are made when the first of them is called, so that a run
+-- Lua creates the functions of a script again in each run. These are created when the first of them is called, so that a run
 -- without keys does not pay for them.
 local function make_ordering()
-  -- The most events that are moved out of `upcoming` in one step.
+  -- How many events one step moves out of `upcoming` at most.
   local MOVED_AT_ONCE = 1000
 
   -- As `check_keys`. Scripts call it when they have found an event with a key.

@@ -1,4 +1,4 @@
--- Removes all that is left of a partition, unless another change has taken it over meanwhile.
+-- Removes everything that is left of a partition, unless another change has taken it over meanwhile.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

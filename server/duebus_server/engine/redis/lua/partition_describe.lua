@@ -1,4 +1,4 @@
--- Returns what has to be the same in every partition: settings and groups.
+-- Returns what must be the same in every partition: settings and groups.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua

@@ -1,4 +1,4 @@
--- Decides a change: it can be completed, and no longer be taken over.
+-- Decides a change: it can be completed, and can no longer be taken over.
 --
 -- KEYS     topic, every group
 -- ARGV     1..6 as in partitions.lua

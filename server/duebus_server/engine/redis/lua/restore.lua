@@ -15,7 +15,7 @@
 -- includes copies
 
 local COPIES_PER_STEP, MAX_READ_BYTES = 100, 1000000 -- events times groups; a step also ends after this many bytes
-local AT_ONCE = 10 -- roughly the most events that are read at a time
+local AT_ONCE = 10 -- roughly how many events are read at a time, at most
 local LOST = 'Redis has lost when this event is due, and whether this group has settled it'
 
 local groups = find_groups(ALL_GROUPS, true, '') or {}

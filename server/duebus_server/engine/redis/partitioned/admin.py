@@ -40,7 +40,7 @@ _BEHIND_NUMBER = "~"
 
 
 class AdminVerbs:
-    """Inspects and changes topics, groups and events; ``engine.base.Engine`` says what each verb guarantees.
+    """Inspects and changes topics, groups and events; ``engine.base.Engine`` documents the guarantees of each verb.
 
     Args:
         engine: carries out the verbs on topics of one partition, and on single partitions.

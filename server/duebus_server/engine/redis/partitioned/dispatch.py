@@ -161,7 +161,7 @@ def _due_sizes(parts: Sequence[tuple[Progress, list[int]]]) -> list[int]:
 
 
 def shares_of(request: LeaseRequest, sizes: Mapping[int, Sequence[int]]) -> dict[int, LeaseRequest]:
-    """Split a reservation among partitions: to each what its events need, until there is no more.
+    """Split a reservation among partitions: each gets what its events need, until nothing is left.
 
     Args:
         request: the limits of what the session can take.

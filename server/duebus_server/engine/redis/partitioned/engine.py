@@ -44,7 +44,7 @@ log = structlog.get_logger()
 
 
 class PartitionedEngine(AdminVerbs):
-    """Events in Redis, shared by replicas; ``engine.base.Engine`` says what each verb guarantees.
+    """Events in Redis, shared by replicas; ``engine.base.Engine`` documents the guarantees of each verb.
 
     Args:
         engine: carries out the verbs on topics of one partition, and on single partitions.
@@ -115,7 +115,7 @@ class PartitionedEngine(AdminVerbs):
                 break
             try:
                 await self._routing.follow(topic, partitions)
-            except DispatcherNotWorking:  # each request's own answer says how far it came
+            except DispatcherNotWorking:  # each request's own answer says how much of it was stored
                 break
         return [one.outcome() for one in progress]
 

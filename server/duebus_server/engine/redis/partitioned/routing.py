@@ -1,4 +1,4 @@
-"""Turns a verb on a topic into verbs on its partitions, and retries it when their number has changed."""
+"""Runs a verb on a topic as verbs on its partitions, and retries it when their number has changed."""
 
 from __future__ import annotations
 

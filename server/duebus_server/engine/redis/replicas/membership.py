@@ -104,7 +104,7 @@ class Membership:
 
         Raises:
             NotFound: it has ended meanwhile, for example because its group was deleted.
-            InvalidArgument: the group is lasting and the session wants an ephemeral one, or the other way round.
+            InvalidArgument: the group is lasting and the session wants an ephemeral one, or vice versa.
         """
         # The note comes first: others find the session's leases by it if this replica dies in between.
         await self._notes.add([(session.partition, session.group)])
@@ -205,7 +205,7 @@ class Membership:
             session.unanswered.add(Unanswered.LEASE)
 
     async def finish_session(self, session: LocalSession) -> None:
-        """Tell Redis what it does not know yet about a session's end. Failures are left to the next sweep."""
+        """Report to Redis what it does not know yet about a session's end. Failures are left to the next sweep."""
         if session.stage is Stage.LEAVING:
             await self._leave(session)  # first: after it, a late LEASE or ADOPT has no effect
         if Unanswered.LEASE in session.unanswered:
@@ -216,7 +216,7 @@ class Membership:
         self._notifications.sessions.forget_if_done(session)
 
     async def finish_all(self) -> None:
-        """Tell Redis what it does not know yet about the sessions that are over."""
+        """Report to Redis what it does not know yet about the sessions that are over."""
         for session in [session for session in self._notifications.sessions if session.is_over]:
             try:
                 await self.finish_session(session)

@@ -202,7 +202,7 @@ class Presence:
                 if self._listener_outage.begins():
                     log.warning("the listener lost Redis", error=str(error) or "it is a replica now")
                 await asyncio.sleep(RECONNECT_S)
-            except Exception:  # the listener must not end: nothing else hears the messages
+            except Exception:  # the listener must not end: nothing else receives the messages
                 log.exception("unexpected error")
                 await asyncio.sleep(RECONNECT_S)
             finally:

@@ -33,7 +33,7 @@ _BEGIN, _END, _NOT_NEEDED = b"0", b"0", b""
 
 @dataclass(slots=True)
 class Scan:
-    """How far the check of a partition has come.
+    """The progress of the check of a partition.
 
     Attributes:
         has_found: whether it has found an event without a place.

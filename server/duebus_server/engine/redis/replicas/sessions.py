@@ -69,7 +69,7 @@ class LocalSession:
         joined_us: when it joined, by Redis's clock; None until Redis has answered.
         round: part of every lease command. It grows when unknown leases are taken back, so that a late command of an
             earlier round does nothing.
-        grace_us: the grace that its leases still have to be shortened to; None if there is nothing to shorten.
+        grace_us: the grace to which its leases must still be shortened; None if there is nothing to shorten.
         left_s: when Redis first confirmed that it has left, by the monotonic clock.
         ephemeral_us: as in ``SubscriberInfo``.
         returns_in_us: how long its subscriber was asked to wait before it reconnects.
@@ -128,7 +128,7 @@ class LocalSession:
             self.stage, self.joined_us = Stage.NEW, None
 
     def stream_over(self, returns_in_us: int) -> None:
-        """The stream is over, so its leaving has to be reported to Redis."""
+        """The stream is over, which must be reported to Redis."""
         if not self.is_over:
             self.stage, self.returns_in_us = Stage.LEAVING, returns_in_us
 

@@ -1,6 +1,6 @@
 """Loads the Lua scripts and runs them.
 
-A script is one transition. The loader puts before each one what it shares with others: the key functions of
+A script is one transition. The loader puts the code that scripts share before each one: the key functions of
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
 ``-- includes NAME``. A script that it names in a line ``-- runs NAME`` becomes a function of its arguments. The loader

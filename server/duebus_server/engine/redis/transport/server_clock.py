@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.clock import Clock
 
 DRIFT_US_PER_S = 100
-"""The clocks of two ordinary hosts drift apart by less than this, in microseconds a second."""
+"""The clocks of two ordinary hosts drift apart by less than this, in microseconds per second."""
 
 
 class ServerClock:

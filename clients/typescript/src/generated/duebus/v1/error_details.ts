@@ -38,7 +38,7 @@ export enum ErrorReason {
   /** DUPLICATE_INITIALIZED - ALREADY_EXISTS: an engine is started twice in one process. */
   DUPLICATE_INITIALIZED = 7,
   /**
-   * MAX_QUEUED_EVENTS_REACHED - RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the engine `local` bodies of `max_queued_bytes`; the
+   * MAX_QUEUED_EVENTS_REACHED - RESOURCE_EXHAUSTED: the topic holds `max_queued` events, or the `local` engine bodies of `max_queued_bytes`; the
    * metadata names which. Nothing was stored; RetryInfo says when to repeat.
    */
   MAX_QUEUED_EVENTS_REACHED = 8,

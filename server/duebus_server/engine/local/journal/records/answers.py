@@ -35,7 +35,7 @@ class Answered:
 
 @dataclass(slots=True)
 class Remembered:
-    """Ids of events that are gone, each with the time until which it is remembered, and answered requests."""
+    """Ids of events that are gone, each with the time until which it is remembered; and answered requests."""
 
     kind: ClassVar[Kind] = Kind.REMEMBERED
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.records import Segment
 
 ENTRY_BYTES, ATTEMPT_BYTES = 80, 60
-"""About how many bytes an event's state in a group, and an attempt, take up beside their texts."""
+"""About how many bytes an event's state in a group, and an attempt, take up besides their texts."""
 
 
 @dataclass(slots=True)
@@ -152,7 +152,7 @@ class Removed:
     """Events that a group is done with.
 
     Attributes:
-        until_us: until when the ids of events that no group holds any more are remembered.
+        until_us: until when the ids of events that no group holds anymore are remembered.
     """
 
     kind: ClassVar[Kind] = Kind.REMOVED
