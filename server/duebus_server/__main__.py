@@ -10,7 +10,7 @@ import sys
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 from duebus_server.config import Settings, SettingsError, load_settings
-from duebus_server.launch import EXIT_WRONG_SETTING, complain, launch
+from duebus_server.launch import EXIT_WRONG_SETTING, launch, print_error
 from duebus_server.processes import launch_several
 
 
@@ -29,7 +29,7 @@ def main() -> int:
     try:
         settings = load_settings(given)
     except SettingsError as error:
-        return complain(error, EXIT_WRONG_SETTING)
+        return print_error(error, EXIT_WRONG_SETTING)
     return run(settings)
 
 

@@ -40,13 +40,13 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
     try:
         asyncio.run(serve(settings, announce, shares_port=shares_port))
     except (SettingsError, NoOpenTelemetryError) as error:
-        return complain(error, EXIT_WRONG_SETTING)
+        return print_error(error, EXIT_WRONG_SETTING)
     except (PortInUseError, HttpListenError, DispatcherNotWorking, DuplicateInitialized, ServerEndedError) as error:
-        return complain(error, EXIT_CANNOT_SERVE)
+        return print_error(error, EXIT_CANNOT_SERVE)
     return 0
 
 
-def complain(error: Exception, status: int) -> int:
+def print_error(error: Exception, status: int) -> int:
     """Print what is wrong as one line on standard error. Returns the exit status."""
     print(f"duebus: {error}", file=sys.stderr)  # noqa: T201  # one clear line
     return status

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.launch import EXIT_CANNOT_SERVE, complain, launch
+from duebus_server.launch import EXIT_CANNOT_SERVE, launch, print_error
 from duebus_server.ops.logs import configure_logs
 from duebus_server.wire.server import PortInUseError, refuse_if_taken
 
@@ -63,13 +63,13 @@ def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
             }
             return Processes(settings.processes, partial(_launch_one, settings, shared)).run(announce)
     except PortInUseError as error:
-        return complain(error, EXIT_CANNOT_SERVE)
+        return print_error(error, EXIT_CANNOT_SERVE)
 
 
 def _launch_one(settings: Settings, shared: dict[str, str], number: int, ready: Connection) -> None:
     """The main function of a process."""
     threading.Thread(target=_drain_without_parent, daemon=True).start()
-    own = {name: _counted_on(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
+    own = {name: _own_address(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
     sys.exit(launch(settings.model_copy(update={**shared, **own}), ready.send, shares_port=True))
 
 
@@ -81,7 +81,7 @@ def _drain_without_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _counted_on(address: str, number: int) -> str:
+def _own_address(address: str, number: int) -> str:
     """HOST:PORT of this process; port 0 picks a free one for each."""
     host, _, port = address.rpartition(":")
     return f"{host}:{int(port) + number}" if int(port) else address
@@ -124,9 +124,9 @@ class Processes:
             while self._running or (self._restarts and not self._stopping):
                 sentinels = [process.sentinel for process in self._running]
                 wait([*sentinels, *self._starting], RESTART_S if self._restarts else None)
-                self._hear(announce)
-                self._look()
-                self._start_again()
+                self._read_ready_lines(announce)
+                self._check_ended()
+                self._restart()
         return self._status
 
     def stop(self) -> None:
@@ -150,7 +150,7 @@ class Processes:
         if self._stopping:  # ``stop`` ran before this process was registered
             process.terminate()
 
-    def _hear(self, announce: Callable[[str], None]) -> None:
+    def _read_ready_lines(self, announce: Callable[[str], None]) -> None:
         """Read the ready lines that have arrived; the last one is announced."""
         for receiver in [receiver for receiver in self._starting if receiver.poll()]:
             number = self._starting.pop(receiver)
@@ -165,7 +165,7 @@ class Processes:
     def _all_ready(self) -> bool:
         return len(self._ready) == self._count
 
-    def _look(self) -> None:
+    def _check_ended(self) -> None:
         """Handle processes that have ended: stop the others, or restart them."""
         for process in [process for process in self._running if not process.is_alive()]:
             number, status = self._running.pop(process), process.exitcode or 0
@@ -178,7 +178,7 @@ class Processes:
                 log.error("a server process ended and will be restarted", status=status)
                 self._restarts[number] = time.monotonic() + RESTART_S
 
-    def _start_again(self) -> None:
+    def _restart(self) -> None:
         """Restart the processes whose pause is over."""
         now_s = time.monotonic()
         for number in [number for number, at_s in self._restarts.items() if at_s <= now_s]:

@@ -69,7 +69,7 @@ async def test_connections_are_dropped_while_in_use_without_failed_calls(
 
         async def demoted_again_and_again() -> None:
             while True:
-                connection.redis.leave()
+                connection.redis.reconnect()
                 connection.on_demotion()
                 await asyncio.sleep(0)
 

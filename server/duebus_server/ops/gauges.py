@@ -68,7 +68,7 @@ class Gauges:
 
     async def gather(self, engines: Sequence[Engine]) -> None:
         """Read all engines concurrently."""
-        gathered = await asyncio.gather(*map(self._look, engines))
+        gathered = await asyncio.gather(*map(self._topics_of, engines))
         self._up = {engine.name: int(topics is not None) for engine, topics in zip(engines, gathered, strict=True)}
         figures: Figures = defaultdict(GroupFigures)
         for engine, topics in zip(engines, gathered, strict=True):
@@ -77,7 +77,7 @@ class Gauges:
                     figures[engine.name, *self._labels.group(topic.topic, group.group)].add(group)
         self._figures = figures
 
-    async def _look(self, engine: Engine) -> list[TopicInfo] | None:
+    async def _topics_of(self, engine: Engine) -> list[TopicInfo] | None:
         """The topics of an engine; None if it doesn't answer."""
         try:
             async with asyncio.timeout(ANSWER_S):

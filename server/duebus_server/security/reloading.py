@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 """The shortest interval between checks for changed files."""
 
 log = structlog.get_logger()
@@ -29,29 +29,29 @@ class Reloading(Generic[T]):
     Args:
         paths: the files; a change to any of them counts.
         read: makes a value of them; raises BadFileError.
-        look_s: the shortest time between two checks, in seconds.
+        check_s: the shortest time between two checks, in seconds.
 
     Raises:
         BadFileError: the files can't be used when this is made.
     """
 
-    def __init__(self, paths: Sequence[Path], read: Callable[[], T], look_s: float = LOOK_S) -> None:
+    def __init__(self, paths: Sequence[Path], read: Callable[[], T], check_s: float = CHECK_S) -> None:
         self._paths = paths
         self._read = read
-        self._look_s = look_s
-        self._looked_s = time.monotonic()
+        self._check_s = check_s
+        self._checked_s = time.monotonic()
         self._state = self._stat()
         self._value = read()
 
     def current(self) -> T:
         """The current value."""
         now_s = time.monotonic()
-        if now_s - self._looked_s >= self._look_s:
-            self._looked_s = now_s
-            self._look()
+        if now_s - self._checked_s >= self._check_s:
+            self._checked_s = now_s
+            self._reload_if_changed()
         return self._value
 
-    def _look(self) -> None:
+    def _reload_if_changed(self) -> None:
         try:
             state = self._stat()
             if state == self._state:

@@ -27,7 +27,7 @@ DEFAULT_TARGET = 100
 MAX_TARGET = 1_000_000_000
 _WHOLE_NUMBER = re.compile(r"\d{1,10}", re.ASCII)
 
-LOOK_S = 1.0
+CHECK_S = 1.0
 """How often a stream checks for work. No signal would do: the group may have no session on this server. All streams
 check at the same moment, so that the engine is asked once.
 """
@@ -97,7 +97,7 @@ class ScalerServicer:
             if active is not reported:
                 reported = active
                 await context.write(externalscaler_pb2.IsActiveResponse(result=active))
-            await asyncio.sleep(LOOK_S - now_s() % LOOK_S)
+            await asyncio.sleep(CHECK_S - now_s() % CHECK_S)
 
     async def GetMetricSpec(  # noqa: N802
         self, request: externalscaler_pb2.ScaledObjectRef, _context: Context

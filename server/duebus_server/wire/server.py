@@ -48,7 +48,7 @@ MAX_MESSAGE_BYTES = 16 << 20
 UNARY_CALLS = 1_000
 """How many calls a connection may have at once, besides its streams. More wait in the client."""
 
-STRANGERS_WINDOW_BYTES = 8 << 10
+UNAUTHENTICATED_WINDOW_BYTES = 8 << 10
 """How much of a message a client may send before its credentials are checked. A larger message costs a round trip."""
 
 OPEN_WINDOW_BYTES = (1 << 16) - 1
@@ -153,7 +153,7 @@ class WireServer:
         self._certificates = certificates
         self._shares_port = limits.shares_port
         if guard.knows_callers:
-            self._server = GrpcServer(limits.options(STRANGERS_WINDOW_BYTES), guard.admit)
+            self._server = GrpcServer(limits.options(UNAUTHENTICATED_WINDOW_BYTES), guard.admit)
         else:
             self._server = GrpcServer(limits.options(OPEN_WINDOW_BYTES))
         self._health_server: GrpcServer | None = None
@@ -183,7 +183,7 @@ class WireServer:
             refuse_if_taken(listen)
         port = _add_port(self._server, listen, self._certificates)
         if health_listen is not None:
-            self._health_server = GrpcServer(Limits(HEALTH_MESSAGE_BYTES).options(STRANGERS_WINDOW_BYTES))
+            self._health_server = GrpcServer(Limits(HEALTH_MESSAGE_BYTES).options(UNAUTHENTICATED_WINDOW_BYTES))
             self._health_server.register(health.SERVICE, self._health.handlers())
             refuse_if_taken(health_listen)
             health_port = _add_port(self._health_server, health_listen, None)

@@ -129,7 +129,7 @@ async def test_a_token_of_a_removed_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(key_set(RSA_JWK, EC_JWK))
     keys = FileKeys(file)
-    keys._file._look_s = -1
+    keys._file._check_s = -1
     jwts = Jwts(keys, "duebus", None)
     made = token()
     assert await jwts.identity_of(made) == "billing"
@@ -141,7 +141,7 @@ async def test_a_token_of_a_replaced_key_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(key_set(EC_JWK))
     keys = FileKeys(file)
-    keys._file._look_s = -1
+    keys._file._check_s = -1
     jwts = Jwts(keys, "duebus", None)
     made = token()
     assert await jwts.identity_of(made) == "billing"

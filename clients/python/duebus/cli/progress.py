@@ -72,16 +72,16 @@ def moving(title: str, total: int | None, left: Callable[[], int]) -> Iterator[N
             return
         task = bar.add_task(title, total=total, events=0)
         done = threading.Event()
-        looking = threading.Thread(target=_look, args=(bar, task, left, left(), done), daemon=True)
-        looking.start()
+        updating = threading.Thread(target=_update, args=(bar, task, left, left(), done), daemon=True)
+        updating.start()
         try:
             yield
         finally:
             done.set()
-            looking.join()
+            updating.join()
 
 
-def _look(bar: Progress, task: TaskID, left: Callable[[], int], before: int, done: threading.Event) -> None:
+def _update(bar: Progress, task: TaskID, left: Callable[[], int], before: int, done: threading.Event) -> None:
     while not done.wait(_LOOKS_EVERY_S):
         with suppress(DueBusError):  # the call itself will report the error
             gone = max(0, before - left())

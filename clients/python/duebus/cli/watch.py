@@ -49,19 +49,19 @@ def watch_topics(session: Session, client: Client, engine: Engine | None) -> Non
     console = session.out.console
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The first read fails as any command does.
-    view = View(session.server, _look(client, engine, session.timeout))
+    view = View(session.server, _read_topics(client, engine, session.timeout))
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(view.shown(console), refresh=True)
             time.sleep(_EVERY_S)
             try:
-                view = View(session.server, _look(client, engine, _TIMEOUT))
+                view = View(session.server, _read_topics(client, engine, _TIMEOUT))
             except (Unavailable, DeadlineExceeded) as error:
                 view = View(session.server, view.topics, view.at, str(error))
     console.print(view.shown(console, whole=True))
 
 
-def _look(client: Client, engine: Engine | None, timeout: timedelta) -> list[TopicInfo]:
+def _read_topics(client: Client, engine: Engine | None, timeout: timedelta) -> list[TopicInfo]:
     return list(client.admin.list_topics(engine=engine, page_size=1000, timeout=timeout))
 
 

@@ -74,7 +74,7 @@ class LocalEngine(AdminVerbs):
         now_us = self.now_us()
         self._topics.host.read(now_us, host_us)
         self._topics.host.tokens_after(recovery.token)
-        self._topics.go_on_after(recovery.last_seq)
+        self._topics.continue_after(recovery.last_seq)
         self._abandoned.update(recovery.finish(now_us))
         await journal.start(self._topics, self._topics.host, self.now_us)
 

@@ -79,7 +79,7 @@ class Topics:
             insort(self._names, name)
         return topic
 
-    def go_on_after(self, seq: int) -> None:
+    def continue_after(self, seq: int) -> None:
         """Give later events a greater ``seq`` than this one."""
         self._last_seq = seq
 

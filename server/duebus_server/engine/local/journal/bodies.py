@@ -77,7 +77,7 @@ class Bodies:
         self._disk = disk
         self._commit = commit
         # Events whose bodies leave memory once the journal is written up to a position; with their segment.
-        self._leaving: deque[tuple[int, Segment, list[tuple[StoredEvent, int]]]] = deque()
+        self._evicting: deque[tuple[int, Segment, list[tuple[StoredEvent, int]]]] = deque()
         self._soon: deque[StoredEvent] = deque()
         self._task: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "journal bodies")
@@ -96,7 +96,7 @@ class Bodies:
 
     # --- out of memory ------------------------------------------------------------------------------------------------
 
-    def leave(self, segment: Segment, events: Sequence[tuple[StoredEvent, int]]) -> None:
+    def evict(self, segment: Segment, events: Sequence[tuple[StoredEvent, int]]) -> None:
         """Take bodies out of memory once all that was appended so far is written.
 
         Args:
@@ -104,7 +104,7 @@ class Bodies:
             events: each with the location of its body.
         """
         if events:
-            self._leaving.append((self._commit.position, segment, list(events)))
+            self._evicting.append((self._commit.position, segment, list(events)))
 
     def copied(self, segment: Segment, record: Copied) -> None:
         """Events were appended to a segment again. Bodies on the disk are in memory until that is written."""
@@ -112,12 +112,12 @@ class Bodies:
         moved = [(event, body, location) for event, body, location in located if event.is_on_disk]
         for event, body, _ in moved:
             event.content = body
-        self.leave(segment, [(event, location) for event, _, location in moved])
+        self.evict(segment, [(event, location) for event, _, location in moved])
 
-    def leave_written(self) -> None:
+    def evict_written(self) -> None:
         """Take those bodies out of memory whose records are written."""
-        while self._leaving and self._leaving[0][0] <= self._commit.saved:
-            _, segment, events = self._leaving.popleft()
+        while self._evicting and self._evicting[0][0] <= self._commit.saved:
+            _, segment, events = self._evicting.popleft()
             for event, location in events:
                 if event.arrival.segment is segment:  # otherwise it was copied meanwhile
                     event.content = location

@@ -192,7 +192,7 @@ class Journal:
         self.recording.append_open()
         running = self.recording.running()
         await running.commit.wait_saved(running.commit.position)
-        running.bodies.leave_written()
+        running.bodies.evict_written()
 
     async def causes_saved(self, batches: Sequence[tuple[Group, Sequence[LeasedEvent]]]) -> None:
         """Return when the events leased in these groups may be sent to sessions: what made them leasable is saved, and
@@ -250,7 +250,7 @@ class Journal:
     def sweep(self, host: HostTime) -> None:
         """Record how the clocks differ, if that has changed, and remove segments that are not needed."""
         self.recording.append_open()
-        self.recording.running().bodies.leave_written()
+        self.recording.running().bodies.evict_written()
         if abs(host.ahead_us - self.recording.mark.ahead_us) > MILLISECOND:
             self.recording.mark_tokens(host)
         self.recording.running().compaction.start_if_needed()

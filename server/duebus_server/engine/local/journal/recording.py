@@ -149,7 +149,7 @@ class Recording(Recorder):
         if is_scheduled:
             located = zip(stored, locations(segment.size, bodies), strict=True)
             far_off = [one for one in located if is_far_off(one[0], now_us, self.mark.ahead_us)]
-            self.running().bodies.leave(segment, far_off)
+            self.running().bodies.evict(segment, far_off)
         if stored:
             self._forget_saved_dispatches()
             self._dispatches.append((self.running().commit.position, stored[0].seq))

@@ -52,7 +52,7 @@ def _named(chosen: DeadLetterFilter, step: DeadLetterStep) -> Sequence[str]:
 def _start(cursor: str | None) -> int:
     """The position among the filter's events where the step begins."""
     if cursor is not None and not cursor.isdecimal():
-        raise _foreign()
+        raise _bad_cursor()
     return int(cursor or 0)
 
 
@@ -67,8 +67,8 @@ def _read_cursor(cursor: str | None) -> tuple[str, bytes]:
         score, member = cursor.split(".")
         return str(int(score)), urlsafe_b64decode(member)
     except ValueError:
-        raise _foreign() from None
+        raise _bad_cursor() from None
 
 
-def _foreign() -> InvalidArgument:
+def _bad_cursor() -> InvalidArgument:
     return InvalidArgument("cursor", "is not a cursor that an earlier step returned")

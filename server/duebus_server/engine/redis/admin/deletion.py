@@ -30,7 +30,7 @@ _BUSY = b"busy"
 _KEPT = b"kept"
 """As in ``delete_group.lua``: the group is not removed yet, or not at all."""
 
-LOOK_EVERY_US = 10 * SECOND
+CHECK_EVERY_US = 10 * SECOND
 """How often a replica looks for unfinished deletions of others, in microseconds."""
 
 
@@ -48,7 +48,7 @@ class Deletions:
         self._notifications = notifications
         self._topic_index = topic_index
         self._retention = retention
-        self._next_look_us = 0
+        self._next_check_us = 0
 
     async def topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``; the topic has one partition."""
@@ -113,11 +113,11 @@ class Deletions:
     async def finish(self) -> None:
         """Release the events of deleted groups, whichever replica deleted them."""
         now_us = self._runner.now_us()
-        if now_us < self._next_look_us:
+        if now_us < self._next_check_us:
             return
         async with asking(""):
             names = await self._runner.connection.redis.smembers(self._runner.keys.deleting)
-        self._next_look_us = now_us + LOOK_EVERY_US
+        self._next_check_us = now_us + CHECK_EVERY_US
         for partition in (Partition.read(name.decode(errors="replace")) for name in names):
             try:
                 await self.dispose(partition)

@@ -90,9 +90,9 @@ class Retention:
         for partition in [partition for partition, at_us in self._next_us.items() if at_us <= now_us]:
             del self._next_us[partition]
             try:
-                await self._look_into(partition)
+                await self._sweep_partition(partition)
             except PartitionsChanging:
-                await self._look_into_all(partition)
+                await self._sweep_topic(partition)
 
     async def _begin_round(self, now_us: int) -> None:
         """Check all topics again."""
@@ -113,14 +113,14 @@ class Retention:
             names = await self._runner.connection.redis.smembers(self._runner.keys.retention)
         return [name.decode(errors="replace") for name in names]
 
-    async def _look_into_all(self, closed: Partition) -> None:
+    async def _sweep_topic(self, closed: Partition) -> None:
         """A topic does not have this partition: check those that it has, if it was assumed to have only one."""
         count = await self._topic_index.partition_count(closed.topic) if closed.count == 1 else None
         with suppress(PartitionsChanging):  # if its partitions change again, all topics are checked anyway
             for partition in partitions_of(closed.topic, count or 0):
-                await self._look_into(partition)
+                await self._sweep_partition(partition)
 
-    async def _look_into(self, partition: Partition) -> None:
+    async def _sweep_partition(self, partition: Partition) -> None:
         """Remove what has outlived its retention in a partition, and note when there may be more.
 
         Raises:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-WHAT_A_TOPIC_HAS = ("events", "recent", "groups", "config")
+EXISTENCE_KEYS = ("events", "recent", "groups", "config")
 """A topic without any of these keys does not exist; the same as in ``naming.lua``."""
 
 
@@ -60,7 +60,7 @@ class TopicIndex:
         keys, redis = self._runner.keys, self._runner.connection.redis
         async with asking(topic):
             await redis.zrem(keys.topics, topic)
-            recreated = await redis.exists(*(keys.topic(Partition(topic), name) for name in WHAT_A_TOPIC_HAS))
+            recreated = await redis.exists(*(keys.topic(Partition(topic), name) for name in EXISTENCE_KEYS))
         if recreated:
             await self._runner.list_topic(topic)
 

@@ -129,7 +129,7 @@ class Views:
 
     async def get_topic(self, partition: Partition) -> TopicInfo:
         """One topic."""
-        queued, stored, groups = await self._look(TOPIC_INFO, partition, self._max_retries)
+        queued, stored, groups = await self._read(TOPIC_INFO, partition, self._max_retries)
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         now_us = self._runner.now_us()
         return TopicInfo(
@@ -145,7 +145,7 @@ class Views:
         """
         score, member = _read_cursor(query.cursor)
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
-        group, max_retries, end, entries = await self._look(
+        group, max_retries, end, entries = await self._read(
             LIST_EVENTS, partition, query.group, *own, query.key, EXAMINED_AT_ONCE, group=query.group
         )
         events = [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries]
@@ -160,7 +160,7 @@ class Views:
         found: dict[bytes, KeyInfo] = {}
         cursor = _END
         while True:
-            cursor, flat = await self._look(LIST_KEYS, partition, group, cursor, self._max_retries, group=group)
+            cursor, flat = await self._read(LIST_KEYS, partition, group, cursor, self._max_retries, group=group)
             for at in range(0, len(flat), _KEY_FIELDS):
                 key, blocked, in_flight, head = flat[at : at + _KEY_FIELDS]
                 found[key] = KeyInfo(key.decode(), blocked, in_flight, unpack_id(head))
@@ -170,15 +170,15 @@ class Views:
     async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """One event and its history."""
         packed_id = pack_id(event_id)
-        blob, groups = await self._look(GET_EVENT, partition, packed_id, self._max_retries, event_id=event_id)
+        blob, groups = await self._read(GET_EVENT, partition, packed_id, self._max_retries, event_id=event_id)
         stored = _stored(packed_id, blob)
-        return _event_info(event_id, stored, [_story(stored, *group) for group in groups])
+        return _event_info(event_id, stored, [_group_state(stored, *group) for group in groups])
 
     @property
     def _max_retries(self) -> int:
         return self._defaults.retry_policy.max_retries
 
-    async def _look(
+    async def _read(
         self, script: Script, partition: Partition, *arguments: Any, group: str | None = None, event_id: str = ""
     ) -> list[Any]:
         """Run a script that reads.
@@ -205,7 +205,7 @@ def _position(score: bytes, member: bytes) -> Position:
     return Position(int(float(score)), member)
 
 
-def _story(
+def _group_state(
     stored: StoredBlob | None, group: bytes, max_retries: int, state: bytes, score: bytes, *rest: Any
 ) -> EventGroupInfo:
     at_us = int(float(score))

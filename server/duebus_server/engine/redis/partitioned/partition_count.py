@@ -209,7 +209,7 @@ class Partitioning:
         given = _flat(groups)
         ephemeral = [name.decode(errors="replace") for name, own in groups.items() if own[_KIND]]
         new = partitions_of(change.topic, change.after) if change.after else []
-        await self._engine.ephemeral.look_later((partition, name) for partition in new for name in ephemeral)
+        await self._engine.ephemeral.check_later((partition, name) for partition in new for name in ephemeral)
         await self._each(PREPARE, change, change.new, len(settings), *settings, *given, groups=names)
         own = (change.change_id, change.after, *(given if change.after == 1 else ()))
         if await self._runner.run(COMMIT, change.whole, *own, groups=names) == _REPLACED:

@@ -40,7 +40,7 @@ class Topics:
 
     async def queued(self) -> int:
         """The events of all topics, dead letters not counted; a damaged topic counts as empty."""
-        infos = [await self._look_at(topic) for topic in await self._topic_index.names()]
+        infos = [await self._read(topic) for topic in await self._topic_index.names()]
         return sum(info.queued for info in infos if info is not None)
 
     async def list(self, after: str, limit: int) -> list[TopicInfo]:
@@ -48,14 +48,14 @@ class Topics:
         found: list[TopicInfo] = []
         while len(found) < limit and (names := await self._topic_index.page(after, min(limit - len(found), AT_ONCE))):
             after = names[-1]
-            for topic, info in zip(names, await all_of(map(self._look_at, names)), strict=True):
+            for topic, info in zip(names, await all_of(map(self._read, names)), strict=True):
                 if info is None:
                     await self._topic_index.after_deletion(topic)
                 else:
                     found.append(info)
         return found
 
-    async def _look_at(self, topic: str) -> TopicInfo | None:
+    async def _read(self, topic: str) -> TopicInfo | None:
         """A topic, or None if it does not exist."""
         try:
             return await self._get_topic(topic)

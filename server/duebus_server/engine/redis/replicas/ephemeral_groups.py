@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 DUE, NOTE = map(Script, ("ephemeral_due", "note_ephemeral"))
 
-LOOK_EVERY_US = 5 * SECOND
+CHECK_EVERY_US = 5 * SECOND
 """How often a replica checks for groups that others have noted, in microseconds."""
 
 AT_ONCE = 100
@@ -47,43 +47,43 @@ class EphemeralGroups:
     def __init__(self, runner: Runner, deletions: Deletions) -> None:
         self._runner = runner
         self._deletions = deletions
-        self._next_look_us = 0
+        self._next_check_us = 0
 
     async def started(self) -> None:
         """Give subscribers time to come back, because this may be the first server after an outage."""
         await self._due(0, RETURN_US)
 
-    async def look_at(self, groups: Iterable[tuple[Partition, str]], at_us: int) -> None:
+    async def check_at(self, groups: Iterable[tuple[Partition, str]], at_us: int) -> None:
         """Have a sweep check groups, at this time or soon after."""
-        self._next_look_us = min(self._next_look_us, at_us)
+        self._next_check_us = min(self._next_check_us, at_us)
         for partition, group in groups:
             await self._note(f"{partition}/{group}", at_us)
 
-    async def look_later(self, groups: Iterable[tuple[Partition, str]]) -> None:
+    async def check_later(self, groups: Iterable[tuple[Partition, str]]) -> None:
         """Have a sweep check groups once their sessions have had time to rejoin."""
-        await self.look_at(groups, self._runner.now_us() + RETURN_US)
+        await self.check_at(groups, self._runner.now_us() + RETURN_US)
 
     async def remove(self) -> None:
         """Remove the groups whose time has come. Other replicas' notes are read every five seconds."""
-        if self._runner.now_us() < self._next_look_us:
+        if self._runner.now_us() < self._next_check_us:
             return
         due, following = await self._due(AT_ONCE, 0)
         now_us = self._runner.now_us()
         is_all = len(due) < 2 * AT_ONCE  # a name and a time for each
-        self._next_look_us = min([now_us + LOOK_EVERY_US, *map(int, following[1:])]) if is_all else now_us
+        self._next_check_us = min([now_us + CHECK_EVERY_US, *map(int, following[1:])]) if is_all else now_us
         for member, score in zip(due[::2], due[1::2], strict=True):
             name = member.decode(errors="replace")
             partition, _, group = name.rpartition("/")
-            again_us = await self._look(Partition.read(partition), group)
+            again_us = await self._remove_if_over(Partition.read(partition), group)
             if again_us is None:
                 await self._note(name, "", int(score))
             else:
-                self._next_look_us = min(self._next_look_us, again_us)
+                self._next_check_us = min(self._next_check_us, again_us)
                 await self._note(name, again_us)
 
-    async def _look(self, partition: Partition, group: str) -> int | None:
+    async def _remove_if_over(self, partition: Partition, group: str) -> int | None:
         """Remove a group if its time has come. Returns when to check again, or None if that is not needed."""
-        again_us = self._runner.now_us() + LOOK_EVERY_US
+        again_us = self._runner.now_us() + CHECK_EVERY_US
         try:
             return await self._deletions.ephemeral_group(partition, group)
         except NotFound:

@@ -250,7 +250,7 @@ class Membership:
         group = (session.partition, session.group)
         kept_until = await self._runner.run(LEAVE, *group, session.name, session.returns_in_us)
         if int(kept_until) >= 0:
-            await self._ephemeral.look_at([group], int(kept_until))
+            await self._ephemeral.check_at([group], int(kept_until))
         session.left_s = session.left_s or monotonic()
         if Unanswered.JOIN in session.unanswered and monotonic() - session.left_s < LATE_S:
             return  # the next sweep sends it again

@@ -172,7 +172,7 @@ class Presence:
             try:
                 kept_until = await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
                 if int(kept_until) >= 0:
-                    await self._ephemeral.look_at([(partition, group)], int(kept_until))
+                    await self._ephemeral.check_at([(partition, group)], int(kept_until))
             except PartitionsChanging:
                 continue  # a closed partition holds no events and knows no sessions
             except DispatcherNotWorking as error:
@@ -194,7 +194,7 @@ class Presence:
             try:
                 async with client.pubsub() as pubsub, asyncio.timeout(None) as self._connected:
                     await pubsub.subscribe(*self._channels())
-                    await self._hear(pubsub, listening)
+                    await self._receive(pubsub, listening)
             except (RedisError, OSError) as error:
                 if not listening.done():
                     listening.set_exception(error)
@@ -221,7 +221,7 @@ class Presence:
         keys = self._runner.keys
         return keys.wake_channel, keys.changes_channel, keys.replica_channel(self._runner.replica)
 
-    async def _hear(self, pubsub: PubSub, listening: asyncio.Future[None]) -> None:
+    async def _receive(self, pubsub: PubSub, listening: asyncio.Future[None]) -> None:
         """Pass on what is published.
 
         Raises:
@@ -245,7 +245,7 @@ class Presence:
                 listening.set_result(None)
             if self._listener_outage.ends():
                 log.info("the listener is connected again")
-            self._reactions.look_again()
+            self._reactions.recheck()
         if message["type"] == "message":
             try:
                 self._pass_on(message["channel"].decode(), message["data"])

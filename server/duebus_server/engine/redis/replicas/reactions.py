@@ -71,7 +71,7 @@ class Reactions:
         """Leases of a dead replica's sessions have just run out."""
         self._notifications.due_now(partition, group)
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Messages may have been lost: every group with sessions here looks again, in each of its partitions."""
         self._retention.anything_may_have_changed()
         for partition, group in self._notifications.sessions.groups():
@@ -87,4 +87,4 @@ class Reactions:
         self._members.require_rejoin(self._notifications.sessions)
         await self._runner.keep_secret()
         await self._notes.add(self._notifications.sessions.groups())
-        self.look_again()
+        self.recheck()

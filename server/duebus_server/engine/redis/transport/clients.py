@@ -145,7 +145,7 @@ class ServerClient(Redis):
             except ResponseError as error:
                 if not is_demoted(error) or loop.time() >= give_up_s:
                     raise
-            self.leave()
+            self.reconnect()
             if self.connection is not None:  # kept by this client, so the pool does not renew it
                 await self.connection.disconnect(nowait=True)
             self.on_demotion()
@@ -157,7 +157,7 @@ class ServerClient(Redis):
         one.on_demotion = self.on_demotion
         return cast("Redis", one)
 
-    def leave(self) -> None:
+    def reconnect(self) -> None:
         """Make each connection of the pool reconnect before its next use."""
         self.connection_pool.connection_kwargs["generation"].number += 1
 

@@ -80,7 +80,7 @@ class Connection:
         """Whether Redis checks that a script declares the keys that it touches."""
         self._turns = count()
         self.redis: Any = self._cluster() if self.is_cluster else self._client(self._options)
-        self.scripts = ScriptClient(self.redis, self._node_of, self._nodes, self._demoted, self._leave)
+        self.scripts = ScriptClient(self.redis, self._node_of, self._nodes, self._demoted, self._reconnect)
         self.on_demotion: Callable[[], None] = lambda: None
         """Called when Redis turns out to be a replica: the listener has to reconnect too."""
 
@@ -106,10 +106,10 @@ class Connection:
     def _demoted(self) -> None:
         self.on_demotion()
 
-    def _leave(self) -> None:
+    def _reconnect(self) -> None:
         """Make the pool reconnect. The client of a cluster does so itself."""
         if not self.is_cluster:
-            self.redis.leave()
+            self.redis.reconnect()
 
     async def facts(self) -> ServerFacts:
         """Ask Redis about itself.
@@ -121,10 +121,10 @@ class Connection:
             return await _facts(self.redis)
         except ConnectionError:
             if self._target.tls:
-                await self._hear_alert()
+                await self._read_alert()
             raise
 
-    async def _hear_alert(self) -> None:
+    async def _read_alert(self) -> None:
         """Connect and write nothing. The client writes at once, so that the connection is reset and the alert lost.
 
         Raises:

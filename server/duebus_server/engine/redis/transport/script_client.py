@@ -96,7 +96,7 @@ class ScriptClient:
         node_of: returns the name of a key's node and a function that connects to it; None if the node is not known.
         nodes: returns the names of all nodes that there are now.
         on_demotion: called when the node of a pipelined connection turns out to be a replica.
-        leave: makes the pool reconnect; called when a pipelined connection counts as dead or leads to a replica.
+        reconnect: makes the pool reconnect; called when a pipelined connection counts as dead or leads to a replica.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class ScriptClient:
         node_of: Callable[[str], Node | None],
         nodes: Callable[[], Collection[str]],
         on_demotion: Callable[[], None],
-        leave: Callable[[], None],
+        reconnect: Callable[[], None],
     ) -> None:
         self._redis = redis
         self._node_of = node_of
         self._nodes = nodes
         self._on_demotion = on_demotion
-        self._leave = leave
+        self._reconnect = reconnect
         self._links: dict[str, Link] = {}
 
     async def evalsha(self, digest: str, key_count: int, *keys_and_arguments: Any) -> Any:
@@ -126,12 +126,12 @@ class ScriptClient:
             try:
                 return await connection.send("EVALSHA", digest, key_count, *keys_and_arguments)
             except TimeoutError:
-                self._leave()
+                self._reconnect()
                 raise
             except (ResponseError, BusyLoadingError) as error:
                 if is_demoted(error) or isinstance(error, BusyLoadingError):
                     if link.retire():
-                        self._leave()
+                        self._reconnect()
                         self._on_demotion()
                 elif not isinstance(error, _REFUSALS):
                     raise
