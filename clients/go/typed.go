@@ -26,7 +26,7 @@ func Handle[T any](
 	worker.Handle(topic, func(ctx context.Context, delivery *Delivery) error {
 		var payload T
 		if err := json.Unmarshal(delivery.Data, &payload); err != nil {
-			return DeadLetter(fmt.Errorf("the payload is not JSON of %T: %w", payload, err))
+			return DeadLetter(fmt.Errorf("the payload does not fit %T: %w", payload, err))
 		}
 		return handler(ctx, payload, delivery)
 	}, options...)

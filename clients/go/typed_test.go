@@ -43,7 +43,7 @@ func TestAPayloadThatDoesNotFitATypedHandlerIsADeadLetter(t *testing.T) {
 	bus := newFakeBus(t)
 	got := workTyped[struct{ ID string }](t, bus)
 	nack := next(t, bus.nacks).Nacks[0]
-	if !nack.GetDeadLetter() || !strings.HasPrefix(nack.Error, "the payload is not JSON of struct { ID string }: ") {
+	if !nack.GetDeadLetter() || !strings.HasPrefix(nack.Error, "the payload does not fit struct { ID string }: ") {
 		t.Errorf("got %v", nack)
 	}
 	no(t, got)

@@ -185,7 +185,7 @@ def _split(line: Fields) -> list[tuple[str, Fields]]:
     if line["event"] == "deliveries":
         return [("delivery", each) for each in line["deliveries"]]
     if line["event"] == "handling":
-        return [("handling", {**line["delivery"], "at_ms": line["at_ms"]})]
+        return [("handling", {**line["delivery"], "at_ms": line["at_ms"], "payload": line.get("payload")})]
     return [(line["event"], line)]
 
 

@@ -29,10 +29,11 @@ def delivery(
     topic: str = "orders",
     group: str = "default",
     max_retries: int | None = None,
+    data: bytes = b"secret payload",
 ) -> Delivery:
     """A delivery with its own lease."""
     number = next(_numbers)
-    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=b"secret payload", max_retries=max_retries)
+    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=data, max_retries=max_retries)
     return Delivery(
         event_bus_pb2.Delivery(
             event=event, topic=topic, group=group, lease_token=f"lease-{number}", fencing_token=number, attempt=attempt

@@ -74,6 +74,21 @@ def test_the_worker_is_a_program_too(own: ServerProcess, tmp_path: Path) -> None
         assert worker.end().status == 0
 
 
+def test_the_typed_handler(own: ServerProcess, tmp_path: Path) -> None:
+    (program,) = blocks(section(PYTHON, "Typed handlers"), "python")
+    with Client(own.address) as client:
+        client.dispatch("order.placed", {"id": 46, "lines": [{"item": "ink", "count": 2}, {"item": "pen"}]}, id="fits")
+        client.dispatch("order.placed", {"id": 47, "lines": [{}]}, id="does-not-fit")
+        with start(program, own, tmp_path / "typed.py") as worker:
+            assert worker.line() == "order 46: 3 items, attempt 1"
+            assert worker.end().status == 0
+        assert [dead.event_id for dead in client.admin.list_events("order.placed", "dead", group="billing")] == [
+            "does-not-fit"
+        ]
+        (copy,) = client.admin.get_event("order.placed", "does-not-fit").groups
+    assert copy.last_error == "the payload does not fit Order: lines[0].item: is missing"
+
+
 def test_the_test_with_a_moved_clock(tmp_path: Path) -> None:
     (shown,) = blocks(section(PYTHON, "Testing your own code"), "python")
     (tmp_path / "test_shop.py").write_text(shown)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from duebus import DeadLetter, Delivery, DueBusError, Release, RetryAfter, Worker
@@ -15,6 +16,14 @@ __all__ = ["ScriptedWorker"]
 Outcome = dict[str, Any]
 
 
+@dataclass
+class Order:
+    """The payload of a typed handler."""
+
+    number: int
+    item: str
+
+
 class ScriptedWorker:
     """One worker with one handler, from its start until it has stopped."""
 
@@ -24,7 +33,7 @@ class ScriptedWorker:
         self._script: list[Outcome] = command["script"]
         self._holding: dict[str, asyncio.Future[Outcome]] = {}
         self._worker = _worker(client, command)
-        self._worker.add(command["topic"], self._handle)
+        self._worker.add(command["topic"], self._handle_payload if command.get("typed") else self._handle)
         self._run = asyncio.create_task(self._serve())
         self._readiness = asyncio.create_task(self._await_ready())
 
@@ -61,9 +70,16 @@ class ScriptedWorker:
             return
         self._lines.report("ready", worker=self._name)
 
+    async def _handle_payload(self, order: Order, delivery: Delivery) -> None:
+        await self._follow(delivery, payload=asdict(order))
+
     async def _handle(self, delivery: Delivery) -> None:
+        await self._follow(delivery)
+
+    async def _follow(self, delivery: Delivery, **fields: object) -> None:
+        """Reports the delivery, and ends as the script says."""
         at_ms = time.time_ns() // 1_000_000
-        self._lines.report("handling", worker=self._name, at_ms=at_ms, delivery=read_delivery(delivery))
+        self._lines.report("handling", worker=self._name, at_ms=at_ms, delivery=read_delivery(delivery), **fields)
         outcome = self._script[min(delivery.attempt, len(self._script)) - 1]
         _end(await self._hold(delivery) if outcome["do"] == "hold" else outcome)
 

@@ -1,4 +1,4 @@
-import { type Client, DeadLetter, type Delivery, type HandlerContext, Release, RetryAfter, Worker } from "duebus";
+import { type Client, DeadLetter, type Delivery, type HandlerContext, Release, RetryAfter, topics, Worker } from "duebus";
 import { type Fields, report } from "./lines.js";
 import { DriverError, optional, readDelivery, readError, required } from "./values.js";
 
@@ -15,6 +15,17 @@ const logger = {
   info: toStandardError,
   warn: toStandardError,
   error: toStandardError,
+};
+
+/** What `zod` would make of `z.object({ number: z.int(), item: z.string() })`. */
+const order = {
+  parse(value: unknown): { number: number; item: string } {
+    const { number, item } = Object(value);
+    if (!Number.isInteger(number) || typeof item !== "string") {
+      throw new Error("it has no number, or no item");
+    }
+    return { number, item };
+  },
 };
 
 /** A worker of the SDK whose handler follows a script. */
@@ -40,7 +51,14 @@ export class ScriptedWorker {
       drainTimeoutMs: optional(command, "drain_timeout_ms"),
       logger,
     });
-    this.#worker.handle(required(command, "topic"), (delivery, context) => this.#handle(delivery, context));
+    const topic = required<string>(command, "topic");
+    if (optional(command, "typed")) {
+      const handle = (payload: object, delivery: Delivery, context: HandlerContext) =>
+        this.#handle(delivery, context, { payload });
+      topics({ [topic]: order }).handle(this.#worker, topic, handle);
+    } else {
+      this.#worker.handle(topic, (delivery, context) => this.#handle(delivery, context, {}));
+    }
     this.#run = this.#runAndReport();
     void this.#announce();
   }
@@ -75,10 +93,10 @@ export class ScriptedWorker {
   }
 
   /** Not an async function, so that it can throw synchronously. */
-  #handle(delivery: Delivery, { signal }: HandlerContext): Promise<void> | undefined {
+  #handle(delivery: Delivery, { signal }: HandlerContext, fields: object): Promise<void> | undefined {
     const outcome = this.#script[Math.min(delivery.attempt, this.#script.length) - 1] ?? { do: "ack" };
     const held = outcome.do === "hold" ? this.#hold(delivery, signal) : undefined;
-    report("handling", { worker: this.#name, at_ms: Date.now(), delivery: readDelivery(delivery) });
+    report("handling", { worker: this.#name, at_ms: Date.now(), delivery: readDelivery(delivery), ...fields });
     return held === undefined ? end(outcome) : held.then(end);
   }
 

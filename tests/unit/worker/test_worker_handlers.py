@@ -78,6 +78,11 @@ async def test_a_registration_that_cannot_work_is_refused_and_names_its_argument
 def no_argument() -> None: ...
 
 
+OR_A_PAYLOAD = (
+    ", or the payload, annotated with a dataclass, TypedDict, msgspec Struct or pydantic model, and the delivery"
+)
+
+
 def two_arguments(_: Delivery, __: object) -> None: ...
 
 
@@ -103,7 +108,10 @@ NO_YIELD = "is a generator, so none of it would run: write it without yield"
         ({"topic": 7}, "topic: expected a str, got int"),
         ({"handler": "handler"}, "handler: 'handler' can't be called"),
         ({"handler": no_argument}, "handler: no_argument must accept the delivery as its only argument"),
-        ({"handler": two_arguments}, "handler: two_arguments must accept the delivery as its only argument"),
+        (
+            {"handler": two_arguments},
+            "handler: two_arguments must accept the delivery as its only argument" + OR_A_PAYLOAD,
+        ),
         ({"handler": generator}, f"handler: generator {NO_YIELD}"),
         ({"handler": async_generator}, f"handler: async_generator {NO_YIELD}"),
         ({"handler": functools.partial(generator)}, f"handler: generator {NO_YIELD}"),

@@ -40,6 +40,7 @@ type workerArguments struct {
 	MaxExecutionMs *millis   `json:"max_execution_ms"`
 	DrainTimeoutMs *millis   `json:"drain_timeout_ms"`
 	Script         []outcome `json:"script"`
+	Typed          bool      `json:"typed"`
 }
 
 func (a workerArguments) options() ([]duebus.WorkerOption, error) {
@@ -88,7 +89,11 @@ func (d *driver) startWorker(ctx context.Context, c command) (any, error) {
 	d.workers[c.Worker] = scripted
 	d.mu.Unlock()
 	worker := duebus.NewWorker(client, options...)
-	worker.Handle(arguments.Topic, scripted.handle)
+	if arguments.Typed {
+		duebus.Handle(worker, arguments.Topic, scripted.handlePayload)
+	} else {
+		worker.Handle(arguments.Topic, scripted.handle)
+	}
 	d.out.write(answer{ID: c.ID, Result: empty{}}) // before the events that follow
 	go scripted.announce(worker)
 	go scripted.run(ctx, worker)
@@ -109,15 +114,30 @@ func (w *scriptedWorker) run(ctx context.Context, worker *duebus.Worker) {
 	close(w.stopped)
 }
 
+// order is the payload of a typed handler.
+type order struct {
+	Number int    `json:"number"`
+	Item   string `json:"item"`
+}
+
+func (w *scriptedWorker) handlePayload(ctx context.Context, payload order, delivery *duebus.Delivery) error {
+	return w.follow(ctx, delivery, map[string]any{"payload": payload})
+}
+
 func (w *scriptedWorker) handle(ctx context.Context, delivery *duebus.Delivery) error {
+	return w.follow(ctx, delivery, map[string]any{})
+}
+
+// follow reports the delivery with the given fields, and ends as the script says.
+func (w *scriptedWorker) follow(ctx context.Context, delivery *duebus.Delivery, report map[string]any) error {
 	next := w.outcome(delivery.Attempt)
 	var held chan outcome
 	if next.Do == "hold" {
 		held = w.hold(delivery.EventID)
 	}
-	w.out.write(map[string]any{
-		"event": "handling", "worker": w.name, "at_ms": time.Now().UnixMilli(), "delivery": lineOf(delivery),
-	})
+	report["event"], report["worker"] = "handling", w.name
+	report["at_ms"], report["delivery"] = time.Now().UnixMilli(), lineOf(delivery)
+	w.out.write(report)
 	if held != nil {
 		select {
 		case next = <-held:

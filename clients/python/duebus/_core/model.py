@@ -21,7 +21,7 @@ class NewEvent:
         data: The payload, at most 1 MiB. Bytes are sent as they are, a str in UTF-8 (or in the charset that
             `content_type` names), and anything else as JSON: the types of `json.dumps`, and also datetime, date and
             time as ISO 8601, UUID and Decimal as text, an Enum as its value, a dataclass as an object of its fields,
-            and a pydantic model as its `model_dump(mode="json")`.
+            a msgspec Struct by `to_builtins`, and a pydantic model as its `model_dump(mode="json")`.
         id: Unique within the topic: an event whose id the topic holds, or held within its dedupe window, adds nothing.
             Empty: the server makes one.
         delay: How long after the server stored it the event is due: a timedelta or seconds, 0 to 10 years.

@@ -99,6 +99,10 @@ def _for_json(value: Any) -> object:
         return value.value
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if hasattr(type(value), "__struct_fields__"):
+        from msgspec import to_builtins  # noqa: PLC0415 - the type comes from there, so it is installed
+
+        return to_builtins(value)
     if callable(dump := getattr(value, "model_dump", None)) and not isinstance(value, type):  # a pydantic model
         return dump(mode="json")
     raise TypeError(f"{type(value).__name__} can't be written as JSON")

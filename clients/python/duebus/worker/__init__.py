@@ -1,6 +1,6 @@
 """The worker: decorated handlers on topics, with leases, retries, batching, reconnecting and draining done for them."""
 
-from duebus.worker.outcome import DeadLetter, Release, RetryAfter
+from duebus.worker.decisions import DeadLetter, Release, RetryAfter
 from duebus.worker.registry import Handler, Registration
 from duebus.worker.worker import Worker
 

@@ -48,7 +48,7 @@ class Invoker:
             elif self._traced or registration.blocking:
                 await self._call(held, registration)
             else:
-                await registration.handler(held.delivery)  # type: ignore[misc]  # a coroutine function
+                await registration.call(held.delivery)  # type: ignore[misc]  # a coroutine function
         except BaseException as error:
             # Not isinstance: it reads error.__class__, which may raise.
             if issubclass(type(error), GeneratorExit) and _is_being_closed(held):
@@ -63,7 +63,7 @@ class Invoker:
             if registration.blocking:
                 result = await self._call_on_thread(held, registration)
             else:
-                result = registration.handler(held.delivery)
+                result = registration.call(held.delivery)
             # A plain function may return a coroutine, for example if it wraps a coroutine function.
             if inspect.isawaitable(result):
                 await result
@@ -72,7 +72,7 @@ class Invoker:
 
     async def _call_on_thread(self, held: Held, registration: Registration) -> object:
         context = contextvars.copy_context()
-        job = self._threads.start(functools.partial(context.run, registration.handler, held.delivery))
+        job = self._threads.start(functools.partial(context.run, registration.call, held.delivery))
         try:
             value, error = await job.future
         except asyncio.CancelledError:

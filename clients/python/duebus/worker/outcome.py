@@ -1,4 +1,4 @@
-"""The exceptions by which a handler decides about its event, and the nack for the failures of several handlers."""
+"""What the failures of handlers mean for their event: the nack."""
 
 import traceback
 from collections.abc import Sequence
@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from duebus._core.fields import Span, duration
+from duebus._core.fields import duration
 from duebus._core.model import Nack
-from duebus.errors import InvalidArgument
+from duebus.worker.decisions import MAX_DELAY, DeadLetter, Release, RetryAfter
 from duebus.worker.registry import Registration
 
 __all__ = [
-    "DeadLetter",
     "Failure",
-    "Release",
-    "RetryAfter",
     "describe",
     "failure_of",
     "nack_of",
@@ -23,53 +20,9 @@ __all__ = [
 ]
 
 MAX_ERROR_BYTES = 4096
-_MAX_DELAY = timedelta(days=3650)
 # How many of the innermost calls of a traceback are kept, without the worker's own.
 _MAX_CALLS = 3
 _HERE = str(Path(__file__).parent)
-
-
-class RetryAfter(Exception):
-    """Raised by a handler to retry the event after `delay`; it is dead if no retries are left.
-
-    Args:
-        delay: A timedelta or seconds, 0 to 10 years.
-        reason: Becomes the event's last error.
-
-    Raises:
-        InvalidArgument: The delay is out of range.
-    """
-
-    def __init__(self, delay: Span, reason: str = "") -> None:
-        self.delay = duration("delay", delay).ToTimedelta()
-        if not timedelta(0) <= self.delay <= _MAX_DELAY:
-            raise InvalidArgument.of_field("delay", f"must be 0 to 10 years, not {delay}")
-        self.reason = reason
-        super().__init__(reason or f"retry after {self.delay.total_seconds():g} s")
-
-
-class DeadLetter(Exception):
-    """Raised by a handler to make the event a dead letter at once, because retrying is useless.
-
-    Args:
-        reason: Becomes the event's last error.
-    """
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-class Release(Exception):
-    """Raised by a handler to release the event: it is ready again at once, and the attempt is not counted.
-
-    Args:
-        reason: For the log of this worker.
-    """
-
-    def __init__(self, reason: str = "") -> None:
-        self.reason = reason
-        super().__init__(reason or "given back")
 
 
 _DECISIONS = (RetryAfter, DeadLetter, Release)
@@ -119,7 +72,7 @@ def _delay_of(error: RetryAfter) -> timedelta | None:
         delay = duration("delay", error.delay).ToTimedelta()
     except Exception:  # noqa: BLE001 - the delay may be anything, and a nack with a wrong one would stop the worker
         return None
-    return delay if timedelta(0) <= delay <= _MAX_DELAY else None
+    return delay if timedelta(0) <= delay <= MAX_DELAY else None
 
 
 def timed_out(registration: Registration, max_execution: float, attempt: int) -> Failure:

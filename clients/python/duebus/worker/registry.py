@@ -4,12 +4,13 @@ import functools
 import inspect
 import re
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from duebus._core.delivery import Delivery
 from duebus.errors import InvalidArgument
+from duebus.worker.typed import calling
 
 __all__ = ["Handler", "Registration", "Registry", "Source"]
 
@@ -17,8 +18,12 @@ MAX_CONCURRENCY = 100_000
 DEFAULT_GROUP = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
-Handler = Callable[[Delivery], Awaitable[object] | object]
-"""A function that `Worker.on` decorates: a coroutine function, or a function that is called on a thread."""
+Handler = Callable[[Any], object] | Callable[[Any, Delivery], object]
+"""A function that `Worker.on` decorates: a coroutine function, or a function that is called on a thread.
+
+It takes the delivery. If its first parameter is annotated with a dataclass, a TypedDict, a msgspec Struct or a pydantic
+model, it takes the payload as one of those, and the delivery if it has a second parameter.
+"""
 
 
 class Source(NamedTuple):
@@ -43,6 +48,7 @@ class Registration:
         max_retries: How many times a failing event is retried; None: by the event or the retry policy.
         name: The function's name, for logs and for the event's last error.
         blocking: Whether it is called on a thread, because it is not a coroutine function.
+        call: Calls it with a delivery, whatever it takes.
     """
 
     source: Source
@@ -51,6 +57,7 @@ class Registration:
     max_retries: int | None
     name: str
     blocking: bool
+    call: Callable[[Delivery], object]
     _registry: "Registry" = field(repr=False)
 
     def remove(self) -> None:
@@ -83,14 +90,14 @@ class Registry:
         """Registers a handler for a topic and group; the group is "default" if it is empty and lasts.
 
         Raises:
-            TypeError: An argument has the wrong type, or the handler can't take a delivery.
+            TypeError: An argument has the wrong type, or the handler takes neither a delivery nor a payload.
             InvalidArgument: A name or a number is out of range, or the handler is already registered.
         """
         group = group or ("" if ephemeral else DEFAULT_GROUP)
         source = Source(_checked_name("topic", topic), _checked_name("group", group) if group else "", ephemeral)
-        _check(handler, concurrency, max_retries)
+        call = _check(handler, concurrency, max_retries)
         name, blocking = _name_of(handler), not _is_coroutine_function(handler)
-        registration = Registration(source, handler, concurrency, max_retries, name, blocking, self)
+        registration = Registration(source, handler, concurrency, max_retries, name, blocking, call, self)
         with self._lock:
             standing = self.handlers(source)
             if any(other.handler == handler for other in standing):
@@ -138,32 +145,23 @@ def _checked_name(field: str, name: str) -> str:
     return name
 
 
-def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -> None:
+def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -> Callable[[Delivery], object]:
+    """Checks the arguments, and returns what calls the handler."""
     if not callable(handler):
         raise TypeError(f"handler: {handler!r} can't be called")
-    if not _takes_a_delivery(handler):
-        raise TypeError(f"handler: {_name_of(handler)} must accept the delivery as its only argument")
+    call = calling(handler, _name_of(handler))
     if _yields(handler):
         raise TypeError(f"handler: {_name_of(handler)} is a generator, so none of it would run: write it without yield")
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
     if max_retries is not None and max_retries < 0:
         raise InvalidArgument.of_field("max_retries", f"must be at least 0, not {max_retries}")
+    return call
 
 
 def _yields(handler: Handler) -> bool:
     called = (handler, getattr(type(handler), "__call__", None))  # noqa: B004 - as in _is_coroutine_function
     return any(inspect.isgeneratorfunction(each) or inspect.isasyncgenfunction(each) for each in called)
-
-
-def _takes_a_delivery(handler: Handler) -> bool:
-    try:
-        inspect.signature(handler).bind(None)
-    except TypeError:
-        return False
-    except ValueError:  # some functions written in C have no signature
-        return True
-    return True
 
 
 def _name_of(handler: Any) -> str:

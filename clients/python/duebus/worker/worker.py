@@ -33,7 +33,10 @@ class Worker:
 
         worker.run()
 
-    A coroutine function runs in the event loop, any other function on a thread. The handler decides about the event:
+    A coroutine function runs in the event loop, any other function on a thread. A handler whose first parameter is
+    annotated with a dataclass, a TypedDict, a msgspec Struct or a pydantic model gets the payload as one, and the
+    delivery as its second argument, if it takes two. A payload that does not fit becomes a dead letter with the reason,
+    and the handler is not called. The handler decides about the event:
 
     - the handler returns: acked;
     - it raises: nacked with the exception's type and message, retried after the topic's backoff;
@@ -157,7 +160,7 @@ class Worker:
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
-            handler: A coroutine function or a function that takes a `Delivery`; its result is ignored.
+            handler: A coroutine function or a function that takes a `Delivery` or a payload; its result is ignored.
             group: None: the worker's, unless one of the two lasts and the other is ephemeral.
             ephemeral: Whether the group is deleted when its last subscriber has left, and gets only what is dispatched
                 while it exists. If it has no name, it belongs to this process alone, so every instance of a program
@@ -170,7 +173,8 @@ class Worker:
             The registration, which can remove the handler.
 
         Raises:
-            TypeError: An argument has the wrong type, or the handler can't be called with one argument.
+            TypeError: An argument has the wrong type, the handler takes neither a delivery nor a payload, or the type
+                of its payload has a field that JSON can't express.
             InvalidArgument: An argument is malformed or out of range, or the handler is already registered for this
                 topic and group.
         """

@@ -45,6 +45,7 @@ pub struct Command {
     pub method: String,
     pub request: Option<String>,
     pub script: Option<Vec<Outcome>>,
+    pub typed: Option<bool>,
     pub event_id: String,
     pub outcome: Option<Outcome>,
 }

@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use duebus::{Delivery, Failure, Worker, WorkerOptions};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,13 @@ pub struct ScriptedWorker {
     holds: Mutex<HashMap<String, oneshot::Sender<Outcome>>>,
 }
 
+/// The payload of a typed handler.
+#[derive(Serialize, Deserialize)]
+struct Order {
+    number: i64,
+    item: String,
+}
+
 pub fn start(driver: &Arc<Driver>, mut command: Command) -> Result<Option<Value>, Failed> {
     let client = driver.clients.get(&command.client)?;
     let scripted = Arc::new(ScriptedWorker {
@@ -31,11 +39,13 @@ pub fn start(driver: &Arc<Driver>, mut command: Command) -> Result<Option<Value>
         holds: Mutex::default(),
     });
     let handling = Arc::clone(&scripted);
-    let worker = Worker::new(&client).handle(
-        command.topic.as_deref().unwrap_or_default(),
-        options(&command)?,
-        move |delivery| Arc::clone(&handling).handle(delivery),
-    );
+    let (topic, options) = (command.topic.as_deref().unwrap_or_default(), options(&command)?);
+    let worker = if command.typed.unwrap_or_default() {
+        let handle = move |order: Order, delivery| Arc::clone(&handling).handle(delivery, Some(json!(order)));
+        Worker::new(&client).handle_json(topic, options, handle)
+    } else {
+        Worker::new(&client).handle(topic, options, move |delivery| Arc::clone(&handling).handle(delivery, None))
+    };
     driver.workers.put(&command.worker, Arc::clone(&scripted));
     answer(command.id, Ok(json!({}))); // before the events that follow
     driver.tasks.spawn(scripted.run(worker));
@@ -83,11 +93,14 @@ impl ScriptedWorker {
         self.stopped.cancel();
     }
 
-    async fn handle(self: Arc<Self>, delivered: Delivery) -> Result<(), Failure> {
+    async fn handle(self: Arc<Self>, delivered: Delivery, payload: Option<Value>) -> Result<(), Failure> {
         let mut outcome = self.outcome(delivered.attempt);
         let held = outcome.as_ref().is_some_and(|each| each.end == "hold").then(|| self.hold(&delivered.event_id));
         let at = since_epoch(SystemTime::now());
-        write(&json!({"event": "handling", "worker": self.name, "at_ms": at, "delivery": delivery(&delivered)}));
+        let delivery = delivery(&delivered);
+        write(&json!({
+            "event": "handling", "worker": self.name, "at_ms": at, "delivery": delivery, "payload": payload,
+        }));
         if let Some(held) = held {
             let mut cancelled = SayCancelled(Some((&self.name, &delivered)));
             outcome = held.await.ok();

@@ -1,12 +1,16 @@
 package io.duebus.driver;
 
+import com.google.gson.Gson;
 import io.duebus.DeadLetter;
 import io.duebus.Delivery;
 import io.duebus.DueBus;
 import io.duebus.DueBusException;
+import io.duebus.Handler;
 import io.duebus.Release;
 import io.duebus.RetryAfter;
 import io.duebus.Worker;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.BlockingQueue;
@@ -16,6 +20,8 @@ import java.util.concurrent.LinkedBlockingQueue;
 
 /** A worker of the client whose handler follows a script. */
 final class ScriptedWorker {
+    private record Order(Integer number, String item) {}
+
     private final DueBus bus;
     private final Command command;
     private final Output output;
@@ -50,7 +56,7 @@ final class ScriptedWorker {
                 .group(command.text("group"))
                 .ephemeral(command.flag("ephemeral"))
                 .engine(command.engine("engine"))
-                .handle(command.text("topic"), this::handle);
+                .handle(command.text("topic"), handler());
         if (command.has("consumer")) {
             builder.consumer(command.text("consumer"));
         }
@@ -69,6 +75,16 @@ final class ScriptedWorker {
         return builder.build();
     }
 
+    private Handler handler() {
+        return command.flag("typed")
+                ? Handler.typed(ScriptedWorker::order, (order, delivery) -> handle(delivery, "payload", order))
+                : delivery -> handle(delivery);
+    }
+
+    private static Order order(byte[] data) {
+        return new Gson().fromJson(new String(data, StandardCharsets.UTF_8), Order.class);
+    }
+
     private void ended(Throwable error) {
         output.event("stopped", "worker", name, "error", error == null ? null : Lines.error(DueBusException.of(error)));
         stopped.complete(null);
@@ -84,15 +100,16 @@ final class ScriptedWorker {
         stopped.join();
     }
 
-    private void handle(Delivery delivery) throws Exception {
+    private void handle(Delivery delivery, Object... fields) throws Exception {
         Command outcome = outcome(delivery.attempt());
         BlockingQueue<Command> held = null;
         if (outcome.text("do").equals("hold")) {
             held = new LinkedBlockingQueue<>();
             holds.put(delivery.eventId(), held);
         }
-        output.event("handling", "worker", name,
-                "at_ms", System.currentTimeMillis(), "delivery", Lines.delivery(delivery));
+        var line = new ArrayList<Object>(List.of(fields));
+        line.addAll(List.of("at_ms", System.currentTimeMillis(), "delivery", Lines.delivery(delivery)));
+        output.event("handling", "worker", name, line.toArray());
         end(held == null ? outcome : await(delivery, held));
     }
 
