@@ -34,7 +34,7 @@ from duebus_server.engine.redis import (
     RedisUrlError,
     make_redis_engine,
 )
-from duebus_server.ops.allocator import bound_heap
+from duebus_server.ops.allocator import bound_heap, return_messages_at_once
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.metrics import Metrics
@@ -252,6 +252,11 @@ class App:
         raise ServerEndedError("the server stopped accepting calls; its log says why")
 
     @property
+    def is_open(self) -> bool:
+        """Whether callers need no credentials."""
+        return self._access.is_open
+
+    @property
     def web_url(self) -> str | None:
         """Where the bus is served over HTTP; None if it isn't."""
         return None if self._web is None else self._web.url
@@ -287,7 +292,7 @@ class App:
         listened = (self._settings.listen, self._settings.web_listen or LOOPBACK[0])
         if all(address.startswith(LOOPBACK) for address in listened):
             return
-        if self._access.is_open:
+        if self.is_open:
             log.warning("other machines can connect without credentials: anyone can use the bus")
         elif self._settings.tls_cert is None:
             log.warning("other machines can connect without TLS: anyone on the network path can read tokens and events")
@@ -314,6 +319,8 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
     engines = [make_engine(name, settings, clock, failed.set_exception) for name in settings.engine]
     app = App(settings, clock, engines, shares_port=shares_port, failed=failed)
+    if not app.is_open:
+        return_messages_at_once()
     drains: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drains.add(asyncio.create_task(app.drain())))
