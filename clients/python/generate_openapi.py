@@ -81,7 +81,7 @@ def document(files: FileDescriptorSet) -> dict[str, Any]:
             "version": "v1",
             "summary": "An event bus over HTTP: dispatch events, now or for later, and administer them.",
         },
-        "paths": paths | EVENTS,
+        "paths": paths | EXTRA_PATHS,
         "components": {
             "schemas": schemas | ERROR_SCHEMA,
             "responses": {"Error": ERROR_RESPONSE},
@@ -144,11 +144,15 @@ def _header(name: str, description: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "description": description, "schema": {"type": "string"}}
 
 
+def _in_query(name: str, description: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": schema or {"type": "string"}}
+
+
 def _in_path(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-EVENTS = {
+EXTRA_PATHS = {
     "/v1/topics/{topic}/events": {
         "post": {
             "operationId": "dispatchEvent",
@@ -169,7 +173,26 @@ EVENTS = {
                 "default": ERROR,
             },
         }
-    }
+    },
+    "/v1/topics/{topic}/groups/{group}:pull": {
+        "post": {
+            "operationId": "pullEvents",
+            "tags": ["EventBus"],
+            "description": "Leases due events to the caller. Ack, Nack and Extend settle them by their lease tokens.",
+            "parameters": [
+                _in_path("topic"),
+                _in_path("group"),
+                _in_query("max", "How many events at most.", {"type": "integer", "minimum": 1, "maximum": 500}),
+                _in_query("wait", "How long to wait for the first of them, at most `30s`."),
+                _in_query("lease", "How long they are leased, such as `30s`; by default as the topic says."),
+                _in_query("consumer", "What the caller is called in the event's history."),
+            ],
+            "responses": {
+                "200": {"description": "The events.", "content": _json("duebus.v1.Deliveries")},
+                "default": ERROR,
+            },
+        }
+    },
 }
 ERROR_SCHEMA = {
     "Error": {

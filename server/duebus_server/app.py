@@ -15,6 +15,7 @@ from duebus_server.bus.administering import Administering
 from duebus_server.bus.dispatching import Dispatching
 from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
+from duebus_server.bus.pulling import Pulling
 from duebus_server.bus.scaling import Scaling
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing
@@ -143,7 +144,7 @@ class App:
         self._web = None
         if settings.web_listen is not None:
             calls = Calls(((EVENT_BUS, event_bus), (ADMIN, admin)), authorizer, settings.max_message_size, **observers)
-            app = web_app(calls, on_loopback=settings.web_listen.startswith(LOOPBACK))
+            app = web_app(calls, Pulling(self._engines, tokens), on_loopback=settings.web_listen.startswith(LOOPBACK))
             files = certificate_files(settings)
             tls = None if files is None or certificates is None else tls_context(files, certificates)
             self._web = HttpPort(app, "web", tls, shares_port=shares_port)

@@ -167,6 +167,9 @@ class RawHttp1:
         topic = self._random.choice((b"orders", b"mail", b"%00", b"%C3%BC", b"..", b"x" * 300))
         body = self._damaged(CLOUD_EVENT if self._random.random() < 0.5 else b"[" + CLOUD_EVENT + b"]")
         headers = self._random.sample(EVENT_HEADERS, self._random.randrange(5))
+        if self._random.random() < 0.2:
+            query = self._damaged(b"max=2&wait=10ms&lease=100ms&consumer=f").replace(b" ", b"")
+            return self._post(b"POST /v1/topics/" + topic + b"/groups/g:pull?" + query + b" HTTP/1.1", b"")
         return self._post(b"POST /v1/topics/" + topic + b"/events HTTP/1.1", body, *headers)
 
     def _post(self, line: bytes, body: bytes, *headers: bytes) -> bytes:

@@ -56,6 +56,11 @@ def test_answers_agree_with_it(web: Web, client: Client, document: Any, topic: s
         dispatched = web.call("EventBus/Dispatch", topic=topic, events=[{"id": "a", "delay": "60s", "data": "AA=="}])
         agrees("duebus.v1.DispatchResponse", dispatched.json)
         agrees("duebus.v1.GetTopicResponse", web.call("EventBusAdmin/GetTopic", topic=topic).json)
+    answer = web.post(f"/v1/topics/{topic}/events", b"x")
+    agrees("duebus.v1.DispatchResponse", answer.json)
+    pulled = web.post(f"/v1/topics/{topic}/groups/g:pull").json
+    assert pulled["deliveries"]
+    agrees("duebus.v1.Deliveries", pulled)
     listed = web.call("EventBusAdmin/ListEvents", topic=topic, group="g", state="EVENT_STATE_SCHEDULED")
     assert listed.json["events"]
     agrees("duebus.v1.ListEventsResponse", listed.json)

@@ -20,6 +20,8 @@ class ClosingReason(StrEnum):
     DRAINING = "draining"
     GROUP_DELETED = "group_deleted"
     TOPIC_DELETED = "topic_deleted"
+    WAITED = "waited"
+    """The time of a pull is over. No stream is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,4 @@ ready.
 DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
 GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)
 TOPIC_DELETED = Closing(ClosingReason.TOPIC_DELETED, RECONNECT_AFTER_US)
+WAITED = Closing(ClosingReason.WAITED, 0)

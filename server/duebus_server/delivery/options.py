@@ -13,6 +13,7 @@ class SessionOptions:
         lease_us: how long each delivery is leased.
         grace_us: how long leases outlast a broken stream, and an ephemeral group its last stream.
         ephemeral: whether the group is deleted when its last stream has ended.
+        is_pull: as in ``SubscriberInfo``.
     """
 
     session_id: str
@@ -22,3 +23,4 @@ class SessionOptions:
     lease_us: int
     grace_us: int
     ephemeral: bool = False
+    is_pull: bool = False

@@ -26,18 +26,19 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum, auto
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, Closing, Deliveries, Frame, Heartbeat
+from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, WAITED, Closing, Deliveries, Frame, Heartbeat
 from duebus_server.delivery.last_lease import LastLease, first
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
 from duebus_server.domain.model import AdoptedLease, LeaseRef, NackAction, NackRef, Reservation, SubscriberInfo
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Sequence
 
     from duebus_server.delivery.options import SessionOptions
     from duebus_server.delivery.waker import Waker
@@ -91,11 +92,15 @@ class Session:
     """One open stream of one group.
 
     Call ``join``, then ``frames`` until the stream ends, and always ``end``.
+
+    Attributes:
+        keeps_leases: its leases stay as they are when it ends.
     """
 
     def __init__(self, engine: Engine, clock: Clock, options: SessionOptions, window: Window, waker: Waker) -> None:
         self.options = options
         self.window = window
+        self.keeps_leases = False
         self._engine = engine
         self._clock = clock
         self._waker = waker
@@ -111,6 +116,7 @@ class Session:
         self._has_more = False
         self._heartbeat: Timer | None = None
         self._retry: Timer | None = None
+        self._timeout: Timer | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -130,14 +136,15 @@ class Session:
             self.options.consumer,
             self._engine.now_us(),
             ephemeral_us=ephemeral_us,
-            grace_us=self.options.grace_us,
+            grace_us=self.options.lease_us if self.options.is_pull else self.options.grace_us,
+            is_pull=self.options.is_pull,
         )
         await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
         self._stage = Stage.READY_TO_LEASE
         return lost
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncGenerator[Frame, None]:
         """The frames to send while the stream is open. The last one is Closing if the server ends it."""
         self._arm_heartbeat()
         while self._closing is None or self._stage is Stage.RESERVED or self._unsent:
@@ -188,6 +195,10 @@ class Session:
         self._wait_or_lease(Stage.WAITING, lease_again=is_more_due or not self._last.is_answered)
         self._woken.set()
 
+    def close_after(self, wait_us: int) -> None:
+        """End the stream after this time. What is leased first, or is being leased then, is still sent."""
+        self._timeout = self._clock.call_at(self._clock.now_us() + wait_us, partial(self.close_soon, WAITED))
+
     def close_soon(self, closing: Closing) -> None:
         """End the stream with this frame, after the one that is being sent. Only the first call counts."""
         self._closing = self._closing or closing
@@ -220,8 +231,11 @@ class Session:
             self.wake()
 
     async def end(self) -> None:
-        """End the session. If the server did not close the stream, the subscriber is gone: its leases run out soon."""
-        for timer in (self._heartbeat, self._retry):
+        """End the session. If the server did not close the stream, the subscriber is gone: its leases run out soon.
+
+        Those of a pull that failed run out too.
+        """
+        for timer in (self._heartbeat, self._retry, self._timeout):
             if timer is not None:
                 timer.cancel()
         while self._stage is Stage.RESERVED:
@@ -236,7 +250,7 @@ class Session:
             await self._if_reachable(self._engine.leave(topic, group, session_id, returns_in_us))
             await self._release_unsent()
         finally:
-            if self._closing is None:
+            if not self.keeps_leases and (self._closing is None or self.options.is_pull):
                 await self._if_reachable(self._engine.shorten(topic, group, session_id, self.options.grace_us))
             self._stage = Stage.ENDED
 

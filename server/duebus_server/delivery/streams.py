@@ -68,12 +68,12 @@ class Streams:
         return session
 
     async def close(self, session: Session) -> None:
-        """Close a session. During a drain it is kept until its leases are settled."""
+        """Close a session. During a drain it is kept until its leases are settled, unless they outlast it."""
         self._close_waker(session.options.topic, session.options.group)
         try:
             await session.end()
         finally:
-            if not self._draining:
+            if not self._draining or session.keeps_leases:
                 del self._sessions[session.options.session_id]
             self._check_settled()
 

@@ -101,7 +101,8 @@ class SubscriberInfo:
         in_flight: how many deliveries it holds.
         ephemeral_us: None if its group lasts until it is deleted. Otherwise the group is ephemeral, and is kept this
             long after the stream has ended, so that the subscriber can come back.
-        grace_us: how long its leases last after the stream has broken.
+        grace_us: how long its leases last after the stream has broken, or the local engine has started again.
+        is_pull: it is there for one call, and its leases last until they run out, even if its replica dies.
     """
 
     session_id: str
@@ -110,6 +111,7 @@ class SubscriberInfo:
     in_flight: int = 0
     ephemeral_us: int | None = None
     grace_us: int = 0
+    is_pull: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from duebus_server.web.errors import Failure, failure_of
 from duebus_server.web.events import events_route
 from duebus_server.web.openapi import openapi_route
 from duebus_server.web.origin import SameOrigin
+from duebus_server.web.pull import pull_route
 from duebus_server.web.rpcs import rpc_routes
 from duebus_server.wire.status import unexpected
 
@@ -20,21 +21,23 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from duebus_server.bus.pulling import Pulling
     from duebus_server.web.calls import Calls
 
 GZIP_BYTES = 1_000
 """Answers from this size on are compressed, if the client takes that."""
 
 
-def web_app(calls: Calls, *, on_loopback: bool) -> Starlette:
+def web_app(calls: Calls, pulling: Pulling, *, on_loopback: bool) -> Starlette:
     """The application.
 
     Args:
         calls: what it can do.
+        pulling: leases events to callers without a stream.
         on_loopback: it listens where only this machine can connect.
     """
     return Starlette(
-        routes=[*rpc_routes(calls), events_route(calls), openapi_route()],
+        routes=[*rpc_routes(calls), events_route(calls), pull_route(calls, pulling), openapi_route()],
         middleware=[
             Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),

@@ -100,11 +100,20 @@ def _apply(headers: Mapping[str, str], event: event_bus_pb2.Event) -> None:
                 raise InvalidArgument(header, "no such header")
 
 
-def _set_delay(header: str, value: str, event: event_bus_pb2.Event) -> None:
+def duration_us(name: str, text: str) -> int:
+    """The duration in a header or parameter, in microseconds.
+
+    Raises:
+        InvalidArgument: it is none.
+    """
     try:
-        delay_us = parse_duration(value)
+        return parse_duration(text)
     except (ValueError, OverflowError):
-        raise InvalidArgument(header, "is not a duration such as 500ms, 30s or 5m") from None
+        raise InvalidArgument(name, "is not a duration such as 500ms, 30s or 5m") from None
+
+
+def _set_delay(header: str, value: str, event: event_bus_pb2.Event) -> None:
+    delay_us = duration_us(header, value)
     limits.check_duration(header, delay_us, 0, limits.MAX_DELAY_US)
     event.delay.FromMicroseconds(delay_us)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.bus.dispatching import DispatchCommand
+from duebus_server.bus.pulling import PullCommand
 from duebus_server.bus.settling import NackCommand
 from duebus_server.bus.subscribing import SubscribeCommand
 from duebus_server.domain import limits
@@ -85,6 +86,25 @@ def subscribe_command(request: event_bus_pb2.SubscribeRequest) -> SubscribeComma
         _optional_duration(request, "disconnect_grace", 0, limits.MAX_GRACE_US),
         request.held_lease_tokens,
         request.ephemeral,
+    )
+
+
+def pull_command(request: event_bus_pb2.SubscribeRequest, wait_us: int) -> PullCommand:
+    """A pull, given as the Subscribe that would have the same events.
+
+    Raises:
+        NoTopicSpecified, InvalidArgument: a field is wrong.
+    """
+    command = subscribe_command(request)
+    limits.check_duration("wait", wait_us, 0, limits.MAX_PULL_WAIT_US)
+    return PullCommand(
+        command.topic,
+        command.group,
+        command.engine,
+        command.consumer,
+        command.max_in_flight,
+        wait_us,
+        command.lease_us,
     )
 
 

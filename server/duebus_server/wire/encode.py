@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 from duebus.v1 import event_bus_pb2
 
 from duebus_server.delivery.frames import Closing, Deliveries, Frame
+from duebus_server.wire.deliveries import DeliveryEncoder
 from duebus_server.wire.names import CLOSING_TO_PB, ENGINE_TO_PB, FAILURE_TO_PB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.bus.lifecycle import StoppedEngine
+    from duebus_server.bus.pulling import Pulled
     from duebus_server.bus.settling import LeaseFailure
     from duebus_server.bus.subscribing import Subscription
     from duebus_server.domain.model import DispatchAnswer
-    from duebus_server.wire.deliveries import DeliveryEncoder
 
 MAX_LOST_TOKEN_BYTES = 3 << 20
 """In one frame: gRPC clients accept up to 4 MiB by default."""
@@ -33,6 +34,14 @@ def lease_failures(failures: Sequence[LeaseFailure]) -> list[event_bus_pb2.Lease
         event_bus_pb2.LeaseFailure(lease_token=failure.lease_token, reason=FAILURE_TO_PB[failure.reason])
         for failure in failures
     ]
+
+
+def deliveries(pulled: Pulled) -> event_bus_pb2.Deliveries:
+    """The events of a pull."""
+    answer = event_bus_pb2.Deliveries()
+    for response in frame_responses(Deliveries(pulled.events), DeliveryEncoder(pulled.tokens)):
+        answer.MergeFrom(event_bus_pb2.SubscribeResponse.FromString(response).deliveries)
+    return answer
 
 
 def stopped_engine(stopped: StoppedEngine) -> event_bus_pb2.StoppedEngine:

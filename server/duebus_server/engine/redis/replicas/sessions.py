@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partition import Partition
 
 
+PULL = "~"
+"""As in ``abandon.lua``: the leases of these sessions last when their replica dies."""
+
+
 class Stage(Enum):
     """What was sent to Redis about a session."""
 
@@ -64,7 +68,7 @@ class LocalSession:
     """A session of this replica.
 
     Attributes:
-        name: unique among all replicas: the replica, a slash, a number.
+        name: unique among all replicas: the replica, a slash, a number. Before that of a pull is ``PULL``.
         held: the event ids of its leases by fencing token.
         joined_us: when it joined, by Redis's clock; None until Redis has answered.
         round: part of every lease command. It grows when unknown leases are taken back, so that a late command of an
@@ -173,7 +177,7 @@ class LocalSessions:
         session_id = subscriber.session_id
         session = self.find(partition, group, session_id)
         if session is None:
-            name = f"{self._replica}/{next(self._numbers)}"
+            name = f"{self._replica}/{PULL if subscriber.is_pull else ''}{next(self._numbers)}"
             session = LocalSession(name, session_id, partition, group, subscriber.consumer)
             self._by_place[partition, group, session_id] = self._by_name[name] = session
         session.subscribe_again(subscriber)
