@@ -6,7 +6,7 @@ import asyncio
 import threading
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus_server.domain.clock import HOUR, SECOND, ManualClock
@@ -23,7 +23,7 @@ from support.recorder import Recorder
 from support.topics import PLENTY, WORKER, TopicDriver, ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Coroutine, Iterator
     from pathlib import Path
 
 
@@ -59,6 +59,18 @@ class BlockingDisk(FaultyDisk):
 async def until_blocked(disk: BlockingDisk) -> None:
     """Wait until a sync is blocked."""
     assert await asyncio.to_thread(disk.is_blocked.wait, SIGNAL_TIMEOUT_S)
+
+
+async def leased_once_saved(topic: TopicDriver, disk: BlockingDisk, settle: Coroutine[Any, Any, Any]) -> list[str]:
+    """Settle an event and lease: nothing may be leased before the disk has the settle. Returns what is leased then."""
+    with disk.blocked():
+        settling = asyncio.create_task(settle)
+        await until_blocked(disk)
+        leasing = asyncio.create_task(topic.lease())
+        await asyncio.sleep(0)
+        assert not leasing.done()
+    await settling
+    return ids(await leasing)
 
 
 async def test_an_event_is_leased_only_once_its_dispatch_is_on_the_disk(tmp_path: Path) -> None:
@@ -118,14 +130,7 @@ async def test_a_released_event_is_leased_again_only_once_the_release_is_on_the_
         await one.topic.join()
         await one.topic.dispatch("event")
         leased = await one.topic.lease_one()
-        with disk.blocked():
-            releasing = asyncio.create_task(one.topic.release(leased))
-            await until_blocked(disk)
-            leasing = asyncio.create_task(one.topic.lease())
-            await asyncio.sleep(0)
-            assert not leasing.done()
-        assert ids(await leasing) == ["event"]
-        await releasing
+        assert await leased_once_saved(one.topic, disk, one.topic.release(leased)) == ["event"]
 
 
 async def test_the_next_event_of_a_key_is_leased_only_once_the_ack_is_on_the_disk(tmp_path: Path) -> None:
@@ -134,14 +139,7 @@ async def test_the_next_event_of_a_key_is_leased_only_once_the_ack_is_on_the_dis
         await one.topic.join()
         await one.topic.dispatch(new_event("first", key="key"), new_event("next", key="key"))
         leased = await one.topic.lease_one()
-        with disk.blocked():
-            acking = asyncio.create_task(one.topic.ack(leased))
-            await until_blocked(disk)
-            leasing = asyncio.create_task(one.topic.lease())
-            await asyncio.sleep(0)
-            assert not leasing.done()
-        assert ids(await leasing) == ["next"]
-        await acking
+        assert await leased_once_saved(one.topic, disk, one.topic.ack(leased)) == ["next"]
 
 
 async def test_leases_and_extends_wait_for_nothing(tmp_path: Path) -> None:
