@@ -15,7 +15,7 @@ from duebus.cli.server_options import Globals
 
 try:
     import structlog
-    from duebus_server.app import make_redis
+    from duebus_server.components import make_redis
     from duebus_server.config import SettingsError, load_settings
     from duebus_server.domain.clock import SystemClock
     from duebus_server.domain.errors import DueBusError
