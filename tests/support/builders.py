@@ -24,6 +24,7 @@ def new_event(
     deliver_at_us: int | None = None,
     max_retries: int | None = None,
     key: str = "",
+    priority: int = 0,
 ) -> NewEvent:
     """An event with its own body; without an id it gets one as the server would make it."""
     number = next(_numbers)
@@ -36,6 +37,7 @@ def new_event(
         max_retries=max_retries,
         id_is_generated=event_id is None,
         key=key,
+        priority=priority,
     )
 
 

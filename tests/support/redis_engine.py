@@ -37,7 +37,7 @@ async def first_due(engine: PartitionedEngine, topic: str, group: str) -> int | 
     for partition in engine._routing.partitions(topic):
         if await runner.connection.redis.hexists(runner.keys.topic(partition, f"group:{group}:group"), "paused"):
             return None
-        for name in ("waiting", "suspects", "leased", "upcoming"):
+        for name in ("waiting", "suspects", "prioritized", "leased", "upcoming", "opens"):
             key = runner.keys.topic(partition, f"group:{group}:{name}")
             times += [int(at) for _, at in await runner.connection.redis.zrange(key, 0, 0, withscores=True)]
     return min(times, default=None)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import (
     CancelAnswer,
     DeadLetterFilter,
     DeadLetterProgress,
     DeadLetterStep,
+    GroupChanges,
     NewDueTime,
     RetryPolicyChanges,
     TopicChanges,
@@ -91,6 +92,11 @@ def together(batches: Sequence[LeaseBatch]) -> LeaseBatch:
     )
 
 
+def _policy(changes: dict[str, Any]) -> RetryPolicyChanges:
+    """The changes of the retry policy, which are taken out."""
+    return RetryPolicyChanges(**{name: changes.pop(name) for name in RetryPolicyChanges.__slots__ if name in changes})
+
+
 class TopicDriver:
     """A topic that only this test uses."""
 
@@ -153,10 +159,10 @@ class TopicDriver:
         *,
         ephemeral_us: int | None = None,
         grace_us: int = 0,
-    ) -> None:
-        """Subscribe a session."""
+    ) -> bool:
+        """Subscribe a session. Returns whether the group is limited."""
         info = SubscriberInfo(session, consumer, self.harness.now_us(), ephemeral_us=ephemeral_us, grace_us=grace_us)
-        await self.engine.join(self.name, group, info)
+        return await self.engine.join(self.name, group, info)
 
     async def leave(self, session: str = WORKER, group: str = DEFAULT_GROUP, *, returns_in_us: int = 0) -> None:
         """End a session."""
@@ -285,14 +291,13 @@ class TopicDriver:
 
     # --- operate ------------------------------------------------------------------------------------------------------
 
-    async def configure(self, **changes: int) -> TopicConfig:
+    async def configure(self, **changes: Any) -> TopicConfig:
         """Change settings of the topic: fields of TopicChanges and of RetryPolicyChanges, mixed."""
-        policy = {name: changes.pop(name) for name in RetryPolicyChanges.__slots__ if name in changes}
-        return await self.engine.configure_topic(self.name, TopicChanges(RetryPolicyChanges(**policy), **changes))
+        return await self.engine.configure_topic(self.name, TopicChanges(_policy(changes), **changes))
 
-    async def configure_group(self, group: str = DEFAULT_GROUP, /, **changes: int) -> TopicConfig:
-        """Change the retry policy of a group."""
-        return await self.engine.configure_group(self.name, group, RetryPolicyChanges(**changes))
+    async def configure_group(self, group: str = DEFAULT_GROUP, /, **changes: Any) -> TopicConfig:
+        """Change settings of a group: fields of GroupChanges and of RetryPolicyChanges, mixed."""
+        return await self.engine.configure_group(self.name, group, GroupChanges(_policy(changes), **changes))
 
     async def delete(self) -> int:
         return await self.engine.delete_topic(self.name)

@@ -63,7 +63,8 @@ DISPATCHES = [
     ("events[1].key", second(key="x" * 256)),
     ("events[1].key", second(key="é" * 128)),
     ("events[1].key", second(key="order\x0042")),
-    ("events[1].priority", second(priority=1)),
+    ("events[1].priority", second(priority=86_401)),
+    ("events[1].priority", second(priority=-86_401)),
     ("events", dispatch(*[event()] * 1_001)),
     ("events", dispatch(*[event("", b"x" * MEBIBYTE)] * 4)),
     ("request_id", dispatch(request_id="x" * 256)),
@@ -110,6 +111,14 @@ SETTLES = [
 
 LONGEST = "x" * 255
 
+PAUSES = [
+    ("Nack", "nacks[1].pause.scope", nack(pause={"duration": duration(1)})),
+    ("Nack", "nacks[1].pause.scope", nack(pause={"duration": duration(1), "scope": TOMORROWS_ENGINE})),
+    ("Nack", "nacks[1].pause.duration", nack(pause={"scope": "SCOPE_KEY"})),
+    ("Nack", "nacks[1].pause.duration", nack(pause={"scope": "SCOPE_GROUP", "duration": duration(-1)})),
+    ("Nack", "nacks[1].pause.duration", nack(pause={"scope": "SCOPE_GROUP", "duration": duration(3601)})),
+]
+
 
 def configure(group: str = "", **config: Any) -> admin_pb2.ConfigureTopicRequest:
     return admin_pb2.ConfigureTopicRequest(topic="t", group=group, config=admin_pb2.TopicConfig(**config))
@@ -117,6 +126,11 @@ def configure(group: str = "", **config: Any) -> admin_pb2.ConfigureTopicRequest
 
 def policy(group: str = "", **fields: Any) -> admin_pb2.ConfigureTopicRequest:
     return configure(group, retry_policy=admin_pb2.RetryPolicy(**fields))
+
+
+def rate(events: int, per: float, burst: int = 0) -> dict[str, Any]:
+    """The fields of a Rate; ``per`` is in seconds."""
+    return {"events": events, "per": duration(per), "burst": burst}
 
 
 def redrive(rate: float = 0, **conditions: Any) -> admin_pb2.RedriveEventsRequest:
@@ -151,6 +165,22 @@ CHANGES = [
     ("ConfigureTopic", "config.lease", configure("default", lease=duration(1))),
     ("ConfigureTopic", "config.max_queued", configure("default", max_queued=0)),
     ("ConfigureTopic", "group", policy("a b", max_retries=1)),
+    ("ConfigureTopic", "config.limits.max_in_flight", configure(limits={"max_in_flight": 1_000_001})),
+    ("ConfigureTopic", "config.limits.rate.events", configure(limits={"rate": {}})),
+    ("ConfigureTopic", "config.limits.rate.per", configure(limits={"rate": {"events": 1}})),
+    ("ConfigureTopic", "config.limits.rate.per", configure(limits={"rate": rate(1, -1)})),
+    ("ConfigureTopic", "config.limits.rate.per", configure("default", limits={"rate": rate(1, 86_401)})),
+    ("ConfigureTopic", "config.limits.rate.events", configure(limits={"rate": rate(1_000_001, 60)})),
+    ("ConfigureTopic", "config.limits.rate.events", configure(limits={"rate": rate(2_000, 0.001)})),
+    ("ConfigureTopic", "config.limits.rate.burst", configure(limits={"rate": rate(1, 1, 1_000_001)})),
+    ("ConfigureTopic", "config.keys.max_in_flight", configure(keys={"max_in_flight": 1_001})),
+    ("ConfigureTopic", "config.keys.rate.events", configure(keys={"rate": {}})),
+    ("ConfigureTopic", "config.keys.rate.per", configure("default", keys={"rate": rate(1, 0)})),
+    ("ConfigureTopic", "config.keys.rate", configure(keys={"max_in_flight": 0, "rate": rate(1, 1)})),
+    ("ConfigureTopic", "config.keys.on_dead", configure(keys={"on_dead": "ON_DEAD_HOLD", "max_in_flight": 2})),
+    ("ConfigureTopic", "config.keys.on_dead", configure(keys={"on_dead": "ON_DEAD_HOLD", "max_in_flight": 0})),
+    ("ConfigureTopic", "config.keys.on_dead", configure(keys={"on_dead": TOMORROWS_ENGINE})),
+    ("ConfigureTopic", "config.keys.max_blocked", configure(keys={"max_blocked": 2**63})),
     ("ConfigureTopic", "engine", admin_pb2.ConfigureTopicRequest(topic="t", engine=TOMORROWS_ENGINE)),
     ("DeleteTopic", "engine", admin_pb2.DeleteTopicRequest(topic="t", engine=TOMORROWS_ENGINE)),
     ("DeleteGroup", "group", admin_pb2.DeleteGroupRequest(topic="t", group="a b")),
@@ -204,6 +234,7 @@ CALLS: list[tuple[str, str, Any]] = [
     *[("Dispatch", field, request) for field, request in DISPATCHES],
     *[("Subscribe", field, request) for field, request in SUBSCRIBES],
     *SETTLES,
+    *PAUSES,
     *LISTS,
     *CHANGES,
 ]

@@ -47,7 +47,7 @@ const (
 	EventState_EVENT_STATE_LEASED EventState = 3
 	// Used up its retries or was nacked as dead; kept until it is redriven or purged.
 	EventState_EVENT_STATE_DEAD EventState = 4
-	// Due, and waits for the event with the same key that is before it; see `Event.key`.
+	// Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
 	EventState_EVENT_STATE_BLOCKED EventState = 5
 )
 
@@ -98,6 +98,56 @@ func (EventState) EnumDescriptor() ([]byte, []int) {
 	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
+// What happens to a key when one of its events becomes dead.
+type KeyPolicy_OnDead int32
+
+const (
+	// The next event of the key is delivered.
+	KeyPolicy_ON_DEAD_SKIP KeyPolicy_OnDead = 0
+	// Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
+	// `max_in_flight` of 1.
+	KeyPolicy_ON_DEAD_HOLD KeyPolicy_OnDead = 1
+)
+
+// Enum value maps for KeyPolicy_OnDead.
+var (
+	KeyPolicy_OnDead_name = map[int32]string{
+		0: "ON_DEAD_SKIP",
+		1: "ON_DEAD_HOLD",
+	}
+	KeyPolicy_OnDead_value = map[string]int32{
+		"ON_DEAD_SKIP": 0,
+		"ON_DEAD_HOLD": 1,
+	}
+)
+
+func (x KeyPolicy_OnDead) Enum() *KeyPolicy_OnDead {
+	p := new(KeyPolicy_OnDead)
+	*p = x
+	return p
+}
+
+func (x KeyPolicy_OnDead) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (KeyPolicy_OnDead) Descriptor() protoreflect.EnumDescriptor {
+	return file_duebus_v1_admin_proto_enumTypes[1].Descriptor()
+}
+
+func (KeyPolicy_OnDead) Type() protoreflect.EnumType {
+	return &file_duebus_v1_admin_proto_enumTypes[1]
+}
+
+func (x KeyPolicy_OnDead) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use KeyPolicy_OnDead.Descriptor instead.
+func (KeyPolicy_OnDead) EnumDescriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // By due time (scheduled, ready, blocked), lease expiry (leased) or time of death (dead).
 type ListEventsRequest_Order int32
 
@@ -133,11 +183,11 @@ func (x ListEventsRequest_Order) String() string {
 }
 
 func (ListEventsRequest_Order) Descriptor() protoreflect.EnumDescriptor {
-	return file_duebus_v1_admin_proto_enumTypes[1].Descriptor()
+	return file_duebus_v1_admin_proto_enumTypes[2].Descriptor()
 }
 
 func (ListEventsRequest_Order) Type() protoreflect.EnumType {
-	return &file_duebus_v1_admin_proto_enumTypes[1]
+	return &file_duebus_v1_admin_proto_enumTypes[2]
 }
 
 func (x ListEventsRequest_Order) Number() protoreflect.EnumNumber {
@@ -146,7 +196,7 @@ func (x ListEventsRequest_Order) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListEventsRequest_Order.Descriptor instead.
 func (ListEventsRequest_Order) EnumDescriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{20, 0}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23, 0}
 }
 
 type Attempt_Outcome int32
@@ -193,11 +243,11 @@ func (x Attempt_Outcome) String() string {
 }
 
 func (Attempt_Outcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_duebus_v1_admin_proto_enumTypes[2].Descriptor()
+	return file_duebus_v1_admin_proto_enumTypes[3].Descriptor()
 }
 
 func (Attempt_Outcome) Type() protoreflect.EnumType {
-	return &file_duebus_v1_admin_proto_enumTypes[2]
+	return &file_duebus_v1_admin_proto_enumTypes[3]
 }
 
 func (x Attempt_Outcome) Number() protoreflect.EnumNumber {
@@ -206,7 +256,7 @@ func (x Attempt_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Attempt_Outcome.Descriptor instead.
 func (Attempt_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26, 0}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29, 0}
 }
 
 // What happens to an event that fails.
@@ -273,8 +323,205 @@ func (x *RetryPolicy) GetBackoffMax() *durationpb.Duration {
 	return nil
 }
 
-// The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
-// never changed follow the server's.
+// How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
+// one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+// counts, a retry too; one that is released is refunded.
+type Rate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 1 to 1,000,000; at most 1,000,000 a second.
+	Events uint32 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
+	// Required: 1 ms to 1 day.
+	Per *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
+	// 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
+	// `burst` begin.
+	Burst         uint32 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rate) Reset() {
+	*x = Rate{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rate) ProtoMessage() {}
+
+func (x *Rate) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rate.ProtoReflect.Descriptor instead.
+func (*Rate) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Rate) GetEvents() uint32 {
+	if x != nil {
+		return x.Events
+	}
+	return 0
+}
+
+func (x *Rate) GetPer() *durationpb.Duration {
+	if x != nil {
+		return x.Per
+	}
+	return nil
+}
+
+func (x *Rate) GetBurst() uint32 {
+	if x != nil {
+		return x.Burst
+	}
+	return 0
+}
+
+// What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
+// held counts until its lease has run out.
+type Limits struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited.
+	MaxInFlight uint32 `protobuf:"varint,1,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
+	// How many may begin in a time. Unset: unlimited.
+	Rate          *Rate `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limits) Reset() {
+	*x = Limits{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limits) ProtoMessage() {}
+
+func (x *Limits) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limits.ProtoReflect.Descriptor instead.
+func (*Limits) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Limits) GetMaxInFlight() uint32 {
+	if x != nil {
+		return x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Limits) GetRate() *Rate {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+// How a group handles the events with the same key (`Event.key`), each key for itself.
+type KeyPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
+	// and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+	MaxInFlight *uint32 `protobuf:"varint,1,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
+	// How many deliveries of a key may begin in a time. Unset: unlimited.
+	Rate   *Rate            `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
+	OnDead KeyPolicy_OnDead `protobuf:"varint,3,opt,name=on_dead,json=onDead,proto3,enum=duebus.v1.KeyPolicy_OnDead" json:"on_dead,omitempty"`
+	// How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+	// MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
+	MaxBlocked    uint64 `protobuf:"varint,4,opt,name=max_blocked,json=maxBlocked,proto3" json:"max_blocked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyPolicy) Reset() {
+	*x = KeyPolicy{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyPolicy) ProtoMessage() {}
+
+func (x *KeyPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyPolicy.ProtoReflect.Descriptor instead.
+func (*KeyPolicy) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *KeyPolicy) GetMaxInFlight() uint32 {
+	if x != nil && x.MaxInFlight != nil {
+		return *x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *KeyPolicy) GetRate() *Rate {
+	if x != nil {
+		return x.Rate
+	}
+	return nil
+}
+
+func (x *KeyPolicy) GetOnDead() KeyPolicy_OnDead {
+	if x != nil {
+		return x.OnDead
+	}
+	return KeyPolicy_ON_DEAD_SKIP
+}
+
+func (x *KeyPolicy) GetMaxBlocked() uint64 {
+	if x != nil {
+		return x.MaxBlocked
+	}
+	return 0
+}
+
+// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
+// ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
 type TopicConfig struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RetryPolicy *RetryPolicy           `protobuf:"bytes,1,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
@@ -283,7 +530,7 @@ type TopicConfig struct {
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
 	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-	// tenth of this may be blocked: over that, its events are refused and others are not.
+	// tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
 	MaxQueued *uint64 `protobuf:"varint,3,opt,name=max_queued,json=maxQueued,proto3,oneof" json:"max_queued,omitempty"`
 	// Dead letters are purged this long after they died; 0 means never.
 	DeadLetterRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_letter_retention,json=deadLetterRetention,proto3" json:"dead_letter_retention,omitempty"`
@@ -293,14 +540,20 @@ type TopicConfig struct {
 	// while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
 	// ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
 	// order.
-	Partitions    *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
+	Partitions *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
+	// The limits of each group that has none of its own. If present they replace all of those before, and without a field
+	// set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+	Limits *Limits `protobuf:"bytes,7,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+	// is delivered from then on: events that are ready or leased stay so.
+	Keys          *KeyPolicy `protobuf:"bytes,8,opt,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TopicConfig) Reset() {
 	*x = TopicConfig{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[1]
+	mi := &file_duebus_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -312,7 +565,7 @@ func (x *TopicConfig) String() string {
 func (*TopicConfig) ProtoMessage() {}
 
 func (x *TopicConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[1]
+	mi := &file_duebus_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -325,7 +578,7 @@ func (x *TopicConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicConfig.ProtoReflect.Descriptor instead.
 func (*TopicConfig) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{1}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *TopicConfig) GetRetryPolicy() *RetryPolicy {
@@ -370,6 +623,20 @@ func (x *TopicConfig) GetPartitions() uint32 {
 	return 0
 }
 
+func (x *TopicConfig) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *TopicConfig) GetKeys() *KeyPolicy {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // Averages over the last minute, in events per second.
 type Rates struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -383,7 +650,7 @@ type Rates struct {
 
 func (x *Rates) Reset() {
 	*x = Rates{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[2]
+	mi := &file_duebus_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +662,7 @@ func (x *Rates) String() string {
 func (*Rates) ProtoMessage() {}
 
 func (x *Rates) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[2]
+	mi := &file_duebus_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +675,7 @@ func (x *Rates) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rates.ProtoReflect.Descriptor instead.
 func (*Rates) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{2}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Rates) GetDispatched() float64 {
@@ -454,7 +721,7 @@ type Subscriber struct {
 
 func (x *Subscriber) Reset() {
 	*x = Subscriber{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[3]
+	mi := &file_duebus_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -466,7 +733,7 @@ func (x *Subscriber) String() string {
 func (*Subscriber) ProtoMessage() {}
 
 func (x *Subscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[3]
+	mi := &file_duebus_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -479,7 +746,7 @@ func (x *Subscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
 func (*Subscriber) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Subscriber) GetSessionId() string {
@@ -528,6 +795,13 @@ type GroupInfo struct {
 	RetryPolicy *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
 	// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
 	Blocked uint64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	// The limits in force: the group's own, or else the topic's; unset where there are none.
+	Limits *Limits `protobuf:"bytes,13,opt,name=limits,proto3" json:"limits,omitempty"`
+	// The key policy in force, likewise; unset where it is the default.
+	Keys *KeyPolicy `protobuf:"bytes,14,opt,name=keys,proto3" json:"keys,omitempty"`
+	// When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
+	// `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+	ThrottledUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=throttled_until,json=throttledUntil,proto3" json:"throttled_until,omitempty"`
 	// How long ago the blocked event that has waited longest became due; unset when none is blocked.
 	OldestBlockedAge *durationpb.Duration `protobuf:"bytes,16,opt,name=oldest_blocked_age,json=oldestBlockedAge,proto3" json:"oldest_blocked_age,omitempty"`
 	// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
@@ -539,7 +813,7 @@ type GroupInfo struct {
 
 func (x *GroupInfo) Reset() {
 	*x = GroupInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[4]
+	mi := &file_duebus_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +825,7 @@ func (x *GroupInfo) String() string {
 func (*GroupInfo) ProtoMessage() {}
 
 func (x *GroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[4]
+	mi := &file_duebus_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +838,7 @@ func (x *GroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
 func (*GroupInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GroupInfo) GetGroup() string {
@@ -644,6 +918,27 @@ func (x *GroupInfo) GetBlocked() uint64 {
 	return 0
 }
 
+func (x *GroupInfo) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetKeys() *KeyPolicy {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetThrottledUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ThrottledUntil
+	}
+	return nil
+}
+
 func (x *GroupInfo) GetOldestBlockedAge() *durationpb.Duration {
 	if x != nil {
 		return x.OldestBlockedAge
@@ -678,7 +973,7 @@ type TopicInfo struct {
 
 func (x *TopicInfo) Reset() {
 	*x = TopicInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[5]
+	mi := &file_duebus_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +985,7 @@ func (x *TopicInfo) String() string {
 func (*TopicInfo) ProtoMessage() {}
 
 func (x *TopicInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[5]
+	mi := &file_duebus_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +998,7 @@ func (x *TopicInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicInfo.ProtoReflect.Descriptor instead.
 func (*TopicInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TopicInfo) GetTopic() string {
@@ -767,7 +1062,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	mi := &file_duebus_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +1074,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	mi := &file_duebus_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +1087,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListTopicsRequest) GetEngine() Engine {
@@ -827,7 +1122,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	mi := &file_duebus_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +1134,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	mi := &file_duebus_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +1147,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*TopicInfo {
@@ -879,7 +1174,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	mi := &file_duebus_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -891,7 +1186,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	mi := &file_duebus_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -904,7 +1199,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetTopicRequest) GetEngine() Engine {
@@ -930,7 +1225,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[9]
+	mi := &file_duebus_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -942,7 +1237,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[9]
+	mi := &file_duebus_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -955,7 +1250,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetTopicResponse) GetTopic() *TopicInfo {
@@ -970,8 +1265,9 @@ type ConfigureTopicRequest struct {
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	Topic  string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	Config *TopicConfig           `protobuf:"bytes,3,opt,name=config,proto3" json:"config,omitempty"`
-	// If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
-	// settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
+	// If set, only the retry policy, the limits and the key policy of this group are changed: what is unset or removed in
+	// them follows the topic's, and the other settings must be unset. If empty, the topic's settings are changed.
+	// NOT_FOUND when there is no such group.
 	Group         string `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -979,7 +1275,7 @@ type ConfigureTopicRequest struct {
 
 func (x *ConfigureTopicRequest) Reset() {
 	*x = ConfigureTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[10]
+	mi := &file_duebus_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1287,7 @@ func (x *ConfigureTopicRequest) String() string {
 func (*ConfigureTopicRequest) ProtoMessage() {}
 
 func (x *ConfigureTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[10]
+	mi := &file_duebus_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1300,7 @@ func (x *ConfigureTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTopicRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ConfigureTopicRequest) GetEngine() Engine {
@@ -1045,7 +1341,7 @@ type ConfigureTopicResponse struct {
 
 func (x *ConfigureTopicResponse) Reset() {
 	*x = ConfigureTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[11]
+	mi := &file_duebus_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1057,7 +1353,7 @@ func (x *ConfigureTopicResponse) String() string {
 func (*ConfigureTopicResponse) ProtoMessage() {}
 
 func (x *ConfigureTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[11]
+	mi := &file_duebus_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1070,7 +1366,7 @@ func (x *ConfigureTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTopicResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ConfigureTopicResponse) GetConfig() *TopicConfig {
@@ -1090,7 +1386,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[12]
+	mi := &file_duebus_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1398,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[12]
+	mi := &file_duebus_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1411,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteTopicRequest) GetEngine() Engine {
@@ -1142,7 +1438,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[13]
+	mi := &file_duebus_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1450,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[13]
+	mi := &file_duebus_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1463,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteTopicResponse) GetRemoved() uint64 {
@@ -1188,7 +1484,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[14]
+	mi := &file_duebus_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1200,7 +1496,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[14]
+	mi := &file_duebus_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1213,7 +1509,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteGroupRequest) GetEngine() Engine {
@@ -1247,7 +1543,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[15]
+	mi := &file_duebus_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1555,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[15]
+	mi := &file_duebus_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1568,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteGroupResponse) GetRemoved() uint64 {
@@ -1293,7 +1589,7 @@ type PauseGroupRequest struct {
 
 func (x *PauseGroupRequest) Reset() {
 	*x = PauseGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[16]
+	mi := &file_duebus_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1305,7 +1601,7 @@ func (x *PauseGroupRequest) String() string {
 func (*PauseGroupRequest) ProtoMessage() {}
 
 func (x *PauseGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[16]
+	mi := &file_duebus_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1318,7 +1614,7 @@ func (x *PauseGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseGroupRequest.ProtoReflect.Descriptor instead.
 func (*PauseGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *PauseGroupRequest) GetEngine() Engine {
@@ -1350,7 +1646,7 @@ type PauseGroupResponse struct {
 
 func (x *PauseGroupResponse) Reset() {
 	*x = PauseGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[17]
+	mi := &file_duebus_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1658,7 @@ func (x *PauseGroupResponse) String() string {
 func (*PauseGroupResponse) ProtoMessage() {}
 
 func (x *PauseGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[17]
+	mi := &file_duebus_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1671,7 @@ func (x *PauseGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseGroupResponse.ProtoReflect.Descriptor instead.
 func (*PauseGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type ResumeGroupRequest struct {
@@ -1389,7 +1685,7 @@ type ResumeGroupRequest struct {
 
 func (x *ResumeGroupRequest) Reset() {
 	*x = ResumeGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[18]
+	mi := &file_duebus_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1697,7 @@ func (x *ResumeGroupRequest) String() string {
 func (*ResumeGroupRequest) ProtoMessage() {}
 
 func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[18]
+	mi := &file_duebus_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1710,7 @@ func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResumeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ResumeGroupRequest) GetEngine() Engine {
@@ -1446,7 +1742,7 @@ type ResumeGroupResponse struct {
 
 func (x *ResumeGroupResponse) Reset() {
 	*x = ResumeGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[19]
+	mi := &file_duebus_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1458,7 +1754,7 @@ func (x *ResumeGroupResponse) String() string {
 func (*ResumeGroupResponse) ProtoMessage() {}
 
 func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[19]
+	mi := &file_duebus_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1471,7 +1767,7 @@ func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResumeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type ListEventsRequest struct {
@@ -1493,7 +1789,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[20]
+	mi := &file_duebus_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1801,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[20]
+	mi := &file_duebus_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1814,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ListEventsRequest) GetEngine() Engine {
@@ -1588,7 +1884,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[21]
+	mi := &file_duebus_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1896,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[21]
+	mi := &file_duebus_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1909,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListEventsResponse) GetEvents() []*EventInfo {
@@ -1641,7 +1937,7 @@ type GetEventRequest struct {
 
 func (x *GetEventRequest) Reset() {
 	*x = GetEventRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[22]
+	mi := &file_duebus_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1653,7 +1949,7 @@ func (x *GetEventRequest) String() string {
 func (*GetEventRequest) ProtoMessage() {}
 
 func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[22]
+	mi := &file_duebus_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1666,7 +1962,7 @@ func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventRequest.ProtoReflect.Descriptor instead.
 func (*GetEventRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetEventRequest) GetEngine() Engine {
@@ -1699,7 +1995,7 @@ type GetEventResponse struct {
 
 func (x *GetEventResponse) Reset() {
 	*x = GetEventResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[23]
+	mi := &file_duebus_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +2007,7 @@ func (x *GetEventResponse) String() string {
 func (*GetEventResponse) ProtoMessage() {}
 
 func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[23]
+	mi := &file_duebus_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +2020,7 @@ func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventResponse.ProtoReflect.Descriptor instead.
 func (*GetEventResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetEventResponse) GetEvent() *EventInfo {
@@ -1754,7 +2050,7 @@ type EventInfo struct {
 
 func (x *EventInfo) Reset() {
 	*x = EventInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[24]
+	mi := &file_duebus_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +2062,7 @@ func (x *EventInfo) String() string {
 func (*EventInfo) ProtoMessage() {}
 
 func (x *EventInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[24]
+	mi := &file_duebus_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +2075,7 @@ func (x *EventInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventInfo.ProtoReflect.Descriptor instead.
 func (*EventInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EventInfo) GetEvent() *Event {
@@ -1844,7 +2140,8 @@ type EventGroupInfo struct {
 	DeadAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=dead_at,json=deadAt,proto3" json:"dead_at,omitempty"`
 	// In GetEvent: the last 20 attempts, oldest first.
 	History []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
-	// While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry.
+	// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
+	// leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
 	WaitsFor string `protobuf:"bytes,11,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
 	// holds one suspect at a time.
@@ -1855,7 +2152,7 @@ type EventGroupInfo struct {
 
 func (x *EventGroupInfo) Reset() {
 	*x = EventGroupInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[25]
+	mi := &file_duebus_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2164,7 @@ func (x *EventGroupInfo) String() string {
 func (*EventGroupInfo) ProtoMessage() {}
 
 func (x *EventGroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[25]
+	mi := &file_duebus_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2177,7 @@ func (x *EventGroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroupInfo.ProtoReflect.Descriptor instead.
 func (*EventGroupInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EventGroupInfo) GetGroup() string {
@@ -1986,7 +2283,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[26]
+	mi := &file_duebus_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2295,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[26]
+	mi := &file_duebus_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2308,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Attempt) GetAttempt() uint32 {
@@ -2079,7 +2376,7 @@ type CancelEventsRequest struct {
 
 func (x *CancelEventsRequest) Reset() {
 	*x = CancelEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[27]
+	mi := &file_duebus_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2388,7 @@ func (x *CancelEventsRequest) String() string {
 func (*CancelEventsRequest) ProtoMessage() {}
 
 func (x *CancelEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[27]
+	mi := &file_duebus_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2401,7 @@ func (x *CancelEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelEventsRequest.ProtoReflect.Descriptor instead.
 func (*CancelEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CancelEventsRequest) GetEngine() Engine {
@@ -2156,7 +2453,7 @@ type CancelEventsResponse struct {
 
 func (x *CancelEventsResponse) Reset() {
 	*x = CancelEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[28]
+	mi := &file_duebus_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2465,7 @@ func (x *CancelEventsResponse) String() string {
 func (*CancelEventsResponse) ProtoMessage() {}
 
 func (x *CancelEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[28]
+	mi := &file_duebus_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2478,7 @@ func (x *CancelEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelEventsResponse.ProtoReflect.Descriptor instead.
 func (*CancelEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CancelEventsResponse) GetCancelled() uint64 {
@@ -2226,7 +2523,7 @@ type RescheduleEventsRequest struct {
 
 func (x *RescheduleEventsRequest) Reset() {
 	*x = RescheduleEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[29]
+	mi := &file_duebus_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2238,7 +2535,7 @@ func (x *RescheduleEventsRequest) String() string {
 func (*RescheduleEventsRequest) ProtoMessage() {}
 
 func (x *RescheduleEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[29]
+	mi := &file_duebus_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2251,7 +2548,7 @@ func (x *RescheduleEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescheduleEventsRequest.ProtoReflect.Descriptor instead.
 func (*RescheduleEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RescheduleEventsRequest) GetEngine() Engine {
@@ -2334,7 +2631,7 @@ type RescheduleEventsResponse struct {
 
 func (x *RescheduleEventsResponse) Reset() {
 	*x = RescheduleEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[30]
+	mi := &file_duebus_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2643,7 @@ func (x *RescheduleEventsResponse) String() string {
 func (*RescheduleEventsResponse) ProtoMessage() {}
 
 func (x *RescheduleEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[30]
+	mi := &file_duebus_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2656,7 @@ func (x *RescheduleEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescheduleEventsResponse.ProtoReflect.Descriptor instead.
 func (*RescheduleEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RescheduleEventsResponse) GetRescheduled() uint64 {
@@ -2386,7 +2683,7 @@ type DeadLetterFilter struct {
 
 func (x *DeadLetterFilter) Reset() {
 	*x = DeadLetterFilter{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[31]
+	mi := &file_duebus_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2398,7 +2695,7 @@ func (x *DeadLetterFilter) String() string {
 func (*DeadLetterFilter) ProtoMessage() {}
 
 func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[31]
+	mi := &file_duebus_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2411,7 +2708,7 @@ func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
 func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeadLetterFilter) GetEventIds() []string {
@@ -2457,7 +2754,7 @@ type RedriveEventsRequest struct {
 
 func (x *RedriveEventsRequest) Reset() {
 	*x = RedriveEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[32]
+	mi := &file_duebus_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2469,7 +2766,7 @@ func (x *RedriveEventsRequest) String() string {
 func (*RedriveEventsRequest) ProtoMessage() {}
 
 func (x *RedriveEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[32]
+	mi := &file_duebus_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2482,7 +2779,7 @@ func (x *RedriveEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveEventsRequest.ProtoReflect.Descriptor instead.
 func (*RedriveEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RedriveEventsRequest) GetEngine() Engine {
@@ -2529,7 +2826,7 @@ type RedriveEventsResponse struct {
 
 func (x *RedriveEventsResponse) Reset() {
 	*x = RedriveEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[33]
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2838,7 @@ func (x *RedriveEventsResponse) String() string {
 func (*RedriveEventsResponse) ProtoMessage() {}
 
 func (x *RedriveEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[33]
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2851,7 @@ func (x *RedriveEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveEventsResponse.ProtoReflect.Descriptor instead.
 func (*RedriveEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RedriveEventsResponse) GetRedriven() uint64 {
@@ -2576,7 +2873,7 @@ type PurgeEventsRequest struct {
 
 func (x *PurgeEventsRequest) Reset() {
 	*x = PurgeEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[34]
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2885,7 @@ func (x *PurgeEventsRequest) String() string {
 func (*PurgeEventsRequest) ProtoMessage() {}
 
 func (x *PurgeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[34]
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2898,7 @@ func (x *PurgeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeEventsRequest.ProtoReflect.Descriptor instead.
 func (*PurgeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *PurgeEventsRequest) GetEngine() Engine {
@@ -2641,7 +2938,7 @@ type PurgeEventsResponse struct {
 
 func (x *PurgeEventsResponse) Reset() {
 	*x = PurgeEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[35]
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2950,7 @@ func (x *PurgeEventsResponse) String() string {
 func (*PurgeEventsResponse) ProtoMessage() {}
 
 func (x *PurgeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[35]
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2963,7 @@ func (x *PurgeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeEventsResponse.ProtoReflect.Descriptor instead.
 func (*PurgeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PurgeEventsResponse) GetPurged() uint64 {
@@ -2690,7 +2987,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	mi := &file_duebus_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2999,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	mi := &file_duebus_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +3012,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListKeysRequest) GetEngine() Engine {
@@ -2764,7 +3061,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	mi := &file_duebus_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +3073,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	mi := &file_duebus_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3086,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyInfo {
@@ -2814,15 +3111,19 @@ type KeyInfo struct {
 	Blocked uint64 `protobuf:"varint,2,opt,name=blocked,proto3" json:"blocked,omitempty"`
 	// Its events that are leased.
 	InFlight uint32 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	// The event that the blocked ones wait for.
-	HeadEventId   string `protobuf:"bytes,4,opt,name=head_event_id,json=headEventId,proto3" json:"head_event_id,omitempty"`
+	// The event that the blocked ones wait for, as `EventGroupInfo.waits_for`.
+	HeadEventId string `protobuf:"bytes,4,opt,name=head_event_id,json=headEventId,proto3" json:"head_event_id,omitempty"`
+	// A dead letter holds the key closed; see `KeyPolicy.on_dead`.
+	Held bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
+	// When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up.
+	OpensAt       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	mi := &file_duebus_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2834,7 +3135,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	mi := &file_duebus_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2847,7 +3148,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *KeyInfo) GetKey() string {
@@ -2878,6 +3179,20 @@ func (x *KeyInfo) GetHeadEventId() string {
 	return ""
 }
 
+func (x *KeyInfo) GetHeld() bool {
+	if x != nil {
+		return x.Held
+	}
+	return false
+}
+
+func (x *KeyInfo) GetOpensAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OpensAt
+	}
+	return nil
+}
+
 var File_duebus_v1_admin_proto protoreflect.FileDescriptor
 
 const file_duebus_v1_admin_proto_rawDesc = "" +
@@ -2889,7 +3204,24 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x0fbackoff_initial\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0ebackoffInitial\x12:\n" +
 	"\vbackoff_max\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"backoffMaxB\x0e\n" +
-	"\f_max_retries\"\xef\x02\n" +
+	"\f_max_retries\"a\n" +
+	"\x04Rate\x12\x16\n" +
+	"\x06events\x18\x01 \x01(\rR\x06events\x12+\n" +
+	"\x03per\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03per\x12\x14\n" +
+	"\x05burst\x18\x03 \x01(\rR\x05burst\"Q\n" +
+	"\x06Limits\x12\"\n" +
+	"\rmax_in_flight\x18\x01 \x01(\rR\vmaxInFlight\x12#\n" +
+	"\x04rate\x18\x02 \x01(\v2\x0f.duebus.v1.RateR\x04rate\"\xf0\x01\n" +
+	"\tKeyPolicy\x12'\n" +
+	"\rmax_in_flight\x18\x01 \x01(\rH\x00R\vmaxInFlight\x88\x01\x01\x12#\n" +
+	"\x04rate\x18\x02 \x01(\v2\x0f.duebus.v1.RateR\x04rate\x124\n" +
+	"\aon_dead\x18\x03 \x01(\x0e2\x1b.duebus.v1.KeyPolicy.OnDeadR\x06onDead\x12\x1f\n" +
+	"\vmax_blocked\x18\x04 \x01(\x04R\n" +
+	"maxBlocked\",\n" +
+	"\x06OnDead\x12\x10\n" +
+	"\fON_DEAD_SKIP\x10\x00\x12\x10\n" +
+	"\fON_DEAD_HOLD\x10\x01B\x10\n" +
+	"\x0e_max_in_flight\"\xc4\x03\n" +
 	"\vTopicConfig\x129\n" +
 	"\fretry_policy\x18\x01 \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\x12\"\n" +
@@ -2899,7 +3231,9 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\rdedupe_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fdedupeWindow\x12#\n" +
 	"\n" +
 	"partitions\x18\x06 \x01(\rH\x01R\n" +
-	"partitions\x88\x01\x01B\r\n" +
+	"partitions\x88\x01\x01\x12)\n" +
+	"\x06limits\x18\a \x01(\v2\x11.duebus.v1.LimitsR\x06limits\x12(\n" +
+	"\x04keys\x18\b \x01(\v2\x14.duebus.v1.KeyPolicyR\x04keysB\r\n" +
 	"\v_max_queuedB\r\n" +
 	"\v_partitions\"s\n" +
 	"\x05Rates\x12\x1e\n" +
@@ -2915,7 +3249,7 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12=\n" +
-	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xfb\x03\n" +
+	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\x95\x05\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
@@ -2928,7 +3262,10 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05rates\x18\t \x01(\v2\x10.duebus.v1.RatesR\x05rates\x129\n" +
 	"\fretry_policy\x18\n" +
 	" \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12\x18\n" +
-	"\ablocked\x18\f \x01(\x04R\ablocked\x12G\n" +
+	"\ablocked\x18\f \x01(\x04R\ablocked\x12)\n" +
+	"\x06limits\x18\r \x01(\v2\x11.duebus.v1.LimitsR\x06limits\x12(\n" +
+	"\x04keys\x18\x0e \x01(\v2\x14.duebus.v1.KeyPolicyR\x04keys\x12C\n" +
+	"\x0fthrottled_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\x12G\n" +
 	"\x12oldest_blocked_age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x10oldestBlockedAge\x12\x1c\n" +
 	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xf6\x01\n" +
 	"\tTopicInfo\x12\x14\n" +
@@ -3093,12 +3430,14 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"page_token\x18\x05 \x01(\tR\tpageToken\"b\n" +
 	"\x10ListKeysResponse\x12&\n" +
 	"\x04keys\x18\x01 \x03(\v2\x12.duebus.v1.KeyInfoR\x04keys\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"v\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc1\x01\n" +
 	"\aKeyInfo\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x18\n" +
 	"\ablocked\x18\x02 \x01(\x04R\ablocked\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12\"\n" +
-	"\rhead_event_id\x18\x04 \x01(\tR\vheadEventId*\xa2\x01\n" +
+	"\rhead_event_id\x18\x04 \x01(\tR\vheadEventId\x12\x12\n" +
+	"\x04held\x18\x05 \x01(\bR\x04held\x125\n" +
+	"\bopens_at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\aopensAt*\xa2\x01\n" +
 	"\n" +
 	"EventState\x12\x1b\n" +
 	"\x17EVENT_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -3141,145 +3480,159 @@ func file_duebus_v1_admin_proto_rawDescGZIP() []byte {
 	return file_duebus_v1_admin_proto_rawDescData
 }
 
-var file_duebus_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_duebus_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_duebus_v1_admin_proto_goTypes = []any{
 	(EventState)(0),                  // 0: duebus.v1.EventState
-	(ListEventsRequest_Order)(0),     // 1: duebus.v1.ListEventsRequest.Order
-	(Attempt_Outcome)(0),             // 2: duebus.v1.Attempt.Outcome
-	(*RetryPolicy)(nil),              // 3: duebus.v1.RetryPolicy
-	(*TopicConfig)(nil),              // 4: duebus.v1.TopicConfig
-	(*Rates)(nil),                    // 5: duebus.v1.Rates
-	(*Subscriber)(nil),               // 6: duebus.v1.Subscriber
-	(*GroupInfo)(nil),                // 7: duebus.v1.GroupInfo
-	(*TopicInfo)(nil),                // 8: duebus.v1.TopicInfo
-	(*ListTopicsRequest)(nil),        // 9: duebus.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),       // 10: duebus.v1.ListTopicsResponse
-	(*GetTopicRequest)(nil),          // 11: duebus.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),         // 12: duebus.v1.GetTopicResponse
-	(*ConfigureTopicRequest)(nil),    // 13: duebus.v1.ConfigureTopicRequest
-	(*ConfigureTopicResponse)(nil),   // 14: duebus.v1.ConfigureTopicResponse
-	(*DeleteTopicRequest)(nil),       // 15: duebus.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),      // 16: duebus.v1.DeleteTopicResponse
-	(*DeleteGroupRequest)(nil),       // 17: duebus.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),      // 18: duebus.v1.DeleteGroupResponse
-	(*PauseGroupRequest)(nil),        // 19: duebus.v1.PauseGroupRequest
-	(*PauseGroupResponse)(nil),       // 20: duebus.v1.PauseGroupResponse
-	(*ResumeGroupRequest)(nil),       // 21: duebus.v1.ResumeGroupRequest
-	(*ResumeGroupResponse)(nil),      // 22: duebus.v1.ResumeGroupResponse
-	(*ListEventsRequest)(nil),        // 23: duebus.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 24: duebus.v1.ListEventsResponse
-	(*GetEventRequest)(nil),          // 25: duebus.v1.GetEventRequest
-	(*GetEventResponse)(nil),         // 26: duebus.v1.GetEventResponse
-	(*EventInfo)(nil),                // 27: duebus.v1.EventInfo
-	(*EventGroupInfo)(nil),           // 28: duebus.v1.EventGroupInfo
-	(*Attempt)(nil),                  // 29: duebus.v1.Attempt
-	(*CancelEventsRequest)(nil),      // 30: duebus.v1.CancelEventsRequest
-	(*CancelEventsResponse)(nil),     // 31: duebus.v1.CancelEventsResponse
-	(*RescheduleEventsRequest)(nil),  // 32: duebus.v1.RescheduleEventsRequest
-	(*RescheduleEventsResponse)(nil), // 33: duebus.v1.RescheduleEventsResponse
-	(*DeadLetterFilter)(nil),         // 34: duebus.v1.DeadLetterFilter
-	(*RedriveEventsRequest)(nil),     // 35: duebus.v1.RedriveEventsRequest
-	(*RedriveEventsResponse)(nil),    // 36: duebus.v1.RedriveEventsResponse
-	(*PurgeEventsRequest)(nil),       // 37: duebus.v1.PurgeEventsRequest
-	(*PurgeEventsResponse)(nil),      // 38: duebus.v1.PurgeEventsResponse
-	(*ListKeysRequest)(nil),          // 39: duebus.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),         // 40: duebus.v1.ListKeysResponse
-	(*KeyInfo)(nil),                  // 41: duebus.v1.KeyInfo
-	(*durationpb.Duration)(nil),      // 42: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 43: google.protobuf.Timestamp
-	(Engine)(0),                      // 44: duebus.v1.Engine
-	(*Event)(nil),                    // 45: duebus.v1.Event
+	(KeyPolicy_OnDead)(0),            // 1: duebus.v1.KeyPolicy.OnDead
+	(ListEventsRequest_Order)(0),     // 2: duebus.v1.ListEventsRequest.Order
+	(Attempt_Outcome)(0),             // 3: duebus.v1.Attempt.Outcome
+	(*RetryPolicy)(nil),              // 4: duebus.v1.RetryPolicy
+	(*Rate)(nil),                     // 5: duebus.v1.Rate
+	(*Limits)(nil),                   // 6: duebus.v1.Limits
+	(*KeyPolicy)(nil),                // 7: duebus.v1.KeyPolicy
+	(*TopicConfig)(nil),              // 8: duebus.v1.TopicConfig
+	(*Rates)(nil),                    // 9: duebus.v1.Rates
+	(*Subscriber)(nil),               // 10: duebus.v1.Subscriber
+	(*GroupInfo)(nil),                // 11: duebus.v1.GroupInfo
+	(*TopicInfo)(nil),                // 12: duebus.v1.TopicInfo
+	(*ListTopicsRequest)(nil),        // 13: duebus.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),       // 14: duebus.v1.ListTopicsResponse
+	(*GetTopicRequest)(nil),          // 15: duebus.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),         // 16: duebus.v1.GetTopicResponse
+	(*ConfigureTopicRequest)(nil),    // 17: duebus.v1.ConfigureTopicRequest
+	(*ConfigureTopicResponse)(nil),   // 18: duebus.v1.ConfigureTopicResponse
+	(*DeleteTopicRequest)(nil),       // 19: duebus.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),      // 20: duebus.v1.DeleteTopicResponse
+	(*DeleteGroupRequest)(nil),       // 21: duebus.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),      // 22: duebus.v1.DeleteGroupResponse
+	(*PauseGroupRequest)(nil),        // 23: duebus.v1.PauseGroupRequest
+	(*PauseGroupResponse)(nil),       // 24: duebus.v1.PauseGroupResponse
+	(*ResumeGroupRequest)(nil),       // 25: duebus.v1.ResumeGroupRequest
+	(*ResumeGroupResponse)(nil),      // 26: duebus.v1.ResumeGroupResponse
+	(*ListEventsRequest)(nil),        // 27: duebus.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 28: duebus.v1.ListEventsResponse
+	(*GetEventRequest)(nil),          // 29: duebus.v1.GetEventRequest
+	(*GetEventResponse)(nil),         // 30: duebus.v1.GetEventResponse
+	(*EventInfo)(nil),                // 31: duebus.v1.EventInfo
+	(*EventGroupInfo)(nil),           // 32: duebus.v1.EventGroupInfo
+	(*Attempt)(nil),                  // 33: duebus.v1.Attempt
+	(*CancelEventsRequest)(nil),      // 34: duebus.v1.CancelEventsRequest
+	(*CancelEventsResponse)(nil),     // 35: duebus.v1.CancelEventsResponse
+	(*RescheduleEventsRequest)(nil),  // 36: duebus.v1.RescheduleEventsRequest
+	(*RescheduleEventsResponse)(nil), // 37: duebus.v1.RescheduleEventsResponse
+	(*DeadLetterFilter)(nil),         // 38: duebus.v1.DeadLetterFilter
+	(*RedriveEventsRequest)(nil),     // 39: duebus.v1.RedriveEventsRequest
+	(*RedriveEventsResponse)(nil),    // 40: duebus.v1.RedriveEventsResponse
+	(*PurgeEventsRequest)(nil),       // 41: duebus.v1.PurgeEventsRequest
+	(*PurgeEventsResponse)(nil),      // 42: duebus.v1.PurgeEventsResponse
+	(*ListKeysRequest)(nil),          // 43: duebus.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),         // 44: duebus.v1.ListKeysResponse
+	(*KeyInfo)(nil),                  // 45: duebus.v1.KeyInfo
+	(*durationpb.Duration)(nil),      // 46: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
+	(Engine)(0),                      // 48: duebus.v1.Engine
+	(*Event)(nil),                    // 49: duebus.v1.Event
 }
 var file_duebus_v1_admin_proto_depIdxs = []int32{
-	42, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
-	42, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
-	3,  // 2: duebus.v1.TopicConfig.retry_policy:type_name -> duebus.v1.RetryPolicy
-	42, // 3: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
-	42, // 4: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
-	42, // 5: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
-	43, // 6: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
-	6,  // 7: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
-	42, // 8: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
-	5,  // 9: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
-	3,  // 10: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
-	42, // 11: duebus.v1.GroupInfo.oldest_blocked_age:type_name -> google.protobuf.Duration
-	44, // 12: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
-	4,  // 13: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
-	7,  // 14: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
-	44, // 15: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 16: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
-	44, // 17: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 18: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
-	44, // 19: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
-	4,  // 20: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
-	4,  // 21: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
-	44, // 22: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
-	44, // 23: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
-	44, // 24: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
-	44, // 25: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
-	44, // 26: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
-	0,  // 27: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
-	1,  // 28: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
-	27, // 29: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
-	44, // 30: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
-	27, // 31: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
-	45, // 32: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
-	43, // 33: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
-	28, // 34: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
-	0,  // 35: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
-	43, // 36: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
-	43, // 37: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
-	43, // 38: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
-	29, // 39: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
-	43, // 40: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	43, // 41: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	2,  // 42: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
-	43, // 43: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
-	44, // 44: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
-	44, // 45: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
-	42, // 46: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
-	43, // 47: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
-	42, // 48: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
-	44, // 49: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 50: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	44, // 51: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
-	34, // 52: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	44, // 53: duebus.v1.ListKeysRequest.engine:type_name -> duebus.v1.Engine
-	41, // 54: duebus.v1.ListKeysResponse.keys:type_name -> duebus.v1.KeyInfo
-	9,  // 55: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
-	11, // 56: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
-	13, // 57: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
-	15, // 58: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
-	17, // 59: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
-	19, // 60: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
-	21, // 61: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
-	23, // 62: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
-	25, // 63: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
-	30, // 64: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
-	32, // 65: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
-	35, // 66: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
-	37, // 67: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
-	39, // 68: duebus.v1.EventBusAdmin.ListKeys:input_type -> duebus.v1.ListKeysRequest
-	10, // 69: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
-	12, // 70: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
-	14, // 71: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
-	16, // 72: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
-	18, // 73: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
-	20, // 74: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
-	22, // 75: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
-	24, // 76: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
-	26, // 77: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
-	31, // 78: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
-	33, // 79: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
-	36, // 80: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
-	38, // 81: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
-	40, // 82: duebus.v1.EventBusAdmin.ListKeys:output_type -> duebus.v1.ListKeysResponse
-	69, // [69:83] is the sub-list for method output_type
-	55, // [55:69] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	46, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
+	46, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
+	46, // 2: duebus.v1.Rate.per:type_name -> google.protobuf.Duration
+	5,  // 3: duebus.v1.Limits.rate:type_name -> duebus.v1.Rate
+	5,  // 4: duebus.v1.KeyPolicy.rate:type_name -> duebus.v1.Rate
+	1,  // 5: duebus.v1.KeyPolicy.on_dead:type_name -> duebus.v1.KeyPolicy.OnDead
+	4,  // 6: duebus.v1.TopicConfig.retry_policy:type_name -> duebus.v1.RetryPolicy
+	46, // 7: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
+	46, // 8: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
+	46, // 9: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
+	6,  // 10: duebus.v1.TopicConfig.limits:type_name -> duebus.v1.Limits
+	7,  // 11: duebus.v1.TopicConfig.keys:type_name -> duebus.v1.KeyPolicy
+	47, // 12: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
+	10, // 13: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
+	46, // 14: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
+	9,  // 15: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
+	4,  // 16: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
+	6,  // 17: duebus.v1.GroupInfo.limits:type_name -> duebus.v1.Limits
+	7,  // 18: duebus.v1.GroupInfo.keys:type_name -> duebus.v1.KeyPolicy
+	47, // 19: duebus.v1.GroupInfo.throttled_until:type_name -> google.protobuf.Timestamp
+	46, // 20: duebus.v1.GroupInfo.oldest_blocked_age:type_name -> google.protobuf.Duration
+	48, // 21: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
+	8,  // 22: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
+	11, // 23: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
+	48, // 24: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
+	12, // 25: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
+	48, // 26: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
+	12, // 27: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
+	48, // 28: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 29: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
+	8,  // 30: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
+	48, // 31: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
+	48, // 32: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
+	48, // 33: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
+	48, // 34: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
+	48, // 35: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
+	0,  // 36: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
+	2,  // 37: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
+	31, // 38: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
+	48, // 39: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
+	31, // 40: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
+	49, // 41: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
+	47, // 42: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
+	32, // 43: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
+	0,  // 44: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
+	47, // 45: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
+	47, // 46: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
+	47, // 47: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
+	33, // 48: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
+	47, // 49: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	47, // 50: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	3,  // 51: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
+	47, // 52: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
+	48, // 53: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
+	48, // 54: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
+	46, // 55: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
+	47, // 56: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
+	46, // 57: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
+	48, // 58: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
+	38, // 59: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	48, // 60: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
+	38, // 61: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	48, // 62: duebus.v1.ListKeysRequest.engine:type_name -> duebus.v1.Engine
+	45, // 63: duebus.v1.ListKeysResponse.keys:type_name -> duebus.v1.KeyInfo
+	47, // 64: duebus.v1.KeyInfo.opens_at:type_name -> google.protobuf.Timestamp
+	13, // 65: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
+	15, // 66: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
+	17, // 67: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
+	19, // 68: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
+	21, // 69: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
+	23, // 70: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
+	25, // 71: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
+	27, // 72: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
+	29, // 73: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
+	34, // 74: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
+	36, // 75: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
+	39, // 76: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
+	41, // 77: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
+	43, // 78: duebus.v1.EventBusAdmin.ListKeys:input_type -> duebus.v1.ListKeysRequest
+	14, // 79: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
+	16, // 80: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
+	18, // 81: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
+	20, // 82: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
+	22, // 83: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
+	24, // 84: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
+	26, // 85: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
+	28, // 86: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
+	30, // 87: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
+	35, // 88: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
+	37, // 89: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
+	40, // 90: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
+	42, // 91: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
+	44, // 92: duebus.v1.EventBusAdmin.ListKeys:output_type -> duebus.v1.ListKeysResponse
+	79, // [79:93] is the sub-list for method output_type
+	65, // [65:79] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_admin_proto_init() }
@@ -3289,8 +3642,9 @@ func file_duebus_v1_admin_proto_init() {
 	}
 	file_duebus_v1_event_bus_proto_init()
 	file_duebus_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
-	file_duebus_v1_admin_proto_msgTypes[1].OneofWrappers = []any{}
-	file_duebus_v1_admin_proto_msgTypes[29].OneofWrappers = []any{
+	file_duebus_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
+	file_duebus_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
+	file_duebus_v1_admin_proto_msgTypes[32].OneofWrappers = []any{
 		(*RescheduleEventsRequest_Delay)(nil),
 		(*RescheduleEventsRequest_DeliverAt)(nil),
 	}
@@ -3299,8 +3653,8 @@ func file_duebus_v1_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duebus_v1_admin_proto_rawDesc), len(file_duebus_v1_admin_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   39,
+			NumEnums:      4,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -54,9 +54,9 @@ type EventBusAdminClient interface {
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
-	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-	// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-	// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+	// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+	// every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(ctx context.Context, in *ConfigureTopicRequest, opts ...grpc.CallOption) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
@@ -90,8 +90,8 @@ type EventBusAdminClient interface {
 	RedriveEvents(ctx context.Context, in *RedriveEventsRequest, opts ...grpc.CallOption) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(ctx context.Context, in *PurgeEventsRequest, opts ...grpc.CallOption) (*PurgeEventsResponse, error)
-	// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-	// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+	// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 }
 
@@ -251,9 +251,9 @@ type EventBusAdminServer interface {
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
-	// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-	// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-	// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+	// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+	// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+	// every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
 	ConfigureTopic(context.Context, *ConfigureTopicRequest) (*ConfigureTopicResponse, error)
 	// Removes a topic, its settings, its groups and all its events, dead ones included. Its subscribers get `closing`;
 	// settles of its leases fail with REASON_SETTLED. Dispatching or subscribing to it creates it again.
@@ -287,8 +287,8 @@ type EventBusAdminServer interface {
 	RedriveEvents(context.Context, *RedriveEventsRequest) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error)
-	// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-	// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+	// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	mustEmbedUnimplementedEventBusAdminServer()
 }

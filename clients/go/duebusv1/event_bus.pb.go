@@ -157,6 +157,58 @@ func (Closing_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_duebus_v1_event_bus_proto_rawDescGZIP(), []int{9, 0}
 }
 
+type Nack_Pause_Scope int32
+
+const (
+	Nack_Pause_SCOPE_UNSPECIFIED Nack_Pause_Scope = 0
+	// Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
+	// nothing.
+	Nack_Pause_SCOPE_KEY Nack_Pause_Scope = 1
+	// Nothing of the group.
+	Nack_Pause_SCOPE_GROUP Nack_Pause_Scope = 2
+)
+
+// Enum value maps for Nack_Pause_Scope.
+var (
+	Nack_Pause_Scope_name = map[int32]string{
+		0: "SCOPE_UNSPECIFIED",
+		1: "SCOPE_KEY",
+		2: "SCOPE_GROUP",
+	}
+	Nack_Pause_Scope_value = map[string]int32{
+		"SCOPE_UNSPECIFIED": 0,
+		"SCOPE_KEY":         1,
+		"SCOPE_GROUP":       2,
+	}
+)
+
+func (x Nack_Pause_Scope) Enum() *Nack_Pause_Scope {
+	p := new(Nack_Pause_Scope)
+	*p = x
+	return p
+}
+
+func (x Nack_Pause_Scope) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Nack_Pause_Scope) Descriptor() protoreflect.EnumDescriptor {
+	return file_duebus_v1_event_bus_proto_enumTypes[2].Descriptor()
+}
+
+func (Nack_Pause_Scope) Type() protoreflect.EnumType {
+	return &file_duebus_v1_event_bus_proto_enumTypes[2]
+}
+
+func (x Nack_Pause_Scope) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Nack_Pause_Scope.Descriptor instead.
+func (Nack_Pause_Scope) EnumDescriptor() ([]byte, []int) {
+	return file_duebus_v1_event_bus_proto_rawDescGZIP(), []int{12, 0, 0}
+}
+
 type LeaseFailure_Reason int32
 
 const (
@@ -169,6 +221,8 @@ const (
 	LeaseFailure_REASON_MALFORMED LeaseFailure_Reason = 3
 	// The engine is stopped, or this server does not run it.
 	LeaseFailure_REASON_ENGINE_STOPPED LeaseFailure_Reason = 4
+	// A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held.
+	LeaseFailure_REASON_NO_KEY LeaseFailure_Reason = 5
 )
 
 // Enum value maps for LeaseFailure_Reason.
@@ -179,6 +233,7 @@ var (
 		2: "REASON_SETTLED",
 		3: "REASON_MALFORMED",
 		4: "REASON_ENGINE_STOPPED",
+		5: "REASON_NO_KEY",
 	}
 	LeaseFailure_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":    0,
@@ -186,6 +241,7 @@ var (
 		"REASON_SETTLED":        2,
 		"REASON_MALFORMED":      3,
 		"REASON_ENGINE_STOPPED": 4,
+		"REASON_NO_KEY":         5,
 	}
 )
 
@@ -200,11 +256,11 @@ func (x LeaseFailure_Reason) String() string {
 }
 
 func (LeaseFailure_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_duebus_v1_event_bus_proto_enumTypes[2].Descriptor()
+	return file_duebus_v1_event_bus_proto_enumTypes[3].Descriptor()
 }
 
 func (LeaseFailure_Reason) Type() protoreflect.EnumType {
-	return &file_duebus_v1_event_bus_proto_enumTypes[2]
+	return &file_duebus_v1_event_bus_proto_enumTypes[3]
 }
 
 func (x LeaseFailure_Reason) Number() protoreflect.EnumNumber {
@@ -377,9 +433,15 @@ type Event struct {
 	// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
 	// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
 	// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-	// An event holds up no other before it is due. Other keys, and events without one, are not held up.
+	// An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
+	// its keys in another way: see KeyPolicy.
 	Key string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
-	// Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise.
+	// A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
+	// if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+	// of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
+	// events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
+	// overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
+	// priorities most exact.
 	Priority      int32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -780,8 +842,11 @@ type Started struct {
 	// The largest request that this server accepts, in bytes. A client splits its settles and extensions, and limits its
 	// held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
 	MaxRequestBytes uint64 `protobuf:"varint,8,opt,name=max_request_bytes,json=maxRequestBytes,proto3" json:"max_request_bytes,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
+	// more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+	Limited       bool `protobuf:"varint,9,opt,name=limited,proto3" json:"limited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Started) Reset() {
@@ -868,6 +933,13 @@ func (x *Started) GetMaxRequestBytes() uint64 {
 		return x.MaxRequestBytes
 	}
 	return 0
+}
+
+func (x *Started) GetLimited() bool {
+	if x != nil {
+		return x.Limited
+	}
+	return false
 }
 
 // Events that are due, as many as fit the stream's window; at most 3 MiB and 500 events in one frame.
@@ -1255,7 +1327,11 @@ type Nack struct {
 	//	*Nack_Delay
 	//	*Nack_DeadLetter
 	//	*Nack_Release
-	Action        isNack_Action `protobuf_oneof:"action"`
+	Action isNack_Action `protobuf_oneof:"action"`
+	// Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
+	// answered "too many requests". Without an action the event is then released. An event that would be ready again while
+	// its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+	Pause         *Nack_Pause `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1336,6 +1412,13 @@ func (x *Nack) GetRelease() bool {
 		}
 	}
 	return false
+}
+
+func (x *Nack) GetPause() *Nack_Pause {
+	if x != nil {
+		return x.Pause
+	}
+	return nil
 }
 
 type isNack_Action interface {
@@ -1766,6 +1849,60 @@ func (x *StoppedEngine) GetQueued() uint64 {
 	return 0
 }
 
+type Nack_Pause struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required: 1 ms to 1 h, from now.
+	Duration *durationpb.Duration `protobuf:"bytes,1,opt,name=duration,proto3" json:"duration,omitempty"`
+	// Required.
+	Scope         Nack_Pause_Scope `protobuf:"varint,2,opt,name=scope,proto3,enum=duebus.v1.Nack_Pause_Scope" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Nack_Pause) Reset() {
+	*x = Nack_Pause{}
+	mi := &file_duebus_v1_event_bus_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Nack_Pause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Nack_Pause) ProtoMessage() {}
+
+func (x *Nack_Pause) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_event_bus_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Nack_Pause.ProtoReflect.Descriptor instead.
+func (*Nack_Pause) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_event_bus_proto_rawDescGZIP(), []int{12, 0}
+}
+
+func (x *Nack_Pause) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Nack_Pause) GetScope() Nack_Pause_Scope {
+	if x != nil {
+		return x.Scope
+	}
+	return Nack_Pause_SCOPE_UNSPECIFIED
+}
+
 var File_duebus_v1_event_bus_proto protoreflect.FileDescriptor
 
 const file_duebus_v1_event_bus_proto_rawDesc = "" +
@@ -1819,7 +1956,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"deliveries\x124\n" +
 	"\theartbeat\x18\x03 \x01(\v2\x14.duebus.v1.HeartbeatH\x00R\theartbeat\x12.\n" +
 	"\aclosing\x18\x04 \x01(\v2\x12.duebus.v1.ClosingH\x00R\aclosingB\a\n" +
-	"\x05frame\"\xe0\x02\n" +
+	"\x05frame\"\xfa\x02\n" +
 	"\aStarted\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\"\n" +
@@ -1829,7 +1966,8 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x10disconnect_grace\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\x12*\n" +
 	"\x11lost_lease_tokens\x18\x06 \x03(\tR\x0flostLeaseTokens\x12\x14\n" +
 	"\x05group\x18\a \x01(\tR\x05group\x12*\n" +
-	"\x11max_request_bytes\x18\b \x01(\x04R\x0fmaxRequestBytes\"A\n" +
+	"\x11max_request_bytes\x18\b \x01(\x04R\x0fmaxRequestBytes\x12\x18\n" +
+	"\alimited\x18\t \x01(\bR\alimited\"A\n" +
 	"\n" +
 	"Deliveries\x123\n" +
 	"\n" +
@@ -1866,7 +2004,7 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"AckRequest\x12!\n" +
 	"\flease_tokens\x18\x01 \x03(\tR\vleaseTokens\"B\n" +
 	"\vAckResponse\x123\n" +
-	"\bfailures\x18\x01 \x03(\v2\x17.duebus.v1.LeaseFailureR\bfailures\"\xb9\x01\n" +
+	"\bfailures\x18\x01 \x03(\v2\x17.duebus.v1.LeaseFailureR\bfailures\"\x9a\x03\n" +
 	"\x04Nack\x12\x1f\n" +
 	"\vlease_token\x18\x01 \x01(\tR\n" +
 	"leaseToken\x12\x14\n" +
@@ -1874,7 +2012,15 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\x05delay\x18\x03 \x01(\v2\x19.google.protobuf.DurationH\x00R\x05delay\x12!\n" +
 	"\vdead_letter\x18\x04 \x01(\bH\x00R\n" +
 	"deadLetter\x12\x1a\n" +
-	"\arelease\x18\x05 \x01(\bH\x00R\areleaseB\b\n" +
+	"\arelease\x18\x05 \x01(\bH\x00R\arelease\x12+\n" +
+	"\x05pause\x18\x06 \x01(\v2\x15.duebus.v1.Nack.PauseR\x05pause\x1a\xb1\x01\n" +
+	"\x05Pause\x125\n" +
+	"\bduration\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\bduration\x121\n" +
+	"\x05scope\x18\x02 \x01(\x0e2\x1b.duebus.v1.Nack.Pause.ScopeR\x05scope\">\n" +
+	"\x05Scope\x12\x15\n" +
+	"\x11SCOPE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tSCOPE_KEY\x10\x01\x12\x0f\n" +
+	"\vSCOPE_GROUP\x10\x02B\b\n" +
 	"\x06action\"4\n" +
 	"\vNackRequest\x12%\n" +
 	"\x05nacks\x18\x01 \x03(\v2\x0f.duebus.v1.NackR\x05nacks\"C\n" +
@@ -1884,17 +2030,18 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\flease_tokens\x18\x01 \x03(\tR\vleaseTokens\x12/\n" +
 	"\x05lease\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x05lease\"E\n" +
 	"\x0eExtendResponse\x123\n" +
-	"\bfailures\x18\x01 \x03(\v2\x17.duebus.v1.LeaseFailureR\bfailures\"\xe2\x01\n" +
+	"\bfailures\x18\x01 \x03(\v2\x17.duebus.v1.LeaseFailureR\bfailures\"\xf6\x01\n" +
 	"\fLeaseFailure\x12\x1f\n" +
 	"\vlease_token\x18\x01 \x01(\tR\n" +
 	"leaseToken\x126\n" +
-	"\x06reason\x18\x02 \x01(\x0e2\x1e.duebus.v1.LeaseFailure.ReasonR\x06reason\"y\n" +
+	"\x06reason\x18\x02 \x01(\x0e2\x1e.duebus.v1.LeaseFailure.ReasonR\x06reason\"\x8c\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_EXPIRED\x10\x01\x12\x12\n" +
 	"\x0eREASON_SETTLED\x10\x02\x12\x14\n" +
 	"\x10REASON_MALFORMED\x10\x03\x12\x19\n" +
-	"\x15REASON_ENGINE_STOPPED\x10\x04\"z\n" +
+	"\x15REASON_ENGINE_STOPPED\x10\x04\x12\x11\n" +
+	"\rREASON_NO_KEY\x10\x05\"z\n" +
 	"\vStopRequest\x12+\n" +
 	"\aengines\x18\x01 \x03(\x0e2\x11.duebus.v1.EngineR\aengines\x12>\n" +
 	"\rdrain_timeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\fdrainTimeout\"B\n" +
@@ -1930,88 +2077,93 @@ func file_duebus_v1_event_bus_proto_rawDescGZIP() []byte {
 	return file_duebus_v1_event_bus_proto_rawDescData
 }
 
-var file_duebus_v1_event_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_duebus_v1_event_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_duebus_v1_event_bus_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_duebus_v1_event_bus_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_duebus_v1_event_bus_proto_goTypes = []any{
 	(Engine)(0),                   // 0: duebus.v1.Engine
 	(Closing_Reason)(0),           // 1: duebus.v1.Closing.Reason
-	(LeaseFailure_Reason)(0),      // 2: duebus.v1.LeaseFailure.Reason
-	(*DispatchRequest)(nil),       // 3: duebus.v1.DispatchRequest
-	(*DispatchResponse)(nil),      // 4: duebus.v1.DispatchResponse
-	(*Event)(nil),                 // 5: duebus.v1.Event
-	(*SubscribeRequest)(nil),      // 6: duebus.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),     // 7: duebus.v1.SubscribeResponse
-	(*Started)(nil),               // 8: duebus.v1.Started
-	(*Deliveries)(nil),            // 9: duebus.v1.Deliveries
-	(*Delivery)(nil),              // 10: duebus.v1.Delivery
-	(*Heartbeat)(nil),             // 11: duebus.v1.Heartbeat
-	(*Closing)(nil),               // 12: duebus.v1.Closing
-	(*AckRequest)(nil),            // 13: duebus.v1.AckRequest
-	(*AckResponse)(nil),           // 14: duebus.v1.AckResponse
-	(*Nack)(nil),                  // 15: duebus.v1.Nack
-	(*NackRequest)(nil),           // 16: duebus.v1.NackRequest
-	(*NackResponse)(nil),          // 17: duebus.v1.NackResponse
-	(*ExtendRequest)(nil),         // 18: duebus.v1.ExtendRequest
-	(*ExtendResponse)(nil),        // 19: duebus.v1.ExtendResponse
-	(*LeaseFailure)(nil),          // 20: duebus.v1.LeaseFailure
-	(*StopRequest)(nil),           // 21: duebus.v1.StopRequest
-	(*StopResponse)(nil),          // 22: duebus.v1.StopResponse
-	(*StoppedEngine)(nil),         // 23: duebus.v1.StoppedEngine
-	nil,                           // 24: duebus.v1.Event.AttributesEntry
-	(*durationpb.Duration)(nil),   // 25: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 26: google.protobuf.Timestamp
+	(Nack_Pause_Scope)(0),         // 2: duebus.v1.Nack.Pause.Scope
+	(LeaseFailure_Reason)(0),      // 3: duebus.v1.LeaseFailure.Reason
+	(*DispatchRequest)(nil),       // 4: duebus.v1.DispatchRequest
+	(*DispatchResponse)(nil),      // 5: duebus.v1.DispatchResponse
+	(*Event)(nil),                 // 6: duebus.v1.Event
+	(*SubscribeRequest)(nil),      // 7: duebus.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),     // 8: duebus.v1.SubscribeResponse
+	(*Started)(nil),               // 9: duebus.v1.Started
+	(*Deliveries)(nil),            // 10: duebus.v1.Deliveries
+	(*Delivery)(nil),              // 11: duebus.v1.Delivery
+	(*Heartbeat)(nil),             // 12: duebus.v1.Heartbeat
+	(*Closing)(nil),               // 13: duebus.v1.Closing
+	(*AckRequest)(nil),            // 14: duebus.v1.AckRequest
+	(*AckResponse)(nil),           // 15: duebus.v1.AckResponse
+	(*Nack)(nil),                  // 16: duebus.v1.Nack
+	(*NackRequest)(nil),           // 17: duebus.v1.NackRequest
+	(*NackResponse)(nil),          // 18: duebus.v1.NackResponse
+	(*ExtendRequest)(nil),         // 19: duebus.v1.ExtendRequest
+	(*ExtendResponse)(nil),        // 20: duebus.v1.ExtendResponse
+	(*LeaseFailure)(nil),          // 21: duebus.v1.LeaseFailure
+	(*StopRequest)(nil),           // 22: duebus.v1.StopRequest
+	(*StopResponse)(nil),          // 23: duebus.v1.StopResponse
+	(*StoppedEngine)(nil),         // 24: duebus.v1.StoppedEngine
+	nil,                           // 25: duebus.v1.Event.AttributesEntry
+	(*Nack_Pause)(nil),            // 26: duebus.v1.Nack.Pause
+	(*durationpb.Duration)(nil),   // 27: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 28: google.protobuf.Timestamp
 }
 var file_duebus_v1_event_bus_proto_depIdxs = []int32{
-	5,  // 0: duebus.v1.DispatchRequest.events:type_name -> duebus.v1.Event
+	6,  // 0: duebus.v1.DispatchRequest.events:type_name -> duebus.v1.Event
 	0,  // 1: duebus.v1.DispatchRequest.engines:type_name -> duebus.v1.Engine
-	24, // 2: duebus.v1.Event.attributes:type_name -> duebus.v1.Event.AttributesEntry
-	25, // 3: duebus.v1.Event.delay:type_name -> google.protobuf.Duration
-	26, // 4: duebus.v1.Event.deliver_at:type_name -> google.protobuf.Timestamp
+	25, // 2: duebus.v1.Event.attributes:type_name -> duebus.v1.Event.AttributesEntry
+	27, // 3: duebus.v1.Event.delay:type_name -> google.protobuf.Duration
+	28, // 4: duebus.v1.Event.deliver_at:type_name -> google.protobuf.Timestamp
 	0,  // 5: duebus.v1.SubscribeRequest.engine:type_name -> duebus.v1.Engine
-	25, // 6: duebus.v1.SubscribeRequest.lease:type_name -> google.protobuf.Duration
-	25, // 7: duebus.v1.SubscribeRequest.disconnect_grace:type_name -> google.protobuf.Duration
-	8,  // 8: duebus.v1.SubscribeResponse.started:type_name -> duebus.v1.Started
-	9,  // 9: duebus.v1.SubscribeResponse.deliveries:type_name -> duebus.v1.Deliveries
-	11, // 10: duebus.v1.SubscribeResponse.heartbeat:type_name -> duebus.v1.Heartbeat
-	12, // 11: duebus.v1.SubscribeResponse.closing:type_name -> duebus.v1.Closing
-	25, // 12: duebus.v1.Started.lease:type_name -> google.protobuf.Duration
-	25, // 13: duebus.v1.Started.disconnect_grace:type_name -> google.protobuf.Duration
-	10, // 14: duebus.v1.Deliveries.deliveries:type_name -> duebus.v1.Delivery
-	5,  // 15: duebus.v1.Delivery.event:type_name -> duebus.v1.Event
-	26, // 16: duebus.v1.Delivery.deliver_at:type_name -> google.protobuf.Timestamp
-	26, // 17: duebus.v1.Delivery.dispatched_at:type_name -> google.protobuf.Timestamp
-	26, // 18: duebus.v1.Delivery.lease_expires_at:type_name -> google.protobuf.Timestamp
-	26, // 19: duebus.v1.Heartbeat.server_time:type_name -> google.protobuf.Timestamp
+	27, // 6: duebus.v1.SubscribeRequest.lease:type_name -> google.protobuf.Duration
+	27, // 7: duebus.v1.SubscribeRequest.disconnect_grace:type_name -> google.protobuf.Duration
+	9,  // 8: duebus.v1.SubscribeResponse.started:type_name -> duebus.v1.Started
+	10, // 9: duebus.v1.SubscribeResponse.deliveries:type_name -> duebus.v1.Deliveries
+	12, // 10: duebus.v1.SubscribeResponse.heartbeat:type_name -> duebus.v1.Heartbeat
+	13, // 11: duebus.v1.SubscribeResponse.closing:type_name -> duebus.v1.Closing
+	27, // 12: duebus.v1.Started.lease:type_name -> google.protobuf.Duration
+	27, // 13: duebus.v1.Started.disconnect_grace:type_name -> google.protobuf.Duration
+	11, // 14: duebus.v1.Deliveries.deliveries:type_name -> duebus.v1.Delivery
+	6,  // 15: duebus.v1.Delivery.event:type_name -> duebus.v1.Event
+	28, // 16: duebus.v1.Delivery.deliver_at:type_name -> google.protobuf.Timestamp
+	28, // 17: duebus.v1.Delivery.dispatched_at:type_name -> google.protobuf.Timestamp
+	28, // 18: duebus.v1.Delivery.lease_expires_at:type_name -> google.protobuf.Timestamp
+	28, // 19: duebus.v1.Heartbeat.server_time:type_name -> google.protobuf.Timestamp
 	1,  // 20: duebus.v1.Closing.reason:type_name -> duebus.v1.Closing.Reason
-	25, // 21: duebus.v1.Closing.reconnect_after:type_name -> google.protobuf.Duration
-	20, // 22: duebus.v1.AckResponse.failures:type_name -> duebus.v1.LeaseFailure
-	25, // 23: duebus.v1.Nack.delay:type_name -> google.protobuf.Duration
-	15, // 24: duebus.v1.NackRequest.nacks:type_name -> duebus.v1.Nack
-	20, // 25: duebus.v1.NackResponse.failures:type_name -> duebus.v1.LeaseFailure
-	25, // 26: duebus.v1.ExtendRequest.lease:type_name -> google.protobuf.Duration
-	20, // 27: duebus.v1.ExtendResponse.failures:type_name -> duebus.v1.LeaseFailure
-	2,  // 28: duebus.v1.LeaseFailure.reason:type_name -> duebus.v1.LeaseFailure.Reason
-	0,  // 29: duebus.v1.StopRequest.engines:type_name -> duebus.v1.Engine
-	25, // 30: duebus.v1.StopRequest.drain_timeout:type_name -> google.protobuf.Duration
-	23, // 31: duebus.v1.StopResponse.engines:type_name -> duebus.v1.StoppedEngine
-	0,  // 32: duebus.v1.StoppedEngine.engine:type_name -> duebus.v1.Engine
-	3,  // 33: duebus.v1.EventBus.Dispatch:input_type -> duebus.v1.DispatchRequest
-	6,  // 34: duebus.v1.EventBus.Subscribe:input_type -> duebus.v1.SubscribeRequest
-	13, // 35: duebus.v1.EventBus.Ack:input_type -> duebus.v1.AckRequest
-	16, // 36: duebus.v1.EventBus.Nack:input_type -> duebus.v1.NackRequest
-	18, // 37: duebus.v1.EventBus.Extend:input_type -> duebus.v1.ExtendRequest
-	21, // 38: duebus.v1.EventBus.Stop:input_type -> duebus.v1.StopRequest
-	4,  // 39: duebus.v1.EventBus.Dispatch:output_type -> duebus.v1.DispatchResponse
-	7,  // 40: duebus.v1.EventBus.Subscribe:output_type -> duebus.v1.SubscribeResponse
-	14, // 41: duebus.v1.EventBus.Ack:output_type -> duebus.v1.AckResponse
-	17, // 42: duebus.v1.EventBus.Nack:output_type -> duebus.v1.NackResponse
-	19, // 43: duebus.v1.EventBus.Extend:output_type -> duebus.v1.ExtendResponse
-	22, // 44: duebus.v1.EventBus.Stop:output_type -> duebus.v1.StopResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	27, // 21: duebus.v1.Closing.reconnect_after:type_name -> google.protobuf.Duration
+	21, // 22: duebus.v1.AckResponse.failures:type_name -> duebus.v1.LeaseFailure
+	27, // 23: duebus.v1.Nack.delay:type_name -> google.protobuf.Duration
+	26, // 24: duebus.v1.Nack.pause:type_name -> duebus.v1.Nack.Pause
+	16, // 25: duebus.v1.NackRequest.nacks:type_name -> duebus.v1.Nack
+	21, // 26: duebus.v1.NackResponse.failures:type_name -> duebus.v1.LeaseFailure
+	27, // 27: duebus.v1.ExtendRequest.lease:type_name -> google.protobuf.Duration
+	21, // 28: duebus.v1.ExtendResponse.failures:type_name -> duebus.v1.LeaseFailure
+	3,  // 29: duebus.v1.LeaseFailure.reason:type_name -> duebus.v1.LeaseFailure.Reason
+	0,  // 30: duebus.v1.StopRequest.engines:type_name -> duebus.v1.Engine
+	27, // 31: duebus.v1.StopRequest.drain_timeout:type_name -> google.protobuf.Duration
+	24, // 32: duebus.v1.StopResponse.engines:type_name -> duebus.v1.StoppedEngine
+	0,  // 33: duebus.v1.StoppedEngine.engine:type_name -> duebus.v1.Engine
+	27, // 34: duebus.v1.Nack.Pause.duration:type_name -> google.protobuf.Duration
+	2,  // 35: duebus.v1.Nack.Pause.scope:type_name -> duebus.v1.Nack.Pause.Scope
+	4,  // 36: duebus.v1.EventBus.Dispatch:input_type -> duebus.v1.DispatchRequest
+	7,  // 37: duebus.v1.EventBus.Subscribe:input_type -> duebus.v1.SubscribeRequest
+	14, // 38: duebus.v1.EventBus.Ack:input_type -> duebus.v1.AckRequest
+	17, // 39: duebus.v1.EventBus.Nack:input_type -> duebus.v1.NackRequest
+	19, // 40: duebus.v1.EventBus.Extend:input_type -> duebus.v1.ExtendRequest
+	22, // 41: duebus.v1.EventBus.Stop:input_type -> duebus.v1.StopRequest
+	5,  // 42: duebus.v1.EventBus.Dispatch:output_type -> duebus.v1.DispatchResponse
+	8,  // 43: duebus.v1.EventBus.Subscribe:output_type -> duebus.v1.SubscribeResponse
+	15, // 44: duebus.v1.EventBus.Ack:output_type -> duebus.v1.AckResponse
+	18, // 45: duebus.v1.EventBus.Nack:output_type -> duebus.v1.NackResponse
+	20, // 46: duebus.v1.EventBus.Extend:output_type -> duebus.v1.ExtendResponse
+	23, // 47: duebus.v1.EventBus.Stop:output_type -> duebus.v1.StopResponse
+	42, // [42:48] is the sub-list for method output_type
+	36, // [36:42] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_event_bus_proto_init() }
@@ -2039,8 +2191,8 @@ func file_duebus_v1_event_bus_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duebus_v1_event_bus_proto_rawDesc), len(file_duebus_v1_event_bus_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   22,
+			NumEnums:      4,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

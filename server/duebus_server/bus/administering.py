@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.administration import CancelAnswer, DeadLetterStep
+from duebus_server.domain.errors import Unimplemented
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
@@ -81,7 +82,7 @@ class Administering:
     # --- topics and groups ------------------------------------------------------------------------------------------
 
     async def configure(self, engine: EngineName | None, topic: str, group: str, changes: TopicChanges) -> TopicConfig:
-        """Change a topic's settings, or the retry policy of a group if one is named.
+        """Change a topic's settings, or those that a group has of its own if one is named.
 
         Returns:
             The settings now in force.
@@ -90,8 +91,10 @@ class Administering:
             InvalidArgument: the settings contradict each other, or the engine can't have them.
         """
         target = self._engine(engine)
+        if changes.limits is not None or changes.keys is not None:
+            raise Unimplemented("limits and key policies are not offered yet")
         if group:
-            config = await target.configure_group(topic, group, changes.retry_policy)
+            config = await target.configure_group(topic, group, changes.for_group())
         else:
             config = await target.configure_topic(topic, changes)
         log.info("configured", engine=target.name, topic=topic, group=group, config=config)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.bus.coalescing import PARTITIONS_AT_ONCE, Coalescer
 from duebus_server.bus.engines import EngineStatus
+from duebus_server.domain.errors import Unimplemented
 from duebus_server.domain.model import LeaseFailureReason, NackAction, NackRef
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from duebus_server.bus.engines import Engines
     from duebus_server.domain.lease_token import GroupLeases, LeaseTokens
-    from duebus_server.domain.model import EngineName, LeaseRef
+    from duebus_server.domain.model import EngineName, LeaseRef, Pause
     from duebus_server.engine.base import Engine
 
     Results = list[LeaseFailureReason | None]
@@ -33,6 +34,7 @@ class NackCommand:
     action: NackAction = NackAction.RETRY
     delay_us: int | None = None
     error: str = ""
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +89,15 @@ class Settling:
 
     async def nack(self, nacks: Sequence[NackCommand], permit: Permit | None = None) -> list[LeaseFailure]:
         """Give deliveries back. Returns the tokens for which nothing was done, in request order."""
+        if any(nack.pause is not None for nack in nacks):
+            raise Unimplemented("pauses are not offered yet")
 
         async def carry_out(
             engine: Engine, topic: str, group: str, indexes: list[int], leases: list[LeaseRef]
         ) -> Results:
             chosen = [nacks[index] for index in indexes]
             refs = [
-                NackRef(lease, nack.action, nack.delay_us, nack.error)
+                NackRef(lease, nack.action, nack.delay_us, nack.error, nack.pause)
                 for lease, nack in zip(leases, chosen, strict=True)
             ]
             return await engine.nack(topic, group, refs)

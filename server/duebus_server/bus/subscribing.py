@@ -49,11 +49,16 @@ class SubscribeCommand:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """An open session, the maker of its lease tokens, and the tokens of lost leases."""
+    """An open session, the maker of its lease tokens, and the tokens of lost leases.
+
+    Attributes:
+        limited: every delivery counts for a limit of the group.
+    """
 
     session: Session
     tokens: GroupTokens
     lost_lease_tokens: Sequence[str]
+    limited: bool
 
 
 class Subscribing:
@@ -81,7 +86,7 @@ class Subscribing:
             lost = await self._join(session, running, command)
             log.info("subscribed", consumer=options.consumer, **facts)
             tokens = self._tokens.of_group(running.engine.name, options.topic, options.group)
-            yield Subscription(session, tokens, lost)
+            yield Subscription(session, tokens, lost, session.limited)
         finally:
             await running.streams.close(session)
             log.info("unsubscribed", **facts)

@@ -95,12 +95,14 @@ class Session:
 
     Attributes:
         keeps_leases: its leases stay as they are when it ends.
+        limited: from ``join`` on: whether every delivery counts for a limit of the group.
     """
 
     def __init__(self, engine: Engine, clock: Clock, options: SessionOptions, window: Window, waker: Waker) -> None:
         self.options = options
         self.window = window
         self.keeps_leases = False
+        self.limited = False
         self._engine = engine
         self._clock = clock
         self._waker = waker
@@ -139,7 +141,7 @@ class Session:
             grace_us=self.options.lease_us if self.options.is_pull else self.options.grace_us,
             is_pull=self.options.is_pull,
         )
-        await self._engine.join(topic, group, info)
+        self.limited = await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
         self._stage = Stage.READY_TO_LEASE
         return lost

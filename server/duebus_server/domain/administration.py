@@ -14,6 +14,7 @@ from duebus_server.domain.errors import InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.rates import KeyPolicy, Limits
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
 
@@ -60,8 +61,43 @@ class RetryPolicyChanges:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupChanges:
+    """Changes to the settings of a group. What is None stays as it is.
+
+    Attributes:
+        retry_policy: changes to its retry policy.
+        limits: its own limits from now on; empty to follow the topic.
+        keys: its own key policy from now on; the default one to follow the topic.
+    """
+
+    retry_policy: RetryPolicyChanges = field(default_factory=RetryPolicyChanges)
+    limits: Limits | None = None
+    keys: KeyPolicy | None = None
+
+    def over(self, config: TopicConfig) -> TopicConfig:
+        """The settings in force for a group of a topic with these settings, without checks, as
+        ``RetryPolicyChanges.over``.
+        """
+        return replace(
+            config,
+            retry_policy=self.retry_policy.over(config.retry_policy),
+            limits=self.limits or config.limits,
+            keys=self.keys or config.keys,
+        )
+
+    def then(self, later: GroupChanges) -> GroupChanges:
+        """These changes, and later ones over them."""
+        return replace(self, **_those_set(later) | {"retry_policy": self.retry_policy.then(later.retry_policy)})
+
+    def __bool__(self) -> bool:
+        return bool(self.retry_policy or self.limits or self.keys)
+
+
+@dataclass(frozen=True, slots=True)
 class TopicChanges:
-    """Changes to the settings of a topic. A setting that is None stays as it is."""
+    """Changes to the settings of a topic. A setting that is None stays as it is. ``limits`` and ``keys`` replace those
+    before as a whole.
+    """
 
     retry_policy: RetryPolicyChanges = field(default_factory=RetryPolicyChanges)
     lease_us: int | None = None
@@ -69,6 +105,8 @@ class TopicChanges:
     dead_letter_retention_us: int | None = None
     dedupe_window_us: int | None = None
     partitions: int | None = None
+    limits: Limits | None = None
+    keys: KeyPolicy | None = None
 
     def over(self, config: TopicConfig) -> TopicConfig:
         """The settings with these changes, without checks, as ``RetryPolicyChanges.over``."""
@@ -83,6 +121,10 @@ class TopicChanges:
         self.retry_policy.applied_to(config.retry_policy)
         return self.over(config)
 
+    def for_group(self) -> GroupChanges:
+        """Those of the changes that a group can have of its own."""
+        return GroupChanges(self.retry_policy, self.limits, self.keys)
+
     def then(self, later: TopicChanges) -> TopicChanges:
         """These changes, and later ones over them."""
         return replace(self, **_those_set(later) | {"retry_policy": self.retry_policy.then(later.retry_policy)})
@@ -91,7 +133,7 @@ class TopicChanges:
         return bool(self.retry_policy) or len(_those_set(self)) > 1  # the policy is always set
 
 
-def _those_set(changes: RetryPolicyChanges | TopicChanges) -> dict[str, Any]:
+def _those_set(changes: RetryPolicyChanges | TopicChanges | GroupChanges) -> dict[str, Any]:
     """The fields that are not None."""
     values = {one.name: getattr(changes, one.name) for one in fields(changes)}
     return {name: value for name, value in values.items() if value is not None}

@@ -6,9 +6,13 @@ Each check raises InvalidArgument with the path of the field that it was given.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import DAY, HOUR, MILLISECOND, SECOND
 from duebus_server.domain.errors import InvalidArgument, NoTopicSpecified
+
+if TYPE_CHECKING:
+    from duebus_server.domain.rates import KeyPolicy, Limits, Rate
 
 MAX_EVENTS = 1_000
 MAX_SETTLES = 10_000
@@ -36,6 +40,14 @@ MAX_QUEUED = 1 << 53
 MAX_RETENTION_US = 10 * 365 * DAY
 MAX_DEDUPE_US = 7 * DAY
 MAX_PARTITIONS = 64
+MAX_PRIORITY = 86_400
+MAX_PAUSE_US = HOUR
+MIN_PAUSE_US = MILLISECOND
+MAX_RATE_EVENTS = 1_000_000
+MIN_PER_US = MILLISECOND
+MAX_PER_US = DAY
+MAX_GROUP_IN_FLIGHT = 1_000_000
+MAX_KEY_IN_FLIGHT = 1_000
 MIN_RATE = 0.001
 MAX_RATE = 1_000_000.0
 
@@ -94,6 +106,33 @@ def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> N
         raise InvalidArgument(
             field, f"is {_seconds(duration_us)}, must be from {_seconds(low_us)} to {_seconds(high_us)}"
         )
+
+
+def check_limits(field: str, limits: Limits) -> None:
+    """The limits of a group."""
+    check_range(f"{field}.max_in_flight", limits.max_in_flight, 0, MAX_GROUP_IN_FLIGHT)
+    _check_rate(f"{field}.rate", limits.rate)
+
+
+def check_key_policy(field: str, policy: KeyPolicy) -> None:
+    """How a group handles its keys; the settings may contradict each other."""
+    check_range(f"{field}.max_in_flight", policy.slots, 0, MAX_KEY_IN_FLIGHT)
+    _check_rate(f"{field}.rate", policy.rate)
+    check_range(f"{field}.max_blocked", policy.max_blocked, 0, MAX_QUEUED)
+    if policy.holds and not policy.keeps_order:
+        raise InvalidArgument(f"{field}.on_dead", "can be ON_DEAD_HOLD only with a max_in_flight of 1")
+    if policy.rate is not None and not policy.slots:
+        raise InvalidArgument(f"{field}.rate", "must be unset with a max_in_flight of 0, which ignores keys")
+
+
+def _check_rate(field: str, rate: Rate | None) -> None:
+    if rate is None:
+        return
+    check_range(f"{field}.events", rate.events, 1, MAX_RATE_EVENTS)
+    check_duration(f"{field}.per", rate.per_us, MIN_PER_US, MAX_PER_US)
+    if rate.per_us < rate.events:
+        raise InvalidArgument(f"{field}.events", "is more than 1,000,000 a second")
+    check_range(f"{field}.burst", rate.burst, 0, MAX_RATE_EVENTS)
 
 
 def _seconds(duration_us: int) -> str:

@@ -35,7 +35,9 @@ class NewEvent:
         deliver_at_us: due at this time. Without this or a delay, the event is due at once.
         max_retries: overrides that of the retry policy, unless it is None.
         id_is_generated: the server made the id. No caller can send it again, so it is forgotten with the event.
-        key: events with the same key are delivered one at a time, in order; empty for none.
+        key: events with the same key are delivered one at a time, in order, unless the group has another key policy;
+            empty for none.
+        priority: how many seconds earlier it counts as due among the events that are due, from -86,400 to 86,400.
     """
 
     id: str
@@ -45,6 +47,7 @@ class NewEvent:
     max_retries: int | None = None
     id_is_generated: bool = False
     key: str = ""
+    priority: int = 0
 
     @property
     def is_due_at_once(self) -> bool:
@@ -214,9 +217,10 @@ class LeaseBatch:
     """The events of one lease call, or those that a dispatch has handed over.
 
     Attributes:
-        events: leased to the session, the longest due first.
-        next_due_us: when there may be more, which may be now or earlier; None if nothing waits.
-        has_more: an event is ready, and the request had no room for it.
+        events: leased to the session, the longest due first, each counted as due earlier by its priority.
+        next_due_us: when there may be more, which may be now or earlier; not before the limits of the group allow it.
+            None if nothing waits.
+        has_more: an event is ready, and the request had no room for it. False if a limit or a pause holds it up.
         is_paused: the group is paused, so nothing was leased.
         suspect_due_us: for a session that has a suspect, or wants none: when the first suspect that waits is due. Once
             due, it counts neither for ``next_due_us`` nor for ``has_more``. None otherwise.
@@ -259,6 +263,8 @@ class LeaseFailureReason(StrEnum):
     """Not a lease token of this bus."""
     ENGINE_STOPPED = "engine_stopped"
     """The engine is stopped, or this server does not run it."""
+    NO_KEY = "no_key"
+    """A pause of a key, of an event without one or in a group that ignores keys."""
 
 
 class NackAction(StrEnum):
@@ -271,6 +277,21 @@ class NackAction(StrEnum):
     """Ready again at once; the attempt is not counted."""
 
 
+class PauseScope(StrEnum):
+    """What a nack pauses."""
+
+    KEY = "key"
+    GROUP = "group"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Deliver nothing of the event's key, or of the group, for so long."""
+
+    duration_us: int
+    scope: PauseScope
+
+
 @dataclass(frozen=True, slots=True)
 class NackRef:
     """A delivery to give back, and what to do with its event."""
@@ -279,3 +300,4 @@ class NackRef:
     action: NackAction = NackAction.RETRY
     delay_us: int | None = None
     error: str = ""
+    pause: Pause | None = None

@@ -14,7 +14,7 @@ from duebus_server.domain.views import AttemptOutcome
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
+    from duebus_server.domain.administration import GroupChanges, TopicChanges
     from duebus_server.domain.views import Attempt
 
 
@@ -28,12 +28,12 @@ class HeldTopic:
 
 @dataclass(frozen=True, slots=True)
 class HeldGroup:
-    """A lasting group, and how its retry policy differs from the topic's."""
+    """A lasting group, and how its settings differ from the topic's."""
 
     topic: str
     group: str
     paused: bool
-    policy: RetryPolicyChanges
+    changes: GroupChanges
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class HeldCopy:
         attempts: how many deliveries count, including the one under way.
         free_attempts: how many of those use up no retry, because their lease ran out.
         history: the latest attempts, oldest first, including the one under way.
-        pinned: the event has a key and was leased, so no other event of the key is delivered before it is done.
+        pinned: the event has a key and was leased, so no other event of the key is delivered before it is done; or it
+            is dead and holds its key.
     """
 
     group: str
@@ -86,6 +87,7 @@ class HeldEvent:
         body: the event without its id, encoded.
         max_retries: its own; None if the retry policy applies.
         key: events with the same key stay in order; empty for none.
+        priority: as in ``NewEvent``.
     """
 
     topic: str
@@ -96,6 +98,7 @@ class HeldEvent:
     max_retries: int | None
     copies: Sequence[HeldCopy]
     key: str = ""
+    priority: int = 0
 
 
 Held = HeldTopic | HeldGroup | HeldEvent

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import MINUTE, SECOND
+from duebus_server.domain.rates import DEFAULT_KEY_POLICY, NO_LIMITS, KeyPolicy, Limits
 from duebus_server.domain.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ class TopicConfig:
         dead_letter_retention_us: how long dead letters are kept before they are purged; 0 is forever.
         dedupe_window_us: how long request ids, and ids of events that are gone, are remembered.
         partitions: how many partitions its events are spread over; 1 on the local engine.
+        limits: those of each group that has none of its own; or of the group, in the settings of one.
+        keys: the key policy of each group that has none of its own; or of the group, in the settings of one.
     """
 
     retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
@@ -36,11 +39,18 @@ class TopicConfig:
     dead_letter_retention_us: int = 0
     dedupe_window_us: int = 10 * MINUTE
     partitions: int = 1
+    limits: Limits = NO_LIMITS
+    keys: KeyPolicy = DEFAULT_KEY_POLICY
 
     @property
     def max_blocked(self) -> int:
         """How many events of one key may be blocked before others of the key are refused; 0 is unlimited."""
-        return self.max_queued and max(1, self.max_queued // 10)
+        return self.keys.max_blocked or (self.max_queued and max(1, self.max_queued // 10))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether every delivery counts for a limit, so that a session asks for no more than it can begin."""
+        return bool(self.limits) or self.keys.rate is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,10 @@ class GroupInfo:
         retry_policy: the one in force: the topic's, with the changes of this group.
         ephemeral: whether it is deleted when its last subscriber has left.
         oldest_blocked_age_us: how long ago the blocked event that has waited longest became due.
+        limits: those in force.
+        keys: the key policy in force.
+        throttled_until_us: when its limits, or a pause, next let something be delivered, at the latest; None while
+            none of them holds it up.
     """
 
     group: str
@@ -72,6 +86,9 @@ class GroupInfo:
     retry_policy: RetryPolicy
     ephemeral: bool = False
     oldest_blocked_age_us: int | None = None
+    limits: Limits = NO_LIMITS
+    keys: KeyPolicy = DEFAULT_KEY_POLICY
+    throttled_until_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +147,8 @@ class EventGroupInfo:
 
     Attributes:
         free_attempts: how many of the attempts used up no retry, because their lease ran out.
-        waits_for: of a blocked event: the id of the event with the same key that is ready, leased, or waits for its
-            retry.
+        waits_for: of a blocked event, in a group that keeps the order of its keys: the id of the event with the same
+            key that is ready, leased, or waits for its retry; or of the dead letter that holds the key. Else empty.
     """
 
     group: str
@@ -194,18 +211,23 @@ EXAMINED_AT_ONCE = 1_000
 
 @dataclass(frozen=True, slots=True)
 class KeyInfo:
-    """A key of a group that has an event which is ready, leased, or waits for its retry.
+    """A key of a group that has an event which is ready, leased, blocked or waits for its retry, or that is held.
 
     Attributes:
         blocked: how many of its events are blocked.
         in_flight: how many of its events are leased.
-        head_event_id: the event that the blocked ones wait for.
+        head_event_id: the event that the blocked ones wait for, as ``EventGroupInfo.waits_for``.
+        held: whether a dead letter closes it.
+        opens_at_us: when its rate, or a pause, lets the next of its events be delivered; None while neither holds it
+            up.
     """
 
     key: str
     blocked: int
     in_flight: int
     head_event_id: str
+    held: bool = False
+    opens_at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from duebus_server.domain.clock import SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
         DeadLetterFilter,
         DeadLetterProgress,
         DeadLetterStep,
+        GroupChanges,
         NewDueTime,
-        RetryPolicyChanges,
         TopicChanges,
     )
     from duebus_server.domain.errors import DueBusError
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
         TopicConfig,
         TopicInfo,
     )
+
+
+WORK_AHEAD_US = 30 * SECOND
+"""What may begin within this time counts as work: about as long as it takes to start a worker."""
 
 
 class Watcher(Protocol):
@@ -143,13 +149,16 @@ class Engine(Protocol):
         Of the events with the same key, each group gets one at a time, in order of due time and then of dispatch: the
         first that is due is READY, those that are due after it are BLOCKED. The first one stays first from its lease
         on, through retries, releases and expired leases, until it is acked, dead, cancelled or rescheduled; that step
-        makes the next one READY. An event that is not due yet and was never leased blocks none.
+        makes the next one READY. An event that is not due yet and was never leased blocks none. ``KeyPolicy`` says how
+        a group can handle its keys otherwise: several of a key at once, at a rate, or none until a dead letter is
+        redriven. What its key does not let through is BLOCKED.
 
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
-        step, as by ``lease``, in the order of the requests, until one does not fit. The group hands over nothing while
-        it is paused, or while something older is due that the session may take; and no event with a key while another
-        of the key is before it. ``Watcher.leased`` reports what was leased. What was not reported when the call fails
-        or is cancelled is taken back by the session's next lease at the latest.
+        step, as by ``lease``, in the order of the requests, and by priority within a request, until one does not fit.
+        The group hands over nothing while it is paused, or while something older is due that the session may take; no
+        more than its limits allow; and no event that its key does not let through. ``Watcher.leased`` reports what was
+        leased. What was not reported when the call fails or is cancelled is taken back by the session's next lease at
+        the latest.
 
         Args:
             topic: the topic.
@@ -164,12 +173,17 @@ class Engine(Protocol):
         """
 
     async def lease(self, topic: str, group: str, session_id: str, request: LeaseRequest) -> LeaseBatch:
-        """Hand due events to a session that has joined the group, the longest due first, each under a new lease.
+        """Hand due events to a session that has joined the group, the longest due first, each under a new lease. An
+        event with a priority counts as due so many seconds earlier; it is not handed out before it is due.
 
         Never early by the engine's clock. Each lease gets a fencing token that is greater than the last one of the same
         event, and of the same key, and at least the engine's time in microseconds; so tokens grow across restarts and
         deletions, unless the clock is set back. Expired leases of the group end first, as in ``expire_leases``. A
         paused group hands out nothing.
+
+        The limits of the group hold over all replicas: of the leases that have not ended, there are at most
+        ``max_in_flight``, and no more begin than the rate allows. A pause that a nack began holds too. ``next_due_us``
+        of the answer is when they allow more: nobody needs to ask before.
 
         BLOCKED events cost it nothing. Of the events with a key that become due together, at most a thousand are moved
         in one step; those that are left hold up no events with other keys or without one.
@@ -200,7 +214,13 @@ class Engine(Protocol):
         """
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
-        """Give events back, to be retried, dead or released. Returns as ``ack``."""
+        """Give events back, to be retried, dead or released. Returns as ``ack``.
+
+        One that is released is refunded: it no longer counts for the rates. A pause lasts until the latest end that any
+        nack has asked for. An event that is ready again while its key is paused, or has used up its rate, waits for
+        that, in front of the others of its key where they are in order. A pause of the key of an event that has none,
+        or in a group that ignores keys, is NO_KEY; nothing was changed then.
+        """
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -223,17 +243,20 @@ class Engine(Protocol):
         """How many events of the group are ready."""
 
     async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
-        """How many events of each group, given as topic and group, need a worker: those that are leased, and those that
-        are ready unless it is paused. An empty group name stands for what waits for the first group. 0 if there is no
-        such group.
+        """How many events of each group, given as topic and group, need a worker: those that are leased, and of those
+        that are ready, as many as its limits let begin within ``WORK_AHEAD_US``, or none if it is paused. An empty
+        group name stands for what waits for the first group. 0 if there is no such group.
         """
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> bool:
         """Subscribe a session; the group is created if it does not exist. The group gets every event that is dispatched
         after this returns. The first lasting group of a topic also gets what was dispatched before; an ephemeral group
         never does.
+
+        Returns:
+            Whether every delivery counts for a limit of the group; see ``TopicConfig.is_limited``.
 
         Raises:
             InvalidArgument: the group lasts and the session asks for an ephemeral one, or vice versa. Nothing
@@ -292,8 +315,9 @@ class Engine(Protocol):
         """
 
     async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
-        """A page of a group's keys that have an event which is READY, LEASED or waits for its retry: those with the
-        most BLOCKED events first. A key that moves meanwhile may be on two pages, or on none.
+        """A page of a group's keys that have an event which is READY, LEASED, BLOCKED or waits for its retry, or that a
+        dead letter holds: those with the most BLOCKED events first. A key that moves meanwhile may be on two pages, or
+        on none.
 
         Raises:
             NotFound: no such topic or group.
@@ -321,18 +345,23 @@ class Engine(Protocol):
 
         Raises:
             InvalidArgument: the settings contradict each other, or the engine can't have them; nothing was changed.
-                ``partitions`` can be changed only while the topic holds no events.
+                ``partitions`` can be changed only while the topic holds no events, and a topic with several has no
+                ``limits``.
         """
 
-    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
-        """Change the retry policy of one group, as ``configure_topic`` does. Unchanged settings follow the topic.
+    async def configure_group(self, topic: str, group: str, changes: GroupChanges) -> TopicConfig:
+        """Change the settings of one group, as ``configure_topic`` does. Unchanged settings follow the topic.
+
+        What is READY or LEASED stays so, even if more is than a new key policy allows. What is BLOCKED under the old
+        one comes in under the new one, in steps.
 
         Returns:
             The settings now in force for the group.
 
         Raises:
             NotFound: no such topic or group.
-            InvalidArgument: the settings contradict each other; nothing was changed.
+            InvalidArgument: the settings contradict each other, or the topic has several partitions and so no
+                ``limits``; nothing was changed.
         """
 
     async def delete_topic(self, topic: str) -> int:
@@ -401,7 +430,8 @@ class Engine(Protocol):
         self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep
     ) -> DeadLetterProgress:
         """Redrive dead letters that the filter selects, in one step: they are due at ``step.due_us``, with all their
-        retries, and are not suspects. They keep their last error and their history.
+        retries, and are not suspects. They keep their last error and their history. One that holds its key comes before
+        all others of the key.
 
         They count as queued again, even beyond ``max_queued``. An empty group means the default one, or the unclaimed
         events, none of which are dead.
@@ -412,4 +442,6 @@ class Engine(Protocol):
         """
 
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
-        """Remove dead letters that the filter selects, in one step, as ``redrive`` does."""
+        """Remove dead letters that the filter selects, in one step, as ``redrive`` does. One that holds its key opens
+        it.
+        """

@@ -12,11 +12,12 @@ from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery, KeyQuery
-from duebus_server.wire.names import ENGINE_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
+from duebus_server.wire.names import ENGINE_TO_PB, ON_DEAD_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
 from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
     from duebus_server.domain.model import EngineName, SubscriberInfo
+    from duebus_server.domain.rates import KeyPolicy, Limits, Rate
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import (
         Attempt,
@@ -122,7 +123,12 @@ def list_keys_token(cursor: str | None, request: admin_pb2.ListKeysRequest) -> s
 def key_info(info: KeyInfo) -> admin_pb2.KeyInfo:
     """A key and what it holds."""
     return admin_pb2.KeyInfo(
-        key=info.key, blocked=info.blocked, in_flight=info.in_flight, head_event_id=info.head_event_id
+        key=info.key,
+        blocked=info.blocked,
+        in_flight=info.in_flight,
+        head_event_id=info.head_event_id,
+        held=info.held,
+        opens_at=None if info.opens_at_us is None else seconds_and_nanos(info.opens_at_us),
     )
 
 
@@ -148,6 +154,8 @@ def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
         dead_letter_retention=seconds_and_nanos(config.dead_letter_retention_us),
         dedupe_window=seconds_and_nanos(config.dedupe_window_us),
         partitions=config.partitions,
+        limits=_limits(config.limits),
+        keys=_key_policy(config.keys),
     )
 
 
@@ -190,8 +198,33 @@ def _retry_policy(policy: RetryPolicy) -> admin_pb2.RetryPolicy:
     )
 
 
+def _limits(limits: Limits) -> admin_pb2.Limits | None:
+    """Limits; None if there are none."""
+    if not limits:
+        return None
+    return admin_pb2.Limits(max_in_flight=limits.max_in_flight, rate=_rate(limits.rate))
+
+
+def _key_policy(policy: KeyPolicy) -> admin_pb2.KeyPolicy | None:
+    """A key policy; None if it is the default."""
+    if not policy:
+        return None
+    return admin_pb2.KeyPolicy(
+        max_in_flight=policy.slots,
+        rate=_rate(policy.rate),
+        on_dead=ON_DEAD_TO_PB[policy.on_dead],
+        max_blocked=policy.max_blocked,
+    )
+
+
+def _rate(rate: Rate | None) -> admin_pb2.Rate | None:
+    if rate is None:
+        return None
+    return admin_pb2.Rate(events=rate.events, per=seconds_and_nanos(rate.per_us), burst=rate.burst)
+
+
 def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
-    age_us, blocked_us = info.oldest_ready_age_us, info.oldest_blocked_age_us
+    age_us, blocked_us, until_us = info.oldest_ready_age_us, info.oldest_blocked_age_us, info.throttled_until_us
     return admin_pb2.GroupInfo(
         group=info.group,
         paused=info.paused,
@@ -211,6 +244,9 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         retry_policy=_retry_policy(info.retry_policy),
         ephemeral=info.ephemeral,
         oldest_blocked_age=None if blocked_us is None else seconds_and_nanos(blocked_us),
+        limits=_limits(info.limits),
+        keys=_key_policy(info.keys),
+        throttled_until=None if until_us is None else seconds_and_nanos(until_us),
     )
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from duebus_server.domain import limits
 from duebus_server.domain.administration import DeadLetterFilter, NewDueTime, RetryPolicyChanges, TopicChanges
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.wire.times import optional_duration_us, timestamp_us
+from duebus_server.domain.rates import KeyPolicy, Limits, Rate
+from duebus_server.wire.names import ON_DEAD_FROM_PB
+from duebus_server.wire.times import duration_us, optional_duration_us, timestamp_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from duebus.v1 import admin_pb2
     from google.protobuf.message import Message
 
-_POLICY, _CONFIG = "config.retry_policy", "config"
+_POLICY, _CONFIG, _LIMITS, _KEYS = "config.retry_policy", "config", "config.limits", "config.keys"
 
 
 def check_place(request: Any) -> None:
@@ -33,11 +35,11 @@ def check_place(request: Any) -> None:
 
 
 def topic_changes(request: admin_pb2.ConfigureTopicRequest) -> TopicChanges:
-    """The settings to change. For a group, only those of its retry policy are allowed."""
+    """The settings to change. For a group, only those that it can have of its own are allowed."""
     check_place(request)
     config = request.config
     if request.group:
-        _check_policy_alone(config)
+        _check_own(config)
     return TopicChanges(
         _policy_changes(config.retry_policy),
         _duration(config, _CONFIG, "lease", limits.MIN_LEASE_US, limits.MAX_LEASE_US),
@@ -45,6 +47,8 @@ def topic_changes(request: admin_pb2.ConfigureTopicRequest) -> TopicChanges:
         _duration(config, _CONFIG, "dead_letter_retention", 0, limits.MAX_RETENTION_US),
         _duration(config, _CONFIG, "dedupe_window", 0, limits.MAX_DEDUPE_US),
         _number(config, _CONFIG, "partitions", 1, limits.MAX_PARTITIONS),
+        _limits(config.limits) if config.HasField("limits") else None,
+        _key_policy(config.keys) if config.HasField("keys") else None,
     )
 
 
@@ -112,9 +116,37 @@ def _policy_changes(policy: admin_pb2.RetryPolicy) -> RetryPolicyChanges:
     )
 
 
-def _check_policy_alone(config: admin_pb2.TopicConfig) -> None:
+def _limits(message: admin_pb2.Limits) -> Limits:
+    found = Limits(message.max_in_flight, _rate_limit(message, _LIMITS))
+    limits.check_limits(_LIMITS, found)
+    return found
+
+
+def _key_policy(message: admin_pb2.KeyPolicy) -> KeyPolicy:
+    on_dead = ON_DEAD_FROM_PB.get(message.on_dead)
+    if on_dead is None:
+        raise InvalidArgument(f"{_KEYS}.on_dead", f"there is no OnDead number {message.on_dead}")
+    slots = message.max_in_flight if message.HasField("max_in_flight") else None
+    found = KeyPolicy(slots, _rate_limit(message, _KEYS), on_dead, message.max_blocked)
+    limits.check_key_policy(_KEYS, found)
+    return found
+
+
+def _rate_limit(message: admin_pb2.Limits | admin_pb2.KeyPolicy, path: str) -> Rate | None:
+    """A rate, or None."""
+    if not message.HasField("rate"):
+        return None
+    rate = message.rate
+    return Rate(rate.events, duration_us(f"{path}.rate.per", rate.per), rate.burst)
+
+
+_OWN = ("retry_policy", "limits", "keys")
+"""The settings that a group can have of its own."""
+
+
+def _check_own(config: admin_pb2.TopicConfig) -> None:
     for field, _ in config.ListFields():
-        if field.name != "retry_policy":
+        if field.name not in _OWN:
             raise InvalidArgument(f"config.{field.name}", "is a setting of the topic, and can't be set for one group")
 
 

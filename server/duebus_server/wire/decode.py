@@ -13,8 +13,8 @@ from duebus_server.bus.subscribing import SubscribeCommand
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument, NoEventSpecified
 from duebus_server.domain.event_ids import EventIds
-from duebus_server.domain.model import DispatchRequest, EngineName, NackAction, NewEvent
-from duebus_server.wire.names import ENGINE_FROM_PB
+from duebus_server.domain.model import DispatchRequest, EngineName, NackAction, NewEvent, Pause
+from duebus_server.wire.names import ENGINE_FROM_PB, SCOPE_FROM_PB
 from duebus_server.wire.times import duration_us, optional_duration_us, timestamp_us
 
 if TYPE_CHECKING:
@@ -193,10 +193,10 @@ def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: in
     if key:
         limits.check_text("key", key, limits.MAX_KEY_BYTES)
     if event.priority:
-        raise InvalidArgument("priority", "is reserved for priorities, which this server does not offer")
+        limits.check_range("priority", event.priority, -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
     body = event.SerializeToString()
     _check_sizes(event, len(body))
-    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen, key=key)
+    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen, key=key, priority=event.priority)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")
@@ -234,8 +234,20 @@ def _nack_command(nack: event_bus_pb2.Nack, path: str) -> NackCommand:
         action = NackAction.DEAD_LETTER
     elif chosen == "release" and nack.release:
         action = NackAction.RELEASE
+    pause = _pause(nack.pause, f"{path}.pause") if nack.HasField("pause") else None
+    if pause is not None and chosen is None:
+        action = NackAction.RELEASE
     error = nack.error.encode()[: limits.MAX_ERROR_BYTES].decode(errors="ignore")
-    return NackCommand(nack.lease_token, action, delay_us, error)
+    return NackCommand(nack.lease_token, action, delay_us, error, pause)
+
+
+def _pause(pause: event_bus_pb2.Nack.Pause, path: str) -> Pause:
+    scope = SCOPE_FROM_PB.get(pause.scope)
+    if scope is None:
+        raise InvalidArgument(f"{path}.scope", "must be SCOPE_KEY or SCOPE_GROUP")
+    pause_us = duration_us(f"{path}.duration", pause.duration)
+    limits.check_duration(f"{path}.duration", pause_us, limits.MIN_PAUSE_US, limits.MAX_PAUSE_US)
+    return Pause(pause_us, scope)
 
 
 def _check_settles(field: str, count: int) -> None:

@@ -62,6 +62,7 @@ def started(subscription: Subscription, max_request_bytes: int) -> bytes:
     frame.started.disconnect_grace.FromMicroseconds(options.grace_us)
     frame.started.max_request_bytes = max_request_bytes
     frame.started.group = options.group
+    frame.started.limited = subscription.limited
     frame.started.lost_lease_tokens.extend(_that_fit(subscription.lost_lease_tokens))
     return frame.SerializeToString()
 

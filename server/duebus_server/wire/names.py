@@ -5,7 +5,8 @@ from __future__ import annotations
 from duebus.v1 import admin_pb2, event_bus_pb2
 
 from duebus_server.delivery.frames import ClosingReason
-from duebus_server.domain.model import EngineName, LeaseFailureReason
+from duebus_server.domain.model import EngineName, LeaseFailureReason, PauseScope
+from duebus_server.domain.rates import OnDead
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 
@@ -29,7 +30,19 @@ FAILURE_TO_PB = {
     LeaseFailureReason.SETTLED: event_bus_pb2.LeaseFailure.REASON_SETTLED,
     LeaseFailureReason.MALFORMED: event_bus_pb2.LeaseFailure.REASON_MALFORMED,
     LeaseFailureReason.ENGINE_STOPPED: event_bus_pb2.LeaseFailure.REASON_ENGINE_STOPPED,
+    LeaseFailureReason.NO_KEY: event_bus_pb2.LeaseFailure.REASON_NO_KEY,
 }
+
+SCOPE_FROM_PB: dict[int, PauseScope] = {
+    event_bus_pb2.Nack.Pause.SCOPE_KEY: PauseScope.KEY,
+    event_bus_pb2.Nack.Pause.SCOPE_GROUP: PauseScope.GROUP,
+}
+
+ON_DEAD_TO_PB = {
+    OnDead.SKIP: admin_pb2.KeyPolicy.ON_DEAD_SKIP,
+    OnDead.HOLD: admin_pb2.KeyPolicy.ON_DEAD_HOLD,
+}
+ON_DEAD_FROM_PB: dict[int, OnDead] = {number: name for name, number in ON_DEAD_TO_PB.items()}
 
 CLOSING_TO_PB = {
     ClosingReason.DRAINING: event_bus_pb2.Closing.REASON_DRAINING,

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from duebus_server.domain import limits
-from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
+from duebus_server.domain.administration import GroupChanges, RetryPolicyChanges, TopicChanges
 from duebus_server.domain.errors import DueBusError
+from duebus_server.domain.rates import KeyPolicy, Limits, OnDead, Rate
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import Held, HeldCopy, HeldEvent, HeldGroup, HeldTopic
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
@@ -99,6 +100,60 @@ class _Policy(_Model):
         )
 
 
+class _Rate(_Model):
+    events: _Count
+    per_seconds: timedelta
+    burst: _Count = 0
+
+    @classmethod
+    def of(cls, rate: Rate | None) -> "_Rate | None":
+        return (
+            None if rate is None else cls(events=rate.events, per_seconds=rate.per_us * _MICROSECOND, burst=rate.burst)
+        )
+
+    def held(self) -> Rate:
+        return Rate(self.events, self.per_seconds // _MICROSECOND, self.burst)
+
+
+class _Limits(_Model):
+    max_in_flight: _Count = 0
+    rate: _Rate | None = None
+
+    @classmethod
+    def of(cls, own: Limits | None) -> "_Limits | None":
+        return cls(max_in_flight=own.max_in_flight, rate=_Rate.of(own.rate)) if own else None
+
+    def held(self) -> Limits:
+        found = Limits(self.max_in_flight, None if self.rate is None else self.rate.held())
+        limits.check_limits("limits", found)
+        return found
+
+
+class _Keys(_Model):
+    max_in_flight: _Count | None = None
+    rate: _Rate | None = None
+    on_dead: OnDead = OnDead.SKIP
+    max_blocked: _Count = 0
+
+    @classmethod
+    def of(cls, own: KeyPolicy | None) -> "_Keys | None":
+        if not own:
+            return None
+        return cls(
+            max_in_flight=own.max_in_flight,
+            rate=_Rate.of(own.rate),
+            on_dead=own.on_dead,
+            max_blocked=own.max_blocked,
+        )
+
+    def held(self) -> KeyPolicy:
+        found = KeyPolicy(
+            self.max_in_flight, None if self.rate is None else self.rate.held(), self.on_dead, self.max_blocked
+        )
+        limits.check_key_policy("keys", found)
+        return found
+
+
 class _Topic(_Model):
     kind: Literal["topic"] = "topic"
     topic: _Name
@@ -107,6 +162,8 @@ class _Topic(_Model):
     max_queued: NonNegativeInt | None = Field(None, le=limits.MAX_QUEUED)
     dead_letter_retention_seconds: timedelta | None = _within(0, limits.MAX_RETENTION_US)
     dedupe_window_seconds: timedelta | None = _within(0, limits.MAX_DEDUPE_US)
+    limits: _Limits | None = None
+    keys: _Keys | None = None
 
     @classmethod
     def of(cls, held: HeldTopic) -> "_Topic":
@@ -118,6 +175,8 @@ class _Topic(_Model):
             max_queued=own.max_queued,
             dead_letter_retention_seconds=_span(own.dead_letter_retention_us),
             dedupe_window_seconds=_span(own.dedupe_window_us),
+            limits=_Limits.of(own.limits),
+            keys=_Keys.of(own.keys),
         )
 
     def held(self) -> HeldTopic:
@@ -127,6 +186,8 @@ class _Topic(_Model):
             self.max_queued,
             _span_us(self.dead_letter_retention_seconds),
             _span_us(self.dedupe_window_seconds),
+            limits=None if self.limits is None else self.limits.held(),
+            keys=None if self.keys is None else self.keys.held(),
         )
         return HeldTopic(self.topic, changes)
 
@@ -137,13 +198,28 @@ class _Group(_Model):
     group: _Name
     paused: bool = False
     retry_policy: _Policy = _Policy()
+    limits: _Limits | None = None
+    keys: _Keys | None = None
 
     @classmethod
     def of(cls, held: HeldGroup) -> "_Group":
-        return cls(topic=held.topic, group=held.group, paused=held.paused, retry_policy=_Policy.of(held.policy))
+        own = held.changes
+        return cls(
+            topic=held.topic,
+            group=held.group,
+            paused=held.paused,
+            retry_policy=_Policy.of(own.retry_policy),
+            limits=_Limits.of(own.limits),
+            keys=_Keys.of(own.keys),
+        )
 
     def held(self) -> HeldGroup:
-        return HeldGroup(self.topic, self.group, self.paused, self.retry_policy.changes())
+        changes = GroupChanges(
+            self.retry_policy.changes(),
+            None if self.limits is None else self.limits.held(),
+            None if self.keys is None else self.keys.held(),
+        )
+        return HeldGroup(self.topic, self.group, self.paused, changes)
 
 
 class _Attempt(_Model):
@@ -277,6 +353,7 @@ class _Event(_Model):
             raise ValueError("event.data: is not Base64")
         limits.check_text("event.id", event_id)
         limits.check_text("event.key", message.key, limits.MAX_KEY_BYTES)
+        limits.check_range("event.priority", message.priority, -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
         limits.check_length("event.data", len(message.data), limits.MAX_EVENT_BYTES)
         message.ClearField("id")
         return HeldEvent(
@@ -288,6 +365,7 @@ class _Event(_Model):
             message.max_retries if message.HasField("max_retries") else None,
             [one.held() for one in self.groups],
             message.key,
+            message.priority,
         )
 
 

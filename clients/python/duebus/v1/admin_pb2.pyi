@@ -37,21 +37,61 @@ class RetryPolicy(_message.Message):
     backoff_max: _duration_pb2.Duration
     def __init__(self, max_retries: _Optional[int] = ..., backoff_initial: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backoff_max: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class Rate(_message.Message):
+    __slots__ = ("events", "per", "burst")
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    PER_FIELD_NUMBER: _ClassVar[int]
+    BURST_FIELD_NUMBER: _ClassVar[int]
+    events: int
+    per: _duration_pb2.Duration
+    burst: int
+    def __init__(self, events: _Optional[int] = ..., per: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., burst: _Optional[int] = ...) -> None: ...
+
+class Limits(_message.Message):
+    __slots__ = ("max_in_flight", "rate")
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    max_in_flight: int
+    rate: Rate
+    def __init__(self, max_in_flight: _Optional[int] = ..., rate: _Optional[_Union[Rate, _Mapping]] = ...) -> None: ...
+
+class KeyPolicy(_message.Message):
+    __slots__ = ("max_in_flight", "rate", "on_dead", "max_blocked")
+    class OnDead(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        ON_DEAD_SKIP: _ClassVar[KeyPolicy.OnDead]
+        ON_DEAD_HOLD: _ClassVar[KeyPolicy.OnDead]
+    ON_DEAD_SKIP: KeyPolicy.OnDead
+    ON_DEAD_HOLD: KeyPolicy.OnDead
+    MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    RATE_FIELD_NUMBER: _ClassVar[int]
+    ON_DEAD_FIELD_NUMBER: _ClassVar[int]
+    MAX_BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    max_in_flight: int
+    rate: Rate
+    on_dead: KeyPolicy.OnDead
+    max_blocked: int
+    def __init__(self, max_in_flight: _Optional[int] = ..., rate: _Optional[_Union[Rate, _Mapping]] = ..., on_dead: _Optional[_Union[KeyPolicy.OnDead, str]] = ..., max_blocked: _Optional[int] = ...) -> None: ...
+
 class TopicConfig(_message.Message):
-    __slots__ = ("retry_policy", "lease", "max_queued", "dead_letter_retention", "dedupe_window", "partitions")
+    __slots__ = ("retry_policy", "lease", "max_queued", "dead_letter_retention", "dedupe_window", "partitions", "limits", "keys")
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     LEASE_FIELD_NUMBER: _ClassVar[int]
     MAX_QUEUED_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_RETENTION_FIELD_NUMBER: _ClassVar[int]
     DEDUPE_WINDOW_FIELD_NUMBER: _ClassVar[int]
     PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
     retry_policy: RetryPolicy
     lease: _duration_pb2.Duration
     max_queued: int
     dead_letter_retention: _duration_pb2.Duration
     dedupe_window: _duration_pb2.Duration
     partitions: int
-    def __init__(self, retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued: _Optional[int] = ..., dead_letter_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dedupe_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partitions: _Optional[int] = ...) -> None: ...
+    limits: Limits
+    keys: KeyPolicy
+    def __init__(self, retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_queued: _Optional[int] = ..., dead_letter_retention: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dedupe_window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., partitions: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., keys: _Optional[_Union[KeyPolicy, _Mapping]] = ...) -> None: ...
 
 class Rates(_message.Message):
     __slots__ = ("dispatched", "delivered", "acked", "nacked")
@@ -78,7 +118,7 @@ class Subscriber(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., consumer: _Optional[str] = ..., in_flight: _Optional[int] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GroupInfo(_message.Message):
-    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "blocked", "oldest_blocked_age", "ephemeral")
+    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "blocked", "limits", "keys", "throttled_until", "oldest_blocked_age", "ephemeral")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +130,9 @@ class GroupInfo(_message.Message):
     RATES_FIELD_NUMBER: _ClassVar[int]
     RETRY_POLICY_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_BLOCKED_AGE_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
     group: str
@@ -103,9 +146,12 @@ class GroupInfo(_message.Message):
     rates: Rates
     retry_policy: RetryPolicy
     blocked: int
+    limits: Limits
+    keys: KeyPolicy
+    throttled_until: _timestamp_pb2.Timestamp
     oldest_blocked_age: _duration_pb2.Duration
     ephemeral: bool
-    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., blocked: _Optional[int] = ..., oldest_blocked_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
+    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., blocked: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., keys: _Optional[_Union[KeyPolicy, _Mapping]] = ..., throttled_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., oldest_blocked_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
 
 class TopicInfo(_message.Message):
     __slots__ = ("topic", "engine", "config", "queued", "groups", "problem", "durable")
@@ -478,13 +524,17 @@ class ListKeysResponse(_message.Message):
     def __init__(self, keys: _Optional[_Iterable[_Union[KeyInfo, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class KeyInfo(_message.Message):
-    __slots__ = ("key", "blocked", "in_flight", "head_event_id")
+    __slots__ = ("key", "blocked", "in_flight", "head_event_id", "held", "opens_at")
     KEY_FIELD_NUMBER: _ClassVar[int]
     BLOCKED_FIELD_NUMBER: _ClassVar[int]
     IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     HEAD_EVENT_ID_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    OPENS_AT_FIELD_NUMBER: _ClassVar[int]
     key: str
     blocked: int
     in_flight: int
     head_event_id: str
-    def __init__(self, key: _Optional[str] = ..., blocked: _Optional[int] = ..., in_flight: _Optional[int] = ..., head_event_id: _Optional[str] = ...) -> None: ...
+    held: bool
+    opens_at: _timestamp_pb2.Timestamp
+    def __init__(self, key: _Optional[str] = ..., blocked: _Optional[int] = ..., in_flight: _Optional[int] = ..., head_event_id: _Optional[str] = ..., held: bool = ..., opens_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...

@@ -124,9 +124,9 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ConfigureTopic(self, request, context):
-        """Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-        purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        """Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+        exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+        every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,8 +215,8 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListKeys(self, request, context):
-        """The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-        blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        """The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+        page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -108,7 +108,7 @@ class SubscribeResponse(_message.Message):
     def __init__(self, started: _Optional[_Union[Started, _Mapping]] = ..., deliveries: _Optional[_Union[Deliveries, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., closing: _Optional[_Union[Closing, _Mapping]] = ...) -> None: ...
 
 class Started(_message.Message):
-    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens", "group", "max_request_bytes")
+    __slots__ = ("session_id", "max_in_flight", "max_in_flight_bytes", "lease", "disconnect_grace", "lost_lease_tokens", "group", "max_request_bytes", "limited")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
     MAX_IN_FLIGHT_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class Started(_message.Message):
     LOST_LEASE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     GROUP_FIELD_NUMBER: _ClassVar[int]
     MAX_REQUEST_BYTES_FIELD_NUMBER: _ClassVar[int]
+    LIMITED_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     max_in_flight: int
     max_in_flight_bytes: int
@@ -125,7 +126,8 @@ class Started(_message.Message):
     lost_lease_tokens: _containers.RepeatedScalarFieldContainer[str]
     group: str
     max_request_bytes: int
-    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., max_request_bytes: _Optional[int] = ...) -> None: ...
+    limited: bool
+    def __init__(self, session_id: _Optional[str] = ..., max_in_flight: _Optional[int] = ..., max_in_flight_bytes: _Optional[int] = ..., lease: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., disconnect_grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., lost_lease_tokens: _Optional[_Iterable[str]] = ..., group: _Optional[str] = ..., max_request_bytes: _Optional[int] = ..., limited: bool = ...) -> None: ...
 
 class Deliveries(_message.Message):
     __slots__ = ("deliveries",)
@@ -196,18 +198,35 @@ class AckResponse(_message.Message):
     def __init__(self, failures: _Optional[_Iterable[_Union[LeaseFailure, _Mapping]]] = ...) -> None: ...
 
 class Nack(_message.Message):
-    __slots__ = ("lease_token", "error", "delay", "dead_letter", "release")
+    __slots__ = ("lease_token", "error", "delay", "dead_letter", "release", "pause")
+    class Pause(_message.Message):
+        __slots__ = ("duration", "scope")
+        class Scope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+            __slots__ = ()
+            SCOPE_UNSPECIFIED: _ClassVar[Nack.Pause.Scope]
+            SCOPE_KEY: _ClassVar[Nack.Pause.Scope]
+            SCOPE_GROUP: _ClassVar[Nack.Pause.Scope]
+        SCOPE_UNSPECIFIED: Nack.Pause.Scope
+        SCOPE_KEY: Nack.Pause.Scope
+        SCOPE_GROUP: Nack.Pause.Scope
+        DURATION_FIELD_NUMBER: _ClassVar[int]
+        SCOPE_FIELD_NUMBER: _ClassVar[int]
+        duration: _duration_pb2.Duration
+        scope: Nack.Pause.Scope
+        def __init__(self, duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., scope: _Optional[_Union[Nack.Pause.Scope, str]] = ...) -> None: ...
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     DELAY_FIELD_NUMBER: _ClassVar[int]
     DEAD_LETTER_FIELD_NUMBER: _ClassVar[int]
     RELEASE_FIELD_NUMBER: _ClassVar[int]
+    PAUSE_FIELD_NUMBER: _ClassVar[int]
     lease_token: str
     error: str
     delay: _duration_pb2.Duration
     dead_letter: bool
     release: bool
-    def __init__(self, lease_token: _Optional[str] = ..., error: _Optional[str] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dead_letter: bool = ..., release: bool = ...) -> None: ...
+    pause: Nack.Pause
+    def __init__(self, lease_token: _Optional[str] = ..., error: _Optional[str] = ..., delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., dead_letter: bool = ..., release: bool = ..., pause: _Optional[_Union[Nack.Pause, _Mapping]] = ...) -> None: ...
 
 class NackRequest(_message.Message):
     __slots__ = ("nacks",)
@@ -244,11 +263,13 @@ class LeaseFailure(_message.Message):
         REASON_SETTLED: _ClassVar[LeaseFailure.Reason]
         REASON_MALFORMED: _ClassVar[LeaseFailure.Reason]
         REASON_ENGINE_STOPPED: _ClassVar[LeaseFailure.Reason]
+        REASON_NO_KEY: _ClassVar[LeaseFailure.Reason]
     REASON_UNSPECIFIED: LeaseFailure.Reason
     REASON_EXPIRED: LeaseFailure.Reason
     REASON_SETTLED: LeaseFailure.Reason
     REASON_MALFORMED: LeaseFailure.Reason
     REASON_ENGINE_STOPPED: LeaseFailure.Reason
+    REASON_NO_KEY: LeaseFailure.Reason
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     lease_token: str

@@ -53,10 +53,16 @@ pub struct Event {
     /// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
     /// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
     /// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-    /// An event holds up no other before it is due. Other keys, and events without one, are not held up.
+    /// An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
+    /// its keys in another way: see KeyPolicy.
     #[prost(string, tag = "8")]
     pub key: ::prost::alloc::string::String,
-    /// Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise.
+    /// A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
+    /// if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+    /// of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
+    /// events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
+    /// overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
+    /// priorities most exact.
     #[prost(int32, tag = "9")]
     pub priority: i32,
     /// When it is due. Neither: at once. Judged by the engine's clock.
@@ -169,6 +175,10 @@ pub struct Started {
     /// held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
     #[prost(uint64, tag = "8")]
     pub max_request_bytes: u64,
+    /// The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
+    /// more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+    #[prost(bool, tag = "9")]
+    pub limited: bool,
 }
 /// Events that are due, as many as fit the stream's window; at most 3 MiB and 500 events in one frame.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -300,11 +310,70 @@ pub struct Nack {
     /// Why; kept as the event's last error, truncated to 4 KiB.
     #[prost(string, tag = "2")]
     pub error: ::prost::alloc::string::String,
+    /// Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
+    /// answered "too many requests". Without an action the event is then released. An event that would be ready again while
+    /// its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+    #[prost(message, optional, tag = "6")]
+    pub pause: ::core::option::Option<nack::Pause>,
     #[prost(oneof = "nack::Action", tags = "3, 4, 5")]
     pub action: ::core::option::Option<nack::Action>,
 }
 /// Nested message and enum types in `Nack`.
 pub mod nack {
+    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Pause {
+        /// Required: 1 ms to 1 h, from now.
+        #[prost(message, optional, tag = "1")]
+        pub duration: ::core::option::Option<::prost_types::Duration>,
+        /// Required.
+        #[prost(enumeration = "pause::Scope", tag = "2")]
+        pub scope: i32,
+    }
+    /// Nested message and enum types in `Pause`.
+    pub mod pause {
+        #[derive(
+            Clone,
+            Copy,
+            Debug,
+            PartialEq,
+            Eq,
+            Hash,
+            PartialOrd,
+            Ord,
+            ::prost::Enumeration
+        )]
+        #[repr(i32)]
+        pub enum Scope {
+            Unspecified = 0,
+            /// Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
+            /// nothing.
+            Key = 1,
+            /// Nothing of the group.
+            Group = 2,
+        }
+        impl Scope {
+            /// String value of the enum field names used in the ProtoBuf definition.
+            ///
+            /// The values are not transformed in any way and thus are considered stable
+            /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+            pub fn as_str_name(&self) -> &'static str {
+                match self {
+                    Self::Unspecified => "SCOPE_UNSPECIFIED",
+                    Self::Key => "SCOPE_KEY",
+                    Self::Group => "SCOPE_GROUP",
+                }
+            }
+            /// Creates an enum from field names used in the ProtoBuf definition.
+            pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+                match value {
+                    "SCOPE_UNSPECIFIED" => Some(Self::Unspecified),
+                    "SCOPE_KEY" => Some(Self::Key),
+                    "SCOPE_GROUP" => Some(Self::Group),
+                    _ => None,
+                }
+            }
+        }
+    }
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Action {
         /// Retried after this delay, 0 to 10 years; dead when no retries are left.
@@ -377,6 +446,8 @@ pub mod lease_failure {
         Malformed = 3,
         /// The engine is stopped, or this server does not run it.
         EngineStopped = 4,
+        /// A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held.
+        NoKey = 5,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -390,6 +461,7 @@ pub mod lease_failure {
                 Self::Settled => "REASON_SETTLED",
                 Self::Malformed => "REASON_MALFORMED",
                 Self::EngineStopped => "REASON_ENGINE_STOPPED",
+                Self::NoKey => "REASON_NO_KEY",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -400,6 +472,7 @@ pub mod lease_failure {
                 "REASON_SETTLED" => Some(Self::Settled),
                 "REASON_MALFORMED" => Some(Self::Malformed),
                 "REASON_ENGINE_STOPPED" => Some(Self::EngineStopped),
+                "REASON_NO_KEY" => Some(Self::NoKey),
                 _ => None,
             }
         }
@@ -1220,8 +1293,95 @@ pub struct RetryPolicy {
     #[prost(message, optional, tag = "3")]
     pub backoff_max: ::core::option::Option<::prost_types::Duration>,
 }
-/// The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
-/// never changed follow the server's.
+/// How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
+/// one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+/// counts, a retry too; one that is released is refunded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Rate {
+    /// 1 to 1,000,000; at most 1,000,000 a second.
+    #[prost(uint32, tag = "1")]
+    pub events: u32,
+    /// Required: 1 ms to 1 day.
+    #[prost(message, optional, tag = "2")]
+    pub per: ::core::option::Option<::prost_types::Duration>,
+    /// 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
+    /// `burst` begin.
+    #[prost(uint32, tag = "3")]
+    pub burst: u32,
+}
+/// What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
+/// held counts until its lease has run out.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limits {
+    /// How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited.
+    #[prost(uint32, tag = "1")]
+    pub max_in_flight: u32,
+    /// How many may begin in a time. Unset: unlimited.
+    #[prost(message, optional, tag = "2")]
+    pub rate: ::core::option::Option<Rate>,
+}
+/// How a group handles the events with the same key (`Event.key`), each key for itself.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyPolicy {
+    /// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
+    /// and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+    #[prost(uint32, optional, tag = "1")]
+    pub max_in_flight: ::core::option::Option<u32>,
+    /// How many deliveries of a key may begin in a time. Unset: unlimited.
+    #[prost(message, optional, tag = "2")]
+    pub rate: ::core::option::Option<Rate>,
+    #[prost(enumeration = "key_policy::OnDead", tag = "3")]
+    pub on_dead: i32,
+    /// How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+    /// MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
+    #[prost(uint64, tag = "4")]
+    pub max_blocked: u64,
+}
+/// Nested message and enum types in `KeyPolicy`.
+pub mod key_policy {
+    /// What happens to a key when one of its events becomes dead.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum OnDead {
+        /// The next event of the key is delivered.
+        Skip = 0,
+        /// Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
+        /// `max_in_flight` of 1.
+        Hold = 1,
+    }
+    impl OnDead {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Skip => "ON_DEAD_SKIP",
+                Self::Hold => "ON_DEAD_HOLD",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "ON_DEAD_SKIP" => Some(Self::Skip),
+                "ON_DEAD_HOLD" => Some(Self::Hold),
+                _ => None,
+            }
+        }
+    }
+}
+/// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
+/// ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicConfig {
     #[prost(message, optional, tag = "1")]
@@ -1232,7 +1392,7 @@ pub struct TopicConfig {
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
     /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-    /// tenth of this may be blocked: over that, its events are refused and others are not.
+    /// tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
     #[prost(uint64, optional, tag = "3")]
     pub max_queued: ::core::option::Option<u64>,
     /// Dead letters are purged this long after they died; 0 means never.
@@ -1247,6 +1407,14 @@ pub struct TopicConfig {
     /// order.
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
+    /// The limits of each group that has none of its own. If present they replace all of those before, and without a field
+    /// set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+    #[prost(message, optional, tag = "7")]
+    pub limits: ::core::option::Option<Limits>,
+    /// The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+    /// is delivered from then on: events that are ready or leased stay so.
+    #[prost(message, optional, tag = "8")]
+    pub keys: ::core::option::Option<KeyPolicy>,
 }
 /// Averages over the last minute, in events per second.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]
@@ -1303,6 +1471,16 @@ pub struct GroupInfo {
     /// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
     #[prost(uint64, tag = "12")]
     pub blocked: u64,
+    /// The limits in force: the group's own, or else the topic's; unset where there are none.
+    #[prost(message, optional, tag = "13")]
+    pub limits: ::core::option::Option<Limits>,
+    /// The key policy in force, likewise; unset where it is the default.
+    #[prost(message, optional, tag = "14")]
+    pub keys: ::core::option::Option<KeyPolicy>,
+    /// When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
+    /// `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+    #[prost(message, optional, tag = "15")]
+    pub throttled_until: ::core::option::Option<::prost_types::Timestamp>,
     /// How long ago the blocked event that has waited longest became due; unset when none is blocked.
     #[prost(message, optional, tag = "16")]
     pub oldest_blocked_age: ::core::option::Option<::prost_types::Duration>,
@@ -1371,8 +1549,9 @@ pub struct ConfigureTopicRequest {
     pub topic: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub config: ::core::option::Option<TopicConfig>,
-    /// If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
-    /// settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
+    /// If set, only the retry policy, the limits and the key policy of this group are changed: what is unset or removed in
+    /// them follows the topic's, and the other settings must be unset. If empty, the topic's settings are changed.
+    /// NOT_FOUND when there is no such group.
     #[prost(string, tag = "4")]
     pub group: ::prost::alloc::string::String,
 }
@@ -1571,7 +1750,8 @@ pub struct EventGroupInfo {
     /// In GetEvent: the last 20 attempts, oldest first.
     #[prost(message, repeated, tag = "10")]
     pub history: ::prost::alloc::vec::Vec<Attempt>,
-    /// While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry.
+    /// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
+    /// leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
     #[prost(string, tag = "11")]
     pub waits_for: ::prost::alloc::string::String,
     /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
@@ -1800,9 +1980,15 @@ pub struct KeyInfo {
     /// Its events that are leased.
     #[prost(uint32, tag = "3")]
     pub in_flight: u32,
-    /// The event that the blocked ones wait for.
+    /// The event that the blocked ones wait for, as `EventGroupInfo.waits_for`.
     #[prost(string, tag = "4")]
     pub head_event_id: ::prost::alloc::string::String,
+    /// A dead letter holds the key closed; see `KeyPolicy.on_dead`.
+    #[prost(bool, tag = "5")]
+    pub held: bool,
+    /// When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up.
+    #[prost(message, optional, tag = "6")]
+    pub opens_at: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// Where an event stands in one group. event_bus.proto draws how it moves from state to state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -1817,7 +2003,7 @@ pub enum EventState {
     Leased = 3,
     /// Used up its retries or was nacked as dead; kept until it is redriven or purged.
     Dead = 4,
-    /// Due, and waits for the event with the same key that is before it; see `Event.key`.
+    /// Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
     Blocked = 5,
 }
 impl EventState {
@@ -1978,9 +2164,9 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "GetTopic"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        /// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-        /// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+        /// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+        /// every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         pub async fn configure_topic(
             &mut self,
             request: impl tonic::IntoRequest<super::ConfigureTopicRequest>,
@@ -2267,8 +2453,8 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "PurgeEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-        /// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        /// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+        /// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
         pub async fn list_keys(
             &mut self,
             request: impl tonic::IntoRequest<super::ListKeysRequest>,
@@ -2325,9 +2511,9 @@ pub mod event_bus_admin_server {
             tonic::Response<super::GetTopicResponse>,
             tonic::Status,
         >;
-        /// Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-        /// Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-        /// purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+        /// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+        /// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+        /// every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
         async fn configure_topic(
             &self,
             request: tonic::Request<super::ConfigureTopicRequest>,
@@ -2427,8 +2613,8 @@ pub mod event_bus_admin_server {
             tonic::Response<super::PurgeEventsResponse>,
             tonic::Status,
         >;
-        /// The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-        /// blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        /// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+        /// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
         async fn list_keys(
             &self,
             request: tonic::Request<super::ListKeysRequest>,

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
         DeadLetterFilter,
         DeadLetterProgress,
         DeadLetterStep,
+        GroupChanges,
         NewDueTime,
-        RetryPolicyChanges,
         TopicChanges,
     )
     from duebus_server.domain.views import (
@@ -74,7 +74,8 @@ class AdminVerbs(EngineCore):
 
     async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
         """See ``Engine.list_keys``."""
-        return views.key_page(self._topics.up_to_date(topic, self._working_now()), query)
+        now_us = self._working_now()
+        return views.key_page(self._topics.up_to_date(topic, now_us), query, now_us)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
@@ -95,18 +96,21 @@ class AdminVerbs(EngineCore):
         changes.applied_to(known.config if known else self._defaults)
         known = self._topics.obtain(topic, now_us)
         known.configure(changes)
+        self._topics.announce_all(known)
         if self._journal is not None:
             self._journal.recording.topic_configured(known)
         await self._saved()
         return known.config
 
-    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+    async def configure_group(self, topic: str, group: str, changes: GroupChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
         members = self._up_to_date_group(topic, group)
-        changes.applied_to(members.retry_policy)
-        members.policy_changes = members.policy_changes.then(changes) if members.policy_changes else changes
+        changes.retry_policy.applied_to(members.retry_policy)
+        members.changes = members.changes.then(changes)
+        members.follow_settings()
+        self._topics.announce(topic, members)
         await self._group_changed(members)
-        return replace(self._topics.known(topic).config, retry_policy=members.retry_policy)
+        return members.config
 
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. The memory is released in pieces before it returns."""

@@ -123,6 +123,10 @@ class DueIndex(Generic[T]):
         """The items from the earliest. The index must not change meanwhile."""
         return chain.from_iterable(self._items)
 
+    def rows(self) -> Iterator[tuple[int, T]]:
+        """The sort keys with their items, from the earliest. The index must not change meanwhile."""
+        return zip(chain.from_iterable(self._keys), self, strict=True)
+
     def pop_block(self) -> Sequence[T]:
         """Remove and return some of the latest items, at most 1024; none if the index is empty."""
         if not self._keys:

@@ -210,7 +210,7 @@ class LocalEngine(AdminVerbs):
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> bool:
         """See ``Engine.join``."""
         now_us = self._working_now()
         ephemeral = subscriber.ephemeral_us is not None
@@ -225,6 +225,7 @@ class LocalEngine(AdminVerbs):
             members.kept_us = kept_us
             self._journal.recording.group_changed(members, claims=is_new)
         await self._saved()
+        return members.config.is_limited
 
     async def adopt(
         self, topic: str, group: str, session_id: str, leases: Sequence[LeaseRef], lease_us: int | None

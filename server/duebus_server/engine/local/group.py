@@ -6,8 +6,11 @@ half-done move.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from operator import attrgetter
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from duebus_server.domain.administration import GroupChanges
 from duebus_server.domain.model import (
     AdoptedLease,
     LeaseBatch,
@@ -17,20 +20,24 @@ from duebus_server.domain.model import (
     LeaseRequest,
     NackAction,
     NackRef,
+    PauseScope,
     SubscriberInfo,
 )
+from duebus_server.domain.rates import NO_LIMITS
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 from duebus_server.engine.local.indexes import StateIndexes
 from duebus_server.engine.local.key_order import KeyOrder
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
+from duebus_server.engine.local.throttle import Throttle
 from duebus_server.engine.local.unannounced import Unannounced
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from duebus_server.domain.administration import NewDueTime, RetryPolicyChanges
+    from duebus_server.domain.administration import NewDueTime
+    from duebus_server.domain.model import Pause
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.local.due_index import DueIndex
@@ -41,7 +48,12 @@ if TYPE_CHECKING:
 PROMOTE_LIMIT = 1_000
 """The most events that become ready, or lose an expired lease, in one step. It keeps the step short."""
 
+NO_CHANGES = GroupChanges()
+
 LEASE_EXPIRED = "the lease expired before the delivery was settled"
+
+
+T = TypeVar("T")
 
 
 class Holder(Protocol):
@@ -80,7 +92,9 @@ class Group:
         unannounced: changes that are yet to be reported to the watcher.
         indexes: the events of each state, in order.
         order: the order of events with the same key.
-        policy_changes: how its retry policy differs from the topic's; None if it does not.
+        changes: how its settings differ from the topic's. ``follow_settings`` must be called when either has changed.
+        throttle: what its limits let it lease.
+        max_blocked: how many events of a key may be BLOCKED; 0 is unlimited.
         ephemeral: whether it is deleted when its last session has left.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
         bodies_scanned: the last event that ``Bodies`` has looked at in each index of SCHEDULED ones: its time and
@@ -96,10 +110,12 @@ class Group:
         self.cause_end = 0
         self.bodies_scanned = [(0, 0)] * 4
         self.paused = False
-        self.policy_changes: RetryPolicyChanges | None = None
+        self.changes = NO_CHANGES
         self.entries: dict[str, Entry] = {}
         self.indexes = StateIndexes(host)
         self.order = KeyOrder(self.indexes)
+        self.throttle = Throttle()
+        self.max_blocked = 0
         self.sessions: dict[str, SubscriberInfo] = {}
         self.held: dict[str, dict[int, Entry]] = {}
         self.unannounced = Unannounced()
@@ -111,12 +127,25 @@ class Group:
         self._recorder = holder.recorder
         self._host = host
         self._kept_until_us = 0
+        self.follow_settings()
 
     @property
     def retry_policy(self) -> RetryPolicy:
         """The retry policy in force."""
         policy = self._holder.config.retry_policy
-        return policy if self.policy_changes is None else self.policy_changes.over(policy)
+        return self.changes.retry_policy.over(policy) if self.changes else policy
+
+    @property
+    def config(self) -> TopicConfig:
+        """The settings in force for the group."""
+        return self.changes.over(self._holder.config)
+
+    def follow_settings(self) -> None:
+        """Follow the limits and the key policy that are in force now."""
+        config = self.config
+        self.throttle.limits = config.limits or NO_LIMITS
+        self.max_blocked = config.max_blocked
+        self.order.follow(config.keys)
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
@@ -147,14 +176,13 @@ class Group:
             if entry.lease is not None:
                 entry.at_us = now_us + max(return_us, entry.lease.grace_us)
                 self._begin_lease(entry, entry.lease)
-            if entry.key and entry.pinned:
-                self.indexes.keys.obtain(entry.key).head = entry
-            elif entry.key and entry.state is EventState.READY:
-                behind.append(entry)  # its state depends on the heads
-                continue
-            self.indexes.add(entry)
+            if entry.key and self.order.restore(entry):
+                behind.append(entry)
+            else:
+                self.indexes.add(entry)
         for entry in behind:
-            self.order.come_due(entry, entry.at_us)
+            self.order.come_due(entry, entry.at_us, now_us)
+        self.order.restored(now_us)
         self._kept_until_us = now_us + max(return_us, self.kept_us)
 
     # --- into the group ---------------------------------------------------------------------------------------------
@@ -168,18 +196,26 @@ class Group:
             hand_over: leases those that are due to a session, as far as they fit.
         """
         ready: list[Entry] = []
+        priority = 0
         for entry in entries:
             event = entry.event
             self.entries[event.id] = entry
             if entry.state is not EventState.READY:
                 self.indexes.add(entry)
-            elif not event.arrival.key or self.order.takes_free_key(entry):
+            elif not event.arrival.key or self.order.takes_free_slot(entry, now_us):
                 ready.append(entry)
+                priority = priority or event.arrival.priority
             else:
-                self.order.come_due(entry, now_us)
+                self.order.come_due(entry, now_us, now_us)
+        if priority:
+            ready.sort(key=attrgetter("rank"))
         if hand_over is not None:
             del ready[: hand_over.take(ready)]
-        self.indexes.add_all(EventState.READY, ready)
+        if priority:
+            for entry in ready:
+                self.indexes.add(entry)
+        else:
+            self.indexes.add_all(EventState.READY, ready)
         self.dispatched.mark(len(entries), now_us)
 
     # --- time passes ------------------------------------------------------------------------------------------------
@@ -193,15 +229,43 @@ class Group:
         for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
         for entry in _first_until(self.indexes.keyed, now_us):
-            self.order.move_due(entry, entry.at_us)
+            self.order.move_due(entry, entry.at_us, now_us)
         for entry in _first_until(self.indexes.keyed_by_host_clock, self._host.now_us):
-            self.order.move_due(entry, entry.at_us - self._host.ahead_us)
+            self.order.move_due(entry, entry.at_us - self._host.ahead_us, now_us)
         for entry in _first_until(self.indexes.by_state[EventState.LEASED], now_us):
             self._expire(entry, now_us)
+        for index in (self.indexes.keys.opens, self.indexes.keys.idle):
+            for key in _first_until(index, now_us):
+                self.order.open(key, now_us)
+        if self.order.is_revising:
+            self.order.revise(now_us, PROMOTE_LIMIT)
 
     def next_due(self, *, with_suspects: bool = True) -> int | None:
-        """As ``StateIndexes.next_due``; None while the group is paused."""
-        return None if self.paused else self.indexes.next_due(with_suspects=with_suspects)
+        """As ``StateIndexes.next_due``, and not before its limits let it lease; None while the group is paused."""
+        if self.paused:
+            return None
+        if self.order.is_revising:
+            return 0
+        opens_us = 0 if self.throttle.is_idle else self._opens_us()
+        return self.indexes.next_due(with_suspects=with_suspects, opens_us=opens_us)
+
+    def throttled_until(self, now_us: int) -> int | None:
+        """When its limits and pauses let it lease, at the latest; None if they do now."""
+        times = [self.throttle.opens_us(now_us)]
+        if self.throttle.is_full(self.in_flight) and (first := self.indexes.by_state[EventState.LEASED].first()):
+            times.append(first[0])
+        return max(times) if max(times) > now_us else None
+
+    @property
+    def in_flight(self) -> int:
+        """How many events are LEASED."""
+        return len(self.indexes.by_state[EventState.LEASED])
+
+    def _opens_us(self) -> int | None:
+        """When its limits let it lease, however early; None if it can't before a lease ends."""
+        if self.throttle.is_full(self.in_flight):
+            return None
+        return self.throttle.opens_us(self._host.now_us - self._host.ahead_us)
 
     def _expire(self, entry: Entry, now_us: int) -> None:
         lease = self._end_lease(entry, ran_out=True)
@@ -221,8 +285,11 @@ class Group:
 
     def lease(self, session: SubscriberInfo, request: LeaseRequest, lease_us: int, now_us: int) -> LeaseBatch:
         """READY -> LEASED for as many events as fit, the longest due first."""
-        if self.paused:
+        room = self.throttle.room(self.in_flight, now_us) if not self.throttle.is_idle else None
+        if self.paused or room == 0:
             return self.batch([], with_suspects=request.with_suspect)
+        if room is not None:
+            request = replace(request, max_events=min(request.max_events, room))
         if self.indexes.has_unmoved(now_us):
             self.order.check_heads(request.max_events, now_us)
         entries, suspect = self.indexes.take(request)
@@ -230,6 +297,12 @@ class Group:
         if suspect is not None:
             leased[entries.index(suspect)].is_suspect = True
         return self.batch(leased, with_suspects=request.with_suspect and suspect is None)
+
+    def is_open(self) -> bool:
+        """Whether its limits and pauses let it lease something now."""
+        if self.throttle.is_idle:
+            return True
+        return self.throttle.room(self.in_flight, self._host.now_us - self._host.ahead_us) != 0
 
     def batch(self, leased: Sequence[LeasedEvent], *, with_suspects: bool) -> LeaseBatch:
         """The answer to a session: its leases, and when it can lease more.
@@ -240,7 +313,7 @@ class Group:
         """
         if self.paused:
             return LeaseBatch(leased, None, is_paused=True)
-        left = self.indexes.has_ready(with_suspects=with_suspects)
+        left = self.indexes.has_ready(with_suspects=with_suspects) and self.is_open()
         first = None if with_suspects else self.indexes.suspects.first()
         suspect_due_us = None if first is None else first[0]
         return LeaseBatch(leased, self.next_due(with_suspects=with_suspects), left, suspect_due_us=suspect_due_us)
@@ -258,6 +331,8 @@ class Group:
             self._recorder.leased(self, entries, leases[0], expires_us)
         leased = [self._lease_one(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
         self.indexes.add_all(EventState.LEASED, entries)
+        self.throttle.begun(len(entries), now_us)
+        self.order.leased(entries, now_us)
         self.delivered.mark(len(leased), now_us)
         return leased
 
@@ -340,6 +415,8 @@ class Group:
         entry = self._held(nack.lease, now_us)
         if not isinstance(entry, Entry):
             return entry
+        if nack.pause is not None and not self._pause(entry, nack.pause, now_us):
+            return LeaseFailureReason.NO_KEY
         lease = self._end_lease(entry)
         if nack.action is NackAction.RELEASE:
             self._release(entry, lease, now_us)
@@ -362,12 +439,33 @@ class Group:
     def _release(self, entry: Entry, lease: Lease, now_us: int) -> None:
         entry.record(lease, AttemptOutcome.RELEASED, "", now_us)
         entry.attempt -= 1
+        self.throttle.refund(now_us)
+        if entry.key:
+            self.order.refund(entry, now_us)
         self._make_ready_again(entry, now_us)
+
+    def _pause(self, entry: Entry, pause: Pause, now_us: int) -> bool:
+        """Begin a pause. Returns whether there is something to pause."""
+        until_us = now_us + pause.duration_us
+        if pause.scope is PauseScope.GROUP:
+            self.throttle.pause(until_us)
+        elif not entry.key or not self.order.policy.slots:
+            return False
+        else:
+            for moved in self.order.pause(entry, until_us, now_us):
+                self._record_changed(moved)
+        if self._recorder is not None:
+            self._recorder.paused(self, entry.key if pause.scope is PauseScope.KEY else None)
+        return True
 
     def _retry(self, entry: Entry, delay_us: int | None, now_us: int) -> None:
         wait_us = self.retry_policy.backoff_us(entry.failures) if delay_us is None else delay_us
         entry.deliver_at_us = now_us + wait_us
-        self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
+        if entry.key:
+            self.order.come_back(entry, entry.deliver_at_us, now_us, retry=True)
+            self._record_changed(entry)
+        else:
+            self._move(entry, EventState.SCHEDULED, entry.deliver_at_us)
 
     # --- dead letters -----------------------------------------------------------------------------------------------
 
@@ -379,7 +477,11 @@ class Group:
     def redrive(self, entry: Entry, due_us: int, now_us: int) -> None:
         """DEAD -> READY or BLOCKED, or SCHEDULED if it is due later, with all its retries and its history."""
         entry.note_redrive(now_us)
-        self.delay(entry, due_us, now_us)
+        if self.order.is_held_by(entry):
+            self.order.come_back_in_front(entry, due_us, now_us)
+            self._record_changed(entry)
+        else:
+            self.delay(entry, due_us, now_us)
         if not self.ephemeral:
             self._holder.waiting_again(entry.event)
 
@@ -402,7 +504,7 @@ class Group:
         if due_us > now_us:
             self.indexes.put(entry, EventState.SCHEDULED, due_us)
         elif entry.key:
-            self.order.come_due(entry, due_us)
+            self.order.come_due(entry, due_us, now_us)
         else:
             self.indexes.put(entry, EventState.READY, due_us)
         self._record_changed(entry)
@@ -423,6 +525,8 @@ class Group:
                 events = [entry.event for entry in block]
                 self._holder.drop_copies(events, now_us, waited=self._waits(state))
                 yield
+        while self.indexes.ranked.pop_block():
+            yield
         yield from self.indexes.keys.dissolve()
         self.entries, self.held = {}, {}  # a dict does not shrink
 
@@ -474,14 +578,19 @@ class Group:
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
         if entry.key:
-            self.order.leave(entry, now_us)
+            self.order.died(entry, now_us)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
 
     def _make_ready_again(self, entry: Entry, now_us: int) -> None:
         """Move an entry to READY, at its old position. A due time by the host's clock may be ahead of the engine's."""
-        self._move(entry, EventState.READY, min(entry.deliver_at_us, now_us))
+        due_us = min(entry.deliver_at_us, now_us)
+        if entry.key:
+            self.order.come_back(entry, due_us, now_us, retry=False)
+            self._record_changed(entry)
+        else:
+            self._move(entry, EventState.READY, due_us)
 
     def _move(self, entry: Entry, state: EventState, at_us: int) -> None:
         """Move an entry, and record what it is when the verb is done."""
@@ -497,9 +606,9 @@ class Group:
             self._recorder.removed(self, entries, now_us + self._holder.config.dedupe_window_us)
 
 
-def _first_until(index: DueIndex[Entry], until_us: int) -> list[Entry]:
-    """The entries whose time has passed, up to PROMOTE_LIMIT."""
-    found: list[Entry] = []
+def _first_until(index: DueIndex[T], until_us: int) -> list[T]:
+    """The items whose time has passed, up to PROMOTE_LIMIT."""
+    found: list[T] = []
     for at_us, _, entry in index.ascending():
         if at_us > until_us or len(found) == PROMOTE_LIMIT:
             break

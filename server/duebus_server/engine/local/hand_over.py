@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from duebus_server.engine.local.indexes import Capacity
@@ -33,10 +34,13 @@ class HandOver:
         self._request = request
         self._lease_us = lease_us
         self._now_us = now_us
-        self._capacity = Capacity(request)
+        room = None if group.throttle.is_idle else group.throttle.room(group.in_flight, now_us)
+        self._capacity = Capacity(
+            request if room is None else replace(request, max_events=min(request.max_events, room))
+        )
         self.leased: list[LeasedEvent] = []
         self._is_open = (
-            not group.paused
+            not (group.paused or room == 0 or group.order.is_revising)
             and not group.indexes.has_ready(with_suspects=request.with_suspect)
             and not group.indexes.has_unmoved(now_us)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import merge
 from itertools import islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.states import EventState
@@ -12,7 +12,7 @@ from duebus_server.engine.local.due_index import DueIndex, sort_key
 from duebus_server.engine.local.keys import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.model import LeaseRequest
     from duebus_server.engine.local.host_time import HostTime
@@ -63,19 +63,31 @@ class StateIndexes:
 
     Attributes:
         by_state: SCHEDULED events only if their due time is by the engine's clock and they do not wait in a key, READY
-            ones only if they are not suspects.
+            ones only if they have no priority and are not suspects.
         by_host_clock: the events that are SCHEDULED by the host's clock and do not wait in a key.
         keyed, keyed_by_host_clock: the events that are SCHEDULED and wait in a key, by the clock of their due time.
             They have indexes of their own so that those which are due, but not moved yet, hold up no events without a
             key.
         keys: the events that wait in a key, by key.
         suspects: the READY events that are suspects. They have an index of their own because a lease takes at most one.
+            Their priority does not count.
+        prioritized, ranked: the READY events with a priority that are no suspects: by due time, and by rank.
 
     Args:
         host: the host's clock.
     """
 
-    __slots__ = ("_host", "by_host_clock", "by_state", "keyed", "keyed_by_host_clock", "keys", "suspects")
+    __slots__ = (
+        "_host",
+        "by_host_clock",
+        "by_state",
+        "keyed",
+        "keyed_by_host_clock",
+        "keys",
+        "prioritized",
+        "ranked",
+        "suspects",
+    )
 
     def __init__(self, host: HostTime) -> None:
         self.by_state: dict[EventState, DueIndex[Entry]] = {state: DueIndex() for state in EventState}
@@ -84,15 +96,21 @@ class StateIndexes:
         self.keyed_by_host_clock: DueIndex[Entry] = DueIndex()
         self.keys = Keys(host)
         self.suspects: DueIndex[Entry] = DueIndex()
+        self.prioritized: DueIndex[Entry] = DueIndex()
+        self.ranked: DueIndex[Entry] = DueIndex()
         self._host = host
 
     def all_of(self, state: EventState) -> list[DueIndex[Entry]]:
         """All indexes with events of a state."""
         aside = {
             EventState.SCHEDULED: [self.by_host_clock, self.keyed, self.keyed_by_host_clock],
-            EventState.READY: [self.suspects],
+            EventState.READY: [self.suspects, self.prioritized],
         }
         return [self.by_state[state], *aside.get(state, ())]
+
+    def in_lease_order(self) -> list[DueIndex[Entry]]:
+        """The indexes of the READY events, each in the order in which its events are leased."""
+        return [self.by_state[EventState.READY], self.suspects, self.ranked]
 
     def count(self, state: EventState) -> int:
         """How many events are in a state."""
@@ -100,17 +118,25 @@ class StateIndexes:
 
     def add(self, entry: Entry) -> None:
         """Add an event, by its state and its time."""
-        self._index_of(entry).add(entry.sort_key, entry)
+        index = self._index_of(entry)
+        index.add(entry.sort_key, entry)
+        if index is self.prioritized:
+            self.ranked.add(entry.rank, entry)
         if entry.waits_in_key:
             self.keys.add(entry)
 
     def add_all(self, state: EventState, entries: Sequence[Entry]) -> None:
-        """Add events of the same state and time, none of which is a suspect, in one call: they are neighbours."""
+        """Add events of the same state and time, in one call: they are neighbours. None is a suspect, and none is READY
+        with a priority.
+        """
         self.by_state[state].add_all([entry.sort_key for entry in entries], entries)
 
     def remove(self, entry: Entry) -> None:
         """Remove an event."""
-        self._index_of(entry).remove(entry.sort_key)
+        index = self._index_of(entry)
+        index.remove(entry.sort_key)
+        if index is self.prioritized:
+            self.ranked.remove(entry.rank)
         if entry.waits_in_key:
             self.keys.remove(entry)
 
@@ -137,30 +163,50 @@ class StateIndexes:
         capacity, before = Capacity(request), self._next_scheduled()
         ready = self.by_state[EventState.READY]
         first = self.suspects.first() if request.with_suspect else None
-        if first is None:
+        if first is None and not self.ranked:
             return ready.take_first(capacity.take(ready, before)), None
-        suspect = first[1]
-        ordered = list(islice(merge(ready, (suspect,), key=attrgetter("sort_key")), request.max_events))
+        suspect = None if first is None else first[1]
+        ordered = list(islice(self._ordered(suspect), request.max_events))
         taken = ordered[: capacity.take(ordered, before)]
+        ranked = [entry for entry in taken if entry is not suspect and entry.event.arrival.priority]
+        self.ranked.take_first(len(ranked))
+        self.prioritized.remove_all([entry.sort_key for entry in ranked])
         if suspect not in taken:
-            return ready.take_first(len(taken)), None
-        self.suspects.take_first(1)
-        ready.take_first(len(taken) - 1)
+            suspect = None
+        else:
+            self.suspects.take_first(1)
+        ready.take_first(len(taken) - len(ranked) - (suspect is not None))
         return taken, suspect
+
+    def _ordered(self, suspect: Entry | None) -> Iterator[Entry]:
+        """The READY events in the order in which they are leased, with one suspect at most."""
+        rows = [ready.rows() for ready in (self.by_state[EventState.READY], self.ranked)]
+        if suspect is not None:
+            rows.append(iter([(suspect.sort_key, suspect)]))
+        return (entry for _, entry in merge(*rows, key=itemgetter(0)))
 
     def has_ready(self, *, with_suspects: bool) -> bool:
         """Whether there is a READY event for a session that may take suspects, or may not."""
-        return bool(self.by_state[EventState.READY] or (with_suspects and self.suspects))
+        return bool(self.by_state[EventState.READY] or self.ranked or (with_suspects and self.suspects))
 
-    def next_due(self, *, with_suspects: bool) -> int | None:
+    def next_due(self, *, with_suspects: bool, opens_us: int | None = 0) -> int | None:
         """When something can next be leased: the due time of an event, or the expiry of a lease.
 
         Args:
             with_suspects: for a session that may take a suspect.
+            opens_us: no event can be leased before; None for none before a lease has expired.
         """
+        due_us = None if opens_us is None else self._next_waiting(with_suspects=with_suspects)
+        times = [] if due_us is None else [max(due_us, opens_us or due_us)]
+        if (first := self.by_state[EventState.LEASED].first()) is not None:
+            times.append(first[0])
+        return min(times, default=None)
+
+    def _next_waiting(self, *, with_suspects: bool) -> int | None:
+        """When something can next be leased, as ``next_due``, but for the expiry of leases."""
         times = [
             first[0]
-            for state in (EventState.READY, EventState.SCHEDULED, EventState.LEASED)
+            for state in (EventState.READY, EventState.SCHEDULED)
             if (first := self.by_state[state].first()) is not None
         ]
         if (first := self.by_host_clock.first()) is not None:
@@ -169,6 +215,10 @@ class StateIndexes:
             times.append(first[0])
         if (first := self.keyed_by_host_clock.first()) is not None:
             times.append(first[0] - self._host.ahead_us)
+        if (first := self.prioritized.first()) is not None:
+            times.append(first[0])
+        if (opens := self.keys.opens.first()) is not None:
+            times.append(opens[0])
         if with_suspects and (first := self.suspects.first()) is not None:
             times.append(first[0])
         return min(times, default=None)
@@ -194,4 +244,9 @@ class StateIndexes:
             return self.keyed_by_host_clock if entry.by_host_clock else self.keyed
         if entry.by_host_clock:
             return self.by_host_clock
-        return self.suspects if entry.state is EventState.READY and entry.is_suspect else self.by_state[entry.state]
+        if entry.state is EventState.READY:
+            if entry.is_suspect:
+                return self.suspects
+            if entry.event.arrival.priority:
+                return self.prioritized
+        return self.by_state[entry.state]

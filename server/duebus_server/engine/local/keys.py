@@ -1,7 +1,7 @@
 """The order of one group's events by key.
 
-Each key that has events in the group has at most one head: the event that is READY, LEASED, or waits for its retry. The
-others wait: BLOCKED, or SCHEDULED until they are due. ``KeyOrder`` moves
+A key lets some of its events through: those have a slot of it, and are READY, LEASED, or wait for their retry. Where
+keys are in order, that is one, the head. The others wait: BLOCKED, or SCHEDULED until they are due. ``KeyOrder`` moves
 events between states; this is what it looks up.
 """
 
@@ -11,7 +11,8 @@ from heapq import merge
 from itertools import chain, count, islice
 from typing import TYPE_CHECKING
 
-from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK, DueIndex
+from duebus_server.domain.rates import NO_TAT
+from duebus_server.engine.local.due_index import SEQ_BITS, SEQ_MASK, DueIndex, sort_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,29 +36,90 @@ class Key:
     Attributes:
         name: the key.
         number: unique in the group; orders the events that wait by key.
-        head: the event that the others wait for.
+        head: the event that got a slot when there was none with one.
+        others: those that have a slot besides; None if it is empty.
         blocked: how many events are BLOCKED.
-        waiting: how many events are not the head: BLOCKED, or SCHEDULED and never leased.
+        waiting: how many events have no slot: BLOCKED, or SCHEDULED.
+        held: the dead letter that closes the key, if the policy is to hold.
+        tat_us: the theoretical arrival time of its rate; see ``domain.rates``.
+        paused_until_us: until when a nack has paused it; 0 if none has.
+        opens_us: its time in ``Keys.opens`` or ``Keys.idle``; 0 if it is in neither.
+        is_idle: whether that is ``Keys.idle``.
     """
 
-    __slots__ = ("blocked", "head", "name", "number", "waiting")
+    __slots__ = (
+        "blocked",
+        "head",
+        "held",
+        "is_idle",
+        "name",
+        "number",
+        "opens_us",
+        "others",
+        "paused_until_us",
+        "tat_us",
+        "waiting",
+    )
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.number = number
         self.head: Entry | None = None
+        self.others: set[Entry] | None = None
         self.blocked = 0
         self.waiting = 0
+        self.held: Entry | None = None
+        self.tat_us = NO_TAT
+        self.paused_until_us = 0
+        self.opens_us = 0
+        self.is_idle = False
+
+    @property
+    def slots_taken(self) -> int:
+        """How many events have a slot."""
+        return (self.head is not None) + (len(self.others) if self.others else 0)
+
+    def with_slots(self) -> list[Entry]:
+        """The events that have a slot."""
+        return ([] if self.head is None else [self.head]) + list(self.others or ())
+
+    def has_slot(self, entry: Entry) -> bool:
+        """Whether an event has a slot."""
+        return self.head is entry or (self.others is not None and entry in self.others)
+
+    def give_slot(self, entry: Entry) -> None:
+        """Give a slot to an event."""
+        if self.head is None:
+            self.head = entry
+        elif self.others is None:
+            self.others = {entry}
+        else:
+            self.others.add(entry)
+
+    def take_slot(self, entry: Entry) -> bool:
+        """Take the slot of an event. Returns whether it had one."""
+        if self.head is entry:
+            self.head = None
+        elif self.others is not None and entry in self.others:
+            self.others.remove(entry)
+            self.others = self.others or None
+        else:
+            return False
+        return True
 
 
 class Keys:
     """The keys of one group.
 
+    Attributes:
+        opens: the keys with BLOCKED events that are closed until a time.
+        idle: other keys that were leased or paused lately, until that no longer matters.
+
     Args:
         host: the host's clock.
     """
 
-    __slots__ = ("_by_blocked", "_by_host", "_by_name", "_host", "_numbers", "_waiting")
+    __slots__ = ("_by_blocked", "_by_host", "_by_name", "_host", "_numbers", "_waiting", "idle", "opens")
 
     def __init__(self, host: HostTime) -> None:
         self._host = host
@@ -68,6 +130,8 @@ class Keys:
         self._by_host: DueIndex[Entry] = DueIndex()
         # The keys with blocked events, by how many.
         self._by_blocked: dict[int, dict[str, Key]] = {}
+        self.opens: DueIndex[Key] = DueIndex()
+        self.idle: DueIndex[Key] = DueIndex()
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -83,14 +147,12 @@ class Keys:
             key = self._by_name[name] = Key(name, next(self._numbers))
         return key
 
-    def head_of(self, name: str) -> Entry | None:
-        """The head of a key."""
-        key = self._by_name.get(name)
-        return None if key is None else key.head
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._by_name.values())
 
     def drop_if_empty(self, key: Key) -> None:
-        """Forget a key without events."""
-        if key.head is None and not key.waiting:
+        """Forget a key without events, unless it is closed, or was leased or paused lately."""
+        if key.head is None and not (key.waiting or key.others or key.held or key.opens_us):
             del self._by_name[key.name]
             if not self._by_name:
                 self._by_name = {}  # a dict does not shrink
@@ -127,6 +189,20 @@ class Keys:
         at_us, _, entry = min(found)
         return at_us, entry
 
+    def next_waiting(self, number: int) -> Key | None:
+        """The next key after the one of this number that has BLOCKED events."""
+        first = self._waiting.first_from(number + 1 << KEY_SHIFT)
+        return None if first is None else self._by_name[first[1].key]
+
+    def wake(self, key: Key, at_us: int, *, is_idle: bool = False) -> None:
+        """Look at a key again at this time, or with 0 not at all."""
+        if key.opens_us != at_us or key.is_idle is not is_idle:
+            if key.opens_us:
+                (self.idle if key.is_idle else self.opens).remove(sort_key(key.opens_us, key.number))
+            key.opens_us, key.is_idle = at_us, is_idle
+            if at_us:
+                (self.idle if is_idle else self.opens).add(sort_key(at_us, key.number), key)
+
     def _index_of(self, entry: Entry) -> DueIndex[Entry]:
         return self._by_host if entry.by_host_clock else self._waiting
 
@@ -142,13 +218,6 @@ class Keys:
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
-    def blocked_after(self, name: str, due: int) -> int:
-        """How many events of a key would be BLOCKED if ``due`` more were due."""
-        key = self._by_name.get(name)
-        if key is None or key.head is None:
-            return max(0, due - 1)
-        return key.blocked + due
-
     def waiting(self, name: str, start: tuple[int, int] | None, *, newest_first: bool) -> Iterator[Listed]:
         """The events of a key that wait, by time, beginning after a time and ``seq``."""
         key = self._by_name.get(name)
@@ -162,16 +231,22 @@ class Keys:
         )
 
     def page(self, start: int, limit: int) -> list[Key]:
-        """The keys that have a head from the ``start``th on, those with the most blocked events first."""
+        """The keys that hold something, those with the most blocked events first: an event with a slot, a BLOCKED one,
+        or a dead letter.
+        """
         with_blocked = chain.from_iterable(self._by_blocked[one].values() for one in sorted(self._by_blocked)[::-1])
-        others = (key for key in self._by_name.values() if key.head is not None and not key.blocked)
+        others = (
+            key
+            for key in self._by_name.values()
+            if not key.blocked and (key.head or key.others or key.held) is not None
+        )
         return list(islice(chain(with_blocked, others), start, start + limit))
 
     # --- deletion ---------------------------------------------------------------------------------------------------
 
     def dissolve(self) -> Iterator[None]:
         """Forget everything, one piece a step."""
-        for index in (self._waiting, self._by_host):
+        for index in (self._waiting, self._by_host, self.opens, self.idle):
             while index.pop_block():
                 yield
         self._by_blocked = {}

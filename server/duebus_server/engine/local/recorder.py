@@ -42,6 +42,9 @@ class Recorder(Protocol):
     def changed(self, group: Group, entry: Entry) -> None:
         """An event of a group has changed. Its state is recorded once the step has finished with the group."""
 
+    def paused(self, group: Group, key: str | None) -> None:
+        """A nack has paused this key of a group, or with None the group."""
+
     def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
         """A group is done with these events. Ids that no other group holds are remembered until ``until_us``.
 

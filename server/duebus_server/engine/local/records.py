@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
@@ -50,6 +51,7 @@ class Arrival:
         max_retries: as in ``NewEvent``.
         id_is_generated: as in ``NewEvent``.
         key: as in ``NewEvent``.
+        priority: as in ``NewEvent``.
         origin: as in ``DispatchRequest``.
         segment: the segment of the journal that a restart needs for them; None without a journal.
         state_bytes: how many bytes the states of one of them take up there, if they were copied; the average of all.
@@ -59,6 +61,7 @@ class Arrival:
     max_retries: int | None
     id_is_generated: bool
     key: str
+    priority: int
     origin: str
     segment: Segment | None = None
     state_bytes: int = 0
@@ -70,12 +73,14 @@ class Arrivals:
     __slots__ = ("_known", "_state_bytes")
 
     def __init__(self, state_bytes: int = 0) -> None:
-        self._known: dict[tuple[int, int | None, bool, str, str], Arrival] = {}
+        self._known: dict[tuple[int, int | None, bool, str, int, str], Arrival] = {}
         self._state_bytes = state_bytes
 
-    def of(self, dispatched_us: int, max_retries: int | None, id_is_generated: bool, key: str, origin: str) -> Arrival:
+    def of(
+        self, dispatched_us: int, max_retries: int | None, id_is_generated: bool, key: str, priority: int, origin: str
+    ) -> Arrival:
         """The arrival with these fields."""
-        fields = (dispatched_us, max_retries, id_is_generated, key, origin)
+        fields = (dispatched_us, max_retries, id_is_generated, key, priority, origin)
         arrival = self._known.get(fields)
         if arrival is None:
             arrival = self._known[fields] = Arrival(*fields, state_bytes=self._state_bytes)
@@ -106,7 +111,7 @@ class Past(NamedTuple):
         last_error: the error of the last one that failed.
         free_attempts: how many attempts use up no retry, because their lease ran out.
         history: the attempts, oldest first.
-        pinned: an event with a key is still the first of its key, because it was leased.
+        pinned: an event with a key is still the first of its key, because it was leased; or a dead one holds its key.
     """
 
     last_error: str = ""
@@ -194,13 +199,20 @@ class Entry:
         return self.event.arrival.key
 
     @property
+    def rank(self) -> int:
+        """Its position among the READY events: its sort key, as if it had been due earlier by its priority."""
+        return self.sort_key - (self.event.arrival.priority * SECOND << SEQ_BITS)
+
+    @property
     def is_blocked(self) -> bool:
         """Whether it is BLOCKED."""
         return self.state is EventState.BLOCKED
 
     @property
     def pinned(self) -> bool:
-        """Whether no other event of its key is delivered before it is done, because it was leased."""
+        """Whether no other event of its key is delivered before it is done, because it was leased, or is dead and holds
+        its key.
+        """
         return self.state is EventState.LEASED or self.past.pinned
 
     @property
@@ -209,6 +221,10 @@ class Entry:
         if self.state is EventState.SCHEDULED:
             return not self.past.pinned and self.key != ""
         return self.state is EventState.BLOCKED
+
+    def pin(self) -> None:
+        """It holds up the others of its key."""
+        self.past = self.past._replace(pinned=True)
 
     def unpin(self) -> None:
         """It no longer holds up the others of its key."""

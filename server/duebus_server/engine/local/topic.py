@@ -12,6 +12,7 @@ from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import SEQ_BITS
 from duebus_server.engine.local.group import Group
+from duebus_server.engine.local.key_order import first_room
 from duebus_server.engine.local.recent import RecentMemory
 from duebus_server.engine.local.records import Arrivals, EventCopy, StoredEvent
 
@@ -89,6 +90,8 @@ class Topic:
         """Change the settings."""
         self.changes = self.changes.then(changes)
         self.config = self.changes.over(self._defaults)
+        for group in self.all_groups():
+            group.follow_settings()
 
     # --- groups -----------------------------------------------------------------------------------------------------
 
@@ -155,8 +158,8 @@ class Topic:
         fresh, duplicates = self._without_duplicates(request.events, now_us)
         if fresh and (full := self._full(fresh)) is not None:
             return full
-        if self.config.max_blocked and (key := self._key_in_excess(fresh)):
-            return self._blocked(key)
+        if (excess := self._key_in_excess(fresh, now_us)) is not None:
+            return self._blocked(*excess)
         answer = DispatchAnswer([event.id for event in request.events], duplicates)
         if request.request_id:
             kept = DispatchAnswer(shortened(answer.event_ids), duplicates)
@@ -208,8 +211,9 @@ class Topic:
                 or new.id_is_generated is not arrival.id_is_generated
                 or new.max_retries != arrival.max_retries
                 or new.key != arrival.key
+                or new.priority != arrival.priority
             ):
-                arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, new.key, origin)
+                arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, new.key, new.priority, origin)
             event = StoredEvent(new.id, new.body, arrival, EventState.READY, now_us << SEQ_BITS | seq)
             if new.delay_us or new.deliver_at_us is not None:
                 self._schedule(event, new)
@@ -244,8 +248,8 @@ class Topic:
         """An event that some group holds."""
         return next(group.entries[event_id].event for group in self.all_groups() if event_id in group.entries)
 
-    def _key_in_excess(self, events: Sequence[NewEvent]) -> str:
-        """A key of which more events would be BLOCKED in a lasting group than are allowed; empty if there is none."""
+    def _key_in_excess(self, events: Sequence[NewEvent], now_us: int) -> tuple[str, int] | None:
+        """A key of which more events would be BLOCKED in a lasting group than may be, and how many may be; or None."""
         host_us = self._host.now_us
         due: dict[str, int] = {}
         for event in events:
@@ -253,18 +257,21 @@ class Topic:
                 is_due = event.is_due_at_once or (event.deliver_at_us is not None and event.deliver_at_us <= host_us)
                 due[event.key] = due.get(event.key, 0) + is_due
         if not due:
-            return ""
+            return None
         lasting = [group for group in self.all_groups() if not group.ephemeral]
-        most = self.config.max_blocked
         for key, count in due.items():
-            if max([group.indexes.keys.blocked_after(key, count) for group in lasting], default=count - 1) > most:
-                return key
-        return ""
+            for group in lasting:
+                if group.max_blocked and group.order.blocked_after(key, count, now_us) > group.max_blocked:
+                    return key, group.max_blocked
+            most = self.config.max_blocked
+            if not lasting and 0 < most < count - min(count, first_room(self.config.keys)):
+                return key, most
+        return None
 
-    def _blocked(self, key: str) -> MaxQueuedEventsReached:
+    def _blocked(self, key: str, most: int) -> MaxQueuedEventsReached:
         return MaxQueuedEventsReached(
-            f"topic {self.name!r} may hold at most {self.config.max_blocked} blocked events with the key {key!r}",
-            metadata={"topic": self.name, "key": key, "max_blocked": str(self.config.max_blocked)},
+            f"topic {self.name!r} may hold at most {most} blocked events with the key {key!r}",
+            metadata={"topic": self.name, "key": key, "max_blocked": str(most)},
             retry_after_us=RETRY_WHEN_FULL_US,
         )
 
@@ -369,8 +376,10 @@ class Topic:
             yield
 
     def is_empty(self) -> bool:
-        """Whether it has no events and remembers no ids: a sweep has nothing to do."""
-        return not (self.stored or self._recent_ids or self._answers)
+        """Whether it has no events, and remembers neither ids nor keys: a sweep has nothing to do."""
+        if self.stored or self._recent_ids or self._answers:
+            return False
+        return not any(len(group.indexes.keys) for group in self.groups.values())
 
     def is_idle(self) -> bool:
         """Whether the topic can be removed: it is empty, and has neither groups nor settings of its own."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
 from duebus_server.domain.states import EventState
+from duebus_server.engine.base import WORK_AHEAD_US
 from duebus_server.engine.local.body_room import BodyRoom
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.topic import Topic
@@ -114,7 +115,9 @@ class Topics:
         members.promote(now_us)
         self.announce(topic, members)
         ready = 0 if members.paused else members.indexes.count(EventState.READY)
-        return ready + members.indexes.count(EventState.LEASED)
+        if ready and not members.throttle.is_idle:
+            ready = members.throttle.work(ready, members.in_flight, now_us, WORK_AHEAD_US)
+        return ready + members.in_flight
 
     def known_group(self, topic: str, group: str) -> Group:
         """A group of a topic.

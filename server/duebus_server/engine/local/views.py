@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.views import KeyQuery
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.key_order import KeyOrder
     from duebus_server.engine.local.keys import Key
     from duebus_server.engine.local.records import Entry
     from duebus_server.engine.local.topic import Topic
@@ -59,6 +60,9 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         group.retry_policy,
         group.ephemeral,
         None if blocked is None else max(0, now_us - blocked),
+        group.throttle.limits,
+        group.order.policy,
+        group.throttled_until(now_us),
     )
 
 
@@ -87,35 +91,44 @@ def event_page(topic: Topic, query: EventQuery) -> EventPage:
 
 
 def _ordered(group: Group, query: EventQuery, start: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
-    """The events to examine for a page, in its order. For a key only its own events, unless dead ones are listed."""
-    if not query.key or query.state is EventState.DEAD:
+    """The events to examine for a page, in its order. Of those with a key, only that key's unless they are DEAD, or
+    their key may not know them.
+    """
+    if not query.key or query.state is EventState.DEAD or group.order.forgets_slots:
         return (_descending if query.newest_first else _ascending)(group, query.state, start)
     found: list[Iterable[tuple[int, int, Entry]]] = []
     if query.state in (EventState.SCHEDULED, EventState.BLOCKED):
         found.append(group.indexes.keys.waiting(query.key, start, newest_first=query.newest_first))
-    head = group.indexes.keys.head_of(query.key)
-    if head is not None:
-        at = (head.at_us, head.seq)
-        if start is None or (at < start if query.newest_first else at > start):
-            found.append([(*at, head)])
+    key = group.indexes.keys.find(query.key)
+    if key is not None:
+        listed = sorted([(one.at_us, one.seq, one) for one in key.with_slots()], key=_place, reverse=query.newest_first)
+        found.append([one for one in listed if start is None or _is_behind(one[:2], start, query)])
     return merge(*found, key=_place, reverse=query.newest_first)
 
 
-def key_page(topic: Topic, query: KeyQuery) -> KeyPage:
+def _is_behind(at: tuple[int, int], start: tuple[int, int], query: EventQuery) -> bool:
+    return at < start if query.newest_first else at > start
+
+
+def key_page(topic: Topic, query: KeyQuery, now_us: int) -> KeyPage:
     """A page of a group's keys. The cursor is the number of keys before it."""
-    keys = find_group(topic, query.group).indexes.keys
+    group = find_group(topic, query.group)
+    keys = group.indexes.keys
     if query.cursor is not None and not query.cursor.isdecimal():
         raise InvalidArgument("page_token", "is not a page token of this request")
     start = int(query.cursor or 0)
     found = keys.page(start, query.limit + 1)
     cursor = str(start + query.limit) if len(found) > query.limit else None
-    return KeyPage([_key_info(key) for key in found[: query.limit]], cursor)
+    return KeyPage([_key_info(group.order, key, now_us) for key in found[: query.limit]], cursor)
 
 
-def _key_info(key: Key) -> KeyInfo:
-    head = key.head
-    assert head is not None  # noqa: S101  # only keys with a head are listed
-    return KeyInfo(key.name, key.blocked, int(head.state is EventState.LEASED), head.event.id)
+def _key_info(order: KeyOrder, key: Key, now_us: int) -> KeyInfo:
+    in_flight = sum([entry.state is EventState.LEASED for entry in key.with_slots()])
+    opens_us = order.closed_until(key, now_us)
+    is_held = key.held is not None and order.policy.holds
+    return KeyInfo(
+        key.name, key.blocked, in_flight, order.waits_for(key), is_held, opens_us if opens_us > now_us else None
+    )
 
 
 def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:
@@ -191,8 +204,8 @@ def _entry_info(group: Group, entry: Entry, history: Sequence[Attempt] = ()) -> 
 
 def _waits_for(group: Group, entry: Entry) -> str:
     """The id of the event that a BLOCKED one waits for; empty for others."""
-    head = group.indexes.keys.head_of(entry.key) if entry.is_blocked else None
-    return "" if head is None else head.event.id
+    key = group.indexes.keys.find(entry.key) if entry.is_blocked else None
+    return "" if key is None else group.order.waits_for(key)
 
 
 def history_of(entry: Entry) -> list[Attempt]:

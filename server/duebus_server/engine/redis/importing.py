@@ -66,8 +66,8 @@ async def _make_group(engine: PartitionedEngine, group: HeldGroup) -> None:
     session_id = f"import-{token_hex(8)}"
     await engine.join(group.topic, group.group, SubscriberInfo(session_id, "duebus import", engine.now_us()))
     try:
-        if group.policy:
-            await engine.configure_group(group.topic, group.group, group.policy)
+        if group.changes:
+            await engine.configure_group(group.topic, group.group, group.changes)
         if group.paused:
             await engine.pause_group(group.topic, group.group)
     finally:

@@ -19,12 +19,12 @@ TOPIC_KEYS = (
 """Every key of a topic itself."""
 
 GROUP_KEYS = (
-    "waiting", "suspects", "leased", "dead", "upcoming", "blocked", "by_key", "keys", "records", "sessions",
-    "in_flight", "group", "rates",
+    "waiting", "suspects", "prioritized", "ranked", "leased", "dead", "upcoming", "blocked", "by_key", "keys",
+    "records", "sessions", "in_flight", "group", "rates",
 )  # fmt: skip
 """Every key of a group."""
 
-ASIDE_KEYS = ("waiting", "suspects", "leased", "dead", "upcoming", "blocked")
+ASIDE_KEYS = ("waiting", "suspects", "prioritized", "leased", "dead", "upcoming", "blocked")
 """The keys put aside when a group is deleted."""
 
 # The same functions for the scripts. A script gets the topic's prefix as ARGV[1] and builds the rest.

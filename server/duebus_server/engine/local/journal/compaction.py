@@ -121,7 +121,7 @@ class Compaction:
         Raises:
             UnusableStorage: some of them can't be read.
         """
-        seen: set[tuple[str, str]] = set()
+        seen: set[tuple[str, ...]] = set()
         unsynced_from = self._commit.position
         for each in found:
             if isinstance(each, BadPart):
@@ -134,7 +134,7 @@ class Compaction:
 
     # --- what is copied -----------------------------------------------------------------------------------------------
 
-    def _copy(self, record: AnyRecord, seen: set[tuple[str, str]]) -> None:
+    def _copy(self, record: AnyRecord, seen: set[tuple[str, ...]]) -> None:
         """Copy what a restart would miss without this record.
 
         Args:
@@ -154,6 +154,8 @@ class Compaction:
             self._copy_memory(record.topic, record.event_ids, [answer.request_id for answer in record.answers])
         elif isinstance(record, records.GroupState):
             self._copy_group(record.topic, record.group, seen)
+        elif isinstance(record, records.Leased | records.KeyTimes):
+            self._copy_times(record.topic, record.group, seen)
         elif isinstance(record, records.TopicState):
             self._copy_topic(record.topic, seen)
 
@@ -192,14 +194,27 @@ class Compaction:
         if gone or answers:
             self._keep(records.Remembered(name, list(gone), list(gone.values()), answers))
 
-    def _copy_group(self, name: str, group_name: str, seen: set[tuple[str, str]]) -> None:
+    def _copy_group(self, name: str, group_name: str, seen: set[tuple[str, ...]]) -> None:
         topic = self._topics.find(name)
         group = topic.groups.get(group_name) if topic else None
         if group is not None and (name, group_name) not in seen:
             seen.add((name, group_name))
             self._keep(records.GroupState.of(group))
 
-    def _copy_topic(self, name: str, seen: set[tuple[str, str]]) -> None:
+    def _copy_times(self, name: str, group_name: str, seen: set[tuple[str, ...]]) -> None:
+        """Copy how far a group and its keys have used up their rates, and their pauses."""
+        topic = self._topics.find(name)
+        group = topic.groups.get(group_name) if topic else None
+        if group is None or (name, group_name, "times") in seen:
+            return
+        seen.add((name, group_name, "times"))
+        if group.throttle.tat_us or group.throttle.paused_until_us:
+            self._copy_group(name, group_name, seen)
+        keys = [*group.indexes.keys.opens, *group.indexes.keys.idle]
+        for start in range(0, len(keys), COPY_EVENTS):
+            self._keep(records.KeyTimes.of(group, keys[start : start + COPY_EVENTS]))
+
+    def _copy_topic(self, name: str, seen: set[tuple[str, ...]]) -> None:
         topic = self._topics.find(name)
         if topic is not None and topic.changes and (name, "") not in seen:
             seen.add((name, ""))

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from duebus_server.domain.administration import RetryPolicyChanges
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldCopy, HeldEvent, HeldGroup, HeldTopic
 from duebus_server.domain.views import TopicConfig
@@ -117,7 +116,7 @@ def _topic(topic: Topic, ahead_us: int) -> Iterator[Held]:
     yield HeldTopic(topic.name, topic.changes)
     for group in lasting:
         if group.name:
-            yield HeldGroup(topic.name, group.name, group.paused, group.policy_changes or RetryPolicyChanges())
+            yield HeldGroup(topic.name, group.name, group.paused, group.changes)
     for event in _events(topic):
         entries = [(group.name, group.entries[event.id]) for group in lasting if event.id in group.entries]
         if entries:
@@ -130,6 +129,7 @@ def _topic(topic: Topic, ahead_us: int) -> Iterator[Held]:
                 event.arrival.max_retries,
                 [_copy(name, entry, ahead_us) for name, entry in entries],
                 event.key,
+                event.arrival.priority,
             )
 
 

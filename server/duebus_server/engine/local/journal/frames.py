@@ -55,6 +55,8 @@ class Kind(IntEnum):
     """Ids and answers that are remembered to detect duplicates, from a segment that is to be removed."""
     SKIPPED = 13
     """Bytes that ``duebus journal repair`` discarded."""
+    KEY_TIMES = 14
+    """How far keys have used up their rates, and until when they are paused."""
 
 
 class Frame(NamedTuple):

@@ -116,13 +116,20 @@ def _settings(held: HeldTopic | HeldGroup) -> Record:
         ephemeral=False,
         kept_us=0,
         paused=held.paused,
-        policy=held.policy or None,
+        changes=held.changes,
     )
 
 
 def _event(held: HeldEvent, seq: int, now_us: int) -> records.Copied:
     """An event with its state in its groups. Its id counts as chosen, so it is remembered once the event is gone."""
-    arrival = Arrival(held.dispatched_us, held.max_retries, id_is_generated=False, key=held.key, origin=held.origin)
+    arrival = Arrival(
+        held.dispatched_us,
+        held.max_retries,
+        id_is_generated=False,
+        key=held.key,
+        priority=held.priority,
+        origin=held.origin,
+    )
     event = StoredEvent(held.event_id, held.body, arrival, EventState.READY, sort_key(held.dispatched_us, seq))
     copies = [copy.released(now_us) for copy in held.copies]
     groups = [records.CopiedGroup(copy.group, ephemeral=False, entries=[_state(copy, seq)]) for copy in copies]

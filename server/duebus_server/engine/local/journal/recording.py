@@ -122,6 +122,7 @@ class Recording(Recorder):
         now_us = stored[0].arrival.dispatched_us if stored else 0
         is_scheduled = any(event.state is EventState.SCHEDULED for event in stored)
         limits, keys = [event.arrival.max_retries for event in stored], [event.arrival.key for event in stored]
+        priorities = [event.arrival.priority for event in stored]
         answered = records.Answered()
         if request.request_id:
             ids = [event.id for event in request.events] if duplicates else ()
@@ -142,6 +143,7 @@ class Recording(Recorder):
                 [event.by_host_clock for event in stored] if is_scheduled else [],
                 answered,
                 keys if any(keys) else (),
+                priorities if any(priorities) else (),
             )
         )
         for event in stored:
@@ -177,6 +179,11 @@ class Recording(Recorder):
             self.append_open()
             self._open_group = group
         self._changed[entry.seq] = entry
+
+    def paused(self, group: Group, key: str | None) -> None:
+        """See ``Recorder``."""
+        found = None if key is None else group.indexes.keys.find(key)
+        self._append(records.GroupState.of(group) if found is None else records.KeyTimes.of(group, [found]))
 
     def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
         """See ``Recorder``."""

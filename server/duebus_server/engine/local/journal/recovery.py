@@ -67,6 +67,7 @@ class Recovery:
             records.Copied: self._copied,
             records.GroupState: self._group_state,
             records.GroupDeleted: self._group_deleted,
+            records.KeyTimes: self._key_times,
             records.TopicState: self._topic_state,
             records.TopicDeleted: self._topic_deleted,
             records.Remembered: self._remembered,
@@ -136,11 +137,12 @@ class Recovery:
         by_host: Sequence[bool] = record.by_host or (False,) * len(record.event_ids)
         limits: Sequence[int | None] = record.max_retries or (None,) * len(record.event_ids)
         keys: Sequence[str] = record.keys or ("",) * len(record.event_ids)
+        priorities: Sequence[int] = record.priorities or (0,) * len(record.event_ids)
         seq = record.first_seq
-        for event_id, body, generated, limit, at_us, host, key in zip(
-            record.event_ids, record.bodies, record.generated, limits, due_us, by_host, keys, strict=True
+        for event_id, body, generated, limit, at_us, host, key, priority in zip(
+            record.event_ids, record.bodies, record.generated, limits, due_us, by_host, keys, priorities, strict=True
         ):
-            arrival = arrivals.of(now_us, limit, generated, key, record.origin)
+            arrival = arrivals.of(now_us, limit, generated, key, priority, record.origin)
             state = EventState.SCHEDULED if host or at_us > now_us else EventState.READY
             event = StoredEvent(event_id, body, arrival, state, sort_key(at_us, seq))
             event.by_host_clock = host
@@ -166,6 +168,10 @@ class Recovery:
             lease = Lease(record.session_id, record.consumer, token, record.now_us, record.stalled, record.grace_us)
             entry.begin(lease, record.expires_us)
             entry.by_host_clock = False
+            if group is not None and entry.key and group.order.policy.rate is not None:
+                group.order.use_rate(entry, record.now_us)
+        if group is not None:
+            group.throttle.begun(len(record.seqs), record.now_us)
 
     def _removed(self, record: records.Removed) -> None:
         group = self._known_group(record.topic, record.group)
@@ -202,7 +208,16 @@ class Recovery:
             group = topic.group(record.group, 0, ephemeral=record.ephemeral)
         else:
             group = self._group(topic, record.group, ephemeral=record.ephemeral)
-        group.kept_us, group.paused, group.policy_changes = record.kept_us, record.paused, record.policy
+        group.kept_us, group.paused, group.changes = record.kept_us, record.paused, record.changes
+        group.throttle.tat_us, group.throttle.paused_until_us = record.tat_us, record.paused_until_us
+        group.follow_settings()
+
+    def _key_times(self, record: records.KeyTimes) -> None:
+        group = self._known_group(record.topic, record.group)
+        for name, tat_us, paused_until_us in zip(record.names, record.tats_us, record.paused_until_us, strict=True):
+            if group is not None:
+                key = group.indexes.keys.obtain(name)
+                key.tat_us, key.paused_until_us = tat_us, paused_until_us
 
     def _group_deleted(self, record: records.GroupDeleted) -> None:
         topic = self._topics.find(record.topic)

@@ -42,8 +42,12 @@ def arguments(request: DispatchRequest) -> list[Any]:
 
 
 def _marks(events: Sequence[NewEvent]) -> str:
-    """One digit for each event: the sum of 1 if the client chose the id and 2 if it has a key. Empty if all are 0."""
-    marks = "".join(["0123"[(not event.id_is_generated) + 2 * bool(event.key)] for event in events])
+    """One digit for each event: the sum of 1 if the client chose the id, 2 if it has a key, and 4 if it has a priority.
+    Empty if all are 0.
+    """
+    marks = "".join(
+        ["01234567"[(not event.id_is_generated) + 2 * bool(event.key) + 4 * bool(event.priority)] for event in events]
+    )
     return marks if marks.strip("0") else ""
 
 
@@ -107,11 +111,10 @@ def handed_over(answer: Sequence[Any], due: Sequence[NewEvent], stride: int, now
         stride: the number of partitions.
         now_us: the time of the dispatch, in microseconds.
     """
-    *numbers, blocked = answer
+    *numbers, places = answer
     count, first_fence, expires, next_due, is_paused, suspect_due = map(int, numbers)
-    if blocked:
-        places = set(blocked)
-        due = [event for place, event in enumerate(due) if place not in places]
+    if places:
+        due = [due[place] for place in places]
     fences = range(first_fence, first_fence + stride * count, stride)
     events = [
         LeasedEvent(event.id, event.body, fence, 1, now_us, now_us, expires, "")

@@ -36,18 +36,21 @@ _MADE_FIRST = bytes(range(1, _FIRST_PRINTABLE))
 """The first byte of ids that the bus made."""
 
 
-_ODD = 1
-_KEY_SIZE, _KEY = 4, 5
-"""Where a member with a key has the key's length, and the key."""
+_PLACE_SIZE, _PRIORITY_SIZE = 4, 4
+_HAS_KEY, _HAS_PRIORITY = 1, 2
+"""Bits of the place."""
 
 
 def packed_id_in(member: bytes) -> bytes:
-    """The packed id in a member of a sorted set."""
-    if len(member) > _KEY and member[_KEY_SIZE - 1] & _ODD:
-        size = _KEY + member[_KEY_SIZE]
-        if _KEY < size <= len(member):
-            return member[size:]
-    return member[_KEY_SIZE:]
+    """The packed id in a member of a sorted set; as ``size_of_place`` in ``common.lua``."""
+    marks = member[_PLACE_SIZE - 1] if len(member) > _PLACE_SIZE else 0
+    size = _PLACE_SIZE
+    if marks & _HAS_KEY:
+        size += 1 + member[_PLACE_SIZE]
+    is_damaged = size == _PLACE_SIZE + 1
+    if marks & _HAS_PRIORITY:
+        size += _PRIORITY_SIZE
+    return member[_PLACE_SIZE:] if is_damaged or size > len(member) else member[size:]
 
 
 def pack_id(event_id: str) -> bytes:

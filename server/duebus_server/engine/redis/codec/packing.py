@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct(">QIBI")
 """The time of dispatch and the place in the order of dispatch, which the script adds; flags; CRC-32, seeded with the
-flags, of the packed id and what follows: the key and max_retries if flags say so, the origin, the body."""
+flags, of the packed id and what follows: the key, the priority and max_retries if flags say so, the origin, the body.
+"""
 
 _FRONT = struct.Struct(">IBI")
 """The header of an event on its way to the script: the size of what follows; flags; CRC-32."""
@@ -31,6 +32,7 @@ _PIECE_BYTES = 16 << 10
 _LENGTHS = tuple(bytes((length,)) for length in range(0x100))
 """The length of a packed id, in one byte."""
 
+_PRIORITY = struct.Struct(">i")
 _MAX_RETRIES = struct.Struct(">I")
 _GREATEST_MAX_RETRIES = 0xFFFFFFFF
 _ADDRESS = struct.Struct(">4sH")
@@ -45,9 +47,12 @@ _FLAG_MAX_RETRIES = 4
 _FLAG_ADDRESS = 8
 """The origin is an IPv4 address and a port; otherwise it is stored as its length in one byte, and its text."""
 
+_FLAG_PRIORITY = 16
+"""The event has a priority."""
+
 _USUAL = _FLAG_ADDRESS
 """The flags of almost every event: its body is all that follows the address."""
-_USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES | _FLAG_KEY
+_USUAL_MASK = _FLAG_ADDRESS | _FLAG_MAX_RETRIES | _FLAG_KEY | _FLAG_PRIORITY
 
 _MAX_ORIGIN = 64
 _GREATEST_PORT = 0xFFFF
@@ -71,6 +76,9 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
         if event.max_retries is not None:
             flags |= _FLAG_MAX_RETRIES
             content = _MAX_RETRIES.pack(min(event.max_retries, _GREATEST_MAX_RETRIES)) + content
+        if event.priority:
+            flags |= _FLAG_PRIORITY
+            content = _PRIORITY.pack(event.priority) + content
         if event.key:
             flags |= _FLAG_KEY
             key = event.key.encode()
@@ -126,6 +134,8 @@ class StoredBlob:
         at = _HEADER.size
         if flags & _FLAG_KEY:
             at += 1 + blob[at]
+        if flags & _FLAG_PRIORITY:
+            at += _PRIORITY.size
         self.max_retries: int | None = None
         if flags & _FLAG_MAX_RETRIES:
             (self.max_retries,) = _MAX_RETRIES.unpack_from(blob, at)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import RetryPolicyChanges, TopicChanges
 
@@ -43,7 +43,7 @@ def topic_changes(stored: Mapping[bytes, bytes]) -> TopicChanges:
     numbers = {name.decode(): value.partition(b">")[0] for name, value in stored.items()}
     found = {name: int(value) for name, value in numbers.items() if value.isdigit()}
     policy = {field: found.get(name) for name, field in _POLICY.items()}
-    own = {field: found.get(name) for name, field in _TOPIC.items()}
+    own: dict[str, Any] = {field: found.get(name) for name, field in _TOPIC.items()}
     return TopicChanges(RetryPolicyChanges(**policy), **own)
 
 

@@ -14,6 +14,8 @@ local group = ARGV[6]
 local ended = {}
 expire_leases(group, ARGV[7], 1000, ended)
 move_due(group)
-local ready = redis.call('ZCOUNT', group_key(group, 'waiting'), '-inf', whole(now))
-  + redis.call('ZCOUNT', group_key(group, 'suspects'), '-inf', whole(now))
+local ready = 0
+for _, name in ipairs(WAITING_SETS) do
+  ready = ready + redis.call('ZCOUNT', group_key(group, name), '-inf', whole(now))
+end
 return { whole(now), announce_ended(group, ended), ready }

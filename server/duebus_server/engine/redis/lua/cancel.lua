@@ -26,7 +26,7 @@ local report = bring_up_to_date(groups, ARGV[8])
 local cancelled, left_alone, unknown = 0, {}, {}
 local waiting, is_chosen = {}, {} -- by group: {ids, {score, member, ...} by sorted set}; by id
 for _, group in ipairs(groups) do
-  waiting[group] = { {}, { waiting = {}, suspects = {}, upcoming = {}, blocked = {} } }
+  waiting[group] = { {}, { waiting = {}, suspects = {}, prioritized = {}, upcoming = {}, blocked = {} } }
 end
 
 local function find(place, id)
@@ -66,9 +66,9 @@ for _, group in ipairs(groups) do
     ordering().remove_behind(group, name, scored[name])
   end
   local soonest = NEVER
-  for _, name in ipairs({ 'waiting', 'suspects' }) do
+  for _, name in ipairs(WAITING_SETS) do
     local members = members_of(scored[name])
-    write_all('ZREM', group_key(group, name), members)
+    remove_waiting(group, name, members)
     soonest = math.min(soonest, free_keys(group, members))
   end
   if soonest ~= NEVER then

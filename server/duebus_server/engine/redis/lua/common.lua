@@ -15,6 +15,9 @@ local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
 PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
 
+-- Whether the topic has, or has had, events with a priority. Nothing of that is looked at before.
+local GATE = false
+
 -- The values in the topic's hash `groups`. An ephemeral group is removed with its last session.
 local LASTING, EPHEMERAL = '', 'ephemeral'
 
@@ -89,6 +92,11 @@ local function unpack_fields(raw, count)
   return fine and type(fields) == 'table' and #fields >= count and fields or nil
 end
 
+local function check_prioritized(group)
+  redis.call('ZCARD', group_key(group, 'prioritized'))
+  redis.call('ZCARD', group_key(group, 'ranked'))
+end
+
 -- Reads every key of a group that a script may write, so that one of a wrong type is found before anything has changed.
 -- Dispatch, lease and ack read only those that they write and have not read: each read costs Redis half a microsecond.
 local function check_keys(group)
@@ -100,6 +108,9 @@ local function check_keys(group)
   end
   for _, name in ipairs({ 'records', 'sessions', 'in_flight', 'group' }) do
     redis.call('HLEN', group_key(group, name))
+  end
+  if GATE then
+    check_prioritized(group)
   end
 end
 
@@ -145,16 +156,23 @@ local function due_at(text)
   return string.sub(text, 1, 1) == 'd' and now + time or math.max(now, time)
 end
 
--- A member of a sorted set: four bytes that keep the order of dispatch, and are odd if the event has a key; that key,
--- after its length in a byte; the packed id. Returns how many bytes precede the id.
+-- A member of a sorted set: four bytes that keep the order of dispatch, whose last two bits say whether the event has a
+-- key (1) and a priority (2); the key, after its length in a byte; the priority in four bytes; the packed id. Returns how
+-- many bytes precede the id, and how many of these precede the priority.
+local PRIORITY_SIZE = 4
 local function size_of_place(member)
   local _, _, _, last, length = string.byte(member, 1, 5)
-  local has_key = last and last % 2 == 1 and length and length > 0 and #member >= 5 + length
-  return has_key and 5 + length or 4
+  local marks = (last or 0) % 4
+  local front = marks % 2 == 1 and 5 + (length or 0) or 4
+  local size = marks >= 2 and front + PRIORITY_SIZE or front
+  if size > #member or front == 5 then -- it is damaged
+    return 4, 4
+  end
+  return size, front
 end
 
 local function id_of(member)
-  if (string.byte(member, 4) or 0) % 2 == 0 then
+  if (string.byte(member, 4) or 0) % 4 == 0 then
     return string.sub(member, 5)
   end
   return string.sub(member, size_of_place(member) + 1)
@@ -167,8 +185,14 @@ end
 
 -- The key of an event, from its member or what precedes the id there; nil without one.
 local function key_of(member)
-  local size = size_of_place(member)
-  return size > 4 and string.sub(member, 6, size) or nil
+  local _, front = size_of_place(member)
+  return front > 4 and string.sub(member, 6, front) or nil
+end
+
+-- The priority of an event, likewise; 0 without one.
+local function priority_of(member)
+  local size, front = size_of_place(member)
+  return size > front and (struct.unpack('>i4', member, front + 1)) or 0
 end
 
 -- Adds to the number of leases that a session holds. A session that holds none has no field.
@@ -178,19 +202,21 @@ local function add_in_flight(group, session, count)
   end
 end
 
--- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; the key, max_retries and the
--- origin follow.
+-- The parts of a blob, see DATA_MODEL.md: time, place, flags and checksum are the header; the key, the priority,
+-- max_retries and the origin follow.
 local HEADER_SIZE = 17
-local CHOSEN_ID, KEYED, OWN_MAX_RETRIES, ADDRESS = 1, 2, 4, 8
+local CHOSEN_ID, KEYED, OWN_MAX_RETRIES, ADDRESS, PRIORITIZED = 1, 2, 4, 8, 16
 local MAX_RETRIES_SIZE, ADDRESS_SIZE = 4, 6
 
 local function has_flag(blob, flag)
   return bit.band(string.byte(blob, 13), flag) > 0
 end
 
--- The size of the header and the key.
+-- The size of the header, the key and the priority.
 local function front_size(blob)
-  return HEADER_SIZE + (has_flag(blob, KEYED) and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0)
+  local flags = string.byte(blob, 13)
+  local key = flags % (2 * KEYED) >= KEYED and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0
+  return HEADER_SIZE + key + (flags >= PRIORITIZED and PRIORITY_SIZE or 0)
 end
 
 -- What precedes the id in the event's members.
@@ -206,11 +232,13 @@ local function max_retries_of(blob)
   return -1
 end
 
--- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md.
+-- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md. Each lease calls it for each event,
+-- so it calls nothing itself.
 local function body_size(blob)
   local flags = string.byte(blob, 13)
   local key = flags % (2 * KEYED) >= KEYED and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0
-  local before = HEADER_SIZE + key + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
+  local before = HEADER_SIZE + key + (flags >= PRIORITIZED and PRIORITY_SIZE or 0)
+    + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)
   local origin = bit.band(flags, ADDRESS) > 0 and ADDRESS_SIZE or 1 + (string.byte(blob, before + 1) or 0)
   return math.max(0, #blob - before - origin)
 end

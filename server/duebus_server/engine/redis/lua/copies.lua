@@ -3,7 +3,7 @@
 -- How many events a group holds.
 local function copies_in(prefix, group)
   local count = 0
-  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'prioritized', 'leased', 'dead', 'upcoming', 'blocked' }) do
     count = count + redis.call('ZCARD', group_key_of(prefix, group, name))
   end
   return count
@@ -17,6 +17,12 @@ local function keys_add_up(prefix, group)
     and (blocked == 0 or redis.call('EXISTS', group_key_of(prefix, group, 'keys')) == 1)
 end
 
+-- Whether each event of a group that has a priority and waits has a rank.
+local function ranks_add_up(prefix, group)
+  return redis.call('ZCARD', group_key_of(prefix, group, 'prioritized'))
+    == redis.call('ZCARD', group_key_of(prefix, group, 'ranked'))
+end
+
 -- Whether a group that holds `copies` events has a set for each of its records and leases.
 local function adds_up(prefix, group, copies)
   local leases = 0
@@ -26,4 +32,5 @@ local function adds_up(prefix, group, copies)
   return leases == redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
     and redis.call('HLEN', group_key_of(prefix, group, 'records')) <= copies
     and keys_add_up(prefix, group)
+    and ranks_add_up(prefix, group)
 end

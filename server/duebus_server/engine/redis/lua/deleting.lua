@@ -1,7 +1,7 @@
 -- Shared by the scripts that delete groups and topics. Needs common.lua.
 
 -- The sorted sets of a group. Each of its copies of events is in one of them.
-local SETS = { 'waiting', 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }
+local SETS = { 'waiting', 'suspects', 'prioritized', 'leased', 'dead', 'upcoming', 'blocked' }
 
 -- What `deleted` holds of a deletion: its name, and after it this mark if the group was ephemeral.
 local WAS_EPHEMERAL = '/' .. EPHEMERAL

@@ -11,7 +11,8 @@
 --   then   how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
 --            ids (ms), number of events, number of pieces;
---            one digit per event, the sum of 1 if the client chose the id, and 2 if it has a key; '' if all are 0;
+--            one digit per event, the sum of 1 if the client chose the id, 2 if it has a key, and 4 if it has a
+--            priority; '' if all are 0;
 --            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each, separated by spaces;
 --            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
 --            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
@@ -23,10 +24,10 @@
 --            key has too many blocked events; after 2, the number queued and max_queued follow; after 5, the key, how
 --            many of its events would be blocked, and how many may be
 --          one hand-over per reservation: {} if its session has not joined, or has given this command up; otherwise
---            {how many of the events that were stored, are due and not blocked, from the first on; first fencing token
---            (they go up by the number of partitions), when the leases expire, next due or -1, whether the group is
---            paused (0, 1), when the first suspect is due that the session may not take or -1, {place of each blocked
---            event among those that were stored and are due, from 0, ...}}
+--            {how many of the events that were stored and are due; first fencing token (they go up by the number of
+--            partitions), when the leases expire, next due or -1, whether the group is paused (0, 1), when the first
+--            suspect is due that the session may not take or -1, {place of each among those that were stored and are
+--            due, from 0, ...}, which is empty if they are the first}
 -- includes granting
 -- includes hand_over
 -- includes records
@@ -70,10 +71,11 @@ if reserved > 0 then -- without any, the script is sent without hand_over.lua
   reservations, reservation_in = read_reservations(reserved, take, groups)
 end
 
--- What the requests add: ids, due times, blobs, and keys of those that have one. It is stored when all requests were
--- read. Without any keys, the script is sent without ordering.lua.
+-- What the requests add: ids, due times, blobs, and what some events have in their members between the place and the id;
+-- keys of those that have one. It is stored when all requests were read. Without any keys and priorities, the script is
+-- sent without ordering.lua.
 local new_ids, new_dues, new_blobs, is_new = {}, {}, {}, {}
-local new_keys, has_keys = {}, false
+local new_fronts, new_keys, has_keys, has_priorities = {}, {}, false, false
 
 local function has_subscriber()
   for _, group in ipairs(groups) do
@@ -102,6 +104,19 @@ local function is_known(id)
   return until_us and tonumber(until_us) > now
 end
 
+-- The key and the priority of a new event.
+local function read_front(i, blob, has_key, has_priority)
+  local last = 5
+  if has_key then
+    new_keys[i], last = struct.unpack('>Bc0', blob, 6)
+    last, has_keys = last - 1, true
+  end
+  if has_priority then
+    last, has_priorities = last + PRIORITY_SIZE, true
+  end
+  new_fronts[i] = string.sub(blob, 6, last)
+end
+
 -- Ids that clients chose can come twice. Ids that the server made follow from the request, so they are new unless the
 -- request is repeated after its answer was forgotten; the first of them shows that. Adds the new events to what is
 -- stored; returns the places of the others.
@@ -125,7 +140,7 @@ local function read_events(count)
       last = last + 1
       new_ids[last], new_dues[last], new_blobs[last], is_new[id] = id, dues[place + 1] or dues[1], blob, true
       if mark >= 50 then
-        new_keys[last], has_keys = struct.unpack('>Bc0', blob, 6), true
+        read_front(last, blob, mark % 4 >= 2, mark % 8 >= 4)
       end
     end
   end
@@ -136,7 +151,7 @@ end
 local function take_back(kept)
   for i = #new_ids, kept + 1, -1 do
     is_new[new_ids[i]] = nil
-    new_ids[i], new_dues[i], new_blobs[i], new_keys[i] = nil, nil, nil, nil
+    new_ids[i], new_dues[i], new_blobs[i], new_keys[i], new_fronts[i] = nil, nil, nil, nil, nil
   end
 end
 
@@ -245,6 +260,12 @@ local function carry_out()
   return { STORED, generated_at, unpack(duplicates) }
 end
 
+-- What the last two bits of an event's place say.
+local function marks_of(key, front)
+  local has_priority = #front > (key and 1 + #key or 0)
+  return (key and 1 or 0) + (has_priority and 2 or 0)
+end
+
 -- Writes the events themselves. Those that are due together keep the order in which they were dispatched. Completes the
 -- blobs; returns {score, member, ...} of all events, and when the first is due.
 local function write_events()
@@ -257,11 +278,12 @@ local function write_events()
       last_due, score = new_dues[i], whole(new_dues[i])
       soonest = math.min(soonest, last_due)
     end
-    local key = new_keys[i]
-    local place = struct.pack('>I4', (2 * (first_place + i - 1) + (key and 1 or 0)) % 4294967296)
+    local front = new_fronts[i]
+    local marks = front and marks_of(new_keys[i], front) or 0
+    local place = struct.pack('>I4', (4 * (first_place + i - 1) + marks) % 4294967296)
     local blob = dispatched .. place .. new_blobs[i]
     new_blobs[i] = blob
-    scored[2 * i - 1], scored[2 * i] = score, key and place .. string.char(#key) .. key .. id or place .. id
+    scored[2 * i - 1], scored[2 * i] = score, front and place .. front .. id or place .. id
     stored[2 * i - 1], stored[2 * i] = id, blob
   end
   write_all('HSET', events_key, stored)
@@ -280,7 +302,7 @@ end
 -- or NEVER; BLOCKED ones don't count.
 local function add_to_group(group, scored, soonest)
   local reservation = reservation_in[group]
-  if not reservation and not has_keys then
+  if not reservation and not has_keys and not has_priorities then
     write_all('ZADD', group_key(group, 'waiting'), scored)
     return soonest
   end
@@ -289,18 +311,23 @@ local function add_to_group(group, scored, soonest)
     behind, new_heads = ordering().hold_back(group, new_keys, new_dues, scored)
   end
   if reservation then
-    is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs, behind)
+    local order = has_priorities and by_priority(scored) or nil
+    is_leased = hand_over(reservation, new_ids, scored, new_dues, new_blobs, behind, order)
   end
-  local waiting, first_due = {}, NEVER
+  local waiting, prioritized, first_due = {}, {}, NEVER
   for i = 1, reservation and reservation.count == #new_ids and 0 or #new_ids do
     if not is_leased[i] and behind[i] ~= 'blocked' then
       first_due = math.min(first_due, new_dues[i])
     end
     if not is_leased[i] and not behind[i] then
-      waiting[#waiting + 1], waiting[#waiting + 2] = scored[2 * i - 1], scored[2 * i]
+      local some = new_fronts[i] and priority_of(scored[2 * i]) ~= 0 and prioritized or waiting
+      some[#some + 1], some[#some + 2] = scored[2 * i - 1], scored[2 * i]
     end
   end
   write_all('ZADD', group_key(group, 'waiting'), waiting)
+  if has_priorities then
+    add_prioritized(group, prioritized)
+  end
   write_all('HSET', group_key(group, 'keys'), new_heads)
   return first_due
 end
@@ -321,6 +348,9 @@ end
 local function store()
   for _, group in ipairs(has_keys and receivers or {}) do
     ordering().check_key_sets(group)
+  end
+  for _, group in ipairs(has_priorities and receivers or {}) do
+    check_prioritized(group)
   end
   -- Changes nothing. If the user has no right to ZADD, it fails here, before the events are stored.
   redis.call('ZADD', group_key(receivers[1], 'waiting'), 'XX', 0, '')

@@ -32,7 +32,7 @@ local function new_record_packer(session, consumer, stalled)
       local missing = LONG_VALUE - 15 - #middle - #packed
       due_known, due_packed = due, missing > 0 and packed .. cmsgpack.pack(string.rep('\0', missing - 1)) or packed
     end
-    if flags % (2 * KEYED) >= KEYED then
+    if flags >= PRIORITIZED or flags % (2 * KEYED) >= KEYED then
       return struct.pack('>c2I8', '\158\207', fence) .. cmsgpack.pack(place_in(member)) .. middle .. due_packed
     end
     return struct.pack('>c2I8c1c4c0c0', '\158\207', fence, '\164', member, middle, due_packed)

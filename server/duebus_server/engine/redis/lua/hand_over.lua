@@ -26,6 +26,9 @@ local function read_group_of(reservation)
   reservation.next_due = math.min(
     first_score(group, 'waiting'), first_score(group, 'leased'), first_score(group, 'upcoming')
   )
+  if GATE then
+    reservation.next_due = math.min(reservation.next_due, first_score(group, 'prioritized'))
+  end
   reservation.suspect_due = first_score(group, 'suspects')
   if reservation.takes_suspect then
     reservation.next_due, reservation.suspect_due = math.min(reservation.next_due, reservation.suspect_due), NEVER
@@ -50,7 +53,7 @@ local function read_reservations(count, take, groups)
   return reservations, reservation_in
 end
 
--- Whether the next new event is handed over; no other place decides this. Events are leased in order, so none is handed
+-- Whether the next new event is handed over; no other place decides this. Events are leased by rank, so none is handed
 -- over while the group is paused or has an older event that is due, and none after one that does not fit.
 local function may_hand_over(reservation, due, blob)
   if not reservation.is_open or due > now then
@@ -65,32 +68,53 @@ local function may_hand_over(reservation, due, blob)
   return reservation.is_open
 end
 
--- The places of the events that are blocked among those that are due, from 0.
-local function blocked_places(dues, behind)
-  local places, place = {}, 0
-  for i = 1, next(behind) and #dues or 0 do
-    if behind[i] == 'blocked' then
-      places[#places + 1] = place
+-- The order in which new events are handed over, as indexes: by priority, then as dispatched.
+local function by_priority(scored)
+  local order, priorities = {}, {}
+  for i = 1, #scored / 2 do
+    order[i], priorities[i] = i, priority_of(scored[2 * i])
+  end
+  table.sort(order, function(one, other)
+    if priorities[one] == priorities[other] then
+      return one < other
     end
+    return priorities[one] > priorities[other]
+  end)
+  return order
+end
+
+-- The places of some events, given as indexes, among those that are due, from 0.
+local function places_of(indexes, dues)
+  local place_at, place = {}, 0
+  for i = 1, #dues do
+    place_at[i] = place
     place = place + (dues[i] <= now and 1 or 0)
+  end
+  local places = {}
+  for j, i in ipairs(indexes) do
+    places[j] = place_at[i]
   end
   return places
 end
 
 -- Leases those of the new events that are handed over. Takes arrays of their ids, due times and blobs; `scored` is
--- {score, member, ...}, `behind` as in ordering.lua. Returns which ones: index -> true.
-local function hand_over(reservation, ids, scored, dues, blobs, behind)
+-- {score, member, ...}, `behind` as in ordering.lua, `order` as above or nil. Returns which ones: index -> true.
+local function hand_over(reservation, ids, scored, dues, blobs, behind, order)
   local group, expiry = reservation.group, whole(reservation.expires)
   local first_record = new_record_packer(reservation.session, reservation.consumer, reservation.stalled)
-  local records, leased, is_leased, last_fence = {}, {}, {}, nil
-  reservation.blocked = blocked_places(dues, behind)
-  for i = 1, #ids do
+  local records, leased, is_leased, indexes, last_fence = {}, {}, {}, {}, nil
+  for j = 1, #ids do
+    local i = order and order[j] or j
     if not behind[i] and may_hand_over(reservation, dues[i], blobs[i]) then
       local last, member = 2 * reservation.count, scored[2 * i]
       last_fence = reservation.first_fence + (reservation.count - 1) * PARTS
       records[last - 1], records[last] = ids[i], first_record(last_fence, member, dues[i], blobs[i])
       leased[last - 1], leased[last], is_leased[i] = expiry, member, true
+      indexes[reservation.count] = i
     end
+  end
+  if order or next(behind) then
+    reservation.places = places_of(indexes, dues)
   end
   if reservation.count > 0 then
     redis.call('HSET', group_key(group, 'group'), 'fence', whole(last_fence))
@@ -119,7 +143,7 @@ local function answers_of(reservations)
       answer_time(reservation.is_paused and NEVER or reservation.next_due),
       reservation.is_paused and 1 or 0,
       answer_time(reservation.suspect_due),
-      reservation.blocked or {},
+      reservation.places or {},
     } or {}
   end
   return answers

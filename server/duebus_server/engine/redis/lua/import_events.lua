@@ -17,6 +17,7 @@
 local lasting = {}
 for _, group in ipairs(ALL_GROUPS) do
   check_keys(group)
+  check_prioritized(group)
   redis.call('ZCARD', group_key(group, 'suspects'))
   ordering().check_key_sets(group)
   if not is_ephemeral(group) then
@@ -24,6 +25,7 @@ for _, group in ipairs(ALL_GROUPS) do
   end
 end
 check_keys('')
+check_prioritized('')
 ordering().check_key_sets('')
 redis.call('ZCARD', topic_key('recent'))
 
@@ -126,8 +128,9 @@ end
 
 local first_place = redis.call('HINCRBY', topic_key('meta'), 'places', #events) - #events
 for i, event in ipairs(events) do
-  local is_keyed = bit.band(string.byte(event.blob), KEYED) > 0
-  local place = struct.pack('>I4', (2 * (first_place + i - 1) + (is_keyed and 1 or 0)) % 4294967296)
+  local flags = string.byte(event.blob)
+  local marks = (bit.band(flags, KEYED) > 0 and 1 or 0) + (bit.band(flags, PRIORITIZED) > 0 and 2 or 0)
+  local place = struct.pack('>I4', (4 * (first_place + i - 1) + marks) % 4294967296)
   local blob = event.dispatched .. place .. event.blob
   event.place = place_of(blob)
   stored[#stored + 1] = event.id

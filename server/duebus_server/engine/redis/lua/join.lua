@@ -36,11 +36,12 @@ local function claim_heads()
   end
   local heads = redis.call('HGETALL', unclaimed)
   for i = 1, #heads, 2 do
+    local set = waiting_set_of(heads[i + 1])
     local score = redis.call('HSETNX', own, heads[i], heads[i + 1]) == 0
-      and redis.call('ZSCORE', group_key(group, 'waiting'), heads[i + 1])
+      and redis.call('ZSCORE', group_key(group, set), heads[i + 1])
     if score then
       ordering().add_upcoming(group, { score, heads[i + 1] })
-      redis.call('ZREM', group_key(group, 'waiting'), heads[i + 1])
+      remove_waiting(group, set, { heads[i + 1] })
     end
   end
   redis.call('UNLINK', unclaimed)
@@ -63,7 +64,7 @@ redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 redis.call('HSET', groups_key, group, kind)
 -- Not only for the first session: if Redis refused this then, a later session of a group without events does it.
 if kind == LASTING then
-  for _, name in ipairs({ 'waiting', 'by_key', 'upcoming', 'blocked' }) do
+  for _, name in ipairs({ 'waiting', 'ranked', 'prioritized', 'by_key', 'upcoming', 'blocked' }) do
     claim(name)
   end
   claim_heads()

@@ -1,4 +1,5 @@
--- READY -> LEASED: hands due events to a session, the longest due first, each under a new fencing token.
+-- READY -> LEASED: hands due events to a session by rank, each under a new fencing token. An event's rank is its due time,
+-- less the head start that its priority gives it.
 --
 -- KEYS     topic, group
 -- ARGV     1..5 as in common.lua
@@ -27,6 +28,7 @@
 -- includes ordering
 -- includes leases
 -- includes granting
+-- includes ranking
 
 local EXPIRE_LIMIT = 1000
 local CORRUPT = 'the stored event is missing or corrupt'
@@ -61,9 +63,6 @@ local function first_ready()
   return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
 end
 local members = first_ready()
-if upcoming_due <= now and ordering().correct_heads(group, members) then
-  members = first_ready()
-end
 
 -- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
 -- longer than anything else about a member, so the scores between two equal ones are not asked for.
@@ -86,19 +85,35 @@ local function scores_of()
 end
 local scores = scores_of()
 
+-- The set of each that is not in `waiting`, and its rank if it has a priority.
+local sets, ranks = {}, {}
+if GATE then
+  members, scores, sets, ranks = merge_ranked(group, members, scores, max_events + 1)
+end
+if upcoming_due <= now and ordering().correct_heads(group, members) then
+  members = first_ready()
+  scores = scores_of()
+  members, scores, sets, ranks = merge_ranked(group, members, scores, max_events + 1)
+end
+
 -- Inserts a suspect among them, by its due time and its place. Returns its index.
 local function insert_suspect(member, score)
   local due, place = tonumber(score), struct.unpack('>I4', member)
   local at = 1
   while members[at] do
-    local other = tonumber(scores[at])
+    local other = ranks[at] or tonumber(scores[at])
     if other > due or (other == due and struct.unpack('>I4', members[at]) > place) then
       break
     end
     at = at + 1
   end
-  table.insert(members, at, member)
-  table.insert(scores, at, score)
+  local count = #members
+  for values, value in pairs({ [members] = member, [scores] = score, [sets] = 'suspects', [ranks] = due }) do
+    for i = count, at, -1 do
+      values[i + 1] = values[i]
+    end
+    values[at] = value
+  end
   return at
 end
 local first_suspect = redis.call('ZRANGE', suspects_key, 0, 0, 'WITHSCORES')
@@ -140,13 +155,13 @@ end
 
 local ended_heads = {} -- keyed or not
 -- READY -> DEAD: an event that can't be read does not hold up the others.
-local function make_dead(member, id, blob, key)
+local function make_dead(member, id, blob, set)
   if #ended_heads == 0 then
     check_keys(group)
   end
   ended_heads[#ended_heads + 1] = member
   if #blob >= HEADER_SIZE and is_stray(blob, id) then
-    redis.call('ZREM', key, member)
+    remove_waiting(group, set, { member })
     return
   end
   local before = read_record(redis.call('HGET', records_key, id))
@@ -158,7 +173,7 @@ local function make_dead(member, id, blob, key)
   end
   redis.call('HSET', records_key, id, cmsgpack.pack(record))
   redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
-  redis.call('ZREM', key, member)
+  remove_waiting(group, set, { member })
   if not before or before[IS_DEAD] == 0 then
     change_waiting(group, { id }, -1)
     note_changed('dead', { id })
@@ -180,14 +195,14 @@ local function begin_again(record, score, member)
 end
 
 -- What is taken, one entry per event; `again` has the records of those that were leased before.
-local taken, taken_ids, taken_blobs, dues, leased, again = {}, {}, {}, {}, {}, {}
+local taken, taken_ids, taken_blobs, dues, leased, again, prioritized = {}, {}, {}, {}, {}, {}, {}
 local expiry = whole(expires)
 local count, left, made_dead = 0, 0, 0
 local suspect_place = -1 -- of the suspect among what is taken, from 0
 for i = 1, #members do
   local id, member, blob = ids[i], members[i], blob_of(i)
   if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
-    make_dead(member, id, blob, i == suspect_at and suspects_key or waiting_key)
+    make_dead(member, id, blob, sets[i] or 'waiting')
     made_dead = made_dead + 1
   else
     bytes_left = bytes_left - body_size(blob)
@@ -198,6 +213,8 @@ for i = 1, #members do
     count = count + 1
     if i == suspect_at then
       suspect_place = count - 1
+    elseif sets[i] then
+      prioritized[#prioritized + 1] = member
     end
     taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
     leased[2 * count - 1], leased[2 * count] = expiry, member
@@ -226,16 +243,19 @@ if count > 0 then
   write_all('HSET', records_key, packed)
   write_all('ZADD', group_key(group, 'leased'), leased)
   add_in_flight(group, session, count)
-  local others = count
+  local others = count - #prioritized
   if suspect_place >= 0 then
     redis.call('ZREM', suspects_key, taken[suspect_place + 1])
-    others = count - 1
+    others = others - 1
+  end
+  if #prioritized > 0 then
+    remove_waiting(group, 'prioritized', prioritized)
   end
   if others > 0 then
     redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- those before them are dead now
   end
   mark(group, 'delivered', count)
-  dues = dues[1] == dues[count] and { dues[1] } or dues -- they are in order
+  dues = #prioritized == 0 and dues[1] == dues[count] and { dues[1] } or dues -- the others are in order
 end
 free_keys(group, ended_heads)
 

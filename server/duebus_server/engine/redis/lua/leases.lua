@@ -281,9 +281,10 @@ local function expire_leases(group, max_retries, limit, ended)
   free_keys(group, members_of(dead))
 end
 
--- When the first event in `waiting` is due, or the first lease runs out, paused or not; or NEVER.
+-- When the first event in `waiting` or `prioritized` is due, or the first lease runs out, paused or not; or NEVER.
 local function first_due(group)
-  return math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
+  local due = math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
+  return GATE and math.min(due, first_score(group, 'prioritized')) or due
 end
 
 -- When the group next has something to lease; NEVER while it is paused.
@@ -301,7 +302,8 @@ local function never_leased(group, id)
   if not member then
     return false
   end
-  for _, name in ipairs(key_of(member) and { 'waiting', 'upcoming', 'blocked' } or { 'waiting' }) do
+  local waiting = waiting_set_of(member)
+  for _, name in ipairs(key_of(member) and { waiting, 'upcoming', 'blocked' } or { waiting }) do
     if redis.call('ZSCORE', group_key(group, name), member) then
       return true
     end

@@ -86,7 +86,7 @@ end
 -- The head of the key, as {member, score}, if it is in this state.
 local function head_in_state()
   local head = redis.call('HGET', group_key(group, 'keys'), key)
-  for _, name in ipairs(head and (is_waiting and { 'waiting', 'suspects' } or { state }) or {}) do
+  for _, name in ipairs(head and (is_waiting and WAITING_SETS or { state }) or {}) do
     local score = redis.call('ZSCORE', group_key(group, name), head)
     if score and (not is_waiting or state_of(name, score) == state) then
       return { head, score }
@@ -142,7 +142,7 @@ local function find()
       found[#found + 1] = head
     end
   else
-    for _, name in ipairs(is_waiting and { 'waiting', 'suspects' } or { state }) do
+    for _, name in ipairs(is_waiting and WAITING_SETS or { state }) do
       for _, one in ipairs(part_of(name, limit + 1)) do
         found[#found + 1] = one
       end

@@ -3,8 +3,9 @@
 -- A topic's `config` says how many partitions it has, and a partition's says whether it is open. A caller that assumes
 -- something else gets an error before the script writes anything. See DATA_MODEL.md.
 if TOPIC ~= '' then
-  local open = redis.pcall('HGET', topic_key('config'), 'partitions')
-  if type(open) ~= 'table' and tonumber(open or 1) ~= PARTS then
+  local own = redis.pcall('HMGET', topic_key('config'), 'partitions', 'gate')
+  if not own.err and tonumber(own[1] or 1) ~= PARTS then
     return 'moved'
   end
+  GATE = not own.err and own[2] ~= false
 end

@@ -5,7 +5,8 @@ local NO_TOPIC, NO_GROUP, NO_EVENT = 'topic', 'group', 'event'
 local DEFAULT_GROUP = 'default'
 
 local function topic_exists()
-  return redis.call('EXISTS', topic_key('events'), topic_key('recent'), topic_key('groups'), topic_key('config')) > 0
+  return redis.call('EXISTS', topic_key('events'), topic_key('recent'), topic_key('groups')) > 0
+    or redis.call('HLEN', topic_key('config')) > (GATE and 1 or 0)
 end
 
 local function has_lasting_group()
@@ -47,7 +48,8 @@ local function find_groups(names, all, name)
     return nil, NO_TOPIC
   end
   table.sort(names)
-  local waits = redis.call('EXISTS', group_key('', 'waiting'), group_key('', 'upcoming')) > 0
+  local sets = { group_key('', 'waiting'), group_key('', 'upcoming'), group_key('', 'prioritized') }
+  local waits = redis.call('EXISTS', unpack(sets)) > 0
   if waits and not has_lasting_group() then
     return { '', unpack(names) }
   end
@@ -75,7 +77,7 @@ local function bring_up_to_date(groups, max_retries)
 end
 
 -- The sorted sets of events that are SCHEDULED, READY or BLOCKED.
-local WAITS = { waiting = true, suspects = true, upcoming = true, blocked = true }
+local WAITS = { waiting = true, suspects = true, prioritized = true, upcoming = true, blocked = true }
 
 -- Those of events that are behind the head of their key, or not due yet.
 local WAITS_BEHIND = { upcoming = true, blocked = true }

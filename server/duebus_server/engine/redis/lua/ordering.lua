@@ -7,10 +7,11 @@
 
 -- The sorted sets that may have a member.
 local function sets_of(member)
+  local waiting = waiting_set_of(member)
   if key_of(member) then
-    return { 'waiting', 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }
+    return { waiting, 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }
   end
-  return { 'waiting', 'suspects', 'leased', 'dead' }
+  return { waiting, 'suspects', 'leased', 'dead' }
 end
 
 -- Lua creates the functions of a script again in each run. These are created when the first of them is called, so that a run
@@ -34,7 +35,8 @@ local function make_ordering()
 
   -- An event's entry in `by_key`.
   local function entry_of(member, due)
-    return entries_at(key_of(member), due) .. string.sub(member, 1, 4) .. id_of(member)
+    local key = key_of(member)
+    return entries_at(key, due) .. string.sub(member, 1, 4) .. string.sub(member, 6 + #key)
   end
 
   -- The member of an entry, and when the event is due.
@@ -86,7 +88,7 @@ local function make_ordering()
 
   -- When a head was due that an earlier event may replace, because it was not leased since it became due; or nil.
   local function replaceable_since(group, head)
-    local score = redis.call('ZSCORE', group_key(group, 'waiting'), head)
+    local score = redis.call('ZSCORE', group_key(group, waiting_set_of(head)), head)
       or redis.call('ZSCORE', group_key(group, 'suspects'), head)
     if score then
       local record = read_record(redis.call('HGET', group_key(group, 'records'), id_of(head)))
@@ -105,8 +107,9 @@ local function make_ordering()
   local function block_head(group, head, due)
     redis.call('ZADD', group_key(group, 'by_key'), 0, entry_of(head, due))
     redis.call('ZADD', group_key(group, 'blocked'), whole(due), head)
-    redis.call('ZREM', group_key(group, 'waiting'), head)
-    redis.call('ZREM', group_key(group, 'suspects'), head)
+    for _, name in ipairs({ waiting_set_of(head), 'suspects' }) do
+      remove_waiting(group, name, { head })
+    end
   end
 
   -- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE. Returns when the

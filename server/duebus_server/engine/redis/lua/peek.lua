@@ -14,9 +14,10 @@ local at = 6
 
 local function check(prefix, group, first, behind)
   local seen = {}
-  local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
-    + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
-    + redis.call('ZCOUNT', group_key_of(prefix, group, 'upcoming'), '-inf', whole(now))
+  local ready = 0
+  for _, name in ipairs({ 'waiting', 'suspects', 'prioritized', 'upcoming' }) do
+    ready = ready + redis.call('ZCOUNT', group_key_of(prefix, group, name), '-inf', whole(now))
+  end
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local partitions = tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1)
   if partitions ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then

@@ -23,7 +23,7 @@ local began = tonumber(ARGV[8]) or now
 local rate, moved_before = tonumber(ARGV[15]), tonumber(ARGV[16])
 local letters, last, more = step_through(group, began)
 
-local ids, waiting, upcoming, members, changed, lost = {}, {}, {}, {}, {}, {}
+local ids, waiting, upcoming, members, changed, lost = {}, new_queue(), {}, {}, {}, {}
 local soonest = NEVER
 for i, letter in ipairs(letters) do
   local id, member, record = letter[1], letter[2], letter[4]
@@ -33,9 +33,12 @@ for i, letter in ipairs(letters) do
   end
   soonest = math.min(soonest, due)
   ids[i], members[i] = id, member
-  local scored = key_of(member) and upcoming or waiting
-  scored[#scored + 1] = whole(due)
-  scored[#scored + 1] = member
+  if key_of(member) then
+    upcoming[#upcoming + 1] = whole(due)
+    upcoming[#upcoming + 1] = member
+  else
+    enqueue(waiting, blank_record(), due, member)
+  end
   if record then
     local history = type(record[HISTORY]) == 'table' and record[HISTORY] or {}
     if #history > 0 then
@@ -51,7 +54,7 @@ for i, letter in ipairs(letters) do
 end
 write_all('HSET', group_key(group, 'records'), changed)
 write_all('HDEL', group_key(group, 'records'), lost)
-write_all('ZADD', group_key(group, 'waiting'), waiting)
+write_queue(group, waiting)
 ordering().add_upcoming(group, upcoming)
 write_all('ZREM', group_key(group, 'dead'), members)
 change_waiting(group, ids, 1)

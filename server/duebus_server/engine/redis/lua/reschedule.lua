@@ -32,7 +32,7 @@ local function move_keyed(group, id, name, member, score, record)
   end
   ordering().add_upcoming(group, { whole(due), member })
   if name ~= 'upcoming' then
-    redis.call('ZREM', group_key(group, name), member)
+    remove_waiting(group, name, { member })
   end
   if WAITS_BEHIND[name] and tonumber(score) ~= due then
     redis.call('ZREM', group_key(group, 'by_key'), ordering().entry_of(member, tonumber(score)))

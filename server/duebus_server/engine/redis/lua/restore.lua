@@ -138,7 +138,7 @@ local function restore_keys(group)
       redis.call('ZADD', group_key(group, 'by_key'), 0, ordering().entry_of(member, tonumber(due)))
     end)
   end
-  for _, name in ipairs({ 'leased', 'suspects', 'waiting' }) do
+  for _, name in ipairs({ 'leased', 'suspects', 'waiting', 'prioritized' }) do
     each_member(group, name, function(member)
       if key_of(member) then
         redis.call('HSETNX', group_key(group, 'keys'), key_of(member), member)
@@ -150,6 +150,14 @@ local function restore_keys(group)
       redis.call('ZADD', group_key(group, 'upcoming'), due, member)
       redis.call('ZREM', group_key(group, 'blocked'), member)
     end
+  end)
+end
+
+-- Ranks the events with priorities again.
+local function restore_ranks(group)
+  redis.call('DEL', group_key(group, 'ranked'))
+  each_member(group, 'prioritized', function(member, due)
+    add_prioritized(group, { due, member })
   end)
 end
 
@@ -176,6 +184,10 @@ if ARGV[7] == '0' then
   for _, group in ipairs(groups) do
     if not keys_add_up(ARGV[1], group) then
       restore_keys(group)
+      changed[group] = true
+    end
+    if not ranks_add_up(ARGV[1], group) then
+      restore_ranks(group)
       changed[group] = true
     end
   end

@@ -54,9 +54,11 @@ end
 
 local function info(group)
   local ready, waiting = 0, 0
-  for _, name in ipairs({ 'waiting', 'suspects' }) do
+  local oldest = NEVER
+  for _, name in ipairs(WAITING_SETS) do
     ready = ready + redis.call('ZCOUNT', group_key(group, name), '-inf', whole(now))
     waiting = waiting + redis.call('ZCARD', group_key(group, name))
+    oldest = math.min(oldest, first_score(group, name))
   end
   return {
     group,
@@ -69,7 +71,7 @@ local function info(group)
       redis.call('ZCARD', group_key(group, 'dead')),
     },
     {
-      answer_time(ready > 0 and math.min(first_score(group, 'waiting'), first_score(group, 'suspects')) or NEVER),
+      answer_time(ready > 0 and oldest or NEVER),
       answer_time(first_score(group, 'blocked')),
     },
     subscribers(group),

@@ -8,8 +8,10 @@
 
 local function count(prefix, group)
   local number = redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
-  local ready = redis.call('ZCOUNT', group_key_of(prefix, group, 'waiting'), '-inf', whole(now))
-    + redis.call('ZCOUNT', group_key_of(prefix, group, 'suspects'), '-inf', whole(now))
+  local ready = 0
+  for _, name in ipairs({ 'waiting', 'suspects', 'prioritized' }) do
+    ready = ready + redis.call('ZCOUNT', group_key_of(prefix, group, name), '-inf', whole(now))
+  end
   if redis.call('ZCOUNT', group_key_of(prefix, group, 'upcoming'), '-inf', whole(now)) > 0 then
     ready = ready + 1 -- a worker is needed to find out how many of them are READY, and how many BLOCKED
   end

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
         DeadLetterFilter,
         DeadLetterProgress,
         DeadLetterStep,
+        GroupChanges,
         NewDueTime,
-        RetryPolicyChanges,
         TopicChanges,
     )
     from duebus_server.domain.transfer import HeldEvent
@@ -118,12 +118,12 @@ class AdminVerbs:
             await self._routing.each(topic, lambda partition: self._engine.configure_topic(partition, rest))
         return config
 
-    async def configure_group(self, topic: str, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+    async def configure_group(self, topic: str, group: str, changes: GroupChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
         self._engine.check_started()
         await self._routing.refresh(topic)
         configs = await self._routing.each(
-            topic, lambda partition: self._engine.configure_group(partition, group, changes)
+            topic, lambda partition: self._engine.configure_group(partition, group, changes.retry_policy)
         )
         return configs[0]
 

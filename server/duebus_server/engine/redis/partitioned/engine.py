@@ -243,9 +243,10 @@ class PartitionedEngine(AdminVerbs):
 
     # --- sessions ---------------------------------------------------------------------------------------------------
 
-    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> None:
+    async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> bool:
         """See ``Engine.join``. If it fails part way, the groups that it created stay."""
         await self._routing.each(topic, lambda partition: self._join_in(partition, group, subscriber))
+        return False
 
     async def _join_in(
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False

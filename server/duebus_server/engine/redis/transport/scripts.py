@@ -4,7 +4,8 @@ A script is one transition. The loader puts the code that scripts share before e
 ``keys.py``, ``common.lua``, ``moved.lua`` (unless it has the line ``-- runs on closed partitions too``),
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
 ``-- includes NAME``. A script that it names in a line ``-- runs NAME`` becomes a function of its arguments. The loader
-leaves out the functions that the script does not use: Lua creates them all in each run.
+leaves out the functions and constants that the script does not use: Lua creates them all in each run, and takes no
+more than 200.
 """
 
 from __future__ import annotations
@@ -35,7 +36,11 @@ _KEYS = re.compile(r"^-- KEYS {5}(.+)$", re.MULTILINE)
 _REFUSED, _LINE = "can't run this command or subcommand", re.compile(r"user_script: ?(\d+)")
 _COMMAND = re.compile(r"redis\.p?call\('([A-Z]+)'")
 _PASSED = re.compile(r"(?:write|read)_all\('([A-Z]+)'")
-_FUNCTION = re.compile(r"^(local function (\w+)\([^)\n]*\)\n.*?^end\n)", re.MULTILINE | re.DOTALL)
+_UNIT = re.compile(
+    r"^(local (?:function (\w+)\([^)\n]*\)\n.*?^end\n|([A-Z][A-Z0-9_]*(?:, [A-Z][A-Z0-9_]*)*) = [^\n]*\n))",
+    re.MULTILINE | re.DOTALL,
+)
+"""A function, or constants in one line."""
 _COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
@@ -128,34 +133,38 @@ def _source(name: str) -> str:
 
 
 class _Part(NamedTuple):
-    """A function of a Lua file, or the text between two.
+    """A function or some constants of a Lua file, or the text between two of these.
 
     Attributes:
-        function: its name; empty for text between functions.
+        defines: their names; none for text between them.
         names: all names in it, outside comments.
     """
 
     text: str
-    function: str
+    defines: frozenset[str]
     names: frozenset[str]
 
 
 @cache
 def _parts(source: str) -> Sequence[_Part]:
-    between, *rest = _FUNCTION.split(source)
+    between, *rest = _UNIT.split(source)
     texts = [(between, "")]
-    for function, name, after in zip(rest[::3], rest[1::3], rest[2::3], strict=True):
-        texts += [(function, name), (after, "")]
-    return [_Part(text, name, frozenset(_NAME.findall(_COMMENT.sub("", text)))) for text, name in texts]
+    for unit, function, constants, after in zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True):
+        texts += [(unit, function or constants), (after, "")]
+    return [_Part(text, *map(_names_in, (defined, text))) for text, defined in texts]
+
+
+def _names_in(text: str) -> frozenset[str]:
+    return frozenset(_NAME.findall(_COMMENT.sub("", text)))
 
 
 def _join_used(sources: Sequence[str]) -> str:
-    """These sources as one, without the functions that are not used. A function is used only by what follows it."""
+    """These sources as one, without the functions and constants that are not used: only what follows can use them."""
     used: set[str] = set()
     kept: list[str] = []
     for source in reversed(sources):
         for part in reversed(_parts(source)):
-            if not part.function or part.function in used:
+            if not part.defines or part.defines & used:
                 kept.append(part.text)
                 used |= part.names
         kept.append("\n")

@@ -36,7 +36,7 @@ export enum EventState {
   LEASED = 3,
   /** DEAD - Used up its retries or was nacked as dead; kept until it is redriven or purged. */
   DEAD = 4,
-  /** BLOCKED - Due, and waits for the event with the same key that is before it; see `Event.key`. */
+  /** BLOCKED - Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy. */
   BLOCKED = 5,
   UNRECOGNIZED = -1,
 }
@@ -56,8 +56,69 @@ export interface RetryPolicy {
 }
 
 /**
- * The settings of a topic. In an answer all are set; in ConfigureTopic, unset ones keep their value. Settings that were
- * never changed follow the server's.
+ * How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
+ * one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+ * counts, a retry too; one that is released is refunded.
+ */
+export interface Rate {
+  /** 1 to 1,000,000; at most 1,000,000 a second. */
+  events: number;
+  /** Required: 1 ms to 1 day. */
+  per:
+    | Duration
+    | undefined;
+  /**
+   * 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
+   * `burst` begin.
+   */
+  burst: number;
+}
+
+/**
+ * What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
+ * held counts until its lease has run out.
+ */
+export interface Limits {
+  /** How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited. */
+  maxInFlight: number;
+  /** How many may begin in a time. Unset: unlimited. */
+  rate: Rate | undefined;
+}
+
+/** How a group handles the events with the same key (`Event.key`), each key for itself. */
+export interface KeyPolicy {
+  /**
+   * How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
+   * and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+   */
+  maxInFlight?:
+    | number
+    | undefined;
+  /** How many deliveries of a key may begin in a time. Unset: unlimited. */
+  rate: Rate | undefined;
+  onDead: KeyPolicy_OnDead;
+  /**
+   * How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+   * MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
+   */
+  maxBlocked: bigint;
+}
+
+/** What happens to a key when one of its events becomes dead. */
+export enum KeyPolicy_OnDead {
+  /** SKIP - The next event of the key is delivered. */
+  SKIP = 0,
+  /**
+   * HOLD - Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
+   * `max_in_flight` of 1.
+   */
+  HOLD = 1,
+  UNRECOGNIZED = -1,
+}
+
+/**
+ * The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
+ * ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
  */
 export interface TopicConfig {
   retryPolicy:
@@ -73,7 +134,7 @@ export interface TopicConfig {
   /**
    * How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
    * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-   * tenth of this may be blocked: over that, its events are refused and others are not.
+   * tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
    */
   maxQueued?:
     | bigint
@@ -92,7 +153,21 @@ export interface TopicConfig {
    * ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
    * order.
    */
-  partitions?: number | undefined;
+  partitions?:
+    | number
+    | undefined;
+  /**
+   * The limits of each group that has none of its own. If present they replace all of those before, and without a field
+   * set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+   */
+  limits:
+    | Limits
+    | undefined;
+  /**
+   * The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+   * is delivered from then on: events that are ready or leased stay so.
+   */
+  keys: KeyPolicy | undefined;
 }
 
 /** Averages over the last minute, in events per second. */
@@ -134,6 +209,21 @@ export interface GroupInfo {
     | undefined;
   /** Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`. */
   blocked: bigint;
+  /** The limits in force: the group's own, or else the topic's; unset where there are none. */
+  limits:
+    | Limits
+    | undefined;
+  /** The key policy in force, likewise; unset where it is the default. */
+  keys:
+    | KeyPolicy
+    | undefined;
+  /**
+   * When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
+   * `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+   */
+  throttledUntil:
+    | Date
+    | undefined;
   /** How long ago the blocked event that has waited longest became due; unset when none is blocked. */
   oldestBlockedAge:
     | Duration
@@ -195,8 +285,9 @@ export interface ConfigureTopicRequest {
     | TopicConfig
     | undefined;
   /**
-   * If set, only the retry policy of this group is changed: what is unset in it follows the topic's, and the other
-   * settings must be unset. If empty, the topic's settings are changed. NOT_FOUND when there is no such group.
+   * If set, only the retry policy, the limits and the key policy of this group are changed: what is unset or removed in
+   * them follows the topic's, and the other settings must be unset. If empty, the topic's settings are changed.
+   * NOT_FOUND when there is no such group.
    */
   group: string;
 }
@@ -326,7 +417,10 @@ export interface EventGroupInfo {
     | undefined;
   /** In GetEvent: the last 20 attempts, oldest first. */
   history: Attempt[];
-  /** While it is blocked: the id of the event with the same key that is ready, leased, or waits for its retry. */
+  /**
+   * While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
+   * leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
+   */
   waitsFor: string;
   /**
    * How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
@@ -472,8 +566,12 @@ export interface KeyInfo {
   blocked: bigint;
   /** Its events that are leased. */
   inFlight: number;
-  /** The event that the blocked ones wait for. */
+  /** The event that the blocked ones wait for, as `EventGroupInfo.waits_for`. */
   headEventId: string;
+  /** A dead letter holds the key closed; see `KeyPolicy.on_dead`. */
+  held: boolean;
+  /** When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up. */
+  opensAt: Date | undefined;
 }
 
 function createBaseRetryPolicy(): RetryPolicy {
@@ -559,6 +657,248 @@ export const RetryPolicy: MessageFns<RetryPolicy> = {
   },
 };
 
+function createBaseRate(): Rate {
+  return { events: 0, per: undefined, burst: 0 };
+}
+
+export const Rate: MessageFns<Rate> = {
+  encode(message: Rate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.events !== 0) {
+      writer.uint32(8).uint32(message.events);
+    }
+    if (message.per !== undefined) {
+      Duration.encode(message.per, writer.uint32(18).fork()).join();
+    }
+    if (message.burst !== 0) {
+      writer.uint32(24).uint32(message.burst);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Rate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.events = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.per = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.burst = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Rate>): Rate {
+    return Rate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Rate>): Rate {
+    const message = createBaseRate();
+    message.events = object.events ?? 0;
+    message.per = (object.per !== undefined && object.per !== null) ? Duration.fromPartial(object.per) : undefined;
+    message.burst = object.burst ?? 0;
+    return message;
+  },
+};
+
+function createBaseLimits(): Limits {
+  return { maxInFlight: 0, rate: undefined };
+}
+
+export const Limits: MessageFns<Limits> = {
+  encode(message: Limits, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.maxInFlight !== 0) {
+      writer.uint32(8).uint32(message.maxInFlight);
+    }
+    if (message.rate !== undefined) {
+      Rate.encode(message.rate, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Limits {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLimits();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.maxInFlight = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rate = Rate.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Limits>): Limits {
+    return Limits.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Limits>): Limits {
+    const message = createBaseLimits();
+    message.maxInFlight = object.maxInFlight ?? 0;
+    message.rate = (object.rate !== undefined && object.rate !== null) ? Rate.fromPartial(object.rate) : undefined;
+    return message;
+  },
+};
+
+function createBaseKeyPolicy(): KeyPolicy {
+  return { maxInFlight: undefined, rate: undefined, onDead: 0, maxBlocked: 0n };
+}
+
+export const KeyPolicy: MessageFns<KeyPolicy> = {
+  encode(message: KeyPolicy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.maxInFlight !== undefined) {
+      writer.uint32(8).uint32(message.maxInFlight);
+    }
+    if (message.rate !== undefined) {
+      Rate.encode(message.rate, writer.uint32(18).fork()).join();
+    }
+    if (message.onDead !== 0) {
+      writer.uint32(24).int32(message.onDead);
+    }
+    if (message.maxBlocked !== 0n) {
+      if (BigInt.asUintN(64, message.maxBlocked) !== message.maxBlocked) {
+        throw new globalThis.Error("value provided for field message.maxBlocked of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.maxBlocked);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): KeyPolicy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseKeyPolicy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.maxInFlight = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.rate = Rate.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.onDead = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxBlocked = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<KeyPolicy>): KeyPolicy {
+    return KeyPolicy.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<KeyPolicy>): KeyPolicy {
+    const message = createBaseKeyPolicy();
+    message.maxInFlight = object.maxInFlight ?? undefined;
+    message.rate = (object.rate !== undefined && object.rate !== null) ? Rate.fromPartial(object.rate) : undefined;
+    message.onDead = object.onDead ?? 0;
+    message.maxBlocked = (object.maxBlocked !== undefined && object.maxBlocked !== null)
+      ? BigInt(object.maxBlocked)
+      : 0n;
+    return message;
+  },
+};
+
 function createBaseTopicConfig(): TopicConfig {
   return {
     retryPolicy: undefined,
@@ -567,6 +907,8 @@ function createBaseTopicConfig(): TopicConfig {
     deadLetterRetention: undefined,
     dedupeWindow: undefined,
     partitions: undefined,
+    limits: undefined,
+    keys: undefined,
   };
 }
 
@@ -592,6 +934,12 @@ export const TopicConfig: MessageFns<TopicConfig> = {
     }
     if (message.partitions !== undefined) {
       writer.uint32(48).uint32(message.partitions);
+    }
+    if (message.limits !== undefined) {
+      Limits.encode(message.limits, writer.uint32(58).fork()).join();
+    }
+    if (message.keys !== undefined) {
+      KeyPolicy.encode(message.keys, writer.uint32(66).fork()).join();
     }
     return writer;
   },
@@ -657,6 +1005,22 @@ export const TopicConfig: MessageFns<TopicConfig> = {
             message.partitions = reader.uint32();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.keys = KeyPolicy.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -690,6 +1054,10 @@ export const TopicConfig: MessageFns<TopicConfig> = {
       ? Duration.fromPartial(object.dedupeWindow)
       : undefined;
     message.partitions = object.partitions ?? undefined;
+    message.limits = (object.limits !== undefined && object.limits !== null)
+      ? Limits.fromPartial(object.limits)
+      : undefined;
+    message.keys = (object.keys !== undefined && object.keys !== null) ? KeyPolicy.fromPartial(object.keys) : undefined;
     return message;
   },
 };
@@ -889,6 +1257,9 @@ function createBaseGroupInfo(): GroupInfo {
     rates: undefined,
     retryPolicy: undefined,
     blocked: 0n,
+    limits: undefined,
+    keys: undefined,
+    throttledUntil: undefined,
     oldestBlockedAge: undefined,
     ephemeral: false,
   };
@@ -943,6 +1314,15 @@ export const GroupInfo: MessageFns<GroupInfo> = {
         throw new globalThis.Error("value provided for field message.blocked of type uint64 too large");
       }
       writer.uint32(96).uint64(message.blocked);
+    }
+    if (message.limits !== undefined) {
+      Limits.encode(message.limits, writer.uint32(106).fork()).join();
+    }
+    if (message.keys !== undefined) {
+      KeyPolicy.encode(message.keys, writer.uint32(114).fork()).join();
+    }
+    if (message.throttledUntil !== undefined) {
+      Timestamp.encode(toTimestamp(message.throttledUntil), writer.uint32(122).fork()).join();
     }
     if (message.oldestBlockedAge !== undefined) {
       Duration.encode(message.oldestBlockedAge, writer.uint32(130).fork()).join();
@@ -1054,6 +1434,30 @@ export const GroupInfo: MessageFns<GroupInfo> = {
             message.blocked = reader.uint64() as bigint;
             continue;
           }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.limits = Limits.decode(reader, reader.uint32());
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.keys = KeyPolicy.decode(reader, reader.uint32());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.throttledUntil = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
           case 16: {
             if (tag !== 130) {
               break;
@@ -1102,6 +1506,11 @@ export const GroupInfo: MessageFns<GroupInfo> = {
       ? RetryPolicy.fromPartial(object.retryPolicy)
       : undefined;
     message.blocked = (object.blocked !== undefined && object.blocked !== null) ? BigInt(object.blocked) : 0n;
+    message.limits = (object.limits !== undefined && object.limits !== null)
+      ? Limits.fromPartial(object.limits)
+      : undefined;
+    message.keys = (object.keys !== undefined && object.keys !== null) ? KeyPolicy.fromPartial(object.keys) : undefined;
+    message.throttledUntil = object.throttledUntil ?? undefined;
     message.oldestBlockedAge = (object.oldestBlockedAge !== undefined && object.oldestBlockedAge !== null)
       ? Duration.fromPartial(object.oldestBlockedAge)
       : undefined;
@@ -3912,7 +4321,7 @@ export const ListKeysResponse: MessageFns<ListKeysResponse> = {
 };
 
 function createBaseKeyInfo(): KeyInfo {
-  return { key: "", blocked: 0n, inFlight: 0, headEventId: "" };
+  return { key: "", blocked: 0n, inFlight: 0, headEventId: "", held: false, opensAt: undefined };
 }
 
 export const KeyInfo: MessageFns<KeyInfo> = {
@@ -3931,6 +4340,12 @@ export const KeyInfo: MessageFns<KeyInfo> = {
     }
     if (message.headEventId !== "") {
       writer.uint32(34).string(message.headEventId);
+    }
+    if (message.held !== false) {
+      writer.uint32(40).bool(message.held);
+    }
+    if (message.opensAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.opensAt), writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -3980,6 +4395,22 @@ export const KeyInfo: MessageFns<KeyInfo> = {
             message.headEventId = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.held = reader.bool();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.opensAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4001,6 +4432,8 @@ export const KeyInfo: MessageFns<KeyInfo> = {
     message.blocked = (object.blocked !== undefined && object.blocked !== null) ? BigInt(object.blocked) : 0n;
     message.inFlight = object.inFlight ?? 0;
     message.headEventId = object.headEventId ?? "";
+    message.held = object.held ?? false;
+    message.opensAt = object.opensAt ?? undefined;
     return message;
   },
 };
@@ -4028,9 +4461,9 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): GetTopicResponse => GetTopicResponse.decode(value),
   },
   /**
-   * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-   * Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-   * purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+   * exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+   * every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: {
     path: "/duebus.v1.EventBusAdmin/ConfigureTopic" as const,
@@ -4174,8 +4607,8 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): PurgeEventsResponse => PurgeEventsResponse.decode(value),
   },
   /**
-   * The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-   * blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   * The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+   * page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
    */
   listKeys: {
     path: "/duebus.v1.EventBusAdmin/ListKeys" as const,
@@ -4194,9 +4627,9 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   /** One topic: its settings, and for each group the counts, subscribers, age and rates. */
   getTopic: handleUnaryCall<GetTopicRequest, GetTopicResponse>;
   /**
-   * Changes a topic's settings, or a group's retry policy; creates the topic if it does not exist, but never a group.
-   * Within a second, every replica applies the changes to events that are dispatched, and to every lease, retry and
-   * purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
+   * Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
+   * exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
+   * every lease, retry and purge. INVALID_ARGUMENT names a setting that is out of range; then nothing changes.
    */
   configureTopic: handleUnaryCall<ConfigureTopicRequest, ConfigureTopicResponse>;
   /**
@@ -4246,8 +4679,8 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   /** Removes dead letters for good, in steps like RedriveEvents. */
   purgeEvents: handleUnaryCall<PurgeEventsRequest, PurgeEventsResponse>;
   /**
-   * The keys of a group of which an event is ready, leased or waits for its retry, a page at a time: those with the most
-   * blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   * The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
+   * page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
    */
   listKeys: handleUnaryCall<ListKeysRequest, ListKeysResponse>;
 }

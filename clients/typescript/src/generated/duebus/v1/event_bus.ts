@@ -106,10 +106,18 @@ export interface Event {
    * What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
    * Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
    * and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-   * An event holds up no other before it is due. Other keys, and events without one, are not held up.
+   * An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
+   * its keys in another way: see KeyPolicy.
    */
   key: string;
-  /** Reserved for priorities. Must be 0 until they exist: INVALID_ARGUMENT otherwise. */
+  /**
+   * A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
+   * if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+   * of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
+   * events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
+   * overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
+   * priorities most exact.
+   */
   priority: number;
 }
 
@@ -202,6 +210,11 @@ export interface Started {
    * held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
    */
   maxRequestBytes: bigint;
+  /**
+   * The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
+   * more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+   */
+  limited: boolean;
 }
 
 /** Events that are due, as many as fit the stream's window; at most 3 MiB and 500 events in one frame. */
@@ -302,6 +315,33 @@ export interface Nack {
     /** True: ready again at once, and the attempt is not counted. False is the same as no action. */
     { $case: "release"; release: boolean }
     | undefined;
+  /**
+   * Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
+   * answered "too many requests". Without an action the event is then released. An event that would be ready again while
+   * its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+   */
+  pause: Nack_Pause | undefined;
+}
+
+export interface Nack_Pause {
+  /** Required: 1 ms to 1 h, from now. */
+  duration:
+    | Duration
+    | undefined;
+  /** Required. */
+  scope: Nack_Pause_Scope;
+}
+
+export enum Nack_Pause_Scope {
+  UNSPECIFIED = 0,
+  /**
+   * KEY - Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
+   * nothing.
+   */
+  KEY = 1,
+  /** GROUP - Nothing of the group. */
+  GROUP = 2,
+  UNRECOGNIZED = -1,
 }
 
 export interface NackRequest {
@@ -342,6 +382,8 @@ export enum LeaseFailure_Reason {
   MALFORMED = 3,
   /** ENGINE_STOPPED - The engine is stopped, or this server does not run it. */
   ENGINE_STOPPED = 4,
+  /** NO_KEY - A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held. */
+  NO_KEY = 5,
   UNRECOGNIZED = -1,
 }
 
@@ -1109,6 +1151,7 @@ function createBaseStarted(): Started {
     lostLeaseTokens: [],
     group: "",
     maxRequestBytes: 0n,
+    limited: false,
   };
 }
 
@@ -1143,6 +1186,9 @@ export const Started: MessageFns<Started> = {
         throw new globalThis.Error("value provided for field message.maxRequestBytes of type uint64 too large");
       }
       writer.uint32(64).uint64(message.maxRequestBytes);
+    }
+    if (message.limited !== false) {
+      writer.uint32(72).bool(message.limited);
     }
     return writer;
   },
@@ -1224,6 +1270,14 @@ export const Started: MessageFns<Started> = {
             message.maxRequestBytes = reader.uint64() as bigint;
             continue;
           }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.limited = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1257,6 +1311,7 @@ export const Started: MessageFns<Started> = {
     message.maxRequestBytes = (object.maxRequestBytes !== undefined && object.maxRequestBytes !== null)
       ? BigInt(object.maxRequestBytes)
       : 0n;
+    message.limited = object.limited ?? false;
     return message;
   },
 };
@@ -1745,7 +1800,7 @@ export const AckResponse: MessageFns<AckResponse> = {
 };
 
 function createBaseNack(): Nack {
-  return { leaseToken: "", error: "", action: undefined };
+  return { leaseToken: "", error: "", action: undefined, pause: undefined };
 }
 
 export const Nack: MessageFns<Nack> = {
@@ -1766,6 +1821,9 @@ export const Nack: MessageFns<Nack> = {
       case "release":
         writer.uint32(40).bool(message.action.release);
         break;
+    }
+    if (message.pause !== undefined) {
+      Nack_Pause.encode(message.pause, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -1823,6 +1881,14 @@ export const Nack: MessageFns<Nack> = {
             message.action = { $case: "release", release: reader.bool() };
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.pause = Nack_Pause.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1862,6 +1928,78 @@ export const Nack: MessageFns<Nack> = {
         break;
       }
     }
+    message.pause = (object.pause !== undefined && object.pause !== null)
+      ? Nack_Pause.fromPartial(object.pause)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseNack_Pause(): Nack_Pause {
+  return { duration: undefined, scope: 0 };
+}
+
+export const Nack_Pause: MessageFns<Nack_Pause> = {
+  encode(message: Nack_Pause, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.duration !== undefined) {
+      Duration.encode(message.duration, writer.uint32(10).fork()).join();
+    }
+    if (message.scope !== 0) {
+      writer.uint32(16).int32(message.scope);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Nack_Pause {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNack_Pause();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.duration = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.scope = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Nack_Pause>): Nack_Pause {
+    return Nack_Pause.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Nack_Pause>): Nack_Pause {
+    const message = createBaseNack_Pause();
+    message.duration = (object.duration !== undefined && object.duration !== null)
+      ? Duration.fromPartial(object.duration)
+      : undefined;
+    message.scope = object.scope ?? 0;
     return message;
   },
 };

@@ -22,7 +22,13 @@ from duebus_server.engine.local.journal.records.events import (
     Removed,
 )
 from duebus_server.engine.local.journal.records.marks import Mark, SegmentStart
-from duebus_server.engine.local.journal.records.topics import GroupDeleted, GroupState, TopicDeleted, TopicState
+from duebus_server.engine.local.journal.records.topics import (
+    GroupDeleted,
+    GroupState,
+    KeyTimes,
+    TopicDeleted,
+    TopicState,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +44,7 @@ __all__ = [
     "EntryState",
     "GroupDeleted",
     "GroupState",
+    "KeyTimes",
     "Leased",
     "Mark",
     "Record",
@@ -69,6 +76,7 @@ AnyRecord = (
     | Copied
     | GroupState
     | GroupDeleted
+    | KeyTimes
     | TopicState
     | TopicDeleted
     | Remembered

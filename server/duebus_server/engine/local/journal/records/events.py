@@ -34,6 +34,7 @@ class Dispatched:
         by_host: which of them are due by the host's clock; empty if none is.
         answered: without ``event_ids`` where those are the ids of the events.
         keys: the key of each event; empty if none has one.
+        priorities: the priority of each event; empty if none has one.
         end: where the record ends in its segment, and with it the last body; set when it was read.
     """
 
@@ -52,6 +53,7 @@ class Dispatched:
     by_host: Sequence[bool] = ()
     answered: Answered = field(default_factory=Answered)
     keys: Sequence[str] = ()
+    priorities: Sequence[int] = ()
     end: int = 0
 
     def body(self) -> bytes:
@@ -65,6 +67,7 @@ class Dispatched:
             .blobs([bytes([ephemeral for _, ephemeral in self.groups]), bytes(self.generated), bytes(self.by_host)])
             .optional(*self.max_retries)
             .numbers(*self.due_us)
+            .numbers(*self.priorities)
             .texts(*answered.event_ids)
             .texts(*answered.duplicates)
             .texts(*self.event_ids)
@@ -81,7 +84,7 @@ class Dispatched:
         names = reader.texts()
         ephemeral, generated, by_host = reader.blobs()
         groups = [(name, bool(flag)) for name, flag in zip(names, ephemeral, strict=True)]
-        max_retries, due_us = reader.optional(), reader.numbers()
+        max_retries, due_us, priorities = reader.optional(), reader.numbers(), reader.numbers()
         answered = Answered(request_id, identity, until_us, reader.texts(), reader.texts())
         event_ids, keys = reader.texts(), reader.texts()
         return cls(
@@ -98,6 +101,7 @@ class Dispatched:
             [*map(bool, by_host)],
             answered,
             keys,
+            priorities,
         )
 
 
@@ -232,7 +236,9 @@ class Copied:
         for event in self.events:
             event.leaves()
             was = event.arrival
-            event.arrival = arrivals.of(was.dispatched_us, was.max_retries, was.id_is_generated, was.key, was.origin)
+            event.arrival = arrivals.of(
+                was.dispatched_us, was.max_retries, was.id_is_generated, was.key, was.priority, was.origin
+            )
             event.enters(segment)
 
     def _state_bytes(self) -> int:
@@ -252,6 +258,7 @@ class Copied:
             .texts(*[event.arrival.key for event in self.events])
             .numbers(*[event.seq for event in self.events])
             .numbers(*[event.arrival.dispatched_us for event in self.events])
+            .numbers(*[event.arrival.priority for event in self.events])
             .optional(*[event.arrival.max_retries for event in self.events])
             .blobs([bytes([event.arrival.id_is_generated for event in self.events])])
             .blobs(self.bodies)
@@ -269,7 +276,7 @@ class Copied:
         """The record that has this body."""
         (topic,) = reader.texts()
         ids, origins, keys = reader.texts(), reader.texts(), reader.texts()
-        seqs, dispatched_us = reader.numbers(), reader.numbers()
+        seqs, dispatched_us, priorities = reader.numbers(), reader.numbers(), reader.numbers()
         max_retries, (generated,), bodies = reader.optional(), reader.blobs(), reader.blobs()
         tail = reader.left
         arrivals = Arrivals()
@@ -277,12 +284,12 @@ class Copied:
             StoredEvent(
                 event_id,
                 body,
-                arrivals.of(at_us, limit, bool(made), key, origin),
+                arrivals.of(at_us, limit, bool(made), key, priority, origin),
                 EventState.READY,
                 sort_key(at_us, seq),
             )
-            for event_id, body, seq, at_us, limit, made, origin, key in zip(
-                ids, bodies, seqs, dispatched_us, max_retries, generated, origins, keys, strict=True
+            for event_id, body, seq, at_us, limit, made, origin, key, priority in zip(
+                ids, bodies, seqs, dispatched_us, max_retries, generated, origins, keys, priorities, strict=True
             )
         ]
         names, (ephemeral,) = reader.texts(), reader.blobs()
