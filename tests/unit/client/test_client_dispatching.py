@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -36,12 +36,6 @@ class HeldCall:
 
     def release(self) -> None:
         self._released.set()
-
-
-@pytest.fixture
-async def client(bus: FakeBus) -> AsyncIterator[Client]:
-    async with Client(bus.target, timeout=10) as client:
-        yield client
 
 
 @pytest.fixture
