@@ -16,12 +16,13 @@ from duebus_server.domain.errors import (
     NoDispatcherSpecified,
     UnusableStorage,
 )
+from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from structlog.testing import capture_logs
 from support.engines import START_US
 from support.workers import settle_down
-from unit.bus.conftest import LOCAL, REDIS, command
+from unit.bus.conftest import GROUP, LOCAL, REDIS, TOPIC, command
 
 if TYPE_CHECKING:
     from unit.bus.conftest import Bus
@@ -215,8 +216,8 @@ async def test_an_engine_that_waits_for_its_storage_can_be_stopped() -> None:
 async def test_a_lease_token_is_not_malformed_because_its_engine_has_not_started(bus: Bus) -> None:
     await bus.dispatch("a", engines=[REDIS])
     (leased,) = await bus.lease(bus.other)
-    token = bus.token(bus.other, leased)
-    del bus.token_keys[REDIS]
+    made_before_a_restart = LeaseTokens({REDIS: bus.token_keys.pop(REDIS)}).of_group(REDIS, TOPIC, GROUP)
+    token = made_before_a_restart.mint(leased.event_id, leased.fencing_token)
     bus.running[1].status = EngineStatus.STARTING
     with pytest.raises(DispatcherNotWorking):
         await bus.settling.ack([token])

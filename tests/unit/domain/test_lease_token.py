@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
-from duebus_server.domain.lease_token import DIGEST_CHARS, MAX_TOKEN_CHARS, LeaseTarget, LeaseTokens
+from duebus_server.domain.lease_token import (
+    DIGEST_CHARS,
+    MAX_MADE,
+    MAX_TOKEN_CHARS,
+    GroupLeases,
+    LeaseTarget,
+    LeaseTokens,
+)
 from duebus_server.domain.model import EngineName, LeaseRef
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +51,38 @@ def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[s
         assert targets == [TOKENS.read(tokens[index]) for index in one.indexes]
     read = [index for one in found for index in one.indexes]
     assert sorted([*read, *malformed]) == list(range(len(tokens)))
+
+
+@given(
+    tokens=st.lists(st.integers(0, 5) | st.just(-1), max_size=20),
+    groups=st.lists(st.sampled_from(["a", "b"]), min_size=6, max_size=6),
+)
+def test_tokens_made_here_are_read_as_another_replica_reads_them(tokens: list[int], groups: list[str]) -> None:
+    """In any order, several times, with changed ones between them."""
+    here, replica = LeaseTokens({EngineName.LOCAL: KEY}), LeaseTokens({EngineName.LOCAL: KEY})
+    made = [here.of_group(EngineName.LOCAL, "t", group).mint(f"e/{i}", i + 1) for i, group in enumerate(groups)]
+    sent = [made[i] if i >= 0 else f"0{made[0]}" for i in tokens]
+
+    assert here.read_all(sent) == replica.read_all(sent)
+    assert here.read_all(made) == replica.read_all(made)
+
+
+def test_tokens_that_never_come_back_are_forgotten() -> None:
+    here = LeaseTokens({EngineName.LOCAL: KEY})
+    group = here.of_group(EngineName.LOCAL, "t", "g")
+    tracemalloc.start()
+    first = group.mint("first", 1)
+    for i in range(MAX_MADE - 1):
+        group.mint(f"{i}", i + 1)
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    for i in range(3 * MAX_MADE):
+        group.mint(f"{i}", i + 1)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert most_bytes < 1.5 * kept_bytes
+    assert here.read(first) == LeaseTarget(EngineName.LOCAL, "t", "g", LeaseRef("first", 1))
+    assert here.read_all([first]) == ([GroupLeases(EngineName.LOCAL, "t", "g", [0], [LeaseRef("first", 1)])], [])
 
 
 def test_another_replica_with_the_same_key_reads_it() -> None:
