@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import pytest
 from duebus_server.domain.clock import HOUR, SECOND, ManualClock
 from duebus_server.domain.model import DispatchRequest, LeaseRequest, Reservation
 from duebus_server.domain.states import EventState
-from duebus_server.engine.local.journal import Fsync
+from duebus_server.engine.local.journal import Fsync, commit
 from duebus_server.engine.local.journal.records import ENTRY_BYTES
 from duebus_server.engine.local.records import EVENT_BYTES
 from journal.disks import SIGNAL_TIMEOUT_S, FaultyDisk, MeasuredDisk
@@ -223,6 +224,74 @@ async def test_leases_last_until_their_workers_could_come_again(tmp_path: Path) 
     async with opened(tmp_path, clock=clock) as again:
         expiries = {name: (await again.topic.group_info("event", name)).lease_expires_us for name in "ab"}
         assert expiries == {"a": clock.now_us() + 20 * SECOND, "b": clock.now_us() + 5 * SECOND}
+
+
+class Writers(FaultyDisk):
+    """A disk that notes which thread makes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_write = self.note
+        self.threads: list[int] = []
+
+    def note(self, _: bytes) -> None:
+        self.threads.append(threading.get_ident())
+
+    def note_slowly(self, _: bytes) -> None:
+        self.threads.append(threading.get_ident())
+        time.sleep(2 * commit.SLOW_WRITE_S)  # as a disk that stalls
+
+
+async def test_with_everysec_the_event_loop_writes_unless_the_last_write_was_slow(tmp_path: Path) -> None:
+    disk, loop_thread = Writers(), threading.get_ident()
+    async with opened(tmp_path, Fsync.EVERYSEC, disk=disk) as one:
+        disk.threads.clear()
+        await one.topic.dispatch("first")
+        disk.on_write = disk.note_slowly
+        await one.topic.dispatch("slow")
+        assert disk.threads == [loop_thread, loop_thread]
+
+        disk.on_write = disk.note
+        await one.topic.dispatch("next")
+        assert loop_thread not in disk.threads[2:]
+    async with opened(tmp_path) as again:
+        assert await again.engine.queued() == 3
+
+
+async def test_what_may_take_long_is_not_written_on_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many bytes, to a new segment, and with a sync."""
+    monkeypatch.setattr(commit, "QUICK_BYTES", 2_000)
+    disk, loop_thread, body = Writers(), threading.get_ident(), bytes(1_500)
+    async with opened(tmp_path, Fsync.EVERYSEC, disk=disk, segment_bytes=4_000) as one:
+        disk.threads.clear()
+        await one.topic.dispatch(*[new_event(f"large {number}", body=body) for number in range(2)])
+        assert loop_thread not in disk.threads
+
+        disk.threads.clear()
+        await one.topic.dispatch(new_event("another segment", body=body))
+        assert loop_thread not in disk.threads
+    async with opened(tmp_path, Fsync.ALWAYS, disk=disk) as one:
+        disk.threads.clear()
+        await one.topic.dispatch("synced")
+        assert loop_thread not in disk.threads
+
+
+async def test_with_everysec_a_sync_that_hangs_holds_up_no_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write beside it may hang too, so a thread makes it."""
+    monkeypatch.setattr(commit, "SYNC_EVERY_S", 0)
+    disk, threads = BlockingDisk(), list[int]()
+    async with opened(tmp_path, Fsync.EVERYSEC, disk=disk) as one:
+        with disk.blocked():
+            await one.topic.dispatch("first")
+            await until_blocked(disk)
+            disk.on_write = lambda _: threads.append(threading.get_ident())
+            await one.topic.dispatch("beside it")
+            assert threads
+            assert threading.get_ident() not in threads
 
 
 async def test_the_files_stay_within_twice_what_is_needed_and_one_segment(tmp_path: Path) -> None:

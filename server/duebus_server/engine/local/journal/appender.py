@@ -1,4 +1,4 @@
-"""Writes records to the last segment. All methods block: they run in threads of the group commit."""
+"""Writes records to the last segment. All methods may block; the group commit says which thread runs them."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ class Appender:
         self._growing: _Growing | None = None
         # Held while the descriptor is closed or copied.
         self._changing = threading.Lock()
+
+    def continues(self, runs: deque[Run]) -> bool:
+        """Whether these records all belong to the last segment, so that none has to begin."""
+        return self._growing is not None and all(run.segment == self._growing.number for run in runs)
 
     def write(self, runs: deque[Run], *, sync: bool) -> None:
         """Write records, and remove from ``runs`` what is written. After an error, call it again with the same runs.

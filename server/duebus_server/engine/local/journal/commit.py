@@ -28,6 +28,15 @@ SYNC_EVERY_S = 1.0
 SYNC_EVERY_BYTES = 16 << 20
 """With EVERYSEC, a sync begins after this time or this many bytes, whichever comes first."""
 
+QUICK_BYTES = 1 << 20
+"""The most that is written on the event loop. That takes a tenth of the time of handing it to a thread, unless there is
+much to copy.
+"""
+
+SLOW_WRITE_S = 0.005
+SLOW_FOR_S = 1.0
+"""After a write that took longer than SLOW_WRITE_S, a thread writes for so long: the disk may stall again."""
+
 TRY_AGAIN_S = 1.0
 """The pause between attempts to write to a full disk."""
 
@@ -64,7 +73,10 @@ class Space(Enum):
 
 
 class GroupCommit:
-    """Writes appended records, in order, from a thread. Use it on the event loop only.
+    """Writes appended records, in order. Use it on the event loop only.
+
+    A write that only copies bytes to the system's memory is made on the event loop. A thread makes those that may take
+    longer: with a sync, beside a sync of the same file, to a new segment, of many bytes, or shortly after a slow one.
 
     Positions count the bytes of all records that were appended, in order.
 
@@ -100,6 +112,7 @@ class GroupCommit:
         self._tasks: set[asyncio.Task[None]] = set()
         self._sync_timer: asyncio.TimerHandle | None = None
         self._sync_under_way = False
+        self._slow_until_s = 0.0
 
     @property
     def saved(self) -> int:
@@ -206,9 +219,12 @@ class GroupCommit:
         runs, self._runs = self._runs, deque()
         position = self.position
         sync = self._sync_wanted > self._synced
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._writing, partial(self._appender.write, runs, sync=sync))
+            if sync or self._may_block(runs):
+                write = partial(self._appender.write, runs, sync=sync)
+                await asyncio.get_running_loop().run_in_executor(self._writing, write)
+            else:
+                self._write_at_once(runs)
         except OSError as error:
             self._put_back(runs)
             if is_full(error):
@@ -224,6 +240,24 @@ class GroupCommit:
         elif not self._always:
             self._sync_soon()
         self._answer()
+
+    def _may_block(self, runs: deque[Run]) -> bool:
+        """Whether writing these records, without a sync, may take longer than the event loop can wait."""
+        return (
+            self._sync_under_way
+            or self.position - self._written > QUICK_BYTES
+            or asyncio.get_running_loop().time() < self._slow_until_s
+            or not self._appender.continues(runs)
+        )
+
+    def _write_at_once(self, runs: deque[Run]) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            self._appender.write(runs, sync=False)
+        finally:
+            if loop.time() - began_s > SLOW_WRITE_S:
+                self._slow_until_s = loop.time() + SLOW_FOR_S
 
     def _put_back(self, runs: deque[Run]) -> None:
         """Put records that could not be written back at the front."""
