@@ -14,9 +14,11 @@ from duebus_server.launch import EXIT_WRONG_SETTING, launch, print_error
 from duebus_server.processes import launch_several
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, test_clock: bool = False) -> int:
     """Serve until stopped. Returns the exit status; see ``launch``."""
-    return launch_several(settings, _announce) if settings.processes > 1 else launch(settings, _announce)
+    if settings.processes > 1:
+        return launch_several(settings, _announce)
+    return launch(settings, _announce, test_clock=test_clock)
 
 
 def main() -> int:
@@ -25,12 +27,15 @@ def main() -> int:
     for name in Settings.model_fields:
         action = "append" if name == "engine" else "store"
         parser.add_argument(f"--{name.replace('_', '-')}", action=action)
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    parser.add_argument("--test-clock", action="store_true")
+    flags = vars(parser.parse_args())
+    test_clock = flags.pop("test_clock")
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
         settings = load_settings(given)
     except SettingsError as error:
         return print_error(error, EXIT_WRONG_SETTING)
-    return run(settings)
+    return run(settings, test_clock=test_clock)
 
 
 def _announce(line: str) -> None:

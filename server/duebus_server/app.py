@@ -16,6 +16,7 @@ from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
 from duebus_server.bus.pulling import Pulling
 from duebus_server.bus.scaling import Scaling
+from duebus_server.bus.scheduling import Scheduling
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing
 from duebus_server.components import (
@@ -27,8 +28,8 @@ from duebus_server.components import (
     make_metrics,
     make_observers,
 )
-from duebus_server.delivery.streams import Streams
-from duebus_server.domain.clock import SystemClock
+from duebus_server.config import SettingsError
+from duebus_server.domain.clock import ManualClock, MovableClock, SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
@@ -47,7 +48,10 @@ from duebus_server.wire.event_bus import EventBusServicer
 from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.guard import Guard
 from duebus_server.wire.scaler import ScalerServicer
-from duebus_server.wire.server import ADMIN, EVENT_BUS, Limits, WireServer
+from duebus_server.wire.schedule_codec import ScheduleCodec
+from duebus_server.wire.schedules import EventBusSchedulesServicer
+from duebus_server.wire.server import ADMIN, EVENT_BUS, SCALER, SCHEDULES, TEST_CLOCK, Limits, WireServer
+from duebus_server.wire.test_clock import TestClockServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,13 +98,15 @@ class App:
         failed: asyncio.Future[None] | None = None,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._failed = failed
         self._tracing = make_tracing(os.environ)
         self._metrics = make_metrics(settings, self._tracing)
         if self._metrics is not None:
             engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
-        self._engines = Engines(RunningEngine(engine, Streams(engine, clock)) for engine in engines)
+        codec = ScheduleCodec()
+        self._engines = Engines(RunningEngine.of(engine, clock, codec) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}
         tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(
@@ -108,8 +114,9 @@ class App:
         )
         self._access = make_access(settings)
         authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection)
+        dispatching = Dispatching(self._engines)
         event_bus = EventBusServicer(
-            Dispatching(self._engines),
+            dispatching,
             Subscribing(self._engines, tokens, settings.disconnect_grace),
             Settling(self._engines, tokens),
             self.lifecycle,
@@ -118,19 +125,22 @@ class App:
             clock.now_us,
         )
         admin = EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us)
+        scheduling = Scheduling(self._engines, dispatching, codec, settings.max_schedules)
+        schedules = EventBusSchedulesServicer(scheduling, engines[0].name)
         observers = make_observers(self._metrics, self._tracing)
         certificates = make_certificates(settings)
+        servicers: list[tuple[Any, object]] = [(EVENT_BUS, event_bus), (ADMIN, admin), (SCHEDULES, schedules)]
+        if isinstance(clock, MovableClock):
+            servicers.append((TEST_CLOCK, TestClockServicer(self.advance, clock.now_us)))
         self._wire = WireServer(
-            event_bus,
-            admin,
-            ScalerServicer(Scaling(self._engines)),
+            [*servicers, (SCALER, ScalerServicer(Scaling(self._engines)))],
             Guard(authorizer, **observers),
             Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
             certificates,
         )
         self._web = None
         if settings.web_listen is not None:
-            calls = Calls(((EVENT_BUS, event_bus), (ADMIN, admin)), authorizer, settings.max_message_size, **observers)
+            calls = Calls(servicers, authorizer, settings.max_message_size, **observers)
             app = web_app(calls, Pulling(self._engines, tokens), on_loopback=settings.web_listen.startswith(LOOPBACK))
             files = certificate_files(settings)
             tls = None if files is None or certificates is None else tls_context(files, certificates)
@@ -139,6 +149,12 @@ class App:
         self._http = None
         if self._metrics is not None:
             self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
+
+    async def advance(self, by_us: int) -> None:
+        """Move a clock that a test moves. Schedules that become due on the way fire, each at its own time."""
+        if isinstance(self._clock, MovableClock | ManualClock):
+            for running in self._engines:
+                await running.scheduler.advance(self._clock, by_us)
 
     def watcher(self, engine: EngineName) -> Watcher:
         """The watcher of an engine, for callers that wrap it."""
@@ -286,13 +302,16 @@ class App:
             log.warning("other machines can connect without TLS: anyone on the network path can read tokens and events")
 
 
-async def serve(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> None:
+async def serve(
+    settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False, test_clock: bool = False
+) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it.
 
     Args:
         settings: the server's settings.
         announce: called with the ready line once the server accepts calls.
         shares_port: other processes of the same server listen on the same address.
+        test_clock: the service TestClock moves its clock.
 
     Raises:
         SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
@@ -301,7 +320,9 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
         ServerEndedError: it stopped accepting calls without being asked to.
     """
     bound_heap()
-    clock = SystemClock()
+    if test_clock:
+        _check_test_clock(settings)
+    clock = MovableClock() if test_clock else SystemClock()
     loop = asyncio.get_running_loop()
     failed: asyncio.Future[None] = loop.create_future()
     failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
@@ -335,3 +356,15 @@ async def serve(settings: Settings, announce: Callable[[str], None], *, shares_p
     for task in looking:
         task.cancel()
     await asyncio.gather(*drains)
+
+
+def _check_test_clock(settings: Settings) -> None:
+    """Only a server that keeps everything in memory, and that no other machine reaches, may have a clock that is moved.
+
+    Raises:
+        SettingsError: this one is another.
+    """
+    if settings.engine != (EngineName.LOCAL,) or settings.data_dir is not None:
+        raise SettingsError("test_clock", "needs the local engine alone, without a data directory")
+    if not settings.listen.startswith(LOOPBACK):
+        raise SettingsError("test_clock", f"needs a loopback address to listen on, not {settings.listen}")

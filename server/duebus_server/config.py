@@ -171,6 +171,7 @@ class Settings(BaseSettings):
         description="How many events a topic may hold, not counting dead letters. 0 is unlimited, which is the "
         "default for redis; with --data-dir, the default for local is 1000000.",
     )
+    max_schedules: Number = Field(10_000, ge=0, le=1_000_000, description="How many schedules an engine may have.")
     max_queued_bytes: Size = Field(
         1 << 30,
         ge=0,

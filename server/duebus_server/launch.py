@@ -24,13 +24,16 @@ EXIT_CANNOT_SERVE = 1
 EXIT_WRONG_SETTING = 2
 
 
-def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False) -> int:
+def launch(
+    settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False, test_clock: bool = False
+) -> int:
     """Serve until stopped.
 
     Args:
         settings: the server's settings.
         announce: called with the ready line once the server accepts calls.
         shares_port: other processes of the same server listen on the same address.
+        test_clock: the service TestClock moves its clock.
 
     Returns:
         The exit status: 0 after a drain; 1 if the server can't start or fails, and 2 if a setting is wrong, each with
@@ -38,7 +41,7 @@ def launch(settings: Settings, announce: Callable[[str], None], *, shares_port: 
     """
     configure_logs(settings.log_format)
     try:
-        asyncio.run(serve(settings, announce, shares_port=shares_port))
+        asyncio.run(serve(settings, announce, shares_port=shares_port, test_clock=test_clock))
     except (SettingsError, NoOpenTelemetryError) as error:
         return print_error(error, EXIT_WRONG_SETTING)
     except (PortInUseError, HttpListenError, DispatcherNotWorking, DuplicateInitialized, ServerEndedError) as error:

@@ -18,7 +18,6 @@ from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import Subscribing, Subscription
 from duebus_server.delivery.frames import Deliveries, Frame
-from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import MAX_FRAME_EVENTS
 from duebus_server.domain.clock import SECOND, SystemClock
 from duebus_server.domain.lease_token import LeaseTokens
@@ -27,6 +26,7 @@ from duebus_server.engine.local import LocalEngine
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.wire import decode, encode
 from duebus_server.wire.deliveries import DeliveryEncoder
+from duebus_server.wire.schedule_codec import ScheduleCodec
 from duebus_server.wire.unknown_fields import refuse_unknown_fields
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ async def measure() -> Steps:
     clock = SystemClock()
     engine = LocalEngine(clock, TopicConfig(max_queued=0))
     await engine.start()
-    engines = Engines([RunningEngine(engine, Streams(engine, clock), EngineStatus.SERVING)])
+    running = RunningEngine.of(engine, clock, ScheduleCodec())
+    running.status = EngineStatus.SERVING
+    engines = Engines([running])
     tokens = LeaseTokens({engine.name: engine.lease_token_key})
     steps = Steps()
     PauseKeeper().install()

@@ -52,6 +52,7 @@ class Recorder:
         self.batches: dict[str, list[LeaseBatch]] = defaultdict(list)
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
+        self.schedule_dues: list[int] = []
         self.deaths: list[Step] = []
         self.suspects: list[Step] = []
         self.ran_out: dict[str, list[int]] = defaultdict(list)
@@ -102,8 +103,14 @@ class Recorder:
         self.deletions.append((topic, group))
         self._reported.set()
 
+    def schedules_due(self, at_us: int) -> None:
+        """Called by the engine."""
+        self.schedule_dues.append(at_us)
+        self._reported.set()
+
     def forget(self) -> None:
         """Forget what was recorded."""
+        self.schedule_dues.clear()
         self.dues.clear()
         self.batches.clear()
         self.ended.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus.v1 import admin_pb2, event_bus_pb2
+from duebus.v1 import admin_pb2, event_bus_pb2, schedules_pb2
 from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duebus import Client
     from support.web import Web
 
-FILES = (event_bus_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR)
+FILES = (event_bus_pb2.DESCRIPTOR, admin_pb2.DESCRIPTOR, schedules_pb2.DESCRIPTOR)
 METHODS = [
     method
     for file in FILES

@@ -54,7 +54,7 @@ const (
 	ErrorReason_ERROR_REASON_MAX_QUEUED_EVENTS_REACHED ErrorReason = 8
 	// ABORTED: an event was leased or changed meanwhile; nothing was changed.
 	ErrorReason_ERROR_REASON_CONCURRENT_MODIFICATION ErrorReason = 9
-	// NOT_FOUND: no such topic, group or event; `metadata` names it.
+	// NOT_FOUND: no such topic, group, event or schedule; `metadata` names it.
 	ErrorReason_ERROR_REASON_NOT_FOUND ErrorReason = 10
 	// INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 11
@@ -68,6 +68,9 @@ const (
 	// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
 	// open another connection.
 	ErrorReason_ERROR_REASON_MAX_STREAMS_REACHED ErrorReason = 15
+	// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
+	// was changed. `metadata` names the topic, and one schedule.
+	ErrorReason_ERROR_REASON_TOPIC_HAS_SCHEDULES ErrorReason = 16
 )
 
 // Enum value maps for ErrorReason.
@@ -89,6 +92,7 @@ var (
 		13: "ERROR_REASON_UNAUTHENTICATED",
 		14: "ERROR_REASON_PERMISSION_DENIED",
 		15: "ERROR_REASON_MAX_STREAMS_REACHED",
+		16: "ERROR_REASON_TOPIC_HAS_SCHEDULES",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":               0,
@@ -107,6 +111,7 @@ var (
 		"ERROR_REASON_UNAUTHENTICATED":           13,
 		"ERROR_REASON_PERMISSION_DENIED":         14,
 		"ERROR_REASON_MAX_STREAMS_REACHED":       15,
+		"ERROR_REASON_TOPIC_HAS_SCHEDULES":       16,
 	}
 )
 
@@ -203,7 +208,7 @@ const file_duebus_v1_error_details_proto_rawDesc = "" +
 	"\x1dduebus/v1/error_details.proto\x12\tduebus.v1\x1a\x19duebus/v1/event_bus.proto\"h\n" +
 	"\x0fPartialDispatch\x128\n" +
 	"\x0estored_engines\x18\x01 \x03(\x0e2\x11.duebus.v1.EngineR\rstoredEngines\x12\x1b\n" +
-	"\tevent_ids\x18\x02 \x03(\tR\beventIds*\xcf\x04\n" +
+	"\tevent_ids\x18\x02 \x03(\tR\beventIds*\xf5\x04\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12'\n" +
 	"#ERROR_REASON_DISPATCHER_NOT_WORKING\x10\x01\x12(\n" +
@@ -221,7 +226,8 @@ const file_duebus_v1_error_details_proto_rawDesc = "" +
 	"\x1aERROR_REASON_UNIMPLEMENTED\x10\f\x12 \n" +
 	"\x1cERROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n" +
 	"\x1eERROR_REASON_PERMISSION_DENIED\x10\x0e\x12$\n" +
-	" ERROR_REASON_MAX_STREAMS_REACHED\x10\x0fB\x95\x01\n" +
+	" ERROR_REASON_MAX_STREAMS_REACHED\x10\x0f\x12$\n" +
+	" ERROR_REASON_TOPIC_HAS_SCHEDULES\x10\x10B\x95\x01\n" +
 	"\rcom.duebus.v1B\x11ErrorDetailsProtoP\x01Z,github.com/duebus/duebus/clients/go/duebusv1\xa2\x02\x03DXX\xaa\x02\tDuebus.V1\xca\x02\tDuebus\\V1\xe2\x02\x15Duebus\\V1\\GPBMetadata\xea\x02\n" +
 	"Duebus::V1b\x06proto3"
 

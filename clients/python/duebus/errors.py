@@ -9,7 +9,8 @@ DueBusError
 ├── DuplicateInitialized                 an engine is started twice in one process
 ├── MaxQueuedEventsReached               the topic is full; nothing was stored
 ├── ConcurrentModification               an event was leased or changed meanwhile; nothing was changed
-├── NotFound                             no such topic, group or event
+├── NotFound                             no such topic, group, event or schedule
+├── TopicHasSchedules                    a topic has schedules, so neither can go without the other
 ├── Unimplemented                        the server can't do that yet
 ├── InternalError                        an unexpected error of the server
 ├── Unavailable                          the server can't be reached
@@ -51,6 +52,7 @@ __all__ = [
     "NotFound",
     "PermissionDenied",
     "TlsHandshakeFailed",
+    "TopicHasSchedules",
     "Unauthenticated",
     "Unavailable",
     "Unimplemented",
@@ -141,6 +143,12 @@ class NoHandlerFound(DueBusError):
     """`require_subscriber` was set, and the topic has no live subscriber on any replica."""
 
     reason = "NO_HANDLER_FOUND"
+
+
+class TopicHasSchedules(DueBusError):
+    """A topic with schedules can't be deleted, and a schedule can't move to another topic; nothing was changed."""
+
+    reason = "TOPIC_HAS_SCHEDULES"
 
 
 class DuplicateInitialized(DueBusError):
@@ -238,6 +246,7 @@ _BY_REASON: Mapping[str, type[DueBusError]] = {
         MaxQueuedEventsReached,
         ConcurrentModification,
         NotFound,
+        TopicHasSchedules,
         InternalError,
         Unimplemented,
         Unauthenticated,

@@ -105,7 +105,7 @@ class Bus:
         return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move its clock forward. Events become due and leases run out as if the time had passed.
+        """Move its clock forward. Events become due, leases run out and schedules fire as if the time had passed.
 
         Returns at once; `settle` waits until the due events are handled. If handlers may still be running, call
         `settle` first too, or their leases may run out.
@@ -114,7 +114,7 @@ class Bus:
             ValueError: The sum is negative.
         """
         by = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        self._call(self._advance(by // MICROSECOND))
+        self._call(self._app.advance(by // MICROSECOND))
 
     def settle(self, timeout: float = 5.0) -> None:
         """Wait until no event is due or leased in any group that has a subscriber.
@@ -196,9 +196,6 @@ class Bus:
         self._engine.watch(_Listener(self._app.watcher(EngineName.LOCAL), self._changed.set))
         self.address = await self._app.start()
 
-    async def _advance(self, by_us: int) -> None:
-        self._clock.advance(by_us)
-
     async def _settle(self, timeout: float) -> None:
         try:
             async with asyncio.timeout(timeout):
@@ -262,6 +259,10 @@ class _Listener:
 
     def deleted(self, topic: str, group: str | None) -> None:
         self._inner.deleted(topic, group)
+        self._changed()
+
+    def schedules_due(self, at_us: int) -> None:
+        self._inner.schedules_due(at_us)
         self._changed()
 
 

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from duebus_server.delivery.streams import Streams
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized, NoDispatcherSpecified
+from duebus_server.scheduling.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from duebus_server.delivery.streams import Streams
+    from duebus_server.domain.clock import Clock
     from duebus_server.domain.model import EngineName
     from duebus_server.engine.base import Engine
+    from duebus_server.scheduling.scheduler import Codec
 
 RETRY_AFTER_US = SECOND
 
@@ -34,16 +37,30 @@ class EngineStatus(StrEnum):
 
 @dataclass(slots=True)
 class RunningEngine:
-    """An engine, its streams, and what it accepts.
+    """An engine, its streams and schedules, and what it accepts.
 
     Attributes:
+        scheduler: fires its schedules.
         problem: why it could not start at the last try, in one line.
     """
 
     engine: Engine
     streams: Streams
+    scheduler: Scheduler
     status: EngineStatus = EngineStatus.STARTING
     problem: str = ""
+
+    @classmethod
+    def of(cls, engine: Engine, clock: Clock, codec: Codec) -> RunningEngine:
+        """An engine that has not started, with its streams and its scheduler.
+
+        Args:
+            engine: the engine.
+            clock: for timers.
+            codec: reads schedules and makes their events.
+        """
+        scheduler = Scheduler(engine, clock, codec)
+        return cls(engine, Streams(engine, clock, scheduler.due), scheduler)
 
     def not_serving(self) -> str | None:
         """Why it accepts no new work; None if it does."""

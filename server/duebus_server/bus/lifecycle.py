@@ -64,6 +64,7 @@ class Lifecycle:
         self._starts: dict[EngineName, asyncio.Task[None]] = {}
         self._stops: dict[EngineName, asyncio.Task[StoppedEngine]] = {}
         self._reapers: dict[EngineName, asyncio.Task[None]] = {}
+        self._schedulers: dict[EngineName, asyncio.Task[None]] = {}
         self.all_stopped = asyncio.Event()
         """Set when the last engine has stopped, and the process can end."""
 
@@ -116,6 +117,7 @@ class Lifecycle:
             name = running.engine.name
             sweep = reap(running.engine, self._clock, self._sweep_interval_us)
             self._reapers[name] = asyncio.create_task(sweep, name=f"reap {name}")
+            self._schedulers[name] = asyncio.create_task(running.scheduler.run(), name=f"schedule {name}")
         return True
 
     async def _start_later(self, running: RunningEngine) -> None:
@@ -168,6 +170,8 @@ class Lifecycle:
     async def _drain(self, running: RunningEngine, drain_timeout_us: int) -> StoppedEngine:
         name = running.engine.name
         await self._end_start(running)
+        if name in self._schedulers:
+            self._schedulers[name].cancel()
         log.info("draining", engine=name)
         released = queued = 0
         try:

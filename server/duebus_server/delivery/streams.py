@@ -15,7 +15,7 @@ from duebus_server.delivery.session import Session
 from duebus_server.delivery.waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from duebus_server.delivery.options import SessionOptions
     from duebus_server.delivery.window import Window
@@ -41,9 +41,17 @@ class Streams:
     """The open streams, and those closed by a drain whose leases are still held.
 
     The engine reports to it, as its watcher.
+
+    Args:
+        engine: the engine.
+        clock: for timers.
+        schedules_due: see ``Watcher.schedules_due``.
     """
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(
+        self, engine: Engine, clock: Clock, schedules_due: Callable[[int], None] = lambda _at_us: None
+    ) -> None:
+        self.schedules_due = schedules_due
         self._engine = engine
         self._clock = clock
         self._sessions: dict[str, Session] = {}

@@ -138,6 +138,54 @@ class ManualClock:
         self._now_us = end_us
 
 
+class MovableClock:
+    """The system's clock, which a test can move forward. It runs on in between.
+
+    Not thread-safe, as ManualClock.
+    """
+
+    def __init__(self) -> None:
+        self._system = SystemClock()
+        self._ahead_us = 0
+        self._timers: dict[MovableTimer, int] = {}
+
+    def now_us(self) -> int:
+        """The time in microseconds since the Unix epoch."""
+        return self._system.now_us() + self._ahead_us
+
+    def host_us(self) -> int:
+        """The host's clock, moved forward by as much."""
+        return self._system.host_us() + self._ahead_us
+
+    def call_at(self, at_us: int, callback: Callable[[], None]) -> Timer:
+        """See ``Clock.call_at``."""
+        timer = MovableTimer(callback, self._timers)
+        self._timers[timer] = at_us
+        self._start(timer, at_us)
+        return timer
+
+    def advance(self, by_us: int) -> None:
+        """Move forward. Callbacks that become due on the way run in order, each at its own time.
+
+        Raises:
+            ValueError: ``by_us`` is negative.
+        """
+        if by_us < 0:
+            raise ValueError("a clock can't go back")
+        end_us = self.now_us() + by_us
+        while self._timers and (first := min(self._timers.items(), key=lambda each: each[1]))[1] <= end_us:
+            timer, at_us = first
+            self._ahead_us += max(0, at_us - self.now_us())
+            timer.run()
+        self._ahead_us += max(0, end_us - self.now_us())
+        for timer, at_us in self._timers.items():
+            self._start(timer, at_us)
+
+    def _start(self, timer: MovableTimer, at_us: int) -> None:
+        delay_s = max(0, at_us - self.now_us()) / SECOND
+        timer.run_by(asyncio.get_running_loop().call_later(delay_s, timer.run))
+
+
 class ManualTimer:
     """A callback that waits for a manual clock."""
 
@@ -152,3 +200,40 @@ class ManualTimer:
         """Call back, unless cancelled."""
         if self._callback is not None:
             self._callback()
+
+
+class MovableTimer(ManualTimer):
+    """A callback that waits for a movable clock.
+
+    Args:
+        callback: what is called.
+        waiting: the timers of the clock, which this one leaves when it has run.
+    """
+
+    def __init__(self, callback: Callable[[], None], waiting: dict[MovableTimer, int]) -> None:
+        super().__init__(callback)
+        self._waiting = waiting
+        self._handle: asyncio.TimerHandle | None = None
+
+    def run_by(self, handle: asyncio.TimerHandle) -> None:
+        """The event loop runs it, in place of an earlier handle."""
+        self._end_handle()
+        self._handle = handle
+
+    def cancel(self) -> None:
+        """Cancel the callback."""
+        super().cancel()
+        self._leave()
+
+    def run(self) -> None:
+        """Call back, unless cancelled."""
+        self._leave()
+        super().run()
+
+    def _leave(self) -> None:
+        self._waiting.pop(self, None)
+        self._end_handle()
+
+    def _end_handle(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()

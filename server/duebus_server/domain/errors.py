@@ -15,7 +15,8 @@
     ├── DuplicateInitialized         an engine is started twice
     ├── MaxQueuedEventsReached       the topic is full
     ├── ConcurrentModification       an event was leased or changed meanwhile
-    ├── NotFound                     no such topic, group or event
+    ├── NotFound                     no such topic, group, event or schedule
+    ├── TopicHasSchedules            a topic has schedules, so neither can go without the other
     ├── Unimplemented                this engine can't do that yet
     ├── Unauthenticated              credentials are required, or these are not accepted
     ├── PermissionDenied             no rule allows the caller to do that
@@ -164,8 +165,20 @@ class ConcurrentModification(DueBusError):
     reason = "CONCURRENT_MODIFICATION"
 
 
+class TopicHasSchedules(DueBusError):
+    """There are schedules for the topic: it can't be deleted, and they can't move to another; nothing was changed."""
+
+    reason = "TOPIC_HAS_SCHEDULES"
+
+    def __init__(self, topic: str, schedule: str) -> None:
+        super().__init__(
+            f"topic {topic!r} has schedules, such as {schedule!r}: delete them first",
+            metadata={"topic": topic, "schedule": schedule},
+        )
+
+
 class NotFound(DueBusError):
-    """No such topic, group or event."""
+    """No such topic, group, event or schedule."""
 
     reason = "NOT_FOUND"
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Reservation,
         SubscriberInfo,
     )
+    from duebus_server.domain.schedules import DueSchedules, Firing, FiringOutcome, ScheduleRecord
     from duebus_server.domain.views import (
         EventInfo,
         EventPage,
@@ -95,6 +96,11 @@ class Watcher(Protocol):
         session then learns of it from its next lease.
         """
 
+    def schedules_due(self, at_us: int) -> None:
+        """The first schedule is due at ``at_us`` of the engine's wall clock, or now if that has passed. Reported as
+        ``due`` is, on every replica.
+        """
+
 
 class Engine(Protocol):
     """Stores events and decides who holds them.
@@ -127,6 +133,11 @@ class Engine(Protocol):
 
     def now_us(self) -> int:
         """The engine's clock, by which delays and leases are measured, in microseconds since the Unix epoch."""
+
+    def wall_us(self) -> int:
+        """The clock of ``NewEvent.deliver_at_us`` and of schedules, in microseconds since the Unix epoch. It may jump
+        when it is set.
+        """
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, as far as this replica knows; 1 where topics have none. One call works on
@@ -235,8 +246,8 @@ class Engine(Protocol):
         left. The first ``FREE_EXPIRIES`` expired leases of an event use up no retry; then it is a suspect. A lease that
         was given to a stalled session uses up none either.
 
-        Also forget ids after the dedupe window, purge dead letters after their retention, and remove ephemeral groups
-        that nobody has come back to; see ``leave``.
+        Also report when the first schedule is due, forget ids after the dedupe window, purge dead letters after their
+        retention, and remove ephemeral groups that nobody has come back to; see ``leave``.
         """
 
     async def backlog(self, topic: str, group: str) -> int:
@@ -375,6 +386,7 @@ class Engine(Protocol):
 
         Raises:
             NotFound: no such topic.
+            TopicHasSchedules: there are schedules for it; nothing was changed.
         """
 
     async def delete_group(self, topic: str, group: str) -> int:
@@ -444,4 +456,57 @@ class Engine(Protocol):
     async def purge(self, topic: str, group: str, chosen: DeadLetterFilter, step: DeadLetterStep) -> DeadLetterProgress:
         """Remove dead letters that the filter selects, in one step, as ``redrive`` does. One that holds its key opens
         it.
+        """
+
+    # --- schedules --------------------------------------------------------------------------------------------------
+
+    async def save_schedule(self, record: ScheduleRecord, replaces: int, most: int) -> bool:
+        """Store a schedule in place of its version ``replaces``; 0 is none. The engine sets the new version.
+
+        Args:
+            record: all of it, counters included.
+            replaces: the version that it was made from.
+            most: how many schedules the engine may have.
+
+        Returns:
+            Whether it is stored. If not, the schedule has another version, is gone, or exists; nothing was changed.
+
+        Raises:
+            TopicHasSchedules: the stored one has another topic; nothing was changed.
+            InvalidArgument: it is new, and the engine has ``most`` already; nothing was changed.
+        """
+
+    async def get_schedule(self, name: str) -> ScheduleRecord:
+        """One schedule.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRecord]:
+        """Up to ``limit`` schedules whose names come after ``after``, by name."""
+
+    async def delete_schedule(self, name: str) -> None:
+        """Remove a schedule. Its events stay.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        """Up to ``limit`` schedules that are due by the engine's wall clock, of all topics."""
+
+    async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:
+        """Fire schedules, each in one step: its event is dispatched, and it moves on to its next time, with its
+        counters, unless it has another version than ``Firing.record``, is not due, or its topic is full. So of several
+        replicas that fire it at the same time, one does.
+
+        The event is dispatched as by ``dispatch``; one whose id the topic knows adds nothing. With an overlap other
+        than ALLOW, it is dispatched only if earlier events are finished, in the same step.
+
+        Args:
+            firings: of any topics, no schedule twice.
+
+        Returns:
+            The outcomes, in the order of the firings.
         """

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Refill,
         Reservation,
     )
+    from duebus_server.domain.schedules import Firing, FiringOutcome
     from duebus_server.engine.base import Engine, Watcher
 
     Results = list[LeaseFailureReason | None]
@@ -63,6 +64,9 @@ class EngineRecorder(Protocol):
     def suspected(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became suspects."""
 
+    def fired(self, engine: EngineName, firing: Firing, outcome: FiringOutcome, now_us: int) -> None:
+        """A schedule was fired, or was not; ``now_us`` is the engine's wall clock."""
+
 
 class InstrumentedEngine:
     """Forwards every call to the wrapped engine, and records it.
@@ -75,6 +79,7 @@ class InstrumentedEngine:
         self._recorder = recorder
         self.name = engine.name
         self.now_us = engine.now_us
+        self.wall_us = engine.wall_us
         self.partitions = engine.partitions
         self.start = self._timed("start", engine.start)
         self.stop = self._timed("stop", engine.stop)
@@ -100,6 +105,11 @@ class InstrumentedEngine:
         self.resume_group = self._timed("resume_group", engine.resume_group)
         self.redrive = self._timed("redrive", engine.redrive)
         self.purge = self._timed("purge", engine.purge)
+        self.save_schedule = self._timed("save_schedule", engine.save_schedule)
+        self.get_schedule = self._timed("get_schedule", engine.get_schedule)
+        self.list_schedules = self._timed("list_schedules", engine.list_schedules)
+        self.delete_schedule = self._timed("delete_schedule", engine.delete_schedule)
+        self.due_schedules = self._timed("due_schedules", engine.due_schedules)
 
     @property
     def lease_token_key(self) -> bytes:
@@ -169,6 +179,14 @@ class InstrumentedEngine:
         """See ``Engine.reschedule``."""
         return await self._record("reschedule", len(event_ids), self._engine.reschedule(topic, event_ids, group, due))
 
+    async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:
+        """See ``Engine.fire_schedules``."""
+        outcomes = await self._record("fire_schedules", len(firings), self._engine.fire_schedules(firings))
+        now_us = self._engine.wall_us()
+        for firing, outcome in zip(firings, outcomes, strict=True):
+            self._recorder.fired(self._engine.name, firing, outcome, now_us)
+        return outcomes
+
     def _timed(self, verb: str, call: Callable[P, Awaitable[T]]) -> Callable[P, Coroutine[None, None, T]]:
         """Time a verb that has no number of events."""
 
@@ -202,6 +220,7 @@ class _InstrumentedWatcher:
         self.leases_ran_out = watcher.leases_ran_out
         self.leases_extended = watcher.leases_extended
         self.deleted = watcher.deleted
+        self.schedules_due = watcher.schedules_due
 
     def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
         """See ``Watcher.leased``."""

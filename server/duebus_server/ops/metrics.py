@@ -21,7 +21,9 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import generate_latest
 
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import EngineName, NackAction
+from duebus_server.domain.schedules import ADVANCED, FiringOutcome
 from duebus_server.ops.gauges import Gauges
 from duebus_server.ops.histogram import BatchHistogram
 from duebus_server.ops.labels import OTHER, Labels
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.errors import DispatcherNotWorking
     from duebus_server.domain.model import LeaseBatch
+    from duebus_server.domain.schedules import Firing
     from duebus_server.engine.base import Engine
 
     EngineCall = Callable[[EngineName, str, float, int], None]
@@ -91,7 +94,14 @@ class Metrics:
         self._engines: Sequence[Engine] = ()
         self._make_counters()
         self._make_histograms()
-        for collector in (self._gauges, self._lateness, self._latency, self._durations, self._batches):
+        for collector in (
+            self._gauges,
+            self._lateness,
+            self._latency,
+            self._schedule_lateness,
+            self._durations,
+            self._batches,
+        ):
             self._registry.register(collector)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -112,6 +122,12 @@ class Metrics:
         self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
         self._dead = of_group("events_dead_total", "Events that became dead letters.")
         self._suspects = of_group("events_suspected_total", "Events that became suspects: leases ran out twice.")
+        fired = counter("schedules_fired_total", "Nominal times of schedules that dispatched an event.", *OF_TOPIC)
+        skipped = counter(
+            "schedules_skipped_total", "Nominal times that were skipped because of the overlap.", *OF_TOPIC
+        )
+        missed = counter("schedules_missed_total", "Nominal times that were given up.", *OF_TOPIC)
+        self._fired, self._skipped, self._missed = [Children(each, self._labels) for each in (fired, skipped, missed)]
         self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
         self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
 
@@ -122,6 +138,12 @@ class Metrics:
         self._latency = BatchHistogram(
             "duebus_dispatch_to_delivery_seconds",
             "Time from dispatch to first delivery, including the requested delay.",
+            ("engine",),
+            LATENESS_S,
+        )
+        self._schedule_lateness = BatchHistogram(
+            "duebus_schedule_lateness_seconds",
+            "Time from when a schedule was due to when it fired.",
             ("engine",),
             LATENESS_S,
         )
@@ -191,6 +213,21 @@ class Metrics:
     def suspected(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became suspects."""
         self._suspects[engine, topic, group].inc(count)
+
+    def fired(self, engine: EngineName, firing: Firing, outcome: FiringOutcome, now_us: int) -> None:
+        """A schedule was fired, or was not."""
+        if outcome not in ADVANCED:
+            return
+        of_topic = (engine, firing.record.topic)
+        if firing.missed:
+            self._missed[of_topic].inc(firing.missed)
+        if outcome is FiringOutcome.SKIPPED:
+            self._skipped[of_topic].inc()
+        if outcome is FiringOutcome.FIRED:
+            self._fired[of_topic].inc()
+            self._dispatched[of_topic].inc()
+            late_us = now_us - (firing.record.due_us or now_us)
+            self._schedule_lateness.observe((engine,), max(0, late_us) / SECOND)
 
 
 def _kind(cause: BaseException) -> str:

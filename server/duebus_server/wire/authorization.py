@@ -36,8 +36,19 @@ VERBS = {
     "/duebus.v1.EventBusAdmin/ListEvents": Verb.VIEW,
     "/duebus.v1.EventBusAdmin/GetEvent": Verb.VIEW,
     "/duebus.v1.EventBusAdmin/ListKeys": Verb.VIEW,
+    "/duebus.v1.EventBusSchedules/PutSchedule": Verb.DISPATCH,
+    "/duebus.v1.EventBusSchedules/GetSchedule": None,
+    "/duebus.v1.EventBusSchedules/ListSchedules": Verb.VIEW,
+    "/duebus.v1.EventBusSchedules/DeleteSchedule": None,
+    "/duebus.v1.EventBusSchedules/PauseSchedule": None,
+    "/duebus.v1.EventBusSchedules/ResumeSchedule": None,
+    "/duebus.v1.EventBusSchedules/TriggerSchedule": None,
+    "/duebus.v1.EventBusSchedules/BackfillSchedule": None,
+    "/duebus.v1.EventBusSchedules/PreviewSchedule": None,
 }
-"""The right that each needs. None: `subscribe` on the topics of its lease tokens, which only the bus can read."""
+"""The right that each needs. None: the bus finds the topics, by lease tokens or by the schedule, and asks ``permit``;
+a preview needs none.
+"""
 
 SCALER = "/externalscaler."
 
@@ -59,13 +70,13 @@ def caller_of_the_call() -> Caller:
     return _caller.get()
 
 
-def may_settle() -> Callable[[str], None] | None:
-    """A check that the current caller may settle on a topic; None if everybody may.
+def permit(verb: Verb) -> Callable[[str], None] | None:
+    """A check that the current caller has this right on a topic; None if everybody has.
 
     The check raises PermissionDenied.
     """
     caller = _caller.get()
-    return None if caller.is_unlimited else partial(caller.demand, Verb.SUBSCRIBE)
+    return None if caller.is_unlimited else partial(caller.demand, verb)
 
 
 def may_see_data(topic: str) -> bool:
@@ -86,6 +97,8 @@ def topic_of(request: Any) -> str:
         request = request.scaledObjectRef
     if hasattr(request, "scalerMetadata"):
         return str(request.scalerMetadata.get("topic", ""))
+    if hasattr(request, "schedule"):
+        request = request.schedule
     return str(getattr(request, "topic", ""))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from duebus.v1 import event_bus_pb2
@@ -181,6 +182,18 @@ def _new_events(events: Iterable[event_bus_pb2.Event], ids: EventIds, now_us: in
             yield _new_event(event, ids, index, now_us)
         except InvalidArgument as error:
             raise error.within(f"events[{index}]") from None
+
+
+def event_without_id(event: event_bus_pb2.Event) -> NewEvent:
+    """What a schedule dispatches: an event that gets its id with each firing.
+
+    Raises:
+        InvalidArgument: a field of it is wrong, or it has an id or a due time.
+    """
+    for field in ("id", "delay", "deliver_at"):
+        if event.HasField(field) if field != "id" else event.id:
+            raise InvalidArgument(field, "is given by the schedule")
+    return replace(_new_event(event, EventIds(0, ""), 0, 0), id="", id_is_generated=False)
 
 
 def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: int) -> NewEvent:

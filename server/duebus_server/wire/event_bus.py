@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from duebus.v1 import event_bus_pb2
 
+from duebus_server.security.acl import Verb
 from duebus_server.wire import decode, encode
-from duebus_server.wire.authorization import caller_of_the_call, may_settle
+from duebus_server.wire.authorization import caller_of_the_call, permit
 from duebus_server.wire.deliveries import DeliveryEncoder
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ class EventBusServicer:
         self, request: event_bus_pb2.AckRequest, _context: Context
     ) -> event_bus_pb2.AckResponse:
         """Settle: done."""
-        failures = await self._settling.ack(decode.lease_tokens(request), may_settle())
+        failures = await self._settling.ack(decode.lease_tokens(request), permit(Verb.SUBSCRIBE))
         return event_bus_pb2.AckResponse(failures=encode.lease_failures(failures))
 
     async def Nack(  # noqa: N802
         self, request: event_bus_pb2.NackRequest, _context: Context
     ) -> event_bus_pb2.NackResponse:
         """Settle deliveries as not done."""
-        failures = await self._settling.nack(decode.nack_commands(request), may_settle())
+        failures = await self._settling.nack(decode.nack_commands(request), permit(Verb.SUBSCRIBE))
         return event_bus_pb2.NackResponse(failures=encode.lease_failures(failures))
 
     async def Extend(  # noqa: N802
@@ -83,7 +84,7 @@ class EventBusServicer:
     ) -> event_bus_pb2.ExtendResponse:
         """Renew leases."""
         lease_us = decode.lease_us(request)
-        failures = await self._settling.extend(decode.lease_tokens(request), lease_us, may_settle())
+        failures = await self._settling.extend(decode.lease_tokens(request), lease_us, permit(Verb.SUBSCRIBE))
         return event_bus_pb2.ExtendResponse(failures=encode.lease_failures(failures))
 
     async def Stop(  # noqa: N802

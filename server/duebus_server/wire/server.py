@@ -12,7 +12,7 @@ import grpc
 import grpc.aio
 import structlog
 from duebus.keda import externalscaler_pb2
-from duebus.v1 import admin_pb2, event_bus_pb2
+from duebus.v1 import admin_pb2, event_bus_pb2, schedules_pb2, test_clock_pb2
 from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 
     from duebus_server.security.certificates import Certificates
     from duebus_server.security.reloading import Reloading
-    from duebus_server.wire.admin import EventBusAdminServicer
-    from duebus_server.wire.event_bus import EventBusServicer
     from duebus_server.wire.grpc_server import Handlers
     from duebus_server.wire.guard import Guard
-    from duebus_server.wire.scaler import ScalerServicer
 
 log = structlog.get_logger()
 
 EVENT_BUS = event_bus_pb2.DESCRIPTOR.services_by_name["EventBus"]
 ADMIN = admin_pb2.DESCRIPTOR.services_by_name["EventBusAdmin"]
+SCHEDULES = schedules_pb2.DESCRIPTOR.services_by_name["EventBusSchedules"]
 
+TEST_CLOCK = test_clock_pb2.DESCRIPTOR.services_by_name["TestClock"]
 SCALER = externalscaler_pb2.DESCRIPTOR.services_by_name["ExternalScaler"]
 
 MAX_MESSAGE_BYTES = 16 << 20
@@ -132,9 +131,7 @@ class WireServer:
     """The services behind one address.
 
     Args:
-        event_bus: duebus.v1.EventBus.
-        admin: duebus.v1.EventBusAdmin.
-        scaler: externalscaler.ExternalScaler.
+        servicers: each service's descriptor, and what serves it.
         guard: checks every call.
         limits: the limits of a connection.
         certificates: for TLS; None: plaintext.
@@ -142,9 +139,7 @@ class WireServer:
 
     def __init__(
         self,
-        event_bus: EventBusServicer,
-        admin: EventBusAdminServicer,
-        scaler: ScalerServicer,
+        servicers: Sequence[tuple[Any, object]],
         guard: Guard,
         limits: Limits,
         certificates: Reloading[Certificates] | None = None,
@@ -158,10 +153,9 @@ class WireServer:
             self._server = GrpcServer(limits.options(OPEN_WINDOW_BYTES))
         self._health_server: GrpcServer | None = None
         self._listening: str | None = None
-        services = ((EVENT_BUS, event_bus), (ADMIN, admin), (SCALER, scaler))
-        for service, servicer in services:
+        for service, servicer in servicers:
             self._server.register(service.full_name, _handlers(service, servicer, guard), ACCEPTED_AT_ONCE)
-        names = [service.full_name for service, _ in services]
+        names = [service.full_name for service, _ in servicers]
         self._health = Health(names)
         self._server.register(health.SERVICE, self._health.handlers(), {"Check": 100})
         self._server.register(reflection.SERVICE_NAME, _reflection([*names, health.SERVICE, reflection.SERVICE_NAME]))

@@ -42,6 +42,7 @@ STATUS_CODES: dict[type[errors.DueBusError], grpc.StatusCode] = {
     errors.DuplicateInitialized: grpc.StatusCode.ALREADY_EXISTS,
     errors.MaxQueuedEventsReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.ConcurrentModification: grpc.StatusCode.ABORTED,
+    errors.TopicHasSchedules: grpc.StatusCode.FAILED_PRECONDITION,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.Unimplemented: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,

@@ -11,12 +11,12 @@ from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
 from duebus_server.bus.settling import Settling
 from duebus_server.bus.subscribing import SubscribeCommand, Subscribing
-from duebus_server.delivery.streams import Streams
 from duebus_server.domain.clock import SECOND, ManualClock
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import DispatchRequest, EngineName, LeaseRequest, SubscriberInfo
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
+from duebus_server.wire.schedule_codec import ScheduleCodec
 from support.builders import new_event
 from support.engines import START_US
 
@@ -80,7 +80,7 @@ class Bus:
         self.clock = ManualClock(START_US)
         self.local = LocalEngine(self.clock, TopicConfig())
         self.other = OtherEngine(self.clock, TopicConfig())
-        self.running = [RunningEngine(each, Streams(each, self.clock)) for each in (self.local, self.other)]
+        self.running = [RunningEngine.of(each, self.clock, ScheduleCodec()) for each in (self.local, self.other)]
         self.engines = Engines(self.running)
         self.token_keys: dict[EngineName, bytes] = {}
         self.tokens = LeaseTokens(self.token_keys)

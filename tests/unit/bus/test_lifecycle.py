@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle, StoppedEngine
-from duebus_server.delivery.streams import Streams
 from duebus_server.domain.clock import SECOND, ManualClock
 from duebus_server.domain.errors import (
     DispatcherNotWorking,
@@ -19,6 +18,7 @@ from duebus_server.domain.errors import (
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
+from duebus_server.wire.schedule_codec import ScheduleCodec
 from structlog.testing import capture_logs
 from support.engines import START_US
 from support.workers import settle_down
@@ -158,7 +158,7 @@ class Waiting:
     def __init__(self) -> None:
         self.clock = ManualClock(START_US)
         self.engine = Away(self.clock, TopicConfig())
-        self.running = RunningEngine(self.engine, Streams(self.engine, self.clock))
+        self.running = RunningEngine.of(self.engine, self.clock, ScheduleCodec())
         self.lifecycle = Lifecycle(Engines([self.running]), self.clock, SECOND, lambda _: None, self._not_serving)
 
     async def _not_serving(self) -> None:

@@ -28,6 +28,7 @@ def rpc_error(failure: Failure) -> grpc.RpcError:
         ("NO_TOPIC_SPECIFIED", C.INVALID_ARGUMENT, errors.NoTopicSpecified),
         ("INVALID_ARGUMENT", C.INVALID_ARGUMENT, errors.InvalidArgument),
         ("NO_EVENT_SPECIFIED", C.INVALID_ARGUMENT, errors.NoEventSpecified),
+        ("TOPIC_HAS_SCHEDULES", C.FAILED_PRECONDITION, errors.TopicHasSchedules),
         ("NO_HANDLER_FOUND", C.FAILED_PRECONDITION, errors.NoHandlerFound),
         ("DUPLICATE_INITIALIZED", C.ALREADY_EXISTS, errors.DuplicateInitialized),
         ("MAX_QUEUED_EVENTS_REACHED", C.RESOURCE_EXHAUSTED, errors.MaxQueuedEventsReached),

@@ -24,6 +24,7 @@ TABLE = [
     (errors.InvalidArgument("events[3].delay", "is negative"), Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     (errors.RequestIdReused(), Code.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
     (errors.NoDispatcherSpecified("no redis here"), Code.FAILED_PRECONDITION, "NO_DISPATCHER_SPECIFIED"),
+    (errors.TopicHasSchedules("reports", "daily"), Code.FAILED_PRECONDITION, "TOPIC_HAS_SCHEDULES"),
     (errors.NoHandlerFound("nobody listens"), Code.FAILED_PRECONDITION, "NO_HANDLER_FOUND"),
     (errors.DispatcherNotWorking("draining"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),
     (errors.UnusableStorage("too old"), Code.UNAVAILABLE, "DISPATCHER_NOT_WORKING"),

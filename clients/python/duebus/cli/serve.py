@@ -25,6 +25,13 @@ _READY = re.compile(r"duebus ready on (\S+) engines=(\S+)(?: web=(\S+))?")
 def serve(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
+    test_clock: Annotated[
+        bool,
+        typer.Option(
+            "--test-clock",
+            help="For tests: add the service TestClock, which moves the server's time. Only in memory, on loopback.",
+        ),
+    ] = False,
     **flags: Any,
 ) -> None:
     """Run a server.
@@ -44,7 +51,7 @@ def serve(
     from duebus_server.__main__ import run  # noqa: PLC0415  # loads the whole server, which --help does not need
 
     with redirect_stdout(_ReadyAsJson(sys.stdout)) if as_json or ctx.obj.as_json else nullcontext():
-        status = run(settings)
+        status = run(settings, test_clock=test_clock)
     raise typer.Exit(status)
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from duebus.v1 import event_bus_pb2 as duebus_dot_v1_dot_event__bus__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64uebus/v1/error_details.proto\x12\tduebus.v1\x1a\x19\x64uebus/v1/event_bus.proto\"O\n\x0fPartialDispatch\x12)\n\x0estored_engines\x18\x01 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x11\n\tevent_ids\x18\x02 \x03(\t*\xcf\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#ERROR_REASON_DISPATCHER_NOT_WORKING\x10\x01\x12(\n$ERROR_REASON_NO_DISPATCHER_SPECIFIED\x10\x02\x12#\n\x1f\x45RROR_REASON_NO_TOPIC_SPECIFIED\x10\x03\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x04\x12#\n\x1f\x45RROR_REASON_NO_EVENT_SPECIFIED\x10\x05\x12!\n\x1d\x45RROR_REASON_NO_HANDLER_FOUND\x10\x06\x12&\n\"ERROR_REASON_DUPLICATE_INITIALIZED\x10\x07\x12*\n&ERROR_REASON_MAX_QUEUED_EVENTS_REACHED\x10\x08\x12(\n$ERROR_REASON_CONCURRENT_MODIFICATION\x10\t\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_UNIMPLEMENTED\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12$\n ERROR_REASON_MAX_STREAMS_REACHED\x10\x0f\x42\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x64uebus/v1/error_details.proto\x12\tduebus.v1\x1a\x19\x64uebus/v1/event_bus.proto\"O\n\x0fPartialDispatch\x12)\n\x0estored_engines\x18\x01 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x11\n\tevent_ids\x18\x02 \x03(\t*\xf5\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\'\n#ERROR_REASON_DISPATCHER_NOT_WORKING\x10\x01\x12(\n$ERROR_REASON_NO_DISPATCHER_SPECIFIED\x10\x02\x12#\n\x1f\x45RROR_REASON_NO_TOPIC_SPECIFIED\x10\x03\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x04\x12#\n\x1f\x45RROR_REASON_NO_EVENT_SPECIFIED\x10\x05\x12!\n\x1d\x45RROR_REASON_NO_HANDLER_FOUND\x10\x06\x12&\n\"ERROR_REASON_DUPLICATE_INITIALIZED\x10\x07\x12*\n&ERROR_REASON_MAX_QUEUED_EVENTS_REACHED\x10\x08\x12(\n$ERROR_REASON_CONCURRENT_MODIFICATION\x10\t\x12\x1a\n\x16\x45RROR_REASON_NOT_FOUND\x10\n\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x0b\x12\x1e\n\x1a\x45RROR_REASON_UNIMPLEMENTED\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12$\n ERROR_REASON_MAX_STREAMS_REACHED\x10\x0f\x12$\n ERROR_REASON_TOPIC_HAS_SCHEDULES\x10\x10\x42\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,7 +34,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.duebus.v1P\001'
   _globals['_ERRORREASON']._serialized_start=153
-  _globals['_ERRORREASON']._serialized_end=744
+  _globals['_ERRORREASON']._serialized_end=782
   _globals['_PARTIALDISPATCH']._serialized_start=71
   _globals['_PARTIALDISPATCH']._serialized_end=150
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
     ERROR_REASON_PERMISSION_DENIED: _ClassVar[ErrorReason]
     ERROR_REASON_MAX_STREAMS_REACHED: _ClassVar[ErrorReason]
+    ERROR_REASON_TOPIC_HAS_SCHEDULES: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_DISPATCHER_NOT_WORKING: ErrorReason
 ERROR_REASON_NO_DISPATCHER_SPECIFIED: ErrorReason
@@ -42,6 +43,7 @@ ERROR_REASON_UNIMPLEMENTED: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
 ERROR_REASON_PERMISSION_DENIED: ErrorReason
 ERROR_REASON_MAX_STREAMS_REACHED: ErrorReason
+ERROR_REASON_TOPIC_HAS_SCHEDULES: ErrorReason
 
 class PartialDispatch(_message.Message):
     __slots__ = ("stored_engines", "event_ids")

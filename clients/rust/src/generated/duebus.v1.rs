@@ -3408,7 +3408,7 @@ pub enum ErrorReason {
     MaxQueuedEventsReached = 8,
     /// ABORTED: an event was leased or changed meanwhile; nothing was changed.
     ConcurrentModification = 9,
-    /// NOT_FOUND: no such topic, group or event; `metadata` names it.
+    /// NOT_FOUND: no such topic, group, event or schedule; `metadata` names it.
     NotFound = 10,
     /// INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log.
     Internal = 11,
@@ -3422,6 +3422,9 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
     /// open another connection.
     MaxStreamsReached = 15,
+    /// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
+    /// was changed. `metadata` names the topic, and one schedule.
+    TopicHasSchedules = 16,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3446,6 +3449,7 @@ impl ErrorReason {
             Self::Unauthenticated => "ERROR_REASON_UNAUTHENTICATED",
             Self::PermissionDenied => "ERROR_REASON_PERMISSION_DENIED",
             Self::MaxStreamsReached => "ERROR_REASON_MAX_STREAMS_REACHED",
+            Self::TopicHasSchedules => "ERROR_REASON_TOPIC_HAS_SCHEDULES",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3469,6 +3473,7 @@ impl ErrorReason {
             "ERROR_REASON_UNAUTHENTICATED" => Some(Self::Unauthenticated),
             "ERROR_REASON_PERMISSION_DENIED" => Some(Self::PermissionDenied),
             "ERROR_REASON_MAX_STREAMS_REACHED" => Some(Self::MaxStreamsReached),
+            "ERROR_REASON_TOPIC_HAS_SCHEDULES" => Some(Self::TopicHasSchedules),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.errors import InvalidArgument, NotFound
+from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
 from duebus_server.engine.local import operations, views
 from duebus_server.engine.local.core import EngineCore
 
@@ -115,6 +115,8 @@ class AdminVerbs(EngineCore):
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. The memory is released in pieces before it returns."""
         now_us = self._working_now()
+        if (schedule := self._topics.schedules.of_topic(topic)) is not None:
+            raise TopicHasSchedules(topic, schedule)
         known = self._topics.up_to_date(topic, now_us)
         removed = known.stored
         if self._journal is not None:

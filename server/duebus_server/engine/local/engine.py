@@ -29,6 +29,7 @@ from duebus_server.domain.model import (
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.admin import AdminVerbs
 from duebus_server.engine.local.hand_over import HandOver
+from duebus_server.engine.local.schedule_verbs import ScheduleVerbs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.topic import Topic
 
 
-class LocalEngine(AdminVerbs):
+class LocalEngine(AdminVerbs, ScheduleVerbs):
     """Events in the memory of this process. ``engine.base.Engine`` documents the guarantees of each verb.
 
     Without a journal its events are lost when the process ends. With one, each verb returns once its changes are saved,
@@ -188,6 +189,7 @@ class LocalEngine(AdminVerbs):
         async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
             self._sweep(topic, self._working_now())
         now_us = self._working_now()
+        self._announce_schedules()
         self._remove_abandoned(now_us)
         if self._journal is not None:
             self._journal.sweep(self._topics.host)

@@ -244,6 +244,11 @@ class Topic:
             return None
         return MaxQueuedEventsReached(text, metadata=metadata, retry_after_us=RETRY_WHEN_FULL_US)
 
+    def is_unfinished(self, event_id: str) -> bool:
+        """Whether an event is held and not dead in a lasting group, or waits for the first one."""
+        copies = (group.entries.get(event_id) for group in self.all_groups())
+        return any(entry is not None and entry.event.waiting for entry in copies)
+
     def event(self, event_id: str) -> StoredEvent:
         """An event that some group holds."""
         return next(group.entries[event_id].event for group in self.all_groups() if event_id in group.entries)

@@ -11,6 +11,7 @@ from duebus_server.domain.states import EventState
 from duebus_server.engine.base import WORK_AHEAD_US
 from duebus_server.engine.local.body_room import BodyRoom
 from duebus_server.engine.local.host_time import HostTime
+from duebus_server.engine.local.schedules import Schedules
 from duebus_server.engine.local.topic import Topic
 from duebus_server.engine.local.unannounced import Unannounced
 
@@ -36,6 +37,7 @@ class Topics:
     Attributes:
         host: the host's clock, as the current verb read it.
         watcher: receives what happens; None until it is set.
+        schedules: the schedules of the engine.
 
     Args:
         defaults: the settings of topics that were not configured.
@@ -47,6 +49,7 @@ class Topics:
         self.host = HostTime()
         self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None
+        self.schedules = Schedules()
         self._defaults = defaults
         self._recorder = recorder
         self._topics: dict[str, Topic] = {}
@@ -150,6 +153,7 @@ class Topics:
     def clear(self) -> None:
         """Remove all topics."""
         self._topics.clear()
+        self.schedules.clear()
         self._names.clear()
         self._room.used = 0
 

@@ -139,7 +139,7 @@ class Compaction:
 
         Args:
             record: a record of the segment that is to be removed.
-            seen: the topics and groups whose settings are copied already.
+            seen: the topics and groups whose settings are copied already, and the schedules, with an empty topic.
         """
         if isinstance(record, records.Dispatched):
             seqs = range(record.first_seq, record.first_seq + len(record.event_ids))
@@ -158,6 +158,8 @@ class Compaction:
             self._copy_times(record.topic, record.group, seen)
         elif isinstance(record, records.TopicState):
             self._copy_topic(record.topic, seen)
+        elif isinstance(record, records.ScheduleState):
+            self._copy_schedule(record.schedule.name, seen)
 
     def _copy_events(self, name: str, event_ids: Sequence[str], bodies: Mapping[int, bytes]) -> None:
         """Copy those of these events that are still held. ``bodies`` has theirs by ``seq``, in the same order."""
@@ -219,6 +221,13 @@ class Compaction:
         if topic is not None and topic.changes and (name, "") not in seen:
             seen.add((name, ""))
             self._keep(records.TopicState(name, topic.changes))
+
+    def _copy_schedule(self, name: str, seen: set[tuple[str, ...]]) -> None:
+        """Copy a schedule as it is now, with what later records say about it."""
+        schedule = self._topics.schedules.find(name)
+        if schedule is not None and ("", name) not in seen:
+            seen.add(("", name))
+            self._keep(records.ScheduleState(schedule))
 
     def _keep(self, record: Record) -> None:
         segment, size = self._append(record)

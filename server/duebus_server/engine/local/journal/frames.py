@@ -57,6 +57,11 @@ class Kind(IntEnum):
     """Bytes that ``duebus journal repair`` discarded."""
     KEY_TIMES = 14
     """How far keys have used up their rates, and until when they are paused."""
+    SCHEDULE = 20
+    """A schedule: new, or changed."""
+    SCHEDULE_ADVANCED = 21
+    """A schedule has moved on to its next time."""
+    SCHEDULE_DELETED = 22
 
 
 class Frame(NamedTuple):

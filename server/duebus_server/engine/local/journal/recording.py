@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from duebus_server.domain.model import DispatchRequest, LeasedEvent
+    from duebus_server.domain.schedules import ScheduleRecord
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal.bodies import Bodies
@@ -209,6 +210,18 @@ class Recording(Recorder):
     def topic_deleted(self, topic: Topic) -> None:
         """A topic was deleted."""
         self._append(records.TopicDeleted(topic.name))
+
+    def schedule_saved(self, schedule: ScheduleRecord) -> None:
+        """A schedule is new or has changed."""
+        self._append(records.ScheduleState(schedule))
+
+    def schedule_advanced(self, schedule: ScheduleRecord) -> None:
+        """A schedule has moved on to its next time."""
+        self._append(records.ScheduleAdvanced.of(schedule))
+
+    def schedule_deleted(self, name: str) -> None:
+        """A schedule was deleted."""
+        self._append(records.ScheduleDeleted(name))
 
     # --- appending ----------------------------------------------------------------------------------------------------
 

@@ -71,6 +71,9 @@ class Recovery:
             records.TopicState: self._topic_state,
             records.TopicDeleted: self._topic_deleted,
             records.Remembered: self._remembered,
+            records.ScheduleState: self._schedule_state,
+            records.ScheduleAdvanced: self._schedule_advanced,
+            records.ScheduleDeleted: self._schedule_deleted,
         }
 
     def apply_segment(
@@ -247,6 +250,18 @@ class Recovery:
             topic.remember(event_id, until_us)
         for answer in record.answers:
             self._answer(topic, answer, answer.event_ids)
+
+    def _schedule_state(self, record: records.ScheduleState) -> None:
+        self._topics.schedules.put(record.schedule)
+
+    def _schedule_advanced(self, record: records.ScheduleAdvanced) -> None:
+        known = self._topics.schedules.find(record.name)
+        if known is not None:
+            self._topics.schedules.put(record.applied_to(known))
+
+    def _schedule_deleted(self, record: records.ScheduleDeleted) -> None:
+        if self._topics.schedules.find(record.name) is not None:
+            self._topics.schedules.remove(record.name)
 
     def _leave_on_disk(self, events: Sequence[StoredEvent], bodies: Sequence[bytes], end: int) -> None:
         """Drop the bodies of events that are not due soon. They stay on disk even if a later record changes that."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging, Unimplemented
 from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, Reservation
+from duebus_server.domain.schedules import DueSchedules
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Refill,
         SubscriberInfo,
     )
+    from duebus_server.domain.schedules import Firing, FiringOutcome, ScheduleRecord
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.engine import RedisEngine
@@ -41,6 +43,8 @@ T = TypeVar("T")
 S = TypeVar("S", LeaseRef, NackRef)
 
 log = structlog.get_logger()
+
+NO_SCHEDULES = "the engine redis has no schedules yet"
 
 
 class PartitionedEngine(AdminVerbs):
@@ -83,6 +87,10 @@ class PartitionedEngine(AdminVerbs):
 
     def now_us(self) -> int:
         """Redis's clock, estimated from its answers."""
+        return self._engine.now_us()
+
+    def wall_us(self) -> int:
+        """The same: Redis has one clock."""
         return self._engine.now_us()
 
     def partitions(self, topic: str) -> int:
@@ -298,6 +306,32 @@ class PartitionedEngine(AdminVerbs):
             return [found[index] for index in range(len(leases))]
 
         return await self._routing.routed(topic, settle, session)
+
+    # --- schedules --------------------------------------------------------------------------------------------------
+
+    async def save_schedule(self, record: ScheduleRecord, replaces: int, most: int) -> bool:  # noqa: ARG002  # not yet
+        """See ``Engine.save_schedule``."""
+        raise Unimplemented(NO_SCHEDULES)
+
+    async def get_schedule(self, name: str) -> ScheduleRecord:  # noqa: ARG002  # not yet
+        """See ``Engine.get_schedule``."""
+        raise Unimplemented(NO_SCHEDULES)
+
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRecord]:  # noqa: ARG002  # not yet
+        """See ``Engine.list_schedules``."""
+        raise Unimplemented(NO_SCHEDULES)
+
+    async def delete_schedule(self, name: str) -> None:  # noqa: ARG002  # not yet
+        """See ``Engine.delete_schedule``."""
+        raise Unimplemented(NO_SCHEDULES)
+
+    async def due_schedules(self, limit: int) -> DueSchedules:  # noqa: ARG002  # not yet
+        """See ``Engine.due_schedules``."""
+        return DueSchedules([], None)
+
+    async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:  # noqa: ARG002  # not yet
+        """See ``Engine.fire_schedules``."""
+        raise Unimplemented(NO_SCHEDULES)
 
 
 def _fencing_token(lease: LeaseRef | NackRef) -> int:

@@ -44,7 +44,7 @@ export enum ErrorReason {
   MAX_QUEUED_EVENTS_REACHED = 8,
   /** CONCURRENT_MODIFICATION - ABORTED: an event was leased or changed meanwhile; nothing was changed. */
   CONCURRENT_MODIFICATION = 9,
-  /** NOT_FOUND - NOT_FOUND: no such topic, group or event; `metadata` names it. */
+  /** NOT_FOUND - NOT_FOUND: no such topic, group, event or schedule; `metadata` names it. */
   NOT_FOUND = 10,
   /** INTERNAL - INTERNAL: an unexpected error; `metadata.log_id` finds it in the server's log. */
   INTERNAL = 11,
@@ -62,6 +62,11 @@ export enum ErrorReason {
    * open another connection.
    */
   MAX_STREAMS_REACHED = 15,
+  /**
+   * TOPIC_HAS_SCHEDULES - FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
+   * was changed. `metadata` names the topic, and one schedule.
+   */
+  TOPIC_HAS_SCHEDULES = 16,
   UNRECOGNIZED = -1,
 }
 

@@ -22,6 +22,7 @@ from duebus_server.engine.local.journal.records.events import (
     Removed,
 )
 from duebus_server.engine.local.journal.records.marks import Mark, SegmentStart
+from duebus_server.engine.local.journal.records.schedules import ScheduleAdvanced, ScheduleDeleted, ScheduleState
 from duebus_server.engine.local.journal.records.topics import (
     GroupDeleted,
     GroupState,
@@ -50,6 +51,9 @@ __all__ = [
     "Record",
     "Remembered",
     "Removed",
+    "ScheduleAdvanced",
+    "ScheduleDeleted",
+    "ScheduleState",
     "SegmentStart",
     "TopicDeleted",
     "TopicState",
@@ -80,6 +84,9 @@ AnyRecord = (
     | TopicState
     | TopicDeleted
     | Remembered
+    | ScheduleState
+    | ScheduleAdvanced
+    | ScheduleDeleted
 )
 _READERS: dict[Kind, Callable[[ColumnReader], AnyRecord]] = {each.kind: each.read for each in get_args(AnyRecord)}
 
