@@ -7,10 +7,11 @@ MAKEFLAGS += --no-print-directory
 # The Python that .venv is made with, unless it is named: make install PYTHON=... Of those on the path that are new enough
 # and can make one, the first that was built with optimization, which saves a fifth of the processor time; else the first.
 # requirements.lock, which the image's tests install, is for 3.11.3 and newer: redis-py needs one package more before.
-PYTHON ?= $(shell for python in $$(type -ap python3 python3.14 python3.13 python3.12 python3.11); do \
+# Looked for once, at its first use: `eval` replaces the variable by what was found.
+PYTHON ?= $(eval PYTHON := $(shell for python in $$(type -ap python3 python3.14 python3.13 python3.12 python3.11); do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 	first=$${first:-$$python}; $$python -c 'import sys; sys.exit(sys.version_info < (3, 11, 3))' || continue; \
-	if $$python -c '$(OPTIMIZED)'; then first=$$python; break; fi; done; echo "$${first-}")
+	if $$python -c '$(OPTIMIZED)'; then first=$$python; break; fi; done; echo "$${first-}"))$(PYTHON)
 # Debian's builds are optimized, and do not say so.
 OPTIMIZED := import sys, sysconfig; sys.exit("--enable-optimizations" not in str(sysconfig.get_config_var("CONFIG_ARGS")) \
 	and "deb_system" not in sysconfig.get_scheme_names())
