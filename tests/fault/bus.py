@@ -136,7 +136,7 @@ class Bus:
             time.sleep(0.1)  # other processes can't signal the test
 
     def _note_left(self, client: Client, group: str) -> None:
-        for state in ("scheduled", "ready", "leased", "dead"):
+        for state in ("scheduled", "ready", "blocked", "leased", "dead"):
             for event in client.admin.list_events(TOPIC, state, group=group, page_size=1000):
                 self.journal.write("left", group=group, event_id=event.event_id, state=state)
 
@@ -177,7 +177,7 @@ class Bus:
 
 
 def _waiting(info: TopicInfo) -> int:
-    return sum(group.scheduled + group.ready + group.leased for group in info.groups)
+    return sum(group.scheduled + group.ready + group.leased + group.blocked for group in info.groups)
 
 
 def _subscribers(client: Client) -> int:

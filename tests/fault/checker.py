@@ -6,6 +6,9 @@
   event was given to another worker although its handler, which gave it back, had not ended;
 - undead: an event was delivered after it was acked, or made a dead letter;
 - unexplained: an event was delivered again although nothing had happened to its previous lease;
+- not over: an event was delivered although the one before it with the same key was neither acked nor dead;
+- out of order: of the events with a key, one that was due later was delivered first, or a lease that was granted later
+  has a smaller fencing token;
 - stored twice: one event of a producer under two ids;
 - unknown: an event was delivered that nobody dispatched;
 - late: an event waited for long although everything worked. Only a suspect may, because a stream holds one suspect at
@@ -68,6 +71,7 @@ class Report:
         two_at_once: how often two handlers had the same event at the same time, by the cause that allowed it.
         slowest: the longest time from the end of a lease or its holder to the next delivery, by cause; microseconds.
         slowest_calm: the longest time from due to first delivered while there was no outage; microseconds.
+        ordered: how many events of each key and group were delivered.
     """
 
     violations: list[Violation] = field(default_factory=list)
@@ -75,6 +79,7 @@ class Report:
     two_at_once: Counter[str] = field(default_factory=Counter)
     slowest: Counter[str] = field(default_factory=Counter)
     slowest_calm: int = 0
+    ordered: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def kinds(self) -> set[str]:
         """The kinds of violations found."""
@@ -94,16 +99,20 @@ class _Checker:
         self._chains: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
         for delivery in sorted(history.deliveries, key=lambda one: one.fence):
             self._chains[delivery.group, delivery.event_id].append(delivery)
+        self._dispatched = {event.name: event for event in history.dispatched}
+        self._numbers = {event.name: number for number, event in enumerate(history.dispatched)}
+        # When the event before it with the same key was over, by the group and the event's first fencing token.
+        self._let_in: dict[tuple[str, int], int] = {}
         # A producer that dies or waits makes no event late.
         disturbing = [one for one in history.outages if not one.target.startswith("producer:")]
         self._outages = merged((one.began, one.ended) for one in disturbing)
 
     def run(self) -> Report:
-        dispatched = {event.key: event for event in self._history.dispatched}
         self._check_fences()
         self._check_ids()
+        self._check_keys()
         for chain in self._chains.values():
-            event = dispatched.get(chain[0].key)
+            event = self._dispatched.get(chain[0].name)
             if event is None:
                 self._violation("unknown", chain)
             else:
@@ -127,9 +136,42 @@ class _Checker:
         """A repeated request adds nothing."""
         ids: dict[str, Delivery] = {}
         for delivery in self._history.deliveries:
-            other = ids.setdefault(delivery.key, delivery)
+            other = ids.setdefault(delivery.name, delivery)
             if other.event_id != delivery.event_id:
                 self._violation("stored twice", [other, delivery])
+
+    def _check_keys(self) -> None:
+        """The events with a key are delivered one after the other, in the order in which they are due."""
+        of_key: dict[tuple[str, str], list[Delivery]] = defaultdict(list)
+        for delivery in sorted(self._history.deliveries, key=lambda one: one.fence):
+            event = self._dispatched.get(delivery.name)
+            if event is not None and event.key:
+                of_key[delivery.group, event.key].append(delivery)
+        for group_and_key, deliveries in of_key.items():
+            firsts: dict[str, Delivery] = {}
+            for delivery in deliveries:
+                firsts.setdefault(delivery.event_id, delivery)
+            self._report.ordered[group_and_key] = len(firsts)
+            for before, after in pairwise(deliveries):
+                self._check_succession(before, after, came_before=firsts[after.event_id] is not after)
+            for before, after in pairwise(firsts.values()):
+                if self._place(after) < self._place(before):
+                    self._violation("out of order", [before, after])
+
+    def _place(self, first: Delivery) -> tuple[int, int]:
+        """Of an event's first delivery: where the event is in the order of its key."""
+        return first.due, self._numbers[first.name]
+
+    def _check_succession(self, before: Delivery, after: Delivery, *, came_before: bool) -> None:
+        if after.granted < before.granted:
+            self._violation("out of order", [before, after])
+        if before.event_id == after.event_id:
+            return
+        ends = [one for one in self._explanations.settles(before) if one.verb == ACK or one.final]
+        over = [one.began for one in ends if one.outcome in (DONE, UNKNOWN) and one.began <= after.came]
+        if not over or came_before:
+            self._violation("not over", [before, after])
+        self._let_in[after.group, after.fence] = max(over, default=before.came)
 
     def _check_kept(self, event: Dispatched, event_id: str) -> None:
         """An accepted event is acked or still there, in every group."""
@@ -192,7 +234,8 @@ class _Checker:
 
     def _check_wait(self, chain: list[Delivery], delivery: Delivery, cause: Cause | None, *, is_suspect: bool) -> None:
         """When it could have been delivered, ignoring outages."""
-        since = delivery.due if cause is None else max(delivery.due, cause.since)
+        let_in = self._let_in.get((delivery.group, delivery.fence), 0)
+        since = max(delivery.due, let_in if cause is None else cause.since)
         waited, report = delivery.came - since, self._report
         disturbed = overlap(self._outages, since, delivery.came)
         if cause is not None:

@@ -25,15 +25,17 @@ class Dispatched:
     """An event as its producer knows it.
 
     Attributes:
-        key: the producer's own key, in the payload.
+        name: the producer's own name for it, in the payload.
         began: when the first call that carried it began.
         event_id: the id that Dispatch answered; None: the event was not accepted, or the answer was lost.
+        key: what it is in order by; empty for none.
     """
 
-    key: str
+    name: str
     began: int
     delay: int = 0
     event_id: str | None = None
+    key: str = ""
 
 
 @dataclass(slots=True)
@@ -42,6 +44,7 @@ class Delivery:
 
     Attributes:
         worker: the process; a new one has a new name.
+        name: the producer's name for the event.
         granted: when the engine gave the lease, by Redis's clock.
         came: when it reached the worker.
         expires: when the lease runs out, unless it is extended.
@@ -50,7 +53,7 @@ class Delivery:
 
     group: str
     worker: str
-    key: str
+    name: str
     event_id: str
     fence: int
     granted: int
@@ -125,6 +128,7 @@ class History:
     """The whole history.
 
     Attributes:
+        dispatched: each producer's events in the order in which it dispatched them.
         handlers_ended: when each handler ended, by group and fencing token. A killed worker's did not.
     """
 
@@ -157,7 +161,9 @@ def read_producer(lines: Iterable[Line], history: History) -> None:
     requests: dict[str, list[Dispatched]] = {}
     for line in lines:
         if line["kind"] == "dispatch":
-            events = [Dispatched(event["key"], line["at"], event["delay"]) for event in line["events"]]
+            events = [
+                Dispatched(event["name"], line["at"], event["delay"], key=event["key"]) for event in line["events"]
+            ]
             requests[line["request"]] = events
             history.dispatched += events
         elif line["kind"] == "accepted":
@@ -204,5 +210,5 @@ def read_conductor(lines: Iterable[Line], history: History) -> None:
 
 
 def _delivery(group: str, worker: str, line: Line) -> Delivery:
-    fields = ("key", "event_id", "fence", "granted", "expires", "due", "attempt", "last_error")
+    fields = ("name", "event_id", "fence", "granted", "expires", "due", "attempt", "last_error")
     return Delivery(group, worker, came=line["at"], **{name: line[name] for name in fields})

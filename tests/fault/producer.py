@@ -29,6 +29,12 @@ MOST = 15
 
 PADDING = "x" * 120
 
+KEYS = 50
+"""How many keys each producer has. Only one uses a key, so the order of its events is known."""
+
+ORDERED = 0.5
+"""The share of events that have a key."""
+
 DEEDS = {"ok": 76, "slow": 5, "long": 0.5, "again": 6, "fails": 5, "release": 4, "dead": 2}
 
 
@@ -40,7 +46,7 @@ class Producer:
         self._journal = journal
         self._random = random
         self._clients = clients
-        self._keys = (f"{name}-{number}" for number in count())
+        self._names = (f"{name}-{number}" for number in count())
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -56,17 +62,21 @@ class Producer:
             await asyncio.sleep(PAUSE_S * self._random.random())
 
     def _events(self) -> list[NewEvent]:
-        return [self._event(next(self._keys)) for _ in range(self._random.randint(1, MOST))]
+        return [self._event(next(self._names)) for _ in range(self._random.randint(1, MOST))]
 
-    def _event(self, key: str) -> NewEvent:
+    def _event(self, name: str) -> NewEvent:
         (what,) = self._random.choices(list(DEEDS), weights=list(DEEDS.values()))
         delay_us = round(self._random.choice((0, 0, 0, 2, 8)) * SECOND * self._random.random())
-        own_id = key if self._random.random() < 0.5 else ""
-        data = {"key": key, "do": what, "padding": PADDING}
-        return NewEvent(data=data, id=own_id, delay=delay_us / SECOND)
+        own_id = name if self._random.random() < 0.5 else ""
+        key = f"{self._name}-order-{self._random.randrange(KEYS)}" if self._random.random() < ORDERED else ""
+        data = {"name": name, "do": what, "padding": PADDING}
+        return NewEvent(data=data, id=own_id, delay=delay_us / SECOND, key=key)
 
     async def _dispatch(self, request: str, events: list[NewEvent]) -> None:
-        dispatched = [{"key": event.data["key"], "delay": round(float(event.delay or 0) * SECOND)} for event in events]  # type: ignore[arg-type]  # seconds
+        dispatched = [
+            {"name": event.data["name"], "delay": round(float(event.delay or 0) * SECOND), "key": event.key}  # type: ignore[arg-type]  # seconds
+            for event in events
+        ]
         self._journal.write("dispatch", request=request, events=dispatched)
         while True:
             client = self._random.choice(self._clients)
@@ -83,7 +93,7 @@ class Producer:
 async def main(path: str, seed: str, *addresses: str) -> None:
     """Dispatches until SIGTERM."""
     clients = [open_client(address) for address in addresses]
-    name = Path(path).stem  # each process has its own, and so its own keys and requests
+    name = Path(path).stem  # each process has its own, and so its own events, keys and requests
     producer = Producer(name, Journal(Path(path)), Random(f"{seed}-{name}"), clients)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, producer.stop)
     await producer.run()

@@ -152,7 +152,7 @@ class _Opened:
             self._journal.write(
                 "delivery",
                 stream=self._number,
-                key=one.json()["key"],
+                name=one.json()["name"],
                 event_id=one.event_id,
                 fence=one.fencing_token,
                 granted=expires - self._lease_us,

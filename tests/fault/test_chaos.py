@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.engine.redis.partition import Partition, partitions_of
-from fault.bus import DRAIN_TIMEOUT_S, LEASES_S, Bus
+from fault.bus import DRAIN_TIMEOUT_S, LEASES_S, PRODUCERS, Bus
 from fault.checker import check
 from fault.explanations import GIVEN_BACK
 from fault.faults import run_faults
 from fault.history import read_history
+from fault.producer import KEYS
 from fault.storage import Cluster, OneRedis
 from fault.worker import TOPIC
 from support.wire import figure
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MINUTES = float(os.environ.get("CHAOS_MINUTES", "0.5"))
 SEED = os.environ.get("CHAOS_SEED", "1")
+SETS = ("waiting", "suspects", "prioritized", "leased", "upcoming", "blocked", "by_key")
 LEAST_EVENTS = 500
 """A run with fewer proves nothing."""
 SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
@@ -55,6 +57,7 @@ def test_no_accepted_event_is_lost_early_or_with_two_holders(tmp_path: Path, kin
     print_figures(history, report)
 
     assert len(history.deliveries) > len(history.dispatched) > LEAST_EVENTS
+    assert len(report.ordered) >= len(LEASES_S) * PRODUCERS * KEYS
     assert report.violations == [], "\n".join(f"{one.kind}: {one.details}" for one in report.violations[:10])
     assert "unexpected error" not in logs
     assert "Redis had lost" not in logs, "a sweep found events that had lost their place"
@@ -67,7 +70,8 @@ def remains(client: Any, partition: Partition) -> Counter[str]:
     found = Counter(events=client.hlen(f"{prefix}events"))
     for group in LEASES_S:
         of_group = f"{prefix}group:{group}:"
-        found.update({f"{group} {name}": client.zcard(of_group + name) for name in ("waiting", "suspects", "leased")})
+        found.update({f"{group} {name}": client.zcard(of_group + name) for name in SETS})
+        found[f"{group} keys"] = client.hlen(of_group + "keys")
         for name in ("in_flight", "sessions"):
             fields = client.hgetall(of_group + name)
             found.update(f"{name} of {group} in {partition}: {key!r}={value!r}" for key, value in fields.items())
@@ -87,6 +91,7 @@ def print_figures(history: History, report: Report) -> None:
     figure(f"events: {accepted} accepted of {len(history.dispatched)}, {len(history.left)} copies left (dead letters)")
     figure(f"deliveries: {len(history.deliveries)}, {len(history.handlers_ended)} handlers ended")
     figure(f"faults: {sum(faults.values())} ({_listed(faults)})")
+    figure(f"ordered: {sum(report.ordered.values())} events in {len(report.ordered)} keys of groups")
     asked_for = report.duplicates.pop(GIVEN_BACK, 0)
     figure(f"delivered again as asked for: {asked_for}")
     figure(f"duplicates, after a lease that was lost: {sum(report.duplicates.values())} ({_listed(report.duplicates)})")

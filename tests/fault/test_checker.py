@@ -38,14 +38,14 @@ class HistoryBuilder:
 
     def __init__(self, delay: float = 0.0) -> None:
         self.history = History(groups=[GROUP])
-        self.history.dispatched.append(Dispatched("key", 0, us(delay), "id"))
+        self.history.dispatched.append(Dispatched("name", 0, us(delay), "id"))
 
     def stream(self, began: float, ended: float | None, worker: str = "one", server: str = "0") -> HistoryBuilder:
         self.history.streams.append(Stream(worker, server, us(began), None if ended is None else us(ended)))
         return self
 
     def delivered(self, at: float, fence: int, worker: str = "one", **more: Any) -> HistoryBuilder:
-        given = {"key": "key", "event_id": "id", "granted": us(at), "expires": us(at) + LEASE, **more}
+        given = {"name": "name", "event_id": "id", "granted": us(at), "expires": us(at) + LEASE, **more}
         self.history.deliveries.append(Delivery(GROUP, worker, fence=fence, came=us(at), **given))
         return self
 
@@ -280,6 +280,69 @@ def test_short_outages_in_a_row_are_a_long_one() -> None:
     assert kinds(builder) == set()
 
 
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+SECOND_EVENT: dict[str, Any] = {"name": "second", "event_id": "other"}
+
+
+def with_a_key() -> HistoryBuilder:
+    """A history in which a second event with the same key was dispatched after the first."""
+    builder = HistoryBuilder()
+    builder.history.dispatched[0].key = "k"
+    builder.history.dispatched.append(Dispatched("second", 0, 0, "other", key="k"))
+    return builder
+
+
+def test_events_with_a_key_one_after_the_other() -> None:
+    builder = with_a_key().delivered(1, 1).settled(2, ACK, 1)
+    report = builder.delivered(2.1, 2, **SECOND_EVENT).settled(3, ACK, 2).check()
+    assert report.kinds() == set()
+    assert report.ordered == {(GROUP, "k"): 2}
+
+
+def test_a_dead_letter_or_an_ack_that_was_never_answered_makes_way() -> None:
+    dead = with_a_key().delivered(1, 1).settled(2, NACK, 1, final=True).left("dead")
+    unanswered = with_a_key().delivered(1, 1).settled(2, ACK, 1, UNKNOWN)
+    for builder in (dead, unanswered):
+        assert kinds(builder.delivered(2.1, 2, **SECOND_EVENT).settled(3, ACK, 2)) == set()
+
+
+@pytest.mark.parametrize(
+    ("at", "verb", "more"), [(3, ACK, {}), (2, ACK, {"outcome": "EXPIRED"}), (2, NACK, {"delay": 0}), (2, EXTEND, {})]
+)
+def test_an_event_that_is_not_over_does_not_make_way(at: float, verb: str, more: dict[str, Any]) -> None:
+    builder = with_a_key().delivered(1, 1).settled(at, verb, 1, **more).left("ready")
+    assert kinds(builder.delivered(2.1, 2, **SECOND_EVENT).settled(4, ACK, 2)) == {"not over"}
+
+
+def test_an_event_that_comes_back_after_the_next_one() -> None:
+    builder = with_a_key().delivered(1, 1).settled(2, ACK, 1, UNKNOWN).delivered(2.1, 2, **SECOND_EVENT)
+    assert kinds(builder.settled(3, ACK, 2).delivered(40, 3).settled(41, ACK, 3)) == {"not over"}
+
+
+def test_the_event_that_was_due_later_does_not_come_first() -> None:
+    builder = with_a_key().delivered(1, 1, **SECOND_EVENT, due=us(0.5)).settled(2, ACK, 1)
+    assert kinds(builder.delivered(2.1, 2, due=us(0.4)).settled(3, ACK, 2)) == {"out of order"}
+    assert kinds(builder.delivered(2.1, 2, due=us(0.5)).settled(3, ACK, 2)) >= {"out of order"}
+
+
+def test_an_event_that_was_not_due_holds_up_nobody() -> None:
+    builder = with_a_key().delivered(1, 1, **SECOND_EVENT, due=us(0.5)).settled(2, ACK, 1)
+    assert kinds(builder.delivered(5, 2, due=us(5)).settled(6, ACK, 2)) == set()
+
+
+def test_the_fencing_tokens_of_a_key_grow() -> None:
+    builder = with_a_key().delivered(1, 2).settled(2, ACK, 2)
+    assert kinds(builder.delivered(2.1, 1, **SECOND_EVENT).settled(3, ACK, 1)) >= {"out of order"}
+
+
+def test_an_event_that_waits_for_its_key_is_not_late() -> None:
+    builder = with_a_key().delivered(1, 1).settled(40, ACK, 1)
+    assert kinds(builder.delivered(40.1, 2, **SECOND_EVENT).settled(41, ACK, 2)) == set()
+    late = with_a_key().delivered(1, 1).settled(2, ACK, 1)
+    assert kinds(late.delivered(40.1, 2, **SECOND_EVENT).settled(41, ACK, 2)) == {"late"}
+
+
 # --- the rest -------------------------------------------------------------------------------------------------------
 
 
@@ -291,7 +354,7 @@ def test_one_event_under_two_ids() -> None:
 
 def test_an_event_that_nobody_dispatched() -> None:
     builder = HistoryBuilder().delivered(1, 1).settled(2, ACK, 1)
-    builder.delivered(1, 2, key="what", event_id="other").settled(2, ACK, 2)
+    builder.delivered(1, 2, name="what", event_id="other").settled(2, ACK, 2)
     assert kinds(builder) == {"unknown"}
 
 
@@ -336,12 +399,13 @@ def test_attempts_that_were_nacked_make_no_suspect() -> None:
 
 def test_journals_are_read(tmp_path: Path) -> None:
     producer = Journal(tmp_path / "producer-0-0.jsonl")
-    producer.write("dispatch", at=10, request="r", events=[{"key": "key", "delay": 5}])
+    producer.write("dispatch", at=10, request="r", events=[{"name": "name", "delay": 5, "key": "k"}])
     producer.write("accepted", at=20, request="r", ids=["id"])
     worker = Journal(tmp_path / "worker-0-0.jsonl")
     worker.write("worker", group=GROUP)
     worker.write("stream", at=21, stream=0, server="1")
-    fields = {"key": "key", "event_id": "id", "granted": 29, "expires": 129, "due": 15, "attempt": 1, "last_error": ""}
+    times = {"granted": 29, "expires": 129, "due": 15}
+    fields = {"name": "name", "event_id": "id", **times, "attempt": 1, "last_error": ""}
     worker.write("delivery", at=30, stream=0, fence=7, **fields)
     worker.write("call", at=40, call=0, verb=EXTEND, leases=[{"fence": 7, "lease": 100}])
     worker.write("answer", at=41, call=0, failed={7: "EXPIRED"})
@@ -358,8 +422,8 @@ def test_journals_are_read(tmp_path: Path) -> None:
     name = "worker-0-0"
     assert read_history(tmp_path) == History(
         groups=[GROUP],
-        dispatched=[Dispatched("key", 10, 5, "id")],
-        deliveries=[Delivery(GROUP, name, "key", "id", 7, granted=29, came=30, expires=129, due=15)],
+        dispatched=[Dispatched("name", 10, 5, "id", key="k")],
+        deliveries=[Delivery(GROUP, name, "name", "id", 7, granted=29, came=30, expires=129, due=15)],
         settles=[Settle(GROUP, EXTEND, 7, 40, "EXPIRED", lease=100), Settle(GROUP, ACK, 7, 50, UNKNOWN)],
         streams=[Stream(name, "1", 21, 60)],
         outages=[Outage("kill", "redis", 1, 2)],
