@@ -121,6 +121,10 @@ journal: install ## The journal at length: a crash and a flipped bit at every by
 	@JOURNAL_STEP=1 JOURNAL_KILLS=$(KILLS) $(PYTEST) --timeout 7200 tests/journal $(ARGS)
 	@HYPOTHESIS_PROFILE=chaos $(PYTEST) tests/property -k journal $(ARGS)
 
+.PHONY: schedules
+schedules: install ## Compare the times of schedules with an oracle: every change of the clocks of every zone, 2000 to 2040
+	@PYTHONPATH=tests $(BIN)/python -m unit.scheduling.comparison
+
 .PHONY: fuzz
 fuzz: install redis ## Send random requests to a server (REQUESTS=100000, MINUTES=10, SEED= to repeat a run)
 	@FUZZ_REQUESTS=$(REQUESTS) FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -s $(ARGS)
