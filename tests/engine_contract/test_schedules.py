@@ -11,24 +11,12 @@ from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
 from duebus_server.domain.schedules import Firing, FiringOutcome, Overlap
 from duebus_server.domain.states import EventState
-from duebus_server.domain.views import TopicConfig
 from support.builders import new_event, unique_name
-from support.harnesses import ENGINES, PROGRAMS
 from support.schedules import MOST, ScheduleDriver
 from support.topics import TopicDriver, ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from support.engines import Harness
-
-
-@pytest.fixture(params=[name for name in ENGINES if name not in PROGRAMS])
-async def harness(request: pytest.FixtureRequest) -> AsyncIterator[Harness]:
-    """An engine that has schedules; redis does not yet."""
-    marker = request.node.get_closest_marker("topic_config")
-    async with ENGINES[request.param](replace(TopicConfig(), **(marker.kwargs if marker else {}))) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -280,6 +268,7 @@ async def test_several_schedules_of_several_topics_fire_in_one_call(harness: Har
     assert await other.lease() == []
 
 
+@pytest.mark.within_a_partition("ids are unique within a partition")
 async def test_an_event_that_the_topic_knows_adds_nothing(joined: TopicDriver) -> None:
     """The schedule is restored from a backup, or its clock was set back: the nominal time has its event already."""
     schedule = ScheduleDriver(joined)

@@ -11,6 +11,7 @@ import redis
 from duebus_server.domain.clock import HOUR
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.domain.schedules import Firing, FiringOutcome, ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldCopy, HeldEvent
 from duebus_server.engine.redis import Credentials
@@ -82,6 +83,19 @@ async def use_keys(here: Replica) -> None:
     await topic.delete()
 
 
+async def use_schedules(here: Replica) -> None:
+    """What a server does with schedules."""
+    engine, topic = here.engine, here.topic().name
+    now_us = engine.wall_us()
+    assert await engine.save_schedule(ScheduleRecord("schedule", topic, "", b"rule", 0, False, now_us, now_us), 0, 10)
+    (record,) = (await engine.due_schedules(10)).records
+    firing = Firing(record, now_us, new_event("fired"), next_us=now_us + HOUR, due_us=now_us + HOUR)
+    assert await engine.fire_schedules([firing]) == [FiringOutcome.FIRED]
+    await engine.list_schedules("", 10)
+    await engine.delete_schedule("schedule")
+    await engine.delete_topic(topic)
+
+
 async def use_every_verb(here: Replica, there: Replica) -> None:
     """Everything that a server does in Redis."""
     topic = here.topic()
@@ -120,6 +134,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     moved = [HeldCopy(group, EventState.READY, 0) for group in ("default", "other")]
     assert await here.engine.import_events(topic.name, [HeldEvent(topic.name, "moved", b"", 0, "", None, moved)]) == 1
     await use_keys(here)
+    await use_schedules(here)
     await topic.pause()
     await topic.resume()
     await topic.delete_group("other")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import HOUR
+from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.engine.redis.replicas.layouts import LAYOUT
 
 from support.builders import new_event
@@ -45,6 +46,14 @@ def event(event_id: str, **fields: Any) -> NewEvent:
     return replace(new_event(event_id, body=b"\x12\x04data"), **fields)
 
 
+async def put_schedule(replica: Replica, topic: str, name: str) -> None:
+    """A schedule with all fields."""
+    at_us = replica.engine.wall_us() + HOUR
+    last = (at_us - HOUR, ("one event", "the next"))
+    record = ScheduleRecord(name, topic, "a key", b"a rule", 0, False, at_us, at_us, 3, 2, 1, *last)
+    assert await replica.engine.save_schedule(record, 0, 1_000)
+
+
 async def fill(replica: Replica) -> None:
     """Store data of every kind."""
     spread = replica.topic(SPREAD)
@@ -70,6 +79,8 @@ async def fill(replica: Replica) -> None:
     await topic.dead_letter(held["dead"], group="one")
     await topic.nack(held["nacked"], delay_us=HOUR, error="a reason", group="one")
     await topic.leave(group=EPHEMERAL)
+    await put_schedule(replica, PLAIN, "nightly")
+    await put_schedule(replica, SPREAD, "hourly")
     await topic.pause("other")
 
 

@@ -537,9 +537,9 @@ type TopicConfig struct {
 	// How long request ids, and ids of events that are gone, are remembered: 0 to 7 days.
 	DedupeWindow *durationpb.Duration `protobuf:"bytes,5,opt,name=dedupe_window,json=dedupeWindow,proto3" json:"dedupe_window,omitempty"`
 	// The number of partitions that the topic's events are spread over: 1 to 64, 1 by default. It can be changed only
-	// while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
-	// ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
-	// order.
+	// while the topic holds no events and has no schedules, and not on the local engine: INVALID_ARGUMENT otherwise. A
+	// change forgets request ids and the ids of events that are gone. Each partition takes its share of `max_queued` and
+	// delivers in its own order.
 	Partitions *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
 	// The limits of each group that has none of its own. If present they replace all of those before, and without a field
 	// set they remove them. INVALID_ARGUMENT on a topic of several partitions.

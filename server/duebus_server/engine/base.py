@@ -356,8 +356,8 @@ class Engine(Protocol):
 
         Raises:
             InvalidArgument: the settings contradict each other, or the engine can't have them; nothing was changed.
-                ``partitions`` can be changed only while the topic holds no events, and a topic with several has no
-                ``limits``.
+                ``partitions`` can be changed only while the topic holds no events and has no schedules, and a topic
+                with several has no ``limits``.
         """
 
     async def configure_group(self, topic: str, group: str, changes: GroupChanges) -> TopicConfig:

@@ -251,7 +251,7 @@ class AdminClient:
             dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
             dedupe_window: How long request ids, and the ids of events that are gone, are remembered, 0 to 7 days.
             partitions: How many partitions the events are spread over, 1 to 64. It can be changed only while the topic
-                holds no events, and not on the local engine.
+                holds no events and has no schedules, and not on the local engine.
             engine: The engine that holds it.
             timeout: How long it may take, including retries; None: the client's.
 

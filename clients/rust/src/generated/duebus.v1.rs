@@ -1402,9 +1402,9 @@ pub struct TopicConfig {
     #[prost(message, optional, tag = "5")]
     pub dedupe_window: ::core::option::Option<::prost_types::Duration>,
     /// The number of partitions that the topic's events are spread over: 1 to 64, 1 by default. It can be changed only
-    /// while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
-    /// ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
-    /// order.
+    /// while the topic holds no events and has no schedules, and not on the local engine: INVALID_ARGUMENT otherwise. A
+    /// change forgets request ids and the ids of events that are gone. Each partition takes its share of `max_queued` and
+    /// delivers in its own order.
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
     /// The limits of each group that has none of its own. If present they replace all of those before, and without a field

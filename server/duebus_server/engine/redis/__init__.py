@@ -58,4 +58,4 @@ def make_redis_engine(
     runner = Runner(connection, Keys(namespace), secrets.token_hex(4), clock, frozen_now, min_replicas_ack)
     locks = Locks(runner)
     engine = RedisEngine(runner, locks, Layouts(runner, layout), defaults)
-    return PartitionedEngine(engine, Partitioning(runner, locks, engine), defaults)
+    return PartitionedEngine(engine, runner, Partitioning(runner, locks, engine), defaults)

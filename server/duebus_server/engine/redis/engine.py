@@ -36,6 +36,7 @@ from duebus_server.engine.redis.replicas.notifications import Notifications
 from duebus_server.engine.redis.replicas.presence import Presence
 from duebus_server.engine.redis.replicas.reactions import Reactions
 from duebus_server.engine.redis.replicas.restoration import Restoration
+from duebus_server.engine.redis.replicas.schedule_times import ScheduleTimes
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.replicas.sweeping import Sweeping
 from duebus_server.engine.redis.transport.errors import is_lost
@@ -90,6 +91,7 @@ class RedisEngine(AdminVerbs):
         retention: removes old dead letters.
         deletions: deletes groups and topics.
         ephemeral: ephemeral groups that have lost their last session.
+        schedule_times: when schedules are due.
     """
 
     name = EngineName.REDIS
@@ -108,7 +110,10 @@ class RedisEngine(AdminVerbs):
         self.deletions = Deletions(runner, self.notifications, self.topic_index, self.retention)
         self.ephemeral = EphemeralGroups(runner, self.deletions)
         self.members = Membership(runner, notes, self.notifications, self.topic_index, self.ephemeral)
-        reactions = Reactions(runner, self.notifications, self.topic_index, self.retention, self.members, notes)
+        self.schedule_times = ScheduleTimes(runner, self.notifications)
+        reactions = Reactions(
+            runner, self.notifications, self.topic_index, self.retention, self.members, notes, self.schedule_times
+        )
         self._presence = Presence(runner, locks, layouts, reactions, self.ephemeral)
         self._secret = b""
 
@@ -358,6 +363,7 @@ class RedisEngine(AdminVerbs):
         for partition in self._restoration.next(found.doubtful):
             with self._bad_group(partition, ""):
                 await self._restoration.check(partition)
+        self.schedule_times.report()
         await self.retention.sweep()
         await self.ephemeral.remove()
         await self.deletions.finish()

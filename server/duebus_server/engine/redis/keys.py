@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.partition import Partition
 
 TOPIC_KEYS = (
-    "events", "refs", "groups", "config", "meta", "recent", "requests", "requests:earlier", "deleted",
+    "events", "refs", "groups", "config", "meta", "recent", "requests", "requests:earlier", "deleted", "schedules",
+    "schedules:due",
 )  # fmt: skip
 """Every key of a topic itself."""
 
@@ -63,6 +64,10 @@ local function changes_channel()
   return ARGV[4] .. ':changes'
 end
 
+local function schedules_channel()
+  return ARGV[4] .. ':schedules'
+end
+
 local function replica_channel(replica)
   return ARGV[4] .. ':replica:' .. replica
 end
@@ -105,6 +110,11 @@ class Keys:
         return f"{self.namespace}:retention"
 
     @property
+    def schedules(self) -> str:
+        """Where each schedule is, by name."""
+        return f"{self.namespace}:schedules"
+
+    @property
     def layout(self) -> str:
         """The number of the layout that is written."""
         return f"{self.namespace}:layout"
@@ -131,6 +141,11 @@ class Keys:
     def wake_channel(self) -> str:
         """Announces to every replica that a group has something due sooner than expected."""
         return f"{self.namespace}:wake"
+
+    @property
+    def schedules_channel(self) -> str:
+        """Announces to every replica that a topic has a schedule due sooner than any that it had before."""
+        return f"{self.namespace}:schedules"
 
     @property
     def changes_channel(self) -> str:

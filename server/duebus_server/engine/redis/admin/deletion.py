@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from duebus_server.domain.clock import SECOND
-from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.domain.errors import DispatcherNotWorking, TopicHasSchedules
 from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.transport.errors import asking, is_lost
@@ -26,6 +26,9 @@ DELETE_GROUP, DELETE_TOPIC, DISPOSE = map(Script, ("delete_group", "delete_topic
 
 _BUSY = b"busy"
 """As in ``delete_topic.lua``: copies of deleted groups are put aside."""
+
+_SCHEDULED = b"scheduled"
+"""As in ``delete_topic.lua``: the topic has schedules."""
 
 _KEPT = b"kept"
 """As in ``delete_group.lua``: the group is not removed yet, or not at all."""
@@ -59,6 +62,8 @@ class Deletions:
             if missing != _BUSY:
                 break
             await self.dispose(partition)
+        if missing == _SCHEDULED:
+            raise TopicHasSchedules(topic, removed[0].decode(errors="replace"))
         check_found(missing, partition)
         await self.topic_is_gone(topic, int(now))
         return int(removed[0])

@@ -3,13 +3,17 @@
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 -- returns  {now, '' or what is missing, how many events it held}; or {now, 'busy'} while copies of deleted groups
---          are put aside: dispose.lua has to release them first
+--          are put aside: dispose.lua has to release them first; or {now, 'scheduled', a name} while it has schedules
 -- includes records
 -- includes ordering
 -- includes leases
 -- includes naming
 -- includes deleting
 
+if redis.call('HLEN', topic_key('schedules')) > 0 then
+  return { whole(now), 'scheduled', redis.call('ZRANGE', topic_key('schedules:due'), 0, 0)[1] or '' }
+end
+redis.call('ZCARD', topic_key('schedules:due'))
 local groups, missing = find_groups(ALL_GROUPS, true, '')
 if not groups then
   return { whole(now), missing }

@@ -33,8 +33,12 @@ local function write_change(count, mark, wanted)
   write_partitions(count .. mark .. wanted .. '/' .. CHANGE)
 end
 
-local function holds_events()
-  return redis.call('EXISTS', topic_key('events'), topic_key('deleted')) > 0
+local function has_schedules()
+  return redis.call('HLEN', topic_key('schedules')) > 0
+end
+
+local function is_in_use()
+  return has_schedules() or redis.call('EXISTS', topic_key('events'), topic_key('deleted')) > 0
 end
 
 -- Removes everything here except the settings.

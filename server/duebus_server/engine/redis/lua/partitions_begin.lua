@@ -5,7 +5,7 @@
 -- KEYS     topic
 -- ARGV     1..6 as in partitions.lua
 --   7      the number it is to have; 0 to delete it; 'reopen' to reopen its partitions; '' to finish what another began
--- returns  nothing if there is nothing to do; 'held' if it holds events, and stays as it is; 'moved' if it is to be
+-- returns  nothing if there is nothing to do; 'held' if it holds events or has schedules, and stays as it is; 'moved' if it is to be
 --          deleted and has one partition; or {how many it has, how many it is to have, id of the change, whether it is
 --          decided (0, 1)}; the number and the id are those of an earlier change if that was not finished
 -- runs on closed partitions too
@@ -25,7 +25,7 @@ end
 if count == 1 and wanted == 0 then
   return 'moved'
 end
-if count == 1 and holds_events() then
+if count == 1 and is_in_use() then
   return HELD
 end
 regardless_of_memory()

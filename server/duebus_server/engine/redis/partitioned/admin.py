@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from duebus_server.domain.administration import CancelAnswer
-from duebus_server.domain.errors import InvalidArgument, NotFound
+from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
 from duebus_server.engine.redis.partition import Partition, partition_number
 from duebus_server.engine.redis.partitioned import views
 from duebus_server.engine.redis.tasks import all_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
     from duebus_server.engine.redis.partitioned.routing import Routing
+    from duebus_server.engine.redis.partitioned.schedules import Schedules
     from duebus_server.engine.redis.partitioned.topics import Topics
 
     Step = Callable[[Partition, DeadLetterStep], Awaitable[DeadLetterProgress]]
@@ -47,13 +48,22 @@ class AdminVerbs:
         partitioning: deletes topics of several partitions.
         routing: finds the partitions of topics.
         topics: lists all topics.
+        schedules: stores and fires schedules.
     """
 
-    def __init__(self, engine: RedisEngine, partitioning: Partitioning, routing: Routing, topics: Topics) -> None:
+    def __init__(
+        self,
+        engine: RedisEngine,
+        partitioning: Partitioning,
+        routing: Routing,
+        topics: Topics,
+        schedules: Schedules,
+    ) -> None:
         self._engine = engine
         self._partitioning = partitioning
         self._routing = routing
         self._topics = topics
+        self._schedules = schedules
 
     # --- what there is ----------------------------------------------------------------------------------------------
 
@@ -134,6 +144,9 @@ class AdminVerbs:
         async def delete(partitions: list[Partition]) -> int:
             if len(partitions) == 1:
                 return await self._engine.delete_topic(partitions[0])
+            schedule = await self._schedules.of_topic(topic)
+            if schedule is not None:
+                raise TopicHasSchedules(topic, schedule)
             return await self._partitioning.delete(topic)
 
         return await self._routing.routed(topic, delete)

@@ -35,6 +35,11 @@ def belongs_to(request: DispatchRequest, event: NewEvent) -> str:
     return request.request_id or request.events[0].id
 
 
+def partition_of(partitions: Sequence[Partition], text: str) -> Partition:
+    """The partition of events that belong to this text."""
+    return partitions[partition_number(text, len(partitions))] if len(partitions) > 1 else partitions[0]
+
+
 @dataclass(slots=True)
 class Part(DispatchRequest):
     """The events of a request that belong to one partition.

@@ -132,6 +132,10 @@ class TopicReports:
         """As ``died``."""
         self._watcher.suspected(partition.topic, group, count, first_ids)
 
+    def schedules_due(self, at_us: int) -> None:
+        """See ``Watcher.schedules_due``."""
+        self._watcher.schedules_due(at_us)
+
     def deleted(self, partition: Partition, group: str | None) -> None:
         """Reported once for a group, when the first partition has lost it. A deleted topic is reported as a whole."""
         if partition.count == 1 or (group is not None and partition.number == 0):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging, Unimplemented
+from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
 from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, Reservation
-from duebus_server.domain.schedules import DueSchedules
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
 from duebus_server.engine.redis.partitioned.routing import ATTEMPTS, Routing
+from duebus_server.engine.redis.partitioned.schedules import Schedules
 from duebus_server.engine.redis.partitioned.topics import Topics
 from duebus_server.engine.redis.tasks import all_of
 
@@ -32,19 +32,18 @@ if TYPE_CHECKING:
         Refill,
         SubscriberInfo,
     )
-    from duebus_server.domain.schedules import Firing, FiringOutcome, ScheduleRecord
+    from duebus_server.domain.schedules import DueSchedules, Firing, FiringOutcome, ScheduleRecord
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
+    from duebus_server.engine.redis.transport.runner import Runner
 
 T = TypeVar("T")
 S = TypeVar("S", LeaseRef, NackRef)
 
 log = structlog.get_logger()
-
-NO_SCHEDULES = "the engine redis has no schedules yet"
 
 
 class PartitionedEngine(AdminVerbs):
@@ -52,15 +51,17 @@ class PartitionedEngine(AdminVerbs):
 
     Args:
         engine: carries out the verbs on topics of one partition, and on single partitions.
+        runner: runs the scripts of schedules.
         partitioning: knows and changes how many partitions each topic has.
         defaults: the settings of topics.
     """
 
     name = EngineName.REDIS
 
-    def __init__(self, engine: RedisEngine, partitioning: Partitioning, defaults: TopicConfig) -> None:
+    def __init__(self, engine: RedisEngine, runner: Runner, partitioning: Partitioning, defaults: TopicConfig) -> None:
         routing = Routing(engine, partitioning, self._join_in)
-        super().__init__(engine, partitioning, routing, Topics(engine.topic_index, defaults, self.get_topic))
+        topics = Topics(engine.topic_index, defaults, self.get_topic)
+        super().__init__(engine, partitioning, routing, topics, Schedules(engine, runner, routing, defaults))
         self._due_times = DueTimes()
         self._turns = count()
 
@@ -309,29 +310,35 @@ class PartitionedEngine(AdminVerbs):
 
     # --- schedules --------------------------------------------------------------------------------------------------
 
-    async def save_schedule(self, record: ScheduleRecord, replaces: int, most: int) -> bool:  # noqa: ARG002  # not yet
+    async def save_schedule(self, record: ScheduleRecord, replaces: int, most: int) -> bool:  # not yet
         """See ``Engine.save_schedule``."""
-        raise Unimplemented(NO_SCHEDULES)
+        self._engine.check_started()
+        return await self._schedules.save(record, replaces, most)
 
-    async def get_schedule(self, name: str) -> ScheduleRecord:  # noqa: ARG002  # not yet
+    async def get_schedule(self, name: str) -> ScheduleRecord:  # not yet
         """See ``Engine.get_schedule``."""
-        raise Unimplemented(NO_SCHEDULES)
+        self._engine.check_started()
+        return await self._schedules.get(name)
 
-    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRecord]:  # noqa: ARG002  # not yet
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRecord]:  # not yet
         """See ``Engine.list_schedules``."""
-        raise Unimplemented(NO_SCHEDULES)
+        self._engine.check_started()
+        return await self._schedules.page(after, limit)
 
-    async def delete_schedule(self, name: str) -> None:  # noqa: ARG002  # not yet
+    async def delete_schedule(self, name: str) -> None:  # not yet
         """See ``Engine.delete_schedule``."""
-        raise Unimplemented(NO_SCHEDULES)
+        self._engine.check_started()
+        await self._schedules.delete(name)
 
-    async def due_schedules(self, limit: int) -> DueSchedules:  # noqa: ARG002  # not yet
+    async def due_schedules(self, limit: int) -> DueSchedules:  # not yet
         """See ``Engine.due_schedules``."""
-        return DueSchedules([], None)
+        self._engine.check_started()
+        return await self._schedules.due(limit)
 
-    async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:  # noqa: ARG002  # not yet
+    async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:  # not yet
         """See ``Engine.fire_schedules``."""
-        raise Unimplemented(NO_SCHEDULES)
+        self._engine.check_started()
+        return await self._schedules.fire(firings)
 
 
 def _fencing_token(lease: LeaseRef | NackRef) -> int:

@@ -137,7 +137,7 @@ class Partitioning:
         """Give a topic this many partitions.
 
         Raises:
-            InvalidArgument: it holds events; nothing was changed.
+            InvalidArgument: it holds events or has schedules; nothing was changed.
         """
         await self._engine.topic_index.before(topic)
         await self._under_lock(topic, count)
@@ -179,11 +179,11 @@ class Partitioning:
             How many events were deleted; None if the topic was not deleted.
 
         Raises:
-            InvalidArgument: the topic holds events; nothing was changed.
+            InvalidArgument: the topic holds events or has schedules; nothing was changed.
         """
         reply = await self._runner.run(BEGIN, Partition(topic), secrets.token_hex(8), wanted)
         if reply == _HELD:
-            raise _holds_events()
+            raise _is_in_use()
         if reply is None:
             return None
         before, after, change_id, is_decided = reply
@@ -192,7 +192,7 @@ class Partitioning:
             change = await self._decide(wish)
         removed = await self._complete(change)
         if change.after != wish.after == wanted:
-            raise _holds_events()
+            raise _is_in_use()
         return None if change.after else removed
 
     async def _decide(self, change: _Change) -> _Change:
@@ -282,5 +282,7 @@ def _flat(groups: _Groups) -> list[bytes | int]:
     return flat
 
 
-def _holds_events() -> InvalidArgument:
-    return InvalidArgument("config.partitions", "can be changed only while the topic holds no events")
+def _is_in_use() -> InvalidArgument:
+    return InvalidArgument(
+        "config.partitions", "can be changed only while the topic holds no events and has no schedules"
+    )

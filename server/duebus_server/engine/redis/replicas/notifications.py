@@ -44,6 +44,9 @@ class PartitionWatcher(Protocol):
     def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
         """``count`` events of the group have become suspects."""
 
+    def schedules_due(self, at_us: int) -> None:
+        """A schedule may be due at ``at_us``."""
+
     def deleted(self, partition: Partition, group: str | None) -> None:
         """The group is gone, or with None the whole partition."""
 

@@ -219,7 +219,12 @@ class Presence:
 
     def _channels(self) -> tuple[str, ...]:
         keys = self._runner.keys
-        return keys.wake_channel, keys.changes_channel, keys.replica_channel(self._runner.replica)
+        return (
+            keys.wake_channel,
+            keys.schedules_channel,
+            keys.changes_channel,
+            keys.replica_channel(self._runner.replica),
+        )
 
     async def _receive(self, pubsub: PubSub, listening: asyncio.Future[None]) -> None:
         """Pass on what is published.
@@ -262,6 +267,10 @@ class Presence:
             replica, name, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:  # this one knows its own changes from the answer
                 self._reactions.due(Partition.read(name.decode()), group.decode(), int(at_us))
+        elif channel == self._runner.keys.schedules_channel:
+            replica, name, at_us = data.split(b"\0")
+            if replica.decode() != self._runner.replica:
+                self._reactions.schedule_due(Partition.read(name.decode()), int(at_us))
         elif channel == self._runner.keys.changes_channel:
             replica, what, name, group, at_us = data.split(b"\0")
             if replica.decode() != self._runner.replica:

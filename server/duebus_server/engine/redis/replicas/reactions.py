@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.replicas.group_notes import GroupNotes
     from duebus_server.engine.redis.replicas.membership import Membership
     from duebus_server.engine.redis.replicas.notifications import Notifications
+    from duebus_server.engine.redis.replicas.schedule_times import ScheduleTimes
     from duebus_server.engine.redis.transport.runner import Runner
 
 
@@ -26,6 +27,7 @@ class Reactions:
         retention: checks topics again whose retention may have changed.
         members: has sessions join again that Redis has lost.
         notes: notes groups again that Redis has lost.
+        schedule_times: learns when schedules are due.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Reactions:
         retention: Retention,
         members: Membership,
         notes: GroupNotes,
+        schedule_times: ScheduleTimes,
     ) -> None:
         self._runner = runner
         self._notifications = notifications
@@ -43,10 +46,15 @@ class Reactions:
         self._retention = retention
         self._members = members
         self._notes = notes
+        self._schedule_times = schedule_times
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
         """A group has something due."""
         self._notifications.due(partition, group, at_us)
+
+    def schedule_due(self, partition: Partition, at_us: int) -> None:
+        """A schedule is due sooner than any that was known."""
+        self._schedule_times.announced(partition, at_us)
 
     def ended(self, session: str, fencing_tokens: Sequence[int]) -> None:
         """Leases of a session of this replica have ended."""
@@ -76,6 +84,7 @@ class Reactions:
         self._retention.anything_may_have_changed()
         for partition, group in self._notifications.sessions.groups():
             self._notifications.due_now(partition, group)
+        self._schedule_times.look_again()
 
     async def came_back(self) -> None:
         """Register everything again, because Redis does not know this replica.

@@ -149,9 +149,9 @@ export interface TopicConfig {
     | undefined;
   /**
    * The number of partitions that the topic's events are spread over: 1 to 64, 1 by default. It can be changed only
-   * while the topic holds no events, and not on the local engine: INVALID_ARGUMENT otherwise. A change forgets request
-   * ids and the ids of events that are gone. Each partition takes its share of `max_queued` and delivers in its own
-   * order.
+   * while the topic holds no events and has no schedules, and not on the local engine: INVALID_ARGUMENT otherwise. A
+   * change forgets request ids and the ids of events that are gone. Each partition takes its share of `max_queued` and
+   * delivers in its own order.
    */
   partitions?:
     | number

@@ -27,7 +27,6 @@ export const protobufFileName = "duebus/v1/schedules.proto";
  *   - `engine` unspecified means the server's default engine;
  *   - an unknown schedule is NOT_FOUND, with its name in the details;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
- *   - UNIMPLEMENTED when this server's engine has no schedules;
  *   - PERMISSION_DENIED when the caller may not dispatch to the schedule's topic, or for Get and List, may not see it.
  */
 
