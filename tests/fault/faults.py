@@ -155,7 +155,7 @@ def course(bus: Bus, random: Random) -> Iterator[Fault]:
     """All faults repeatedly, each time in another order; never ends."""
     more = ON_CLUSTER if isinstance(bus.storage, Cluster) else WITH_LINKS
     while True:
-        faults = [*ANYWHERE, *more]
+        faults = [fault for fault in (*ANYWHERE, *more) if bus.producers or fault is not kill_producer]
         random.shuffle(faults)
         yield from faults
 
