@@ -30,10 +30,11 @@ def delivery(
     group: str = "default",
     max_retries: int | None = None,
     data: bytes = b"secret payload",
+    key: str = "",
 ) -> Delivery:
     """A delivery with its own lease."""
     number = next(_numbers)
-    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=data, max_retries=max_retries)
+    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=data, max_retries=max_retries, key=key)
     return Delivery(
         event_bus_pb2.Delivery(
             event=event, topic=topic, group=group, lease_token=f"lease-{number}", fencing_token=number, attempt=attempt
@@ -165,6 +166,7 @@ class FakeBus:
         greeting: Deliveries that the next stream sends when it opens.
         lost: Lease tokens that the next stream reports as lost.
         disconnect_grace: The grace that the server announces when a stream starts, in seconds.
+        limited: Whether the group of new streams has limits.
     """
 
     def __init__(self) -> None:
@@ -176,6 +178,7 @@ class FakeBus:
         self.greeting: tuple[Delivery, ...] = ()
         self.lost: tuple[str, ...] = ()
         self.disconnect_grace = 1.0
+        self.limited = False
         self.max_request_bytes = 4 << 20
         self._streams: asyncio.Queue[FakeStream] = asyncio.Queue()
 
@@ -202,7 +205,8 @@ class FakeBus:
         request, lost = stream.request, self.lost
         self.lost = ()
         group = request["group"] or "named-by-the-server"
-        return Started("session", request["max_in_flight"], 1 << 24, request["lease"], self._grace(), lost, group=group)
+        limits = request["max_in_flight"], 1 << 24, request["lease"], self._grace()
+        return Started("session", *limits, lost, group=group, limited=self.limited)
 
     def take_greeting(self) -> tuple[Delivery, ...]:
         """For the stream that opens."""

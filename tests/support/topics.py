@@ -30,6 +30,8 @@ from duebus_server.domain.model import (
     NackAction,
     NackRef,
     NewEvent,
+    Pause,
+    PauseScope,
     Refill,
     Reservation,
     SubscriberInfo,
@@ -275,10 +277,19 @@ class TopicDriver:
         delay_us: int | None = None,
         error: str = "",
         action: NackAction = NackAction.RETRY,
+        pause: Pause | None = None,
         group: str = DEFAULT_GROUP,
     ) -> Failures:
-        nacks = [NackRef(ref(lease), action, delay_us, error) for lease in leases]
+        nacks = [NackRef(ref(lease), action, delay_us, error, pause) for lease in leases]
         return await self.engine.nack(self.name, group, nacks)
+
+    async def pause_key(self, *leases: LeasedEvent, for_us: int, group: str = DEFAULT_GROUP) -> Failures:
+        """Release the leases and pause the keys of their events."""
+        return await self.nack(*leases, action=NackAction.RELEASE, pause=Pause(for_us, PauseScope.KEY), group=group)
+
+    async def pause_for(self, *leases: LeasedEvent, for_us: int, group: str = DEFAULT_GROUP) -> Failures:
+        """Release the leases and pause their group."""
+        return await self.nack(*leases, action=NackAction.RELEASE, pause=Pause(for_us, PauseScope.GROUP), group=group)
 
     async def release(self, *leases: LeasedEvent | LeaseRef, group: str = DEFAULT_GROUP) -> Failures:
         return await self.nack(*leases, action=NackAction.RELEASE, group=group)

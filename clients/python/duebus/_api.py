@@ -22,11 +22,12 @@ from duebus._core.admin_model import (
 from duebus._core.delivery import Delivery
 from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
 from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
+from duebus._core.limits import KeyPolicy, Limits, OnDead, Pause, PauseScope, Rate
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, Release, RetryAfter, Worker
+from duebus.worker import DeadLetter, RateLimited, Release, RetryAfter, Worker
 
 __all__ = [
     "Attempt",
@@ -49,12 +50,19 @@ __all__ = [
     "GroupInfo",
     "Heartbeat",
     "KeyInfo",
+    "KeyPolicy",
     "LeaseFailure",
     "LeaseFailureReason",
+    "Limits",
     "Nack",
     "NewEvent",
+    "OnDead",
     "Page",
+    "Pause",
+    "PauseScope",
     "Purged",
+    "Rate",
+    "RateLimited",
     "Rates",
     "Redriven",
     "Release",

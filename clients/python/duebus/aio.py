@@ -113,6 +113,7 @@ class Client:
         content_type: str | None = None,
         max_retries: int | None = None,
         key: str = "",
+        priority: int = 0,
         engines: Engines = (),
         request_id: str | None = None,
         require_subscriber: bool = False,
@@ -122,7 +123,8 @@ class Client:
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
-            data: See NewEvent, as for `id`, `delay`, `at`, `attributes`, `content_type`, `max_retries` and `key`.
+            data: See NewEvent, as for `id`, `delay`, `at`, `attributes`, `content_type`, `max_retries`, `key` and
+                `priority`.
             id: See NewEvent.
             delay: See NewEvent.
             at: See NewEvent.
@@ -130,6 +132,7 @@ class Client:
             content_type: See NewEvent.
             max_retries: See NewEvent.
             key: See NewEvent.
+            priority: See NewEvent.
             engines: The engines that store it; none: the server's default engine.
             request_id: Makes the dispatch safe to repeat: within 10 minutes, the same id returns the first answer and
                 adds nothing. None: a new id.
@@ -152,6 +155,7 @@ class Client:
             content_type=content_type,
             max_retries=max_retries,
             key=key,
+            priority=priority,
         )
         kind = calls.dispatch_kind(topic, engines, require_subscriber)
         if request_id:  # the caller's own id belongs to this event alone

@@ -65,8 +65,10 @@ class Rate:
         return max(0, (until_us + self.window_us - start_us) * self.events // self.per_us)
 
     def _base_us(self, tat_us: int, now_us: int) -> int:
-        """``tat`` within its bounds. It is above them after the clock was set back, or a slower rate was in force."""
-        return min(max(tat_us, now_us), now_us + self.window_us)
+        """``tat``, or now if it has passed. One that is too far ahead is of a slower rate, or from before the clock was
+        set back: it does not count, so that a changed rate begins anew.
+        """
+        return tat_us if now_us < tat_us <= now_us + self.window_us else now_us
 
 
 def current(tat_us: int, now_us: int) -> int:

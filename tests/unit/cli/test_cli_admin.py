@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -34,7 +35,7 @@ def listed(*events: admin_pb2.EventInfo, more: str = "") -> admin_pb2.ListEvents
     return admin_pb2.ListEventsResponse(events=events, next_page_token=more)
 
 
-def record(capsys: Capture) -> object:
+def record(capsys: Capture) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
@@ -221,10 +222,51 @@ def test_settings_as_json_always_have_the_same_fields(bus: FakeBus, duebus: Comm
         "dead_letter_retention_seconds": 0.0,
         "dedupe_window_seconds": 0.0,
         "partitions": 1,
+        "limits": None,
+        "keys": None,
     }
     assert duebus("config", "orders", "--group", "mail", "--json") == 0
-    assert record(capsys) == {"topic": "orders", "group": "mail", "retry_policy": policy | {"max_retries": 8}}
+    own = {"retry_policy": policy | {"max_retries": 8}, "limits": None, "keys": None}
+    assert record(capsys) == {"topic": "orders", "group": "mail", **own}
     assert set(bus.requests) == {"GetTopic"}
+
+
+def test_limits_and_key_policies_are_written_as_they_are_shown(bus: FakeBus, duebus: Command, capsys: Capture) -> None:
+    bus.answer("ConfigureTopic", admin_pb2.ConfigureTopicResponse(), admin_pb2.ConfigureTopicResponse())
+    limits, keys = "max-in-flight=5,rate=10/1s,burst=20", "max-in-flight=1,rate=1/1m,on-dead=hold,max-blocked=9"
+
+    assert duebus("config", "orders", "--group", "mail", "--limits", limits, "--keys", keys) == 0
+    assert duebus("config", "orders", "--limits", "none", "--keys", "none") == 0
+
+    changed, removed = [request.config for request in bus.requests["ConfigureTopic"]]
+    assert (changed.limits.max_in_flight, changed.limits.rate.events, changed.limits.rate.burst) == (5, 10, 20)
+    assert changed.limits.rate.per.ToTimedelta() == timedelta(seconds=1)
+    assert (changed.keys.max_in_flight, changed.keys.rate.events, changed.keys.max_blocked) == (1, 1, 9)
+    assert changed.keys.on_dead == admin_pb2.KeyPolicy.ON_DEAD_HOLD
+    assert removed.HasField("limits")
+    assert removed.HasField("keys")
+    assert removed.ByteSize() == len(admin_pb2.TopicConfig(limits={}, keys={}).SerializeToString())
+    info = topic()
+    info.topic.groups[1].limits.CopyFrom(changed.limits)
+    info.topic.groups[1].keys.CopyFrom(changed.keys)
+    bus.answer("GetTopic", info, info)
+    capsys.readouterr()
+    assert duebus("config", "orders", "--group", "mail") == 0
+    shown = capsys.readouterr().out
+    assert limits in shown
+    assert keys in shown
+    assert duebus("config", "orders", "--group", "mail", "--json") == 0
+    assert record(capsys)["limits"] == {
+        "max_in_flight": 5,
+        "rate": {"events": 10, "per_seconds": 1.0, "burst": 20},
+    }
+
+
+@pytest.mark.parametrize("text", ["5", "max-in-flight", "max-in-flight=x", "rate=10", "burst=3", "on-dead=no", "?=1"])
+@pytest.mark.parametrize("flag", ["--limits", "--keys"])
+def test_limits_that_cant_be_read_are_refused(bus: FakeBus, duebus: Command, flag: str, text: str) -> None:
+    assert duebus("config", "orders", flag, text) == 2
+    assert not bus.requests
 
 
 def test_a_list_of_dead_letters_ends_at_its_limit(bus: FakeBus, duebus: Command, capsys: Capture) -> None:

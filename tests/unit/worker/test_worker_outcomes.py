@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus._core.limits import Pause, PauseScope
 from duebus.errors import InvalidArgument
-from duebus.worker import DeadLetter, Release, RetryAfter
+from duebus.worker import DeadLetter, RateLimited, Release, RetryAfter
 from duebus.worker.held import Held, Stage
 from duebus.worker.invoker import Invoker
 from duebus.worker.registry import Registry
@@ -71,6 +72,7 @@ async def nack_after(
     attempt: int = 1,
     max_retries: int | None = None,
     of_event: int | None = None,
+    key: str = "",
 ) -> Nack:
     """How an event is nacked whose handler raises; `of_event` is the event's own `max_retries`."""
     worker = worker_on(bus)
@@ -80,7 +82,7 @@ async def nack_after(
         raise error
 
     async with serving(worker):
-        event = delivery(attempt=attempt, max_retries=of_event)
+        event = delivery(attempt=attempt, max_retries=of_event, key=key)
         (await bus.stream()).deliver(event)
         call = await bus.nacks.next()
     assert call.tokens == [event.lease_token]
@@ -133,6 +135,41 @@ async def test_retry_after_nacks_with_its_delay(bus: FakeBus) -> None:
     nack = await nack_after(bus, RetryAfter(90, "the bank is closed"))
     assert nack.delay == timedelta(seconds=90)
     assert nack.error == "the bank is closed"
+
+
+async def test_a_rate_limit_pauses_the_key_and_counts_no_attempt(bus: FakeBus) -> None:
+    nack = await nack_after(bus, RateLimited(90, reason="too many requests"), attempt=4, max_retries=1, key="k")
+    assert nack.pause == Pause(timedelta(seconds=90), PauseScope.KEY)
+    assert (nack.delay, nack.dead_letter, nack.release) == (None, False, False)
+    assert nack.error == "too many requests"
+
+
+@pytest.mark.parametrize(("after", "paused"), [(0, 0.001), (timedelta(hours=2), 3600)])
+async def test_a_rate_limit_of_the_group_is_cut_to_what_the_bus_accepts(
+    bus: FakeBus, after: timedelta | int, paused: float
+) -> None:
+    nack = await nack_after(bus, RateLimited(after, "group"))
+    assert nack.pause == Pause(timedelta(seconds=paused), PauseScope.GROUP)
+
+
+async def test_a_rate_limit_of_the_key_of_an_event_without_one_is_a_retry(bus: FakeBus) -> None:
+    nack = await nack_after(bus, RateLimited(90))
+    assert (nack.pause, nack.delay) == (None, timedelta(seconds=90))
+
+
+class CarelessLimit(RateLimited):
+    def __init__(self) -> None: ...
+
+
+async def test_a_rate_limit_that_sets_nothing_leaves_the_delay_to_the_topic(bus: FakeBus) -> None:
+    nack = await nack_after(bus, CarelessLimit(), key="k")
+    assert (nack.pause, nack.delay) == (None, None)
+
+
+def test_a_rate_limit_of_an_unknown_scope_is_refused() -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        RateLimited(1, "topic")
+    assert [each.field for each in caught.value.field_violations] == ["scope"]
 
 
 async def test_retry_after_takes_a_timedelta_and_needs_no_reason(bus: FakeBus) -> None:

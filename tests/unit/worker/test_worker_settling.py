@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus._core.enums import LeaseFailureReason
+from duebus._core.limits import Pause, PauseScope
 from duebus._core.model import Nack
 from duebus.errors import InvalidArgument, Unavailable
+from duebus.worker import RateLimited
 from duebus.worker.held import HeldLeases
 from duebus.worker.settler import Settler
 from support.fake_bus import FakeBus, deliveries, delivery, failure
@@ -149,6 +151,25 @@ async def test_a_lease_that_is_lost_meanwhile_is_not_resent(bus: FakeBus) -> Non
         call = await bus.acks.next()
         assert call.tokens == tokens(kept)
         call.answer()
+
+
+async def test_a_pause_of_a_key_that_cannot_be_paused_becomes_a_retry(bus: FakeBus) -> None:
+    worker, event = worker_on(bus), delivery(key="k")
+    bus.nacks.by_hand = True
+
+    @worker.on("orders")
+    async def bill(_: Delivery) -> None:
+        raise RateLimited(30)
+
+    async with serving(worker):
+        (await bus.stream()).deliver(event)
+        paused = await bus.nacks.next()
+        assert paused.nacks[0].pause == Pause(timedelta(seconds=30), PauseScope.KEY)
+        paused.answer(failure(event, LeaseFailureReason.NO_KEY))
+        retried = await bus.nacks.next()
+        assert retried.tokens == [event.lease_token]
+        assert (retried.nacks[0].pause, retried.nacks[0].delay) == (None, timedelta(seconds=30))
+        retried.answer()
 
 
 async def test_leases_that_the_server_does_not_know_are_logged_once_and_dropped(

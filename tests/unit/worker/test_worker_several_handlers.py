@@ -6,7 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from duebus.worker import DeadLetter, Release, RetryAfter
+from duebus._core.limits import Pause, PauseScope
+from duebus.worker import DeadLetter, RateLimited, Release, RetryAfter
 from duebus.worker.registry import Registry
 from duebus.worker.succeeded_handlers import SucceededHandlers
 from support.fake_bus import FakeBus, deliveries, delivery, first_line
@@ -66,7 +67,7 @@ class EndedTask(asyncio.Future[None]):
 
 def eagerly(loop: asyncio.AbstractEventLoop, coroutine: Any) -> Any:
     """As `asyncio.eager_task_factory` of Python 3.12, for handlers that do not suspend."""
-    if "_handle" not in coroutine.__qualname__:
+    if "_handle" not in getattr(coroutine, "__qualname__", ""):  # not every coroutine has a name
         return asyncio.Task(coroutine, loop=loop)
     try:
         coroutine.send(None)
@@ -141,6 +142,17 @@ async def test_a_failure_outweighs_a_release(bus: FakeBus) -> None:
 async def test_the_longest_requested_delay_applies(bus: FakeBus) -> None:
     assert (await nack_of(bus, RetryAfter(10), RetryAfter(30))).delay == timedelta(seconds=30)
     assert (await nack_of(bus, ValueError(), RetryAfter(20))).delay == timedelta(seconds=20)
+
+
+async def test_the_longest_rate_limit_pauses_the_group_if_one_asks_for_that(bus: FakeBus) -> None:
+    nack = await nack_of(bus, RateLimited(30, "group"), RateLimited(90, "key"))
+    assert (nack.pause, nack.delay) == (Pause(timedelta(seconds=90), PauseScope.GROUP), None)
+
+
+async def test_a_failure_beside_a_rate_limit_is_retried_after_the_pause(bus: FakeBus) -> None:
+    nack = await nack_of(bus, RateLimited(30, "group"), ValueError())
+    assert nack.pause == Pause(timedelta(seconds=30), PauseScope.GROUP)
+    assert (nack.delay, nack.dead_letter) == (timedelta(seconds=30), False)
 
 
 async def test_the_event_is_dead_if_one_handler_asks_for_that(bus: FakeBus) -> None:

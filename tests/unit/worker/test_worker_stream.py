@@ -102,6 +102,24 @@ async def test_the_window_covers_running_and_waiting_deliveries(
         assert (await bus.stream()).request["max_in_flight"] == window
 
 
+async def test_a_worker_of_a_group_with_limits_prefetches_nothing(bus: FakeBus) -> None:
+    worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
+    worker.add("orders", handler)
+    bus.limited = True
+    async with serving(worker):
+        first, many = await bus.stream(), deliveries(3)
+        first.deliver(*many)
+        second = await bus.stream()
+        assert [first.request["max_in_flight"], second.request["max_in_flight"]] == [4, 2]
+        assert sorted(second.held) == sorted(each.lease_token for each in many)
+        assert handler.begun == many[:2]
+        for each in many:
+            handler.returns(each)
+            await settle_down()
+        assert sorted(token for call in bus.acks.made for token in call.tokens) == sorted(second.held)
+        assert bus.unseen_streams == 0
+
+
 async def test_no_more_events_are_handled_at_once_than_concurrency_allows(bus: FakeBus) -> None:
     worker, handler = worker_on(bus, concurrency=2), HandlerByHand()
     worker.add("orders", handler)

@@ -19,6 +19,7 @@ from duebus._core.admin_model import (
     TopicInfo,
 )
 from duebus._core.enums import attempt_outcome_from_wire, engine_from_wire, event_state_from_wire
+from duebus._core.limits import read_key_policy, read_limits
 from duebus.v1 import admin_pb2
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,7 +38,14 @@ def read_events(response: admin_pb2.ListEventsResponse) -> Page[EventInfo]:
 def read_keys(response: admin_pb2.ListKeysResponse) -> Page[KeyInfo]:
     """One page of keys."""
     keys = [
-        KeyInfo(key=each.key, blocked=each.blocked, in_flight=each.in_flight, head_event_id=each.head_event_id)
+        KeyInfo(
+            key=each.key,
+            blocked=each.blocked,
+            in_flight=each.in_flight,
+            head_event_id=each.head_event_id,
+            held=each.held,
+            opens_at=_moment(each, "opens_at"),
+        )
         for each in response.keys
     ]
     return Page(keys, response.next_page_token)
@@ -65,6 +73,8 @@ def read_config(message: admin_pb2.TopicConfig) -> TopicConfig:
         dead_letter_retention=message.dead_letter_retention.ToTimedelta(),
         dedupe_window=message.dedupe_window.ToTimedelta(),
         partitions=message.partitions,
+        limits=read_limits(message),
+        keys=read_key_policy(message),
     )
 
 
@@ -101,6 +111,9 @@ def _read_group(message: admin_pb2.GroupInfo) -> GroupInfo:
         ephemeral=message.ephemeral,
         blocked=message.blocked,
         oldest_blocked_age=_span(message, "oldest_blocked_age"),
+        limits=read_limits(message),
+        keys=read_key_policy(message),
+        throttled_until=_moment(message, "throttled_until"),
     )
 
 
@@ -127,6 +140,7 @@ def read_event(message: admin_pb2.EventInfo) -> EventInfo:
         dispatched_by=message.dispatched_by,
         groups=tuple(_read_event_group(each) for each in message.groups),
         key=event.key,
+        priority=event.priority,
         data_withheld=message.data_withheld,
     )
 

@@ -25,6 +25,7 @@ from duebus._core.admin_model import (
 from duebus._core.call import Call, Method
 from duebus._core.enums import Engine, EventState
 from duebus._core.fields import Span
+from duebus._core.limits import KeyPolicy, Limits, encode_key_policy, encode_limits
 from duebus.errors import InvalidArgument
 from duebus.v1 import admin_pb2
 
@@ -122,6 +123,8 @@ def configure_topic(
     dead_letter_retention: Span | None,
     dedupe_window: Span | None,
     partitions: int | None,
+    limits: Limits | None,
+    keys: KeyPolicy | None,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.ConfigureTopicResponse, TopicConfig]:
     """The settings that are not None."""
@@ -132,6 +135,10 @@ def configure_topic(
         config.max_queued = fields.uint64("max_queued", max_queued)
     if partitions is not None:
         config.partitions = fields.uint32("partitions", partitions)
+    if limits is not None:
+        config.limits.CopyFrom(encode_limits(limits))
+    if keys is not None:
+        config.keys.CopyFrom(encode_key_policy(keys))
     _set_durations(config.retry_policy, backoff_initial=backoff_initial, backoff_max=backoff_max)
     _set_durations(config, lease=lease, dead_letter_retention=dead_letter_retention, dedupe_window=dedupe_window)
     request = admin_pb2.ConfigureTopicRequest(

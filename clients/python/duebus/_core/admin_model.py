@@ -9,6 +9,7 @@ from duebus._core.enums import (
     Engine,
     EventState,
 )
+from duebus._core.limits import KeyPolicy, Limits
 from duebus._core.payload import decode_json, decode_text
 
 _T = TypeVar("_T")
@@ -45,10 +46,13 @@ class TopicConfig:
         retry_policy: How failed events are retried.
         lease: How long a delivery is leased unless the subscriber sets its own lease.
         max_queued: How many events may be scheduled, ready, blocked or leased; 0 means unlimited. A tenth of it may be
-            blocked events of one key.
+            blocked events of one key, unless `keys` says otherwise.
         dead_letter_retention: How long dead letters are kept before they are purged; 0 means forever.
         dedupe_window: How long request ids, and the ids of events that are gone, are remembered.
         partitions: How many partitions the events are spread over.
+        limits: Those of each group that has none of its own, or of the group whose settings these are; None if there
+            are none.
+        keys: The key policy, likewise; None if it is the default one.
     """
 
     retry_policy: RetryPolicy
@@ -57,6 +61,8 @@ class TopicConfig:
     dead_letter_retention: timedelta
     dedupe_window: timedelta
     partitions: int
+    limits: Limits | None = None
+    keys: KeyPolicy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +110,9 @@ class GroupInfo:
         ephemeral: Whether it is deleted when its last subscriber has left.
         blocked: How many events are due and wait for another with the same key.
         oldest_blocked_age: How long the oldest blocked event has been due; None if none is blocked.
+        limits: Those in force; None if there are none.
+        keys: The key policy in force; None if it is the default one.
+        throttled_until: When its limits, or a pause, next let it be delivered something, in UTC; None while they do.
     """
 
     group: str
@@ -119,23 +128,30 @@ class GroupInfo:
     ephemeral: bool = False
     blocked: int = 0
     oldest_blocked_age: timedelta | None = None
+    limits: Limits | None = None
+    keys: KeyPolicy | None = None
+    throttled_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyInfo:
-    """A key of a group, of which an event is ready, leased, or waits for its retry.
+    """A key of a group, of which an event is ready, leased, blocked or waits for its retry, or that is held.
 
     Attributes:
         key: The key.
         blocked: How many of its events are blocked.
         in_flight: How many of its events are leased.
-        head_event_id: The event that the blocked ones wait for.
+        head_event_id: The event that the blocked ones wait for; empty where several are delivered at once.
+        held: Whether a dead letter closes it; see `OnDead`.
+        opens_at: When its rate, or a pause, lets the next of its events be delivered, in UTC; None while they do.
     """
 
     key: str
     blocked: int
     in_flight: int
     head_event_id: str
+    held: bool = False
+    opens_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +250,7 @@ class EventInfo:
         dispatched_by: From `get_event`: the address or identity it came from, if the server knows it.
         groups: From `list_events`, the requested group; from `get_event`, each group that is not done with it.
         key: Events with the same key are delivered in order; empty for none.
+        priority: See NewEvent.
         data_withheld: Whether `data` is empty because the caller may not see it.
     """
 
@@ -247,6 +264,7 @@ class EventInfo:
     dispatched_by: str
     groups: tuple[EventGroupInfo, ...]
     key: str = ""
+    priority: int = 0
     data_withheld: bool = False
 
     def text(self) -> str:

@@ -19,6 +19,7 @@ from duebus._core.enums import (
 )
 from duebus._core.events import add_events
 from duebus._core.fields import Span
+from duebus._core.limits import encode_pause
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus.errors import InvalidArgument
 from duebus.v1 import event_bus_pb2
@@ -241,6 +242,8 @@ def _encode_nack(nack: Nack, path: str) -> event_bus_pb2.Nack:
         message.dead_letter = True
     if nack.release:
         message.release = True
+    if nack.pause is not None:
+        message.pause.CopyFrom(encode_pause(nack.pause, f"{path}pause."))
     return message
 
 

@@ -75,6 +75,11 @@ class Delivery:
         return self._message.event.key
 
     @property
+    def priority(self) -> int:
+        """Its head start in seconds; see NewEvent."""
+        return self._message.event.priority
+
+    @property
     def max_retries(self) -> int | None:
         """How many times it may be retried, as dispatched; None: by the retry policy in force."""
         event = self._message.event

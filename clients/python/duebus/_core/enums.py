@@ -25,6 +25,8 @@ class LeaseFailureReason(StrEnum):
     """Not a lease token of this bus."""
     ENGINE_STOPPED = "engine_stopped"
     """The engine is stopped, or the server does not run it."""
+    NO_KEY = "no_key"
+    """A pause of a key, of an event without one or in a group that ignores keys. The delivery is still held."""
     UNKNOWN = "unknown"
     """A reason this client is too old to know."""
 
@@ -95,6 +97,7 @@ _LEASE_FAILURE_REASONS = {
     event_bus_pb2.LeaseFailure.REASON_SETTLED: LeaseFailureReason.SETTLED,
     event_bus_pb2.LeaseFailure.REASON_MALFORMED: LeaseFailureReason.MALFORMED,
     event_bus_pb2.LeaseFailure.REASON_ENGINE_STOPPED: LeaseFailureReason.ENGINE_STOPPED,
+    event_bus_pb2.LeaseFailure.REASON_NO_KEY: LeaseFailureReason.NO_KEY,
 }
 _CLOSING_REASONS = {
     event_bus_pb2.Closing.REASON_DRAINING: ClosingReason.DRAINING,

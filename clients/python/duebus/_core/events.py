@@ -46,6 +46,7 @@ def _put_event(
         content_type=event.content_type,
         max_retries=event.max_retries,
         key=event.key,
+        priority=event.priority,
         span=span,
         path=path,
         message=message,
@@ -62,6 +63,7 @@ def encode_fields(
     content_type: str | None = None,
     max_retries: int | None = None,
     key: str = "",
+    priority: int = 0,
     span: Mapping[str, str] | None = None,
     path: str = "",
     message: event_bus_pb2.Event | None = None,
@@ -77,6 +79,7 @@ def encode_fields(
         content_type: See NewEvent.
         max_retries: See NewEvent.
         key: See NewEvent.
+        priority: See NewEvent.
         span: The attributes that name the span of the dispatch; None: the current span.
         path: A prefix for the field names in errors, for example `events[3].`.
         message: An empty message to fill in and return; None: a new one.
@@ -98,6 +101,8 @@ def encode_fields(
         message.max_retries = fields.uint32(f"{path}max_retries", max_retries)
     if key != "":
         message.key = fields.text(f"{path}key", key)
+    if priority != 0:
+        message.priority = fields.int32(f"{path}priority", priority)
     if delay is not None or at is not None:
         _put_due(message, delay, at, path)
     return message

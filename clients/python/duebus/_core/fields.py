@@ -18,6 +18,7 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 Span = timedelta | float
 """A length of time: a timedelta, or seconds."""
 
+_INT32_MAX = 2**31 - 1
 _UINT32_MAX = 2**32 - 1
 _UINT64_MAX = 2**64 - 1
 # Longer waits overflow in grpc or the C library.
@@ -49,16 +50,21 @@ def uint32(field: str, value: int) -> int:
     return _whole_number(field, value, _UINT32_MAX)
 
 
+def int32(field: str, value: int) -> int:
+    """The value itself, if it fits into 32 bits with a sign."""
+    return _whole_number(field, value, _INT32_MAX, -_INT32_MAX - 1)
+
+
 def uint64(field: str, value: int) -> int:
     """The value itself, if it fits into 64 bits."""
     return _whole_number(field, value, _UINT64_MAX)
 
 
-def _whole_number(field: str, value: int, most: int) -> int:
+def _whole_number(field: str, value: int, most: int, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{field}: expected an int, got {type(value).__name__}")
-    if not 0 <= value <= most:
-        raise InvalidArgument.of_field(field, f"must be 0 to {most}, not {value}")
+    if not least <= value <= most:
+        raise InvalidArgument.of_field(field, f"must be {least} to {most}, not {value}")
     return value
 
 
@@ -150,7 +156,7 @@ def engine(field: str, value: Engine | str | None) -> event_bus_pb2.Engine:
         return event_bus_pb2.ENGINE_UNSPECIFIED
     if isinstance(value, str) and (wire := _ENGINES_BY_NAME.get(value)) is not None:
         return wire
-    return ENGINE_TO_WIRE[_member(field, Engine, value, ENGINE_TO_WIRE)]
+    return ENGINE_TO_WIRE[member(field, Engine, value, ENGINE_TO_WIRE)]
 
 
 def engines(field: str, values: Iterable[Engine | str] | Engine | str) -> list[event_bus_pb2.Engine]:
@@ -166,10 +172,10 @@ def event_state(field: str, value: EventState | str) -> admin_pb2.EventState:
     Raises:
         InvalidArgument: there is no state of that name.
     """
-    return EVENT_STATE_TO_WIRE[_member(field, EventState, value, EVENT_STATE_TO_WIRE)]
+    return EVENT_STATE_TO_WIRE[member(field, EventState, value, EVENT_STATE_TO_WIRE)]
 
 
-def _member(field: str, members: type[_E], value: str, known: Iterable[_E]) -> _E:
+def member(field: str, members: type[_E], value: str, known: Iterable[_E]) -> _E:
     names = list(known)
     if value in names:
         return members(value)

@@ -26,6 +26,7 @@ class Started:
         lost_lease_tokens: The `held_lease_tokens` that are no longer held. Settling one would fail, and its event may
             already be elsewhere.
         group: The group of the stream, whether the request or the server named it. A worker that reconnects names it.
+        limited: Whether every delivery counts for a limit of the group: ask for no more than can begin at once.
     """
 
     session_id: str
@@ -36,6 +37,7 @@ class Started:
     lost_lease_tokens: tuple[str, ...]
     max_request_bytes: int = DEFAULT_REQUEST_BYTES
     group: str = ""
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,7 @@ def _read_started(message: event_bus_pb2.Started) -> Started:
         lost_lease_tokens=tuple(message.lost_lease_tokens),
         max_request_bytes=message.max_request_bytes or DEFAULT_REQUEST_BYTES,
         group=message.group,
+        limited=message.limited,
     )
 
 

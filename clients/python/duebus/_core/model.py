@@ -8,6 +8,7 @@ from typing import Any
 from duebus._core.delivery import Delivery
 from duebus._core.enums import Engine, LeaseFailureReason
 from duebus._core.fields import Span
+from duebus._core.limits import Pause
 
 LeaseRef = Delivery | str
 """Names a lease: its delivery or its lease token."""
@@ -33,7 +34,9 @@ class NewEvent:
         max_retries: How many times it is retried before it is dead. None: by the topic's retry policy. A handler of
             `Worker` may lower it.
         key: For example an order's number; at most 255 bytes. A group gets the events with the same key one at a time,
-            in the order in which they are due. Empty: in no order.
+            in the order in which they are due, unless it has another `KeyPolicy`. Empty: in no order.
+        priority: A head start in seconds, -86,400 to 86,400: of the events that are due, it is delivered as if it had
+            been due so much earlier. It is never early, and does not overtake events with the same key.
     """
 
     data: Any
@@ -44,6 +47,7 @@ class NewEvent:
     content_type: str | None = None
     max_retries: int | None = None
     key: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,7 @@ class Nack:
         delay: When to retry it, if retries are left: a timedelta or seconds, 0 to 10 years.
         dead_letter: Make it a dead letter at once.
         release: Make it ready again at once, without counting the attempt.
+        pause: Deliver nothing of its key, or of the group, for a while. With none of the above, it is released.
     """
 
     delivery: LeaseRef
@@ -77,6 +82,7 @@ class Nack:
     delay: Span | None = None
     dead_letter: bool = False
     release: bool = False
+    pause: Pause | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from duebus._core.admin_model import (
 )
 from duebus._core.enums import Engine, EventState
 from duebus._core.fields import Span
+from duebus._core.limits import KeyPolicy, Limits
 from duebus._sync.connection import Connection
 
 
@@ -164,9 +165,10 @@ class AdminClient:
         page_size: int = 0,
         timeout: Span | None = None,
     ) -> Iterator[KeyInfo]:
-        """The keys of a group of which an event is ready, leased, or waits for its retry, fetched page by page.
+        """The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that are held.
 
-        Those with the most blocked events come first. A key that moves meanwhile may come twice, or not at all.
+        They are fetched page by page, those with the most blocked events first. A key that moves meanwhile may come
+        twice, or not at all.
 
         Args:
             topic: The topic.
@@ -226,18 +228,21 @@ class AdminClient:
         dead_letter_retention: Span | None = None,
         dedupe_window: Span | None = None,
         partitions: int | None = None,
+        limits: Limits | None = None,
+        keys: KeyPolicy | None = None,
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> TopicConfig:
-        """Changes settings of a topic, or the retry policy of a group. None keeps a setting. Creates a missing topic.
+        """Changes settings of a topic, or those that a group has of its own. None keeps a setting. Creates a missing
+        topic.
 
         Within a second, the changes apply on every replica to events that are dispatched, and to every lease, retry and
         purge. Durations are timedeltas or seconds.
 
         Args:
             topic: The topic.
-            group: If not empty, the retry policy is changed for this group alone. What was never set for it follows the
-                topic. The other settings must then be None.
+            group: If not empty, the retry policy, `limits` and `keys` are changed for this group alone. What was never
+                set for it, or was removed, follows the topic. The other settings must then be None.
             max_retries: How many times an event is retried before it is dead, unless it sets its own number; 0 to
                 1,000,000.
             backoff_initial: The backoff before the first retry, 1 ms to 30 days. It doubles with each retry.
@@ -249,6 +254,10 @@ class AdminClient:
             dedupe_window: How long request ids, and the ids of events that are gone, are remembered, 0 to 7 days.
             partitions: How many partitions the events are spread over, 1 to 64. It can be changed only while the topic
                 holds no events and has no schedules, and not on the local engine.
+            limits: How many deliveries of a group may be under way at once, and begin in a time. They replace those
+                before as a whole; `Limits()` removes them. Not on a topic of several partitions.
+            keys: How a group handles events with the same key. It replaces the policy before as a whole;
+                `KeyPolicy()` removes it.
             engine: The engine that holds it.
             timeout: How long it may take, including retries; None: the client's.
 
@@ -270,6 +279,8 @@ class AdminClient:
             dead_letter_retention=dead_letter_retention,
             dedupe_window=dedupe_window,
             partitions=partitions,
+            limits=limits,
+            keys=keys,
             engine=engine,
         )
         return self._connection.run(call, timeout)

@@ -46,7 +46,7 @@ COMMANDS = {
     "reschedule": Command("waiting", "Move the due time of events that are not leased, all of them or none."),
     "pause": Command("groups", "Deliver nothing to a group until it is resumed."),
     "resume": Command("groups", "End the pause of a group."),
-    "config": Command("config", "Show or change the settings of a topic, or the retry policy of one of its groups."),
+    "config": Command("config", "Show or change the settings of a topic, or those of one of its groups."),
     "delete-group": Command("groups", "Remove a group and its copies of the events, including dead ones."),
     "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, including dead ones."),
     "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),

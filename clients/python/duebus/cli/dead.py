@@ -51,6 +51,9 @@ def dead(
     event_id: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="Only the event of this id; may be repeated.")
     ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Only those with this key, which one of them may hold.")
+    ] = None,
     rate: Annotated[
         float,
         typer.Option("--rate", min=0, metavar="N", help="With --redrive: events a second. 0: all at once."),
@@ -70,12 +73,12 @@ def dead(
         raise typer.BadParameter("can't be given together with --purge", param_hint="--redrive")
     if rate and not redrive:
         raise typer.BadParameter("is for --redrive", param_hint="--rate")
-    if error == "" or "" in (event_id or ()):
-        # An unset variable in a script must not select everything.
-        raise typer.BadParameter("is empty", param_hint="--error" if error == "" else "--id")
+    for flag, is_empty in (("--error", error == ""), ("--key", key == ""), ("--id", "" in (event_id or ()))):
+        if is_empty:  # an unset variable in a script must not select everything
+            raise typer.BadParameter("is empty", param_hint=flag)
     with session.client() as client:
         group = group_meant(client, topic, group, engine)
-        chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age)
+        chosen = Chosen(topic, group, engine, tuple(event_id or ()), error or "", min_age, key or "")
         absent = missing(client, chosen) if redrive or purge else []
         if redrive:
             _redrive(session, client, chosen, rate, yes=yes or bool(event_id))

@@ -29,6 +29,7 @@ class Chosen:
         event_ids: Only these; empty: any.
         error: Only those whose last error contains this text.
         min_age: Only those that have been dead for at least this long.
+        key: Only those with this key.
     """
 
     topic: str
@@ -37,6 +38,7 @@ class Chosen:
     event_ids: tuple[str, ...] = ()
     error: str = ""
     min_age: timedelta | None = None
+    key: str = ""
 
     @property
     def where(self) -> str:
@@ -51,7 +53,7 @@ class Chosen:
     @property
     def is_some(self) -> bool:
         """Whether there is a condition."""
-        return bool(self.event_ids or self.error or self.min_age)
+        return bool(self.event_ids or self.error or self.min_age or self.key)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class Chosen:
             "event_ids": self.event_ids or None,
             "error_contains": self.error,
             "min_age": self.min_age,
+            "key": self.key,
         }
 
     def dead_now(self, client: Client) -> int:
@@ -74,7 +77,7 @@ class Chosen:
         """Whether a dead letter of the group meets the conditions, apart from the ids."""
         [group] = event.groups
         long_enough = self.min_age is None or group.dead_at is None or now - group.dead_at >= self.min_age
-        return long_enough and self.error in group.last_error
+        return long_enough and self.error in group.last_error and self.key in ("", event.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ def _candidates(client: Client, chosen: Chosen, newest: bool, limit: int) -> Ite
         chosen.topic,
         EventState.DEAD,
         group=chosen.group,
+        key=chosen.key,
         engine=chosen.engine,
         newest_first=newest,
         page_size=_PAGE if chosen.is_some else min(limit, _PAGE),

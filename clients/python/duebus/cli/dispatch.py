@@ -53,6 +53,16 @@ def dispatch(
     key: Annotated[
         str, typer.Option("--key", metavar="KEY", help="Deliver the events with this key one at a time, in order.")
     ] = "",
+    priority: Annotated[
+        int,
+        typer.Option(
+            "--priority",
+            min=-86_400,
+            max=86_400,
+            metavar="SECONDS",
+            help="Deliver it as if it had been due so many seconds earlier than it is.",
+        ),
+    ] = 0,
     engine: Annotated[
         list[Engine] | None,
         typer.Option("--engine", metavar="ENGINE", help="The engine to store it, local or redis; may be repeated."),
@@ -72,6 +82,7 @@ def dispatch(
         content_type=content_type or JSON_TYPE,
         max_retries=max_retries,
         key=key,
+        priority=priority,
     )
     target = Target(topic=topic, template=template, engines=tuple(engine or ()), require_subscriber=require_subscriber)
     if file is not None:

@@ -65,6 +65,8 @@ def _facts(event: EventInfo) -> Iterator[tuple[str, str]]:
     yield "type", clean(event.content_type)
     if event.key:
         yield "key", clean(event.key)
+    if event.priority:
+        yield "priority", f"{event.priority:+} s"
     for name, value in sorted(event.attributes.items()):
         yield "attribute", f"{clean(name)}={clean(value)}"
     if event.dispatched_at is not None:
@@ -90,7 +92,7 @@ def _standing(group: EventGroupInfo) -> str:
         case EventState.DEAD if group.dead_at is not None:
             state = f"dead since {_and_ago(group.dead_at)}"
         case EventState.BLOCKED if group.deliver_at is not None:
-            state = f"blocked by {clean(group.waits_for)}, due {_and_ago(group.deliver_at)}"
+            state = f"blocked by {clean(group.waits_for) or 'its key'}, due {_and_ago(group.deliver_at)}"
         case _ if group.deliver_at is not None:
             state = f"{group.state}, due {_and_ago(group.deliver_at)}"
         case _:

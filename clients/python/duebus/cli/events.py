@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from duebus._core.admin_model import EventInfo
+from duebus._core.admin_model import EventInfo, KeyInfo
 from duebus._core.enums import Engine, EventState
 from duebus.cli import options
 from duebus.cli.output import event_text, headline
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
-from duebus.cli.spans import format_ago
+from duebus.cli.spans import format_ago, format_moment
 from duebus.client import Client
 
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED, EventState.LEASED, EventState.DEAD)
@@ -68,20 +68,29 @@ def keys(
 ) -> None:
     """List the keys that hold up events of a topic, the most blocked first.
 
-    A key is listed while one of its events is ready, leased, or waits for its retry.
+    A key is listed while one of its events is ready, leased, blocked or waits for its retry, or a dead letter holds it.
     """
     with session.client() as client:
         listed = client.admin.list_keys(topic, group=group, engine=engine, page_size=min(limit + 1, _PAGE))
         found = list(islice(listed, limit + 1))
     for each in found[:limit]:
         session.out.record(record_of(each))
-    rows = [(each.key, str(each.blocked), str(each.in_flight), each.head_event_id) for each in found[:limit]]
+    rows = [
+        (each.key, str(each.blocked), str(each.in_flight), each.head_event_id, _closed(each)) for each in found[:limit]
+    ]
     if rows:
-        session.out.table(("KEY", "BLOCKED", "IN FLIGHT", "WAITS FOR"), rows, folded=("KEY", "WAITS FOR"))
+        session.out.table(("KEY", "BLOCKED", "IN FLIGHT", "WAITS FOR", "CLOSED"), rows, folded=("KEY", "WAITS FOR"))
     else:
         session.out.line(f"no key of {topic} holds an event in group {group or 'default'}")
     if len(found) > limit:
         session.out.line(f"and more: --limit is {limit}")
+
+
+def _closed(key: KeyInfo) -> str:
+    """Why nothing of the key is delivered now, beside the event that is before."""
+    if key.held:
+        return "by a dead letter"
+    return "" if key.opens_at is None else f"until {format_moment(key.opens_at)}"
 
 
 def _list(

@@ -6,12 +6,13 @@ from typing import Any
 
 from duebus._core.admin_model import EventInfo
 from duebus._core.delivery import Delivery
+from duebus._core.fields import Span
 from duebus.cli.output import payload_json
 from duebus.cli.spans import format_moment_json
 
 Record = dict[str, Any]
 
-_SPANS = (timedelta, timedelta | None)
+_SPANS = (timedelta, timedelta | None, Span)
 
 
 def record_of(value: Any) -> Record:
@@ -20,7 +21,7 @@ def record_of(value: Any) -> Record:
     for each in fields(value):
         item = getattr(value, each.name)
         if each.type in _SPANS:
-            record[f"{each.name}_seconds"] = None if item is None else item.total_seconds()
+            record[f"{each.name}_seconds"] = item.total_seconds() if isinstance(item, timedelta) else item
         else:
             record[each.name] = _json(item)
     return record

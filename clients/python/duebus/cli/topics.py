@@ -1,6 +1,6 @@
 """`duebus topics` and `duebus topic`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated
 
 import typer
@@ -16,6 +16,7 @@ from duebus.cli.cells import (
     rate_cells,
     with_names,
 )
+from duebus.cli.limits import format_key_policy, format_limits
 from duebus.cli.records import record_of
 from duebus.cli.session import Session, connected
 from duebus.cli.spans import format_moment, format_span
@@ -60,6 +61,8 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
     for each in found.groups:
         if each.retry_policy != found.config.retry_policy:
             session.out.line(f"in group {each.group}: {_policy(each.retry_policy)}")
+        for line in _limit_lines(each):
+            session.out.line(f"in group {each.group}: {line}")
     session.out.line()
     columns, groups = group_table(found.groups)
     session.out.table(columns, groups, folded=FOLDED_COLUMNS)
@@ -69,6 +72,15 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
     if rows:
         session.out.line()
         session.out.table(("SUBSCRIBER", "GROUP", "IN FLIGHT", "CONNECTED", "SESSION"), rows)
+
+
+def _limit_lines(group: GroupInfo) -> Iterator[str]:
+    if group.limits is not None:
+        yield f"limits {format_limits(group.limits)}"
+    if group.keys is not None:
+        yield f"keys {format_key_policy(group.keys)}"
+    if group.throttled_until is not None:
+        yield f"throttled until {format_moment(group.throttled_until)}"
 
 
 def _settings(config: TopicConfig) -> str:

@@ -1,7 +1,7 @@
 """The worker: decorated handlers on topics, with leases, retries, batching, reconnecting and draining done for them."""
 
-from duebus.worker.decisions import DeadLetter, Release, RetryAfter
+from duebus.worker.decisions import DeadLetter, RateLimited, Release, RetryAfter
 from duebus.worker.registry import Handler, Registration
 from duebus.worker.worker import Worker
 
-__all__ = ["DeadLetter", "Handler", "Registration", "Release", "RetryAfter", "Worker"]
+__all__ = ["DeadLetter", "Handler", "RateLimited", "Registration", "Release", "RetryAfter", "Worker"]

@@ -3,11 +3,13 @@
 from datetime import timedelta
 
 from duebus._core.fields import Span, duration
+from duebus._core.limits import PauseScope
 from duebus.errors import InvalidArgument
 
-__all__ = ["MAX_DELAY", "DeadLetter", "Release", "RetryAfter"]
+__all__ = ["MAX_DELAY", "DeadLetter", "RateLimited", "Release", "RetryAfter"]
 
 MAX_DELAY = timedelta(days=3650)
+MIN_PAUSE, MAX_PAUSE = timedelta(milliseconds=1), timedelta(hours=1)
 
 
 class RetryAfter(Exception):
@@ -27,6 +29,31 @@ class RetryAfter(Exception):
             raise InvalidArgument.of_field("delay", f"must be 0 to 10 years, not {delay}")
         self.reason = reason
         super().__init__(reason or f"retry after {self.delay.total_seconds():g} s")
+
+
+class RateLimited(Exception):
+    """Raised by a handler because a service that it calls has answered "too many requests".
+
+    Nothing of the event's key, or of the group, is delivered for a while, to no worker. The event is released: the
+    attempt is not counted. An event without a key whose key is to be paused is retried after that time instead.
+
+    Args:
+        after: How long: a timedelta or seconds. Less than 1 ms counts as 1 ms, and more than 1 h as 1 h.
+        scope: "key" or "group".
+        reason: For the log of this worker.
+
+    Raises:
+        InvalidArgument: `after` is not a number, or there is no such scope.
+    """
+
+    def __init__(self, after: Span, scope: PauseScope | str = PauseScope.KEY, reason: str = "") -> None:
+        self.after = min(max(duration("after", after).ToTimedelta(), MIN_PAUSE), MAX_PAUSE)
+        try:
+            self.scope = PauseScope(scope)
+        except ValueError:
+            raise InvalidArgument.of_field("scope", f'must be "key" or "group", not {scope!r}') from None
+        self.reason = reason
+        super().__init__(reason or f"rate limited: {self.scope} paused for {self.after.total_seconds():g} s")
 
 
 class DeadLetter(Exception):

@@ -103,13 +103,23 @@ class Executor:
         return len(self._waiting) + len(self._doubtful) + len(self._running) + len(self._kept_back)
 
     def pause(self) -> None:
-        """Stops starting deliveries, and settles nothing until `release`: each settle makes the server send more."""
-        self._paused = self._keeps_back = True
+        """Stops starting deliveries, and settles nothing until `release`."""
+        self._paused = True
+        self.keep_back()
 
     def release(self) -> None:
         """Releases the deliveries that were not started, and settles those that have ended since."""
         self._keeps_back = False
         self._release_waiting()
+        self.settle_kept_back()
+
+    def keep_back(self) -> None:
+        """Settles nothing until `settle_kept_back`: each settle makes the server send more."""
+        self._keeps_back = True
+
+    def settle_kept_back(self) -> None:
+        """Settles the deliveries that have ended since `keep_back`."""
+        self._keeps_back = False
         while self._kept_back:
             self._settle(*self._kept_back.popleft())
 
@@ -241,7 +251,7 @@ class Executor:
         if not held.failures:
             return None
         several = len(held.failures) + len(held.succeeded) > 1
-        nack = nack_of(held.token, held.failures, several=several)
+        nack = nack_of(held.token, held.failures, several=several, has_key=held.delivery.key != "")
         if several and not nack.dead_letter:
             self._succeeded_handlers.remember(held.delivery, held.succeeded)
         return nack

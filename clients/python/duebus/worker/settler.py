@@ -18,6 +18,7 @@ from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
 from duebus.worker.held import Held, HeldLeases, Stage
 from duebus.worker.outages import Outage
+from duebus.worker.outcome import instead_of_pause
 from duebus.worker.tasks import until_first_ends
 
 __all__ = ["Settler"]
@@ -136,10 +137,13 @@ class _Lane:
 
     def _conclude(self, batch: list[Settlement], failures: list[LeaseFailure]) -> bool:
         stopped = {each.lease_token for each in failures if each.reason is LeaseFailureReason.ENGINE_STOPPED}
-        for held, leases, _ in batch:
-            if held.token not in stopped:
+        keyless = {each.lease_token for each in failures if each.reason is LeaseFailureReason.NO_KEY}
+        for held, leases, nack in batch:
+            if held.token in keyless and nack is not None:
+                self.put((held, leases, instead_of_pause(nack)))
+            elif held.token not in stopped:
                 leases.discard(held)
-        self._report(failures)
+        self._report([each for each in failures if each.lease_token not in keyless])
         if stopped:
             self._put_back([each for each in batch if each[0].token in stopped])
             return False
@@ -170,5 +174,6 @@ _MEANING = {
     LeaseFailureReason.SETTLED: "the event is already settled, or was cancelled",
     LeaseFailureReason.MALFORMED: "the server does not know these leases",
     LeaseFailureReason.ENGINE_STOPPED: "the engine is stopped; they will be retried",
+    LeaseFailureReason.NO_KEY: "the event has no key that could be paused",
     LeaseFailureReason.UNKNOWN: "for a reason this client is too old to know",
 }

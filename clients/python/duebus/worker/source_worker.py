@@ -137,15 +137,15 @@ class SourceWorker:
         wanted = [each.concurrency for each in self._handlers() if each.concurrency is not None]
         return min(wanted, default=self._settings.concurrency)
 
-    def _open_stream(self, held_lease_tokens: Sequence[str]) -> Subscription:
-        settings = self._settings
+    def _open_stream(self, held_lease_tokens: Sequence[str], is_limited: bool) -> Subscription:
+        settings, concurrency = self._settings, self._concurrency()
         return self._client.subscribe(
             self._source.topic,
             group=self._stream.group,
             ephemeral=self._source.ephemeral,
             engine=settings.engine,
             consumer=settings.consumer,
-            max_in_flight=settings.max_in_flight(self._concurrency()),
+            max_in_flight=concurrency if is_limited else settings.max_in_flight(concurrency),
             max_in_flight_bytes=settings.max_in_flight_bytes,
             lease=settings.lease,
             # The leases that do not fit are still extended and settled, without a stream.

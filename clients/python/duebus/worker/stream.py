@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import timedelta
 
 from duebus._aio.subscription import Subscription
@@ -17,6 +17,7 @@ from duebus.worker.lease_keeper import LeaseKeeper
 from duebus.worker.outages import Outage
 from duebus.worker.registry import Source
 from duebus.worker.settler import Settler
+from duebus.worker.tasks import until_first_ends
 
 __all__ = ["Stream"]
 
@@ -32,7 +33,8 @@ class Stream:
     """Reads deliveries into the executor, and reports the state of the leases to the lease keeper.
 
     Args:
-        open_stream: Opens one stream, naming the leases still held.
+        open_stream: Opens one stream, naming the leases still held, and whether the group is limited: every delivery
+            counts, so the stream may hold no more than is handled at once.
         outage: The outage that all streams of the worker share: without the server, they all break.
 
     Attributes:
@@ -42,7 +44,7 @@ class Stream:
     def __init__(
         self,
         source: Source,
-        open_stream: Callable[[Sequence[str]], Subscription],
+        open_stream: Callable[[Sequence[str], bool], Subscription],
         *,
         leases: HeldLeases,
         executor: Executor,
@@ -61,6 +63,8 @@ class Stream:
         self._outage = outage
         # How many deliveries the open stream may hold; 0 while none is open.
         self._window = 0
+        # As the last stream said.
+        self._limited = False
         self._freshness = Freshness()
         self._lease = timedelta(0)
         self._arrival = asyncio.Event()
@@ -81,7 +85,7 @@ class Stream:
         self._freshness.misjudged()
 
     async def quiet(self) -> None:
-        """Waits until no delivery is on its way. The executor must be paused.
+        """Waits until no delivery is on its way. The executor must keep back what it settles.
 
         A delivery that arrives after the stream was closed can't be released: it would cost an attempt and the
         disconnect grace. Once the window is full, none can arrive.
@@ -115,27 +119,46 @@ class Stream:
             self._keeper.detached()
 
     async def _read(self) -> float:
-        async with self._open_stream(self._leases.tokens()) as subscription:
-            async for frame in subscription.frames():
-                if isinstance(frame, Deliveries):
-                    self._accept(frame)
-                    self._arrival.set()
-                elif isinstance(frame, Closing):
-                    return self._pause_after_closing(frame)
-                else:
-                    self._note(frame)
-                if self._executor.slots.all_abandoned:
-                    return 0.0
+        async with self._open_stream(self._leases.tokens(), self._limited) as subscription:
+            return await self._read_frames(subscription.frames())
+
+    async def _until_quiet(self, frames: AsyncIterator[Frame]) -> float:
+        """Reads what a stream that may hold too much has been sent. It is then opened anew, with a smaller window."""
+        self._executor.keep_back()
+        ended: list[float] = []
+
+        async def read() -> None:
+            ended.append(await self._read_frames(frames))
+
+        try:
+            await until_first_ends(read(), self.quiet())
+        finally:
+            self._executor.settle_kept_back()
+        return ended[0] if ended else 0.0
+
+    async def _read_frames(self, frames: AsyncIterator[Frame]) -> float:
+        async for frame in frames:
+            if isinstance(frame, Deliveries):
+                self._accept(frame)
+                self._arrival.set()
+            elif isinstance(frame, Closing):
+                return self._pause_after_closing(frame)
+            elif isinstance(frame, Started) and self._is_too_wide(frame):
+                return await self._until_quiet(frames)
+            if self._executor.slots.all_abandoned:
+                return 0.0
         return self._backoff.next()
+
+    def _is_too_wide(self, frame: Started) -> bool:
+        """Note that the stream has started. Returns whether it may hold too much, because the group is limited."""
+        was_limited, self._limited = self._limited, frame.limited
+        self._on_started(frame)
+        return frame.limited and not was_limited
 
     def _accept(self, frame: Deliveries) -> None:
         if frame.deliveries:  # they were leased together
             fresh_until = self._freshness.until(frame.deliveries[0], self._lease)
             self._executor.accept(frame.deliveries, fresh_until)
-
-    def _note(self, frame: Frame) -> None:
-        if isinstance(frame, Started):
-            self._on_started(frame)
 
     def _on_started(self, frame: Started) -> None:
         self.group = frame.group or self.group
