@@ -39,6 +39,7 @@ HELM_LDFLAGS := -s -w $(foreach p,$(HELM_KUBERNETES),-X $(p).k8sVersionMajor=1 -
 
 HOST := 127.0.0.1
 PORT := 50051
+WEB_PORT := 8080
 DATA := .duebus
 
 .PHONY: help
@@ -74,27 +75,32 @@ $(BIN)/python:
 
 # The server takes the place of the shell, so that signals reach it: Ctrl-C, and SIGTERM, which make passes on.
 .PHONY: run
-run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051, which keeps its events in .duebus (HOST=, PORT=, DATA=)
-	@exec $(BIN)/duebus serve --engine local --data-dir $(DATA) --listen $(HOST):$(PORT) > >(trap '' INT TERM; while IFS= read -r line; do \
+run: $(RUNS) ## Serve the local engine on 127.0.0.1:50051, its dashboard on 127.0.0.1:8080 (HOST=, PORT=, WEB_PORT=, DATA=)
+	@exec $(BIN)/duebus serve --engine local --data-dir $(DATA) --listen $(HOST):$(PORT) --web-listen $(HOST):$(WEB_PORT) > >(trap '' INT TERM; while IFS= read -r line; do \
 		echo "$$line"; address="$${line#duebus ready on }"; [ "$$address" != "$$line" ] || continue; \
 		address="$${address%% *}"; duebus=$(BIN)/duebus; \
 		[ "$$address" = 127.0.0.1:50051 ] || duebus="$$duebus --server $$address"; \
+		echo "the dashboard: $${line##* web=}"; \
 		echo "try, in a second shell: $$duebus subscribe order.created   and   $$duebus dispatch order.created '{\"id\":42}' --delay 2s"; \
 		done)
 
+.PHONY: browser
+browser: buf ## Make sure that Chromium is installed, which tests the dashboard (Debian: installs it when run as root)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || $(call INSTALL_DEBIAN,chromium)
+
 .PHONY: redis
 redis: ## Make sure that redis-server is installed (Debian: installs it when run as root)
-	@command -v redis-server >/dev/null || $(INSTALL_REDIS)
+	@command -v redis-server >/dev/null || $(call INSTALL_DEBIAN,redis-server)
 
-INSTALL_REDIS = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	then echo "redis-server is missing: installing Debian's package with apt-get" >&2; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends redis-server; \
-	else echo "redis-server is missing: install your system's redis-server package" >&2; exit 1; fi
+INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
+	then echo "$(1) is missing: installing Debian's package with apt-get" >&2; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(1); \
+	else echo "$(1) is missing: install your system's $(1) package" >&2; exit 1; fi
 
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
+test: install redis browser ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
 # tests/support/parallel.py distributes the tests. The suite starts hundreds of processes, so bytecode is kept.
@@ -147,7 +153,7 @@ bench-growth: install redis ## Measure how it grows: processes, topics, groups, 
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check
-check: lint format-check types layers proto-check generated-check ## Check what a commit must pass: lint, format, types, layers, proto, generated files
+check: lint format-check types layers dashboard-check proto-check generated-check ## Check what a commit must pass: lint, format, types, layers, dashboard, proto, generated files
 	@echo "check passed"
 
 .PHONY: lint
@@ -166,6 +172,25 @@ types: install ## mypy, strict, on the packages and the tests
 layers: install ## import-linter: which package may import which
 	@$(BIN)/lint-imports --no-logo
 
+# The dashboard's files and their types. Its libraries are copies of what package-lock.json pins.
+STATIC := server/duebus_server/web/static
+LIBRARIES := preact/dist/preact.mjs:preact.js preact/hooks/dist/hooks.mjs:preact-hooks.js preact/LICENSE:LICENSE-preact \
+	htm/dist/htm.module.js:htm.js htm/preact/index.module.js:htm-preact.js htm/LICENSE:LICENSE-htm \
+	uplot/dist/uPlot.esm.js:uplot.js uplot/dist/uPlot.min.css:uplot.css uplot/LICENSE:LICENSE-uplot
+
+.PHONY: dashboard-check
+dashboard-check: buf ## tsc: the types of the dashboard; its libraries are those of package-lock.json
+	@node_modules/.bin/tsc --project server
+	@$(foreach each,$(LIBRARIES),cmp node_modules/$(subst :, $(STATIC)/vendor/,$(each)) && ) true
+
+.PHONY: dashboard-libraries
+dashboard-libraries: buf ## Renew the dashboard's libraries after a change of package.json
+	@$(foreach each,$(LIBRARIES),cp node_modules/$(subst :, $(STATIC)/vendor/,$(each)) && ) true
+
+.PHONY: picture
+picture: install redis browser ## Renew the picture of the dashboard in README.md
+	@WRITE_PICTURE=1 $(BIN)/pytest -q -n 0 tests/web/test_dashboard.py -k 'first_page and local'
+
 .PHONY: proto-check
 proto-check: buf ## buf: lint, format, nothing broken since the released contract
 	@$(BUF) lint proto
@@ -183,7 +208,7 @@ format: install buf ## Format Python and proto files
 	@$(BUF) format proto --write
 
 $(BUF_INSTALLED): package.json package-lock.json
-	@command -v npm >/dev/null || { echo "npm is missing: it brings buf, which checks proto/; install Node.js 18 or newer with npm" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "npm is missing: it brings buf, which checks proto/, and what checks the dashboard; install Node.js 18 or newer with npm" >&2; exit 1; }
 	@npm ci --loglevel=error
 	@touch $@
 
@@ -194,7 +219,7 @@ proto: install buf ## Generate the clients of all languages from proto/
 	@$(EACH_CLIENT) generate
 
 .PHONY: buf
-buf: $(BUF_INSTALLED) ## Install buf, which checks proto/ and generates clients
+buf: $(BUF_INSTALLED) ## Install what npm brings: buf, and what checks the dashboard
 
 .PHONY: proto-release
 proto-release: buf ## Make the current contract the released one (only with a release)

@@ -41,6 +41,7 @@ from duebus_server.ops.probes import probes
 from duebus_server.ops.tracing import make_tracing
 from duebus_server.web.app import web_app
 from duebus_server.web.calls import Calls
+from duebus_server.web.live import Live
 from duebus_server.web.tls import tls_context
 from duebus_server.wire.admin import EventBusAdminServicer
 from duebus_server.wire.authorization import Authorizer
@@ -141,7 +142,12 @@ class App:
         self._web = None
         if settings.web_listen is not None:
             calls = Calls(servicers, authorizer, settings.max_message_size, **observers)
-            app = web_app(calls, Pulling(self._engines, tokens), on_loopback=settings.web_listen.startswith(LOOPBACK))
+            app = web_app(
+                calls,
+                Pulling(self._engines, tokens),
+                Live(self._engines),
+                on_loopback=settings.web_listen.startswith(LOOPBACK),
+            )
             files = certificate_files(settings)
             tls = None if files is None or certificates is None else tls_context(files, certificates)
             self._web = HttpPort(app, "web", tls, shares_port=shares_port)

@@ -36,6 +36,7 @@ LONGEST = (
     "tests/conformance (python)",
     "tests/helm",
     "tests/redis_engine/test_cluster.py",
+    "tests/web/test_dashboard.py",
     "tests/bench/test_scenarios.py",
     "tests/wire/test_unauthenticated_peers.py",
     "tests/redis_engine/test_processes.py",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.cli import Running, environment
 from support.documents import README, ROOT, section, transcripts
+from support.web import Web
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +21,7 @@ HINT = re.compile(r"try, in a second shell: (.+)   and   (.+)")
 
 @pytest.fixture
 def running() -> Iterator[Running]:
-    command, pipe = ["make", "run", "PORT=0"], subprocess.PIPE
+    command, pipe = ["make", "run", "PORT=0", "WEB_PORT=0"], subprocess.PIPE
     made = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment(), cwd=ROOT)
     with Running(made) as each:
         yield each
@@ -37,7 +38,7 @@ def next_line_like(running: Running, pattern: str) -> re.Match[str]:
 
 
 def test_its_hints_work_on_its_port(running: Running) -> None:
-    address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
+    address = next_line_like(running, r"duebus ready on (\S+) engines=local web=\S+")[1]
     hint = next_line_like(running, HINT.pattern)
 
     assert all(address in command for command in hint.groups())
@@ -46,14 +47,19 @@ def test_its_hints_work_on_its_port(running: Running) -> None:
 
 
 def test_its_hints_on_the_default_port_are_those_in_the_readme(running: Running) -> None:
-    shown = transcripts(section(README, "60 seconds"))[0].printed[1]
-    address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
+    shown = transcripts(section(README, "60 seconds"))[0].printed[2]
+    address = next_line_like(running, r"duebus ready on (\S+) engines=local web=\S+")[1]
     printed = next_line_like(running, HINT.pattern)[0]
     assert printed.replace(f" --server {address}", "") == shown
 
 
+def test_it_names_the_dashboard(running: Running) -> None:
+    url = next_line_like(running, r"the dashboard: (http://127\.0\.0\.1:\d+)")[1]
+    assert Web(url).ask("GET", "/").body.startswith(b"<!doctype html>")
+
+
 def test_ending_make_ends_the_server(running: Running) -> None:
-    address = next_line_like(running, r"duebus ready on (\S+) engines=local")[1]
+    address = next_line_like(running, r"duebus ready on (\S+) engines=local web=\S+")[1]
 
     running.end(signal.SIGTERM)
 

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from duebus_server.web.dashboard import dashboard_routes
 from duebus_server.web.errors import Failure, failure_of
 from duebus_server.web.events import events_route
 from duebus_server.web.openapi import openapi_route
@@ -23,21 +24,29 @@ if TYPE_CHECKING:
 
     from duebus_server.bus.pulling import Pulling
     from duebus_server.web.calls import Calls
+    from duebus_server.web.live import Live
 
 GZIP_BYTES = 1_000
 """Answers from this size on are compressed, if the client takes that."""
 
 
-def web_app(calls: Calls, pulling: Pulling, *, on_loopback: bool) -> Starlette:
+def web_app(calls: Calls, pulling: Pulling, live: Live, *, on_loopback: bool) -> Starlette:
     """The application.
 
     Args:
         calls: what it can do.
         pulling: leases events to callers without a stream.
+        live: what the dashboard shows.
         on_loopback: it listens where only this machine can connect.
     """
     return Starlette(
-        routes=[*rpc_routes(calls), events_route(calls), pull_route(calls, pulling), openapi_route()],
+        routes=[
+            *rpc_routes(calls),
+            events_route(calls),
+            pull_route(calls, pulling),
+            openapi_route(),
+            *dashboard_routes(calls, live),
+        ],
         middleware=[
             Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),
             Middleware(GZipMiddleware, minimum_size=GZIP_BYTES),

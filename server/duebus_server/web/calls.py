@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,18 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from starlette.requests import Request
 
+    from duebus_server.security.access import Caller
     from duebus_server.wire.authorization import Authorizer
 
     Record = Callable[[str, str], None]
     Trace = Callable[[str, Any], AbstractContextManager[None]]
 
+
+COOKIE = "duebus_token"
+"""Has the token of who is signed in to the page, in Base64."""
+
+PAGE_HEADER = "duebus-page"
+"""Without it, the cookie counts for nothing but reading. A page of another site can't send it."""
 
 MAX_DIGITS = 18
 """The most digits of a Content-Length. Python refuses to parse integers of thousands of digits."""
@@ -63,13 +71,40 @@ class HttpContext:
         return f"ipv6:[{client.host}]:{client.port}" if ":" in client.host else f"ipv4:{client.host}:{client.port}"
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """The headers."""
-        return tuple(self._request.headers.items())
+        """The headers, with the token of the cookie where it counts."""
+        headers = tuple(self._request.headers.items())
+        token = self._cookie()
+        return headers if token is None else (*headers, ("authorization", f"Bearer {token}"))
+
+    def _cookie(self) -> str | None:
+        """The token of who is signed in; None if there is none, or the request has a token of its own."""
+        headers = self._request.headers
+        packed = self._request.cookies.get(COOKIE)
+        if packed is None or "authorization" in headers:
+            return None
+        if self._request.method != "GET" and PAGE_HEADER not in headers:
+            return None
+        try:
+            return base64.urlsafe_b64decode(packed + "=" * (-len(packed) % 4)).decode("ascii")
+        except ValueError:
+            return None
 
     def auth_context(self) -> Mapping[str, Iterable[bytes]]:
         """The names in the client's certificate."""
         names = self._request.scope.get("state", {}).get("certificate_names", ())
         return {"x509_subject_alternative_name": [name.encode() for name in names]}
+
+
+class TokenContext(HttpContext):
+    """A request with a token that is not among its headers."""
+
+    def __init__(self, request: Request, token: str) -> None:
+        super().__init__(request)
+        self._token = token
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """The token alone."""
+        return (("authorization", f"Bearer {self._token}"),)
 
 
 class Calls:
@@ -101,6 +136,20 @@ class Calls:
     def is_open(self) -> bool:
         """Whether callers need no credentials."""
         return not self._authorizer.knows_callers
+
+    async def identify(self, request: Request, token: str | None = None) -> Caller:
+        """Who makes a request.
+
+        Args:
+            request: the HTTP request.
+            token: counts in place of the credentials of the request.
+
+        Raises:
+            Unauthenticated: the credentials are missing or unknown.
+        """
+        context = HttpContext(request) if token is None else TokenContext(request, token)
+        await self._authorizer.authenticate(context)  # type: ignore[arg-type]  # as much of one as it reads
+        return caller_of_the_call()
 
     async def run(self, method: Method, request: Request, parse: Callable[[bytes], Message]) -> Message:
         """Answer a request.

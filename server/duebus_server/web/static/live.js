@@ -1,0 +1,137 @@
+/**
+ * What the server reports of all topics, once a second at most. The connection is closed while nobody looks.
+ *
+ * @typedef {{ group: string, paused: boolean, ephemeral: boolean, scheduled: number, ready: number, leased: number,
+ *   blocked: number, dead: number, subscribers: number, readySince: number | null, blockedSince: number | null,
+ *   rates: number[] }} Group
+ * @typedef {{ engine: string, topic: string, problem: string, durable: boolean, queued: number, maxQueued: number,
+ *   groups: Group[] }} Topic
+ * @typedef {{ engine: string, status: string, problem: string }} Engine
+ * @typedef {{ at: number, rates: number[] }} Sample
+ */
+
+import { useEffect, useState } from "preact/hooks";
+
+const KEPT = 3_600;
+const QUIET_MS = 40_000;
+
+/** @param {string} engine @param {string} topic */
+const key = (engine, topic) => `${engine}/${topic}`;
+
+class Live {
+  /** @type {Map<string, Topic>} */
+  topics = new Map();
+  /** @type {Engine[]} */
+  engines = [];
+  /** @type {Map<string, Sample[]>} By topic. */
+  samples = new Map();
+  isLoaded = false;
+  isConnected = false;
+  /** Seconds that the server's clock is ahead. */
+  #ahead = 0;
+  /** @type {Set<() => void>} */
+  #watchers = new Set();
+  /** @type {EventSource | null} */
+  #source = null;
+  #heardAt = 0;
+
+  constructor() {
+    document.addEventListener("visibilitychange", () => (document.hidden ? this.stop() : this.start()));
+    setInterval(() => this.#check(), 5_000);
+  }
+
+  /** The server's time, in seconds. */
+  now() {
+    return Date.now() / 1_000 + this.#ahead;
+  }
+
+  /** @param {string} engine @param {string} topic */
+  find(engine, topic) {
+    return this.topics.get(key(engine, topic));
+  }
+
+  start() {
+    if (this.#source || document.hidden) return;
+    const source = new EventSource("/events");
+    this.#source = source;
+    this.#heardAt = Date.now();
+    source.onmessage = (event) => this.#take(JSON.parse(event.data));
+    source.onerror = () => this.#connected(false);
+    source.addEventListener("signed-out", () => window.dispatchEvent(new Event("signed-out")));
+  }
+
+  stop() {
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  /** Call this when something has changed. Returns what ends that. @param {() => void} watcher */
+  watch(watcher) {
+    this.#watchers.add(watcher);
+    return () => {
+      this.#watchers.delete(watcher);
+    };
+  }
+
+  /** Connect again if the browser has given up, or nothing has come for long. */
+  #check() {
+    const source = this.#source;
+    if (source && (source.readyState === EventSource.CLOSED || Date.now() - this.#heardAt > QUIET_MS)) {
+      this.stop();
+      this.#connected(false);
+      this.start();
+    }
+  }
+
+  /** @param {{ now: number, first: boolean, engines: Engine[], topics: Topic[], removed: [string, string][] }} message */
+  #take(message) {
+    this.#heardAt = Date.now();
+    this.#ahead = message.now - Date.now() / 1_000;
+    if (message.first) this.topics = new Map();
+    for (const topic of message.topics) {
+      this.topics.set(key(topic.engine, topic.topic), topic);
+      this.#sample(topic, message.now);
+    }
+    for (const [engine, topic] of message.removed) this.topics.delete(key(engine, topic));
+    this.engines = message.engines;
+    this.isLoaded = true;
+    this.#connected(true);
+  }
+
+  /** @param {Topic} topic @param {number} at */
+  #sample(topic, at) {
+    const samples = this.samples.get(key(topic.engine, topic.topic)) ?? [];
+    this.samples.set(key(topic.engine, topic.topic), samples);
+    samples.push({ at, rates: ratesOf(topic) });
+    if (samples.length > KEPT) samples.shift();
+  }
+
+  /** @param {boolean} isConnected */
+  #connected(isConnected) {
+    this.isConnected = isConnected;
+    for (const watcher of this.#watchers) watcher();
+  }
+}
+
+/** The rates of a topic: what is dispatched to it, then what its groups deliver, ack and nack. @param {Topic} topic */
+export function ratesOf(topic) {
+  const dispatched = Math.max(0, ...topic.groups.map((group) => group.rates[0]));
+  return [dispatched, ...[1, 2, 3].map((at) => topic.groups.reduce((sum, group) => sum + group.rates[at], 0))];
+}
+
+export const live = new Live();
+
+/** The store; the component is drawn again when it has changed, and every second, for the ages. */
+export function useLive() {
+  const [, draw] = useState(0);
+  useEffect(() => {
+    const again = () => draw((number) => number + 1);
+    const timer = setInterval(again, 1_000);
+    const stop = live.watch(again);
+    return () => {
+      clearInterval(timer);
+      stop();
+    };
+  }, []);
+  return live;
+}

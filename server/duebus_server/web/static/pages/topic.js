@@ -1,0 +1,156 @@
+/** One topic: its groups, its settings, and a chart. */
+
+import { html } from "htm/preact";
+import { useState } from "preact/hooks";
+import { call, engineName } from "../api.js";
+import { Chart } from "../chart.js";
+import { count, counted, durationSeconds, rate, span } from "../format.js";
+import { useLive } from "../live.js";
+import { Ask, Empty, Field, Table, useAnswer, useRights } from "../parts.js";
+import { href } from "../route.js";
+import { troubles } from "../trouble.js";
+import { OneTrouble } from "./overview.js";
+
+/** @param {{ query: Record<string, string> }} props */
+export function TopicPage({ query }) {
+  const { engine = "", topic = "" } = query;
+  const live = useLive();
+  const rights = useRights(topic);
+  const [open, set] = useState("");
+  const found = live.find(engine, topic);
+  const config = useAnswer(
+    async () => (await call("EventBusAdmin/GetTopic", { engine: engineName(engine), topic })).topic.config,
+    [engine, topic],
+  );
+  if (!found) {
+    return html`<main><h1>${topic}</h1><${Empty}>${live.isLoaded ? "There is no such topic." : "Connecting …"}<//></main>`;
+  }
+  const close = () => {
+    set("");
+    config.again();
+  };
+  const trouble = troubles(found, live.now());
+  return html`<main>
+    <div class="heading">
+      <h1>${topic}</h1>
+      <div class="buttons">
+        ${rights.has("dispatch") && html`<button onClick=${() => set("dispatch")}>Dispatch an event</button>`}
+        ${rights.has("admin") && html`<button onClick=${() => set("configure")}>Configure</button>
+        <button class="danger" onClick=${() => set("delete")}>Delete</button>`}
+      </div>
+    </div>
+    ${trouble.length > 0 && html`<ul class="troubles">${trouble.map((each) => html`<${OneTrouble} trouble=${each} several=${false} />`)}</ul>`}
+    <section>
+      <h2>Groups</h2>
+      <${Table} label="Groups">
+        <thead><tr>${["Group", "Ready", "Scheduled", "In flight", "Blocked", "Dead", "Subscribers", "Delivered/s", "Acked/s", "Nacked/s"].map((title, at) => html`<th class=${at ? "number" : ""}>${title}</th>`)}</tr></thead>
+        <tbody>${found.groups.map((group) => html`<tr key=${group.group}>
+          <th scope="row">
+            <a href=${href("group", { engine, topic, group: group.group })}>${group.group || "no group yet"}</a>
+            ${group.paused && html` <span class="tag warn">paused</span>`}${group.ephemeral && html` <span class="tag">ephemeral</span>`}
+          </th>
+          ${[group.ready, group.scheduled, group.leased, group.blocked, group.dead, group.subscribers].map((value, at) => html`<td class=${`number ${value ? "" : "zero"} ${at === 4 && value ? "bad" : ""}`}>${count(value)}</td>`)}
+          ${group.rates.slice(1).map((value) => html`<td class=${`number ${value ? "" : "zero"}`}>${rate(value)}</td>`)}
+        </tr>`)}</tbody>
+      <//>
+    </section>
+    <${Chart} engine=${engine} topic=${topic} />
+    <section>
+      <h2>Settings</h2>
+      ${config.problem && html`<p class="problem" role="alert">${config.problem}</p>`}
+      <dl class="facts">
+        <dt>Engine</dt><dd>${engine}${found.durable ? ", durable" : ", in memory: what it holds is lost when the server ends"}</dd>
+        <dt>Holds</dt><dd>${counted(found.queued, "event")}${found.maxQueued ? ` of at most ${count(found.maxQueued)}` : ""}</dd>
+        ${config.value && html`<${Settings} config=${config.value} />`}
+      </dl>
+    </section>
+    ${open === "dispatch" && html`<${Dispatch} engine=${engine} topic=${topic} onClose=${close} />`}
+    ${open === "configure" && config.value && html`<${Configure} engine=${engine} topic=${topic} group="" config=${config.value} onClose=${close} />`}
+    ${open === "delete" && html`<${Ask} title=${`Delete topic ${topic}?`} danger action=${`Delete ${topic} and its ${counted(found.queued, "event")}`} onClose=${close} run=${async () => {
+      const { removed = "0" } = await call("EventBusAdmin/DeleteTopic", { engine: engineName(engine), topic });
+      return `${topic} is deleted, with ${counted(Number(removed), "event")}.`;
+    }}>
+      <p>This removes the topic with its ${counted(found.groups.filter((each) => each.group).length, "group")}, its settings, ${counted(found.queued, "event")} that ${found.queued === 1 ? "waits" : "wait"}, and its dead letters. It can't be undone.</p>
+    <//>`}
+  </main>`;
+}
+
+/** @param {{ config: any }} props */
+function Settings({ config }) {
+  const retry = config.retryPolicy ?? {};
+  const retention = durationSeconds(config.deadLetterRetention);
+  return html`
+    <dt>Retries</dt><dd>${counted(retry.maxRetries ?? 0, "time")}, after ${span(durationSeconds(retry.backoffInitial))}, doubling up to ${span(durationSeconds(retry.backoffMax))}</dd>
+    <dt>Lease</dt><dd>${span(durationSeconds(config.lease))}</dd>
+    <dt>Dead letters</dt><dd>${retention ? `are purged after ${span(retention)}` : "are kept until someone purges them"}</dd>
+    <dt>Ids remembered</dt><dd>for ${span(durationSeconds(config.dedupeWindow))}</dd>
+    ${config.partitions > 1 && html`<dt>Partitions</dt><dd>${config.partitions}</dd>`}`;
+}
+
+/** A duration as the contract takes it, from "90s", "5m" or a number of seconds. @param {FormData} form @param {string} name */
+function duration(form, name) {
+  const given = String(form.get(name) ?? "").trim();
+  const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(given);
+  if (!found) throw new Error(`“${given}” is not a duration such as 500ms, 30s, 5m or 2h`);
+  const unit = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 }[found[2] ?? "s"] ?? 1;
+  return `${Number((Number(found[1]) * unit).toFixed(6))}s`;
+}
+
+/** Changes the settings of a topic, or the retries of a group. @param {{ engine: string, topic: string, group: string, config: any, onClose: () => void }} props */
+export function Configure({ engine, topic, group, config, onClose }) {
+  const retry = config.retryPolicy ?? {};
+  /** @param {FormData} form */
+  const run = async (form) => {
+    const retryPolicy = {
+      maxRetries: Number(form.get("retries")),
+      backoffInitial: duration(form, "initial"),
+      backoffMax: duration(form, "max"),
+    };
+    const more = group
+      ? {}
+      : {
+          lease: duration(form, "lease"),
+          maxQueued: String(form.get("queued")),
+          deadLetterRetention: duration(form, "retention"),
+        };
+    await call("EventBusAdmin/ConfigureTopic", { engine: engineName(engine), topic, group, config: { retryPolicy, ...more } });
+  };
+  return html`<${Ask} title=${`Configure ${group ? `${topic} / ${group}` : topic}`} action="Save" onClose=${onClose} run=${run}>
+    <${Field} label="Retries" name="retries" type="number" min="0" max="1000000" required value=${retry.maxRetries ?? 0} />
+    <${Field} label="First retry after" name="initial" required value=${retry.backoffInitial} hint="Such as 500ms or 5s; doubles with each retry" />
+    <${Field} label="Retry after at most" name="max" required value=${retry.backoffMax} />
+    ${!group && html`
+      <${Field} label="Lease" name="lease" required value=${config.lease} />
+      <${Field} label="Events at most" name="queued" type="number" min="0" required value=${config.maxQueued ?? 0} hint="0: unlimited" />
+      <${Field} label="Purge dead letters after" name="retention" required value=${config.deadLetterRetention ?? "0s"} hint="0: never" />`}
+  <//>`;
+}
+
+/**
+ * Dispatches an event, perhaps a copy of another.
+ *
+ * @param {{ engine: string, topic: string, event?: any, data?: string, onClose: () => void }} props
+ */
+export function Dispatch({ engine, topic, event, data = "", onClose }) {
+  /** @param {FormData} form */
+  const run = async (form) => {
+    const text = String(form.get("data"));
+    const bytes = new TextEncoder().encode(text);
+    const encoded = event && text === data ? event.data : btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(""));
+    const sent = {
+      data: encoded,
+      contentType: String(form.get("type")),
+      key: String(form.get("key")),
+      delay: duration(form, "delay"),
+      attributes: event?.attributes ?? {},
+    };
+    const { eventIds } = await call("EventBus/Dispatch", { topic, engines: [engineName(engine)], events: [sent] });
+    return `Dispatched as ${eventIds[0]}.`;
+  };
+  return html`<${Ask} title=${event ? `Dispatch a copy to ${topic}` : `Dispatch an event to ${topic}`} action="Dispatch" onClose=${onClose} run=${run}>
+    <label class="field"><span>Payload</span><textarea name="data" rows="6" spellcheck=${false}>${data}</textarea></label>
+    <${Field} label="Content type" name="type" value=${event?.contentType ?? "application/json"} />
+    <${Field} label="Key" name="key" value=${event?.key ?? ""} hint="Events of one key are delivered in order; empty for none" />
+    <${Field} label="Delay" name="delay" required value="0s" hint="Such as 30s or 2h" />
+  <//>`;
+}

@@ -1,0 +1,76 @@
+"""Chromium, as Playwright drives it, and what it saw."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from support.documents import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+AXE = ROOT / "node_modules/axe-core/axe.min.js"
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+TIMEOUT_MS = 20_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium. Without it the tests that need it are skipped, and fail in CI."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None or not AXE.exists():
+        reason = "chromium or node_modules is missing: `make browser` installs both"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        # A sandbox needs rights that a container does not have. Only pages of our own servers are opened.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A browser of its own on the dashboard of a server.
+
+    Attributes:
+        page: what it shows.
+    """
+
+    def __init__(self, browser: Browser, url: str, **settings: Any) -> None:
+        self.url = url
+        self._context = browser.new_context(**settings)
+        self._context.set_default_timeout(TIMEOUT_MS)
+        self.page: Page = self._context.new_page()
+        self._hosts: set[str] = set()
+        self._complaints: list[str] = []
+        self.page.on("request", lambda request: self._hosts.add(urlsplit(request.url).netloc))
+        self.page.on("console", lambda message: self._complaints.append(message.text))
+        self.page.on("pageerror", lambda error: self._complaints.append(str(error)))
+
+    def open(self, address: str = "#/", wait_for: str = "main h1") -> Page:
+        """Show a page of the dashboard, once it has its data."""
+        self.page.goto(f"{self.url}/{address}")
+        self.page.wait_for_selector(wait_for, state="attached")
+        return self.page
+
+    def accessibility_problems(self) -> list[str]:
+        """What axe finds, each with the element."""
+        self.page.evaluate(AXE.read_text())
+        found = self.page.evaluate("(rules) => axe.run(document, { runOnly: rules })", RULES)
+        return [f"{each['id']}: {node['html']}" for each in found["violations"] for node in each["nodes"]]
+
+    def close(self) -> None:
+        """Close it. Nothing was asked of another host, and nothing was written to the console."""
+        self._context.close()
+        assert self._hosts <= {urlsplit(self.url).netloc}
+        assert self._complaints == []

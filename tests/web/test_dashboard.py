@@ -1,0 +1,367 @@
+"""The dashboard in a browser, on both engines, with workers that make trouble."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus import Client, NewEvent
+from playwright.sync_api import expect
+from support.browser import Visitor, chromium
+from support.builders import unique_name
+from support.documents import ROOT
+from support.redis_engine import shared_redis
+from support.secured import make_secured
+from support.server_process import ServerProcess, assert_untroubled
+from support.shop import CARD, FIRST_ORDERS, TIMEOUT, open_shop
+from support.web import Web
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Locator, Page
+
+WEB = ("--web-listen", "127.0.0.1:0")
+CARDS, TIMEOUTS = FIRST_ORDERS // 5, FIRST_ORDERS // 10
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module", params=["local", "redis"])
+def shop(
+    request: pytest.FixtureRequest, browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    """A server with a shop that is in trouble."""
+    folder = tmp_path_factory.mktemp("shop")
+    engine = ["--data-dir", str(folder / "data")]
+    if request.param == "redis":
+        engine = ["--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus")]
+    server = ServerProcess(folder / "server.log", *WEB, *engine)
+    with open_shop(server.address):
+        yield server
+    server.close()
+    assert_untroubled(server.log.read_text())
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Opens browsers of their own: ``visit(server.web, color_scheme="dark")``."""
+    opened: list[Visitor] = []
+
+    def open_one(url: str, **settings: Any) -> Visitor:
+        opened.append(Visitor(browser, url, **settings))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+def at(page: str, server: ServerProcess, **query: str) -> str:
+    given = "&".join(f"{name}={value}" for name, value in {"engine": server.engines[0], **query}.items())
+    return f"#/{page}?{given}"
+
+
+def table(page: Page, label: str) -> Locator:
+    return page.get_by_role("region", name=label, exact=True)
+
+
+def row(page: Page, label: str, text: str) -> Locator:
+    return table(page, label).get_by_role("row").filter(has_text=text)
+
+
+def pages(server: ServerProcess) -> dict[str, tuple[str, str]]:
+    """Every page, by name: its address, and what is there once it is drawn."""
+    group = {"topic": "order.created", "group": "billing"}
+    tracking = {"topic": "parcel.sent", "group": "tracking"}
+    return {
+        "overview": ("#/", "table"),
+        "topic": (at("topic", server, topic="order.created"), ".facts dd >> nth=4"),
+        "dead": (at("group", server, **group), "table >> nth=1"),
+        "leased": (at("group", server, **tracking, show="leased"), "table"),
+        "blocked": (at("group", server, **tracking, show="blocked"), "table"),
+        "keys": (at("group", server, **tracking, show="keys"), "table"),
+        "subscribers": (at("group", server, **group, show="subscribers"), "table"),
+        "nothing": (at("group", server, **group, show="scheduled", key="none"), ".empty"),
+        "event": (at("event", server, topic="parcel.sent", id="parcel-0"), ".story"),
+        "engines": ("#/engines", "table"),
+        "none": ("#/nowhere", "main h1"),
+    }
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_page_is_accessible_in_both_themes_and_on_a_phone(
+    shop: ServerProcess, visit: Callable[..., Visitor], theme: str, tmp_path: Path
+) -> None:
+    visitor = visit(shop.web, color_scheme=theme, viewport={"width": 1200, "height": 800})
+    for name, (address, drawn) in pages(shop).items():
+        visitor.page.set_viewport_size({"width": 1200, "height": 800})
+        visitor.open(address, drawn)
+        assert visitor.accessibility_problems() == [], name
+        visitor.page.screenshot(path=tmp_path / f"{name}-{theme}.png")
+        visitor.page.set_viewport_size({"width": 360, "height": 740})
+        overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert visitor.page.evaluate(overflow) <= 0, name
+        assert visitor.accessibility_problems() == [], name
+
+
+def test_the_first_page_names_the_trouble_and_leads_to_it(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    page = visit(shop.web, viewport={"width": 1100, "height": 600}).open("#/", "table")
+    troubles = page.get_by_role("list").get_by_role("listitem")
+    expect(troubles.filter(has_text="order.created/billing has ")).to_contain_text("dead letters.")
+    expect(troubles.filter(has_text="stock.changed/search is paused, and 12 events wait")).to_be_visible()
+    expect(row(page, "Topics", "payment.made").get_by_role("cell").first).to_have_text("7")
+    expect(row(page, "Topics", "order.reminder").get_by_role("cell").nth(1)).to_have_text("1")
+    if shop.engines == ["local"] and "WRITE_PICTURE" in os.environ:  # set by `make picture`
+        expect(page.get_by_text("has no group yet")).to_be_visible(timeout=60_000)
+        page.screenshot(path=ROOT / "docs/dashboard.png")
+    troubles.filter(has_text="dead letters").get_by_role("link").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("order.created/billing")
+    expect(row(page, "Dead letters by error", CARD)).to_be_visible()
+    expect(row(page, "Dead letters by error", TIMEOUT)).to_be_visible()
+
+
+def test_what_changes_is_shown_without_a_reload(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    page, topic = visit(shop.web).open("#/", "table"), unique_name()
+    with Client(shop.address) as client:
+        client.dispatch(topic, 1)
+        expect(row(page, "Topics", topic).get_by_role("cell").first).to_have_text("1")
+        client.dispatch_many(topic, [NewEvent(data=1), NewEvent(data=2, delay=600)])
+        expect(row(page, "Topics", topic).get_by_role("cell").nth(0)).to_have_text("2")
+        expect(row(page, "Topics", topic).get_by_role("cell").nth(1)).to_have_text("1")
+        client.admin.delete_topic(topic)
+        expect(row(page, "Topics", topic)).to_have_count(0)
+
+
+def dead_letters(client: Client, topic: str, errors: list[str]) -> None:
+    """A worker that fails."""
+    client.dispatch_many(topic, [NewEvent(data={"n": n}, id=f"e{n}") for n in range(len(errors))])
+    with client.subscribe(topic, group="g", consumer="worker-1") as subscription:
+        for delivery in (next(subscription) for _ in errors):
+            error = errors[int(delivery.event_id[1:])]
+            client.nack(delivery, error=error, dead_letter=True)
+
+
+def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    topic = unique_name()
+    with Client(shop.address) as client:
+        dead_letters(client, topic, ["no disk\n  at line 1", "no disk", "no net"])
+        page = visit(shop.web).open("#/", "table")
+        page.get_by_role("list").get_by_role("link", name=f"{topic}/g").first.click()
+        expect(row(page, "Dead letters by error", "no disk").get_by_role("cell").first).to_have_text("2")
+
+        page.get_by_role("link", name="e0").click()
+        story = page.get_by_role("listitem")
+        expect(story.filter(has_text="Attempt 1 failed, and became a dead letter")).to_contain_text("by worker-1")
+        expect(page.get_by_text('{ "n": 0 }')).to_be_visible()
+        page.get_by_role("button", name="Hex").click()
+        expect(page.get_by_text("7b 22 6e 22")).to_be_visible()
+
+        page.go_back()
+        page.get_by_role("button", name="Redrive the events with no disk").click()
+        dialog = page.get_by_role("dialog")
+        expect(dialog).to_contain_text(f"2 events of {topic} / g whose error contains “no disk”")
+        dialog.get_by_role("button", name="Redrive 2 events").click()
+        expect(dialog.get_by_role("status")).to_have_text("2 events redriven.")
+        dialog.get_by_role("button", name="Close").click()
+        expect(row(page, "Dead letters by error", "no disk")).to_have_count(0)
+        with client.subscribe(topic, group="g") as subscription:
+            assert {next(subscription).event_id, next(subscription).event_id} == {"e0", "e1"}
+
+        page.get_by_role("button", name="Purge all").click()
+        expect(page.get_by_role("dialog")).to_contain_text(f"This removes 1 event of {topic} / g. It can't be undone.")
+        page.get_by_role("button", name="Purge 1 event").click()
+        expect(page.get_by_role("dialog").get_by_role("status")).to_have_text("1 event purged.")
+        [group] = client.admin.get_topic(topic).groups
+        assert group.dead == 0
+        client.admin.delete_topic(topic)
+
+
+def test_a_group_is_paused_configured_and_deleted(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    topic = unique_name()
+    with Client(shop.address) as client:
+        with client.subscribe(topic, group="g"):
+            pass
+        client.dispatch_many(topic, [NewEvent(data=1, delay=600) for _ in range(3)])
+        page = visit(shop.web).open(at("group", shop, topic=topic, group="g"))
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Pause g").click()
+        expect(page.get_by_text("is paused")).to_be_visible()
+        assert client.admin.get_topic(topic).groups[0].paused
+        page.get_by_role("button", name="Resume").click()
+        page.get_by_role("button", name="Resume g").click()
+        expect(page.get_by_text("is paused")).to_have_count(0)
+        page.get_by_role("button", name="Configure").click()
+        page.get_by_label("Retries").fill("9")
+        page.get_by_label("First retry after").fill("soon")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("alert")).to_contain_text("“soon” is not a duration")
+        page.get_by_label("First retry after").fill("2s")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        policy = client.admin.get_topic(topic).groups[0].retry_policy
+        assert (policy.max_retries, policy.backoff_initial.total_seconds()) == (9, 2)
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name="Delete g and its 3 events").click()
+        expect(page.get_by_role("status").filter(has_text="deleted")).to_have_text("g is deleted, with 3 events.")
+        assert not [each for each in client.admin.list_topics() if each.topic == topic and each.groups]
+
+
+def test_an_event_is_dispatched_copied_rescheduled_and_cancelled(
+    shop: ServerProcess, visit: Callable[..., Visitor]
+) -> None:
+    topic = unique_name()
+    with Client(shop.address) as client:
+        client.dispatch_many(topic, [NewEvent(data="ä", id="first", key="k", delay=600)])
+        page = visit(shop.web).open(at("event", shop, topic=topic, id="first"), ".story")
+        page.get_by_role("button", name="Dispatch a copy").click()
+        page.get_by_label("Delay").fill("10m")
+        page.get_by_role("button", name="Dispatch", exact=True).click()
+        done = page.get_by_role("dialog").get_by_role("status")
+        expect(done).to_contain_text("Dispatched as ")
+        copy = client.admin.get_event(topic, done.inner_text().removeprefix("Dispatched as ").removesuffix("."))
+        assert (copy.text(), copy.key) == ("ä", "k")
+        page.get_by_role("button", name="Close").click()
+        page.get_by_role("button", name="Reschedule").click()
+        page.get_by_role("dialog").get_by_role("button", name="Reschedule").click()
+        expect(page.get_by_text("waits for a subscriber")).to_be_visible()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Cancel first").click()
+        expect(page.get_by_role("dialog").get_by_role("status")).to_have_text("first is cancelled.")
+
+        page = visit(shop.web).open(at("topic", shop, topic=topic))
+        page.get_by_role("button", name="Delete").click()
+        page.get_by_role("button", name=f"Delete {topic} and its 1 event").click()
+        expect(page.get_by_role("dialog").get_by_role("status")).to_have_text(f"{topic} is deleted, with 1 event.")
+
+
+def test_the_keyboard_searches_and_helps(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    page = visit(shop.web).open("#/engines", "table")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Help")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    page.keyboard.press("/")
+    page.keyboard.type("stock")
+    expect(page.get_by_role("heading", name="1 topic with “stock”")).to_be_visible()
+    expect(row(page, "Topics", "stock.changed")).to_be_visible()
+    assert page.url.endswith("#/?q=stock")
+
+
+def test_a_list_is_filtered_by_the_address(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    address = at("group", shop, topic="parcel.sent", group="tracking", show="blocked", key="customer-0", order="newest")
+    page = visit(shop.web).open(address, "table")
+    ids = [each.inner_text() for each in table(page, "blocked events").get_by_role("rowheader").all()]
+    assert ids == ["parcel-8", "parcel-6", "parcel-4", "parcel-2"]
+    expect(page.get_by_label("Key")).to_have_value("customer-0")
+    page.get_by_label("Key").fill("customer-1")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("No blocked events of key “customer-1”")).to_be_visible()
+
+
+# --- who may see ------------------------------------------------------------------------------------------------------
+
+RULES = """
+[[rule]]
+identity = "ops"
+verbs = ["admin", "dispatch", "subscribe"]
+topics = ["*"]
+
+[[rule]]
+identity = "viewer"
+verbs = ["view"]
+topics = ["order.*"]
+"""
+
+
+@contextmanager
+def signed_in(visit: Callable[..., Visitor], server: ServerProcess, token: str) -> Iterator[Page]:
+    visitor = visit(server.web)
+    visitor._complaints = []  # the browser reports the answer 401 that leads to the login page
+    page = visitor.open("", ".login")
+    visitor._complaints.clear()
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    yield page
+
+
+def test_a_viewer_sees_its_topics_without_their_data_and_can_not_act(
+    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    secured = make_secured(tmp_path, "ops", "viewer")
+    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
+    with Client(server.address, token=secured.tokens["ops"]) as client:
+        client.dispatch_many("order.created", [NewEvent(data="secret", id="e")])
+        client.dispatch("payment.made", 1)
+    with signed_in(visit, server, secured.tokens["viewer"]) as page:
+        expect(page.get_by_role("heading", name="1 topic")).to_be_visible()
+        expect(row(page, "Topics", "order.created")).to_be_visible()
+        page.goto(f"{server.web}/{at('event', server, topic='order.created', id='e')}")
+        expect(page.get_by_text("You may not see the payload")).to_be_visible()
+        expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
+        assert "secret" not in page.content()
+        [cookie] = page.context.cookies()
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+        assert page.evaluate("document.cookie") == ""
+        page.get_by_role("button", name="Sign out").click()
+        expect(page.get_by_label("Token")).to_be_visible()
+        assert page.context.cookies() == []
+    with signed_in(visit, server, secured.tokens["ops"]) as page:
+        expect(page.get_by_role("heading", name="2 topics")).to_be_visible()
+
+
+def test_a_token_that_is_removed_ends_the_session(
+    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    secured = make_secured(tmp_path, "ops", "viewer")
+    server = start_server(*WEB, *secured.token_flags())
+    with signed_in(visit, server, secured.tokens["ops"]) as page:
+        expect(page.get_by_text("No topics yet")).to_be_visible()
+        secured.write_tokens("viewer")
+        with Client(server.address, token=secured.tokens["viewer"]) as client:
+            while page.get_by_label("Token").count() == 0:
+                client.dispatch("order.created", 1)
+                page.wait_for_timeout(200)
+
+
+def test_the_cookie_alone_does_nothing(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    """What a page of another site could make the browser send, if it sent the cookie with it."""
+    secured = make_secured(tmp_path, "ops")
+    server = start_server(*WEB, *secured.token_flags())
+    web, own = Web(server.web), {"Duebus-Page": "1"}
+    assert web.ask("GET", "/session").status == 401
+    assert web.ask("GET", "/events").status == 401
+    assert web.post("/session", secured.tokens["ops"]).status == 403
+    assert web.post("/session", "wrong", own).status == 401
+    assert web.post("/session", b"\xff\x00", own).status == 401
+    assert web.post("/session", "x" * 10_000, own).status == 400
+    answer = web.post("/session", f"{secured.tokens['ops']}\n", own)
+    assert answer.json == {"identity": "ops", "open": False, "may": ["view", "payload", "admin", "dispatch"]}
+    given = answer.headers["Set-Cookie"]
+    assert re.fullmatch(r"duebus_token=[\w-]+; HttpOnly; Max-Age=3600; Path=/; SameSite=strict", given)
+    cookie = {"Cookie": given.partition(";")[0]}
+    list_topics = "/duebus.v1.EventBusAdmin/ListTopics"
+    assert web.ask("POST", list_topics, {}, cookie).status == 401
+    assert web.ask("POST", list_topics, {}, {**cookie, **own}).status == 200
+    assert web.ask("GET", "/session", headers=cookie).status == 200
+    assert web.ask("GET", "/session", headers={"Cookie": "duebus_token=%%%"}).status == 401
+
+
+def test_the_page_may_only_run_its_own_files(web: Web) -> None:
+    answer = web.ask("GET", "/")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    for path in ("/assets/app.js", "/assets/style.css", "/assets/vendor/LICENSE-uplot"):
+        assert web.ask("GET", path).status == 200
+    for path in ("/assets/../app.py", "/assets/%2e%2e/app.py", "/assets/", "/assets/nothing.js"):
+        assert web.ask("GET", path).status == 404
