@@ -109,7 +109,7 @@ async def test_events_behind_a_damaged_one_can_be_settled(bus: RedisBus, joined:
 
 async def test_a_stray_member_does_not_affect_the_event_it_names(bus: RedisBus, joined: TopicDriver) -> None:
     await joined.dispatch("event")
-    bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xfeevent": 1})
+    bus.raw.zadd(bus.key(joined.name, "group:default:waiting"), {b"\xff\xff\xff\xfcevent": 1})
     (held,) = await joined.lease_all()
     assert await joined.counts() == {EventState.LEASED: 1}
     assert await joined.ack(held) == [None]
@@ -181,6 +181,7 @@ OWN_KEYS = [
 ]  # fmt: skip
 
 KEYS_OF_KEYS = [f"group:default:{name}" for name in ("upcoming", "blocked", "by_key", "keys")]
+KEYS_OF_PRIORITIES = [f"group:default:{name}" for name in ("prioritized", "ranked")]
 
 
 async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
@@ -192,14 +193,15 @@ async def problem_of(call: Awaitable[Any]) -> DispatcherNotWorking | None:
     return None
 
 
-@pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS])
+@pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS, *KEYS_OF_PRIORITIES])
 async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing(
     bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
 ) -> None:
     await joined.join(group="second")
     order = "an order" if name in KEYS_OF_KEYS else ""
+    priority = int(name in KEYS_OF_PRIORITIES)
     later = new_event("later", key=order, delay_us=HOUR)
-    await joined.dispatch(new_event("one", key=order), new_event("two", key=order), later)
+    await joined.dispatch(*(new_event(one, key=order, priority=priority) for one in ("one", "two")), later)
     (held,) = await joined.lease(max_events=1)
     other = replica.topic()
     await other.join()
@@ -210,7 +212,7 @@ async def test_a_key_of_another_application_is_a_clear_error_and_changes_nothing
 
     before = bus.contents(joined.name)
     calls: list[Any] = [
-        lambda: joined.dispatch(new_event("new", key=order)),
+        lambda: joined.dispatch(new_event("new", key=order, priority=priority)),
         joined.lease,
         lambda: joined.ack(held),
         lambda: joined.nack(held),
@@ -280,7 +282,9 @@ async def test_a_step_finds_a_key_of_another_application_before_it_writes(
     assert bus.contents(joined.name) == before
 
 
-@pytest.mark.parametrize("name", [*OWN_KEYS, *KEYS_OF_KEYS, "recent", "requests", "requests:earlier", "deleted"])
+@pytest.mark.parametrize(
+    "name", [*OWN_KEYS, *KEYS_OF_KEYS, *KEYS_OF_PRIORITIES, "recent", "requests", "requests:earlier", "deleted"]
+)
 async def test_admin_verbs_on_keys_of_another_application_are_a_clear_error(
     bus: RedisBus, replica: Replica, joined: TopicDriver, name: str
 ) -> None:
@@ -288,7 +292,9 @@ async def test_admin_verbs_on_keys_of_another_application_are_a_clear_error(
     await joined.dispatch("dead")
     await joined.dead_letter(await joined.lease_one())
     order = "an order" if name in KEYS_OF_KEYS else ""
-    await joined.dispatch(new_event("event", key=order), new_event("behind", key=order), request_id="request")
+    priority = int(name in KEYS_OF_PRIORITIES)
+    events = [new_event(one, key=order, priority=priority) for one in ("event", "behind")]
+    await joined.dispatch(*events, request_id="request")
     await joined.dispatch(new_event("later", key=order, delay_us=HOUR))
     bus.raw.delete(bus.key(joined.name, name))
     bus.raw.set(bus.key(joined.name, name), "a string of another application")

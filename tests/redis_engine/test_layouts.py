@@ -170,7 +170,10 @@ async def test_released_layouts_are_read(start_redis: Callable[..., RedisServer]
         assert (await spread.dispatch("chosen 1", request_id="another")).duplicate_event_ids == ["chosen 1"]
         await replica.advance(2 * HOUR)
         of_key = ["of a key 0", "of a key 1", "of a key, later"]
-        left = {"leased", "nacked", "ready", "retried seven times", "scheduled", "019b76da-a800-7005-8003-141fc53a2408"}
+        left = {
+            "leased", "nacked", "ready", "retried seven times", "scheduled", "patient", "urgent, later",
+            "019b76da-a800-7005-8003-141fc53a2408",
+        }  # fmt: skip
         for topic, group, names in (
             (plain, "one", left),
             (plain, "other", left | {"acked", "dead"}),

@@ -296,6 +296,19 @@ async def test_the_number_of_queued_events_recovers_from_a_lost_count_of_dead_on
     assert await topic.queued() == 1
 
 
+async def test_events_with_priorities_are_ranked_again_when_their_ranks_are_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.dispatch(new_event("low", priority=-1), new_event("high", priority=1), "plain")
+    await topic.dispatch(new_event("later", priority=9, delay_us=SECOND))
+    frozen_bus.raw.delete(key_of(frozen_bus, replica, topic, "group:default:ranked"))
+    await replica.engine.expire_leases()
+    assert ids(await topic.lease_all()) == ["high", "plain", "low"]
+    await replica.advance(SECOND)
+    assert ids(await topic.lease_all()) == ["later"]
+
+
 # --- events in order by key ---
 
 LOSE_DUE_TIMES = ("waiting", "records")

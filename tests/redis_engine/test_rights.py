@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
-from duebus_server.domain.clock import HOUR
+from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.domain.rates import KeyPolicy, Limits, Rate
 from duebus_server.domain.schedules import Firing, FiringOutcome, ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldCopy, HeldEvent
@@ -72,7 +73,7 @@ async def use_keys(here: Replica) -> None:
     """What a server does with events in order by key."""
     topic = here.topic()
     await topic.join()
-    await topic.dispatch(*(new_event(key="k") for _ in range(4)), new_event("last", key="k", delay_us=HOUR))
+    await topic.dispatch(*(new_event(key="k", priority=1) for _ in range(4)), new_event("last", key="k", delay_us=HOUR))
     (held,) = await topic.lease_all()
     assert await topic.ack(held) == [None]
     await topic.page(EventState.BLOCKED, 10, key="k")
@@ -94,6 +95,23 @@ async def use_schedules(here: Replica) -> None:
     await engine.list_schedules("", 10)
     await engine.delete_schedule("schedule")
     await engine.delete_topic(topic)
+
+
+async def use_limits(here: Replica) -> None:
+    """What a server does with limits, key policies and pauses."""
+    topic = here.topic()
+    await topic.join()
+    await topic.configure(limits=Limits(10, Rate(1_000, SECOND)), keys=KeyPolicy(2, Rate(1_000, SECOND)))
+    await topic.dispatch(*(new_event(key="k") for _ in range(4)))
+    held, *_ = await topic.lease_all()
+    assert await topic.pause_key(held, for_us=HOUR) == [None]
+    await topic.keys()
+    await topic.delete()
+    await topic.configure(partitions=2)
+    await topic.join()
+    await topic.dispatch("event")
+    assert await topic.pause_for(*await topic.lease_all(), for_us=HOUR) == [None]
+    await topic.delete()
 
 
 async def use_every_verb(here: Replica, there: Replica) -> None:
@@ -135,6 +153,7 @@ async def use_every_verb(here: Replica, there: Replica) -> None:
     assert await here.engine.import_events(topic.name, [HeldEvent(topic.name, "moved", b"", 0, "", None, moved)]) == 1
     await use_keys(here)
     await use_schedules(here)
+    await use_limits(here)
     await topic.pause()
     await topic.resume()
     await topic.delete_group("other")

@@ -72,8 +72,11 @@ async def fill(replica: Replica) -> None:
     rare = (event("retried seven times", max_retries=7), event("scheduled", delay_us=HOUR))
     keyed = [event(f"of a key {number}", key="a key") for number in range(2)]
     upcoming = event("of a key, later", key="a key", delay_us=HOUR)
+    ranked = [event("patient", priority=-60), event("urgent, later", priority=60, delay_us=HOUR)]
     origin = "ipv4:127.0.0.1:50000"
-    await topic.dispatch(*map(event, names), made, *rare, *keyed, upcoming, request_id="a request", origin=origin)
+    await topic.dispatch(
+        *map(event, names), made, *rare, *keyed, upcoming, *ranked, request_id="a request", origin=origin
+    )
     held = {event.event_id: event for event in await topic.lease(group="one", max_events=4)}
     await topic.ack(held["acked"], group="one")
     await topic.dead_letter(held["dead"], group="one")

@@ -76,7 +76,6 @@ export class FakeBus {
   leaseMs = 30_000;
   graceMs = 1_000;
   lost: string[] = [];
-  limited = false;
   maxRequestBytes = 0n;
   /** Holds back the answers to acks. */
   acksHeld = false;
@@ -218,12 +217,7 @@ export class FakeBus {
       lease: duration(this.leaseMs),
       disconnectGrace: duration(this.graceMs),
     };
-    const started = {
-      sessionId: `s${this.streams.length}`,
-      ...limits,
-      lostLeaseTokens: this.lost,
-      limited: this.limited,
-    };
+    const started = { sessionId: `s${this.streams.length}`, ...limits, lostLeaseTokens: this.lost };
     stream.write(SubscribeResponse.fromPartial({ frame: { $case: "started", started } }));
     this.streams.push(stream);
     stream.on("cancelled", () => this.#changes.notify());

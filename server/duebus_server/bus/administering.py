@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.administration import CancelAnswer, DeadLetterStep
-from duebus_server.domain.errors import Unimplemented
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
@@ -91,8 +90,6 @@ class Administering:
             InvalidArgument: the settings contradict each other, or the engine can't have them.
         """
         target = self._engine(engine)
-        if changes.limits is not None or changes.keys is not None:
-            raise Unimplemented("limits and key policies are not offered yet")
         if group:
             config = await target.configure_group(topic, group, changes.for_group())
         else:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from duebus_server.bus.coalescing import PARTITIONS_AT_ONCE, Coalescer
 from duebus_server.bus.engines import EngineStatus
-from duebus_server.domain.errors import Unimplemented
 from duebus_server.domain.model import LeaseFailureReason, NackAction, NackRef
 
 if TYPE_CHECKING:
@@ -89,8 +88,6 @@ class Settling:
 
     async def nack(self, nacks: Sequence[NackCommand], permit: Permit | None = None) -> list[LeaseFailure]:
         """Give deliveries back. Returns the tokens for which nothing was done, in request order."""
-        if any(nack.pause is not None for nack in nacks):
-            raise Unimplemented("pauses are not offered yet")
 
         async def carry_out(
             engine: Engine, topic: str, group: str, indexes: list[int], leases: list[LeaseRef]

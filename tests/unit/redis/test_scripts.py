@@ -15,7 +15,8 @@ LUA = {
     if file.name.endswith(".lua")
 }
 SCRIPTS = sorted(name for name, text in LUA.items() if "\n-- KEYS  " in text or "\n-- ARGV  " in text)
-FUNCTION = re.compile(r"^local function (\w+)", re.MULTILINE)
+FUNCTION = re.compile(r"^(?:local )?function (\w+)", re.MULTILINE)
+DECLARED = re.compile(r"^local ([\w, ]+)$", re.MULTILINE)
 SHARED = {name for text in [LUA_KEYS, *LUA.values()] for name in FUNCTION.findall(text)}
 
 
@@ -26,20 +27,23 @@ def code_of(name: str) -> str:
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_has_the_functions_that_it_uses_and_no_others(name: str) -> None:
     code = code_of(name)
-    made = set(FUNCTION.findall(code))
-    rest = re.sub(r"local function \w+", "", code)
+    made = set(re.findall(r"\bfunction (\w+)", code))
+    rest = DECLARED.sub("", re.sub(r"\bfunction \w+", "", code))
     assert made >= set(re.findall(r"(?<!\.)\b(\w+)\(", rest)) & SHARED
     assert made <= set(re.findall(r"\w+", rest))
 
 
 def test_a_script_keeps_all_that_lies_between_functions_but_unused_constants() -> None:
     code = code_of("dispatch")
-    used = set(re.findall(r"\w+", re.sub(r"^local [\w, ]+ =", "", code, flags=re.MULTILINE)))
+    used = set(re.findall(r"\w+", DECLARED.sub("", re.sub(r"^(?:local )?[\w, ]+ =", "", code, flags=re.MULTILINE))))
     for text in (LUA_KEYS, LUA["common"], LUA["every_group"], LUA["dispatch"]):
         for statement in re.findall(r"^local [\w, ]+ = .*$|^return .*$", re.sub("--.*", "", text), re.MULTILINE):
             defined = re.findall(r"\w+", statement.partition("=")[0].removeprefix("local"))
-            is_unused = statement.startswith("local ") and not used & set(defined)
-            assert (statement in code) != is_unused
+            if re.fullmatch(r"local [A-Z].*", statement):
+                there = " ".join(re.findall(r"^(?:local )?([\w, ]+) =", code, re.MULTILINE))
+                assert set(defined) & used <= set(re.findall(r"\w+", there))
+            else:
+                assert statement.removeprefix("local ") in code
 
 
 def test_a_dispatch_without_reservations_is_sent_without_hand_over() -> None:

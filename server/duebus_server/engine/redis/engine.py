@@ -59,13 +59,13 @@ log = structlog.get_logger()
 # What a dispatch does not need is not sent: a session that has reserved room, and an event with a key.
 DISPATCH = {
     (has_reservation, has_key): Script(
-        "dispatch", without=[*(() if has_reservation else ["hand_over"]), *(() if has_key else ["ordering"])]
+        "dispatch", without=[*(() if has_reservation else ["hand_over"]), *(() if has_key else ["ordering", "slots"])]
     )
     for has_reservation in (False, True)
     for has_key in (False, True)
 }
 LEASE, ACK, NACK, EXTEND, EXPIRE = map(Script, ("lease", "ack", "nack", "extend", "expire"))
-ACK_AND_LEASE = Script("ack_and_lease")
+ACK_AND_LEASE, PAUSE_FOR = map(Script, ("ack_and_lease", "pause_for"))
 
 _LEFT, _PAUSED = 1, 2
 """As in ``lease.lua``: something is left for lack of room; the group is paused."""
@@ -180,7 +180,7 @@ class RedisEngine(AdminVerbs):
                 reply, problem = await self._runner.run_replicated(script, partition, *arguments)
             else:
                 reply, problem = await self._runner.run(script, partition, *arguments), None
-        now, soonest, groups, answers, is_new, hand_overs = reply
+        now, dues, answers, is_new, hand_overs = reply
         self.notifications.answered(now)
         if reserved:
             self._hand_over(
@@ -189,8 +189,8 @@ class RedisEngine(AdminVerbs):
                 int(now),
                 dispatching.due_events(requests, answers, int(now)),
             )
-        for group in groups:
-            self.notifications.due(partition, group.decode(), soonest)
+        for group, due in zip(dues[::2], dues[1::2], strict=True):
+            self.notifications.due(partition, group.decode(), due)
         if is_new:
             await self.topic_index.is_new(partition.topic)
         if problem is not None:
@@ -328,6 +328,10 @@ class RedisEngine(AdminVerbs):
         backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
         reply = await self._runner.run(NACK, partition, group, *backoff, *leasing.nack_fields(nacks))
         return self._settled(partition, group, reply)
+
+    async def pause_for(self, partition: Partition, group: str, duration_us: int) -> None:
+        """Pause a group in this partition, as a nack does in its own."""
+        await self._runner.run(PAUSE_FOR, partition, group, duration_us)
 
     async def extend(
         self, partition: Partition, group: str, leases: Sequence[LeaseRef], lease_us: int | None

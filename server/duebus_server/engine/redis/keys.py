@@ -21,7 +21,7 @@ TOPIC_KEYS = (
 
 GROUP_KEYS = (
     "waiting", "suspects", "prioritized", "ranked", "leased", "dead", "upcoming", "blocked", "by_key", "keys",
-    "records", "sessions", "in_flight", "group", "rates",
+    "slots", "opens", "tats", "pauses", "records", "sessions", "in_flight", "group", "rates",
 )  # fmt: skip
 """Every key of a group."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import CancelAnswer
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
         DeadLetterFilter,
         DeadLetterProgress,
         DeadLetterStep,
+        GroupChanges,
         NewDueTime,
-        RetryPolicyChanges,
         TopicChanges,
     )
     from duebus_server.domain.transfer import HeldEvent
@@ -65,14 +64,14 @@ class AdminVerbs:
             await self.retention.after(partition, changes)
         return config
 
-    async def configure_group(self, partition: Partition, group: str, changes: RetryPolicyChanges) -> TopicConfig:
+    async def configure_group(self, partition: Partition, group: str, changes: GroupChanges) -> TopicConfig:
         """See ``Engine.configure_group``."""
-        refused, stored, own = await self._configure(partition, group, settings.policy_pairs(changes))
+        refused, stored, own = await self._configure(partition, group, settings.group_pairs(changes))
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
-        policy = settings.topic_changes(settings.pairs_of(own)).retry_policy.over(config.retry_policy)
+        in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config)
         if refused:
-            changes.applied_to(policy)
-        return replace(config, retry_policy=policy)
+            changes.retry_policy.applied_to(in_force.retry_policy)
+        return in_force
 
     async def delete_topic(self, partition: Partition) -> int:
         """See ``Engine.delete_topic``. Redis releases the memory on a separate thread."""
@@ -165,7 +164,8 @@ class AdminVerbs:
     ) -> DeadLetterProgress:
         """See ``Engine.purge``."""
         own = (self._defaults.dedupe_window_us, "")
-        progress, _ = await self._step(PURGE, partition, group, chosen, step, own)
+        progress, (name, due) = await self._step(PURGE, partition, group, chosen, step, own)
+        self.notifications.due(partition, name.decode(), due)
         return progress
 
     async def import_events(self, partition: Partition, events: Sequence[HeldEvent]) -> int:
@@ -194,7 +194,9 @@ class AdminVerbs:
         now, missing, *rest = await self._runner.run(CONFIGURE, partition, group, *backoff, *changes)
         self.notifications.answered(now)
         check_found(missing, partition, group)
-        refused, stored, own = rest
+        refused, stored, own, dues = rest
+        for name, at in zip(dues[::2], dues[1::2], strict=True):
+            self.notifications.due(partition, name.decode(), at)
         return refused == 1, stored, own
 
     async def _step(

@@ -24,6 +24,7 @@ from duebus_server.engine.redis.admin.not_found import check_found
 from duebus_server.engine.redis.codec import settings
 from duebus_server.engine.redis.codec.attempts import OUTCOMES
 from duebus_server.engine.redis.codec.ids import pack_id, packed_id_in, unpack_id
+from duebus_server.engine.redis.codec.leases import read_time
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.tasks import all_of
@@ -33,7 +34,6 @@ from duebus_server.engine.redis.transport.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.transport.runner import Runner
@@ -42,6 +42,9 @@ TOPIC_INFO, LIST_EVENTS, LIST_KEYS, GET_EVENT, BACKLOG, WORK = map(
     Script, ("topic_info", "list_events", "list_keys", "get_event", "backlog", "work")
 )
 
+MAX_KEYS_EXAMINED = 10_000
+"""How many keys of a group are read for a page. That takes Redis about 20 ms, in steps of 2 ms."""
+
 COUNTED_AT_ONCE = 500
 """For how many groups one command counts the work. That takes Redis about a millisecond."""
 
@@ -49,7 +52,9 @@ COUNTED_AT_ONCE = 500
 _STATES = (EventState.SCHEDULED, EventState.READY, EventState.BLOCKED, EventState.LEASED, EventState.DEAD)
 _SUBSCRIBER_FIELDS = 4
 _ATTEMPT_FIELDS = 7
-_KEY_FIELDS = 4
+_KEY_FIELDS = 6
+_WHERE_KEYS_ARE, _SAMPLE = ("keys", "slots", "opens"), "blocked"
+"""As in ``list_keys.lua``."""
 _END = b"0"
 """The cursor after the last step, as in ``list_keys.lua``."""
 
@@ -132,9 +137,7 @@ class Views:
         queued, stored, groups = await self._read(TOPIC_INFO, partition, self._max_retries)
         config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         now_us = self._runner.now_us()
-        return TopicInfo(
-            partition.topic, config, queued, [_group_info(config.retry_policy, now_us, *group) for group in groups]
-        )
+        return TopicInfo(partition.topic, config, queued, [_group_info(config, now_us, *group) for group in groups])
 
     async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
         """A page of events with their sort keys.
@@ -152,20 +155,30 @@ class Views:
         return Listing(events, _position(*end) if end else None)
 
     async def list_keys(self, partition: Partition, group: str) -> list[KeyInfo]:
-        """Every key of a group that has a head, in no order.
+        """Keys of a group that hold something, in no order: all of them, or of a group with more than about
+        MAX_KEYS_EXAMINED some, among which are those with the most blocked events.
 
         Raises:
             NotFound: no such topic or group.
         """
         found: dict[bytes, KeyInfo] = {}
+        for name in _WHERE_KEYS_ARE:
+            await self._add_keys(found, partition, group, name)
+        if len(found) >= MAX_KEYS_EXAMINED:
+            await self._add_keys(found, partition, group, _SAMPLE)
+        return list(found.values())
+
+    async def _add_keys(self, found: dict[bytes, KeyInfo], partition: Partition, group: str, name: str) -> None:
         cursor = _END
         while True:
-            cursor, flat = await self._read(LIST_KEYS, partition, group, cursor, self._max_retries, group=group)
+            own = (name, cursor, self._max_retries)
+            cursor, flat = await self._read(LIST_KEYS, partition, group, *own, group=group)
             for at in range(0, len(flat), _KEY_FIELDS):
-                key, blocked, in_flight, head = flat[at : at + _KEY_FIELDS]
-                found[key] = KeyInfo(key.decode(), blocked, in_flight, unpack_id(head))
-            if cursor == _END:
-                return list(found.values())
+                key, blocked, in_flight, head, is_held, opens_at = flat[at : at + _KEY_FIELDS]
+                head_id = unpack_id(head) if head else ""
+                found[key] = KeyInfo(key.decode(), blocked, in_flight, head_id, bool(is_held), read_time(opens_at))
+            if cursor == _END or len(found) >= MAX_KEYS_EXAMINED:
+                return
 
     async def get_event(self, partition: Partition, event_id: str) -> EventInfo:
         """One event and its history."""
@@ -258,7 +271,7 @@ def _stored(packed_id: bytes, blob: bytes) -> StoredBlob | None:
 
 
 def _group_info(
-    policy: RetryPolicy,
+    config: TopicConfig,
     now_us: int,
     name: bytes,
     flags: Sequence[int],
@@ -266,9 +279,11 @@ def _group_info(
     oldest: Sequence[bytes | int],
     subscribers: Sequence[Any],
     rates: Sequence[bytes],
-    own_policy: list[bytes],
+    own: list[bytes],
+    throttled_until: bytes | int,
 ) -> GroupInfo:
     paused, ephemeral = map(bool, flags)
+    in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config)
     ready_age, blocked_age = (_age(now_us, since) for since in oldest)
     return GroupInfo(
         name.decode(),
@@ -277,9 +292,12 @@ def _group_info(
         list(_subscribers(subscribers)),
         ready_age,
         Rates(*(float(rate) for rate in rates)),
-        settings.topic_changes(settings.pairs_of(own_policy)).retry_policy.over(policy),
+        in_force.retry_policy,
         ephemeral,
         blocked_age,
+        in_force.limits,
+        in_force.keys,
+        read_time(throttled_until),
     )
 
 

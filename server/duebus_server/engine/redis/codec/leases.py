@@ -13,9 +13,11 @@ from duebus_server.engine.redis.codec.packing import CorruptEventError, read_eve
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.model import Pause
+
 
 _ACTIONS = {NackAction.RETRY: "retry", NackAction.DEAD_LETTER: "dead", NackAction.RELEASE: "release"}
-FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED}
+FAILURES = {-1: LeaseFailureReason.EXPIRED, -2: LeaseFailureReason.SETTLED, -3: LeaseFailureReason.NO_KEY}
 """As in ``common.lua``."""
 
 CORRUPT = "the stored event is missing or corrupt"
@@ -54,7 +56,7 @@ def named(leases: Sequence[LeaseRef]) -> list[bytes]:
 
 
 def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
-    """Fencing tokens in one piece; packed id, action, delay, jitter, error, ..."""
+    """Fencing tokens in one piece; packed id, action, delay, jitter, error, duration and scope of the pause, ..."""
     flat: list[Any] = [pack_fences([nack.lease.fencing_token for nack in nacks])]
     for nack in nacks:
         flat += (
@@ -63,8 +65,13 @@ def nack_fields(nacks: Sequence[NackRef]) -> list[Any]:
             "" if nack.delay_us is None else nack.delay_us,
             jitter(),
             nack.error,
+            *_pause(nack.pause),
         )
     return flat
+
+
+def _pause(pause: Pause | None) -> tuple[int | str, str]:
+    return ("", "") if pause is None else (pause.duration_us, pause.scope.value)
 
 
 def leased_events(

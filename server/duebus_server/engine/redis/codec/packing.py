@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 _HEADER = struct.Struct(">QIBI")
 """The time of dispatch and the place in the order of dispatch, which the script adds; flags; CRC-32, seeded with the
-flags, of the packed id and what follows: the key, the priority and max_retries if flags say so, the origin, the body.
-"""
+flags, of the packed id and what follows: the key, priority and max_retries if flags say so, the origin, the body."""
 
 _FRONT = struct.Struct(">IBI")
 """The header of an event on its way to the script: the size of what follows; flags; CRC-32."""

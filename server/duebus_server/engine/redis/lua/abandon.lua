@@ -6,7 +6,9 @@
 --   7      the dead replica
 -- returns  until when an ephemeral group without sessions is kept, or -1
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes leaving
 

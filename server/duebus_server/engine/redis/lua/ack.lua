@@ -9,7 +9,9 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, since when an event is due that
 --          was blocked, or -1}, one result per lease, see common.lua; empty if all are DONE
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()
@@ -75,5 +77,9 @@ if #done > 0 then
   remember_ids(remembered, window)
   mark(group, 'acked', #done)
   freed_due = has_keys and free_keys(group, leased) or NEVER
+  if HAS_LIMITS then -- the group may have had as many leases as it may
+    freed_due = next_due(group)
+    wake(group, freed_due)
+  end
 end
 return { whole(now), announce_ended(group, ended), #done < #ids and results or {}, answer_time(freed_due) }

@@ -13,7 +13,9 @@
 --          expire, {place of each suspect, from 0, ...}}, a result is the size of the event's body, or as in
 --          common.lua; or {now, whether there is such a group (0, 1)} if the session has not joined, or has left
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()

@@ -6,7 +6,9 @@
 --   7      the server's max_retries, for leases that have run out
 -- returns  {now, {session, tokens, ...} of leases that have ended, the number}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()

@@ -11,7 +11,9 @@
 --          {event of which a copy stays, ...}, {event that no group holds, ...}, {group, since when an event is due
 --          there that was blocked, ...}}, events as places in the request, from 0
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 

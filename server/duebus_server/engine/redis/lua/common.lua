@@ -15,14 +15,22 @@ local PART, PARTS = string.match(TOPIC, '/(%d+)/(%d+)$')
 PART, PARTS = tonumber(PART or 0), tonumber(PARTS or 1)
 local NEVER = 9e15
 
--- Whether the topic has, or has had, events with a priority. Nothing of that is looked at before.
-local GATE = false
+-- What the topic has, or has had: events with a priority; key policies or pauses of keys; limits or pauses of groups.
+-- Nothing of these is looked at before. `gate` in `config` is the sum of their numbers.
+local PRIORITIES, POLICIES, LIMITS = 1, 2, 4
+local GATE, HAS_PRIORITIES, HAS_POLICIES, HAS_LIMITS = 0, false, false, false
+
+local function read_gate(gate)
+  GATE = tonumber(gate or 0) or 0
+  HAS_PRIORITIES, HAS_POLICIES = bit.band(GATE, PRIORITIES) > 0, bit.band(GATE, POLICIES) > 0
+  HAS_LIMITS = bit.band(GATE, LIMITS) > 0
+end
 
 -- The values in the topic's hash `groups`. An ephemeral group is removed with its last session.
 local LASTING, EPHEMERAL = '', 'ephemeral'
 
 -- Results of settling one lease. Sizes of adopted events are 0 or more.
-local DONE, EXPIRED, SETTLED = 0, -1, -2
+local DONE, EXPIRED, SETTLED, NO_KEY = 0, -1, -2, -3
 
 -- Fields of a record: what a group knows about an event that was leased at least once. Those that a settle needs come
 -- first; see `read_lease`.
@@ -62,6 +70,14 @@ end
 -- A whole number as Redis reads it, without an exponent. ('%.0f' costs three times as much.)
 local function whole(number)
   return string.format('%d', number)
+end
+
+-- Notes that the topic has these from now on.
+local function open_gate(what)
+  if bit.band(GATE, what) ~= what then
+    read_gate(bit.bor(GATE, what))
+    redis.call('HSET', topic_key('config'), 'gate', whole(GATE))
+  end
 end
 
 -- A variadic write, in pieces.
@@ -109,7 +125,7 @@ local function check_keys(group)
   for _, name in ipairs({ 'records', 'sessions', 'in_flight', 'group' }) do
     redis.call('HLEN', group_key(group, name))
   end
-  if GATE then
+  if HAS_PRIORITIES then
     check_prioritized(group)
   end
 end
@@ -136,9 +152,9 @@ local function is_ephemeral(group)
   return redis.pcall('HGET', topic_key('groups'), group) == EPHEMERAL
 end
 
--- The settings of a group's own retry policy: {name, value, ...}
-local function own_policy(group)
-  local names = { 'max_retries', 'backoff_initial', 'backoff_max' }
+-- The settings that a group has of its own: {name, value, ...}
+local function own_settings(group)
+  local names = { 'max_retries', 'backoff_initial', 'backoff_max', 'limits', 'keys' }
   local values = redis.call('HMGET', group_key(group, 'group'), unpack(names))
   local own = {}
   for i, name in ipairs(names) do

@@ -3,10 +3,18 @@
 -- How many events a group holds.
 local function copies_in(prefix, group)
   local count = 0
-  for _, name in ipairs({ 'waiting', 'suspects', 'prioritized', 'leased', 'dead', 'upcoming', 'blocked' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead', 'upcoming', 'blocked' }) do
     count = count + redis.call('ZCARD', group_key_of(prefix, group, name))
   end
-  return count
+  return HAS_PRIORITIES and count + redis.call('ZCARD', group_key_of(prefix, group, 'prioritized')) or count
+end
+
+-- Whether the marks of a group's keys are there.
+local function marks_add_up(prefix, group)
+  local own = redis.call('HMGET', group_key_of(prefix, group, 'group'), 'keyed', 'closed')
+  local has_mark = redis.call('HEXISTS', group_key_of(prefix, group, 'keys'), '') == 1
+  local is_closed = HAS_POLICIES and redis.call('ZSCORE', group_key_of(prefix, group, 'opens'), '')
+  return has_mark == (own[1] ~= false) and (not HAS_POLICIES or (is_closed and true) == (own[2] ~= false))
 end
 
 -- Whether each event of a group that is upcoming or blocked is in `by_key` too, and the group knows who blocks it.
@@ -14,12 +22,12 @@ local function keys_add_up(prefix, group)
   local blocked = redis.call('ZCARD', group_key_of(prefix, group, 'blocked'))
   local behind = blocked + redis.call('ZCARD', group_key_of(prefix, group, 'upcoming'))
   return behind == redis.call('ZCARD', group_key_of(prefix, group, 'by_key'))
-    and (blocked == 0 or redis.call('EXISTS', group_key_of(prefix, group, 'keys')) == 1)
+    and marks_add_up(prefix, group)
 end
 
 -- Whether each event of a group that has a priority and waits has a rank.
 local function ranks_add_up(prefix, group)
-  return redis.call('ZCARD', group_key_of(prefix, group, 'prioritized'))
+  return not HAS_PRIORITIES or redis.call('ZCARD', group_key_of(prefix, group, 'prioritized'))
     == redis.call('ZCARD', group_key_of(prefix, group, 'ranked'))
 end
 

@@ -81,7 +81,8 @@ local function step_through(group, began)
   return chosen, last, more
 end
 
--- Removes dead letters of a group, as `step_through` finds them, and remembers the ids that clients chose.
+-- Removes dead letters of a group, as `step_through` finds them, and remembers the ids that clients chose. Returns when
+-- an event is due that one of them held up, or NEVER.
 local function remove_dead(group, letters, window)
   local ids, members, is_chosen = {}, {}, {}
   for i, letter in ipairs(letters) do
@@ -100,4 +101,5 @@ local function remove_dead(group, letters, window)
   end
   write_all('HDEL', topic_key('events'), gone)
   remember_ids(chosen, window)
+  return HAS_POLICIES and free_keys(group, members) or NEVER
 end

@@ -10,7 +10,9 @@
 -- returns  {now, '' or what is missing, how many copies it had}; or for a sweep {now, 'kept', when to check again, or
 --          -1 if it has a session or is lasting}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -21,6 +23,7 @@ if not group then
   return { whole(now), missing }
 end
 check_keys(group)
+check_prioritized(group)
 ordering().check_key_sets(group)
 redis.call('SCARD', topic_key('deleted'))
 

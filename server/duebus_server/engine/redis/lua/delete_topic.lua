@@ -5,7 +5,9 @@
 -- returns  {now, '' or what is missing, how many events it held}; or {now, 'busy'} while copies of deleted groups
 --          are put aside: dispose.lua has to release them first; or {now, 'scheduled', a name} while it has schedules
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes deleting
@@ -20,6 +22,7 @@ if not groups then
 end
 for _, group in ipairs(groups) do
   check_keys(group)
+  check_prioritized(group)
   ordering().check_key_sets(group)
 end
 for _, name in ipairs({ 'config', 'requests', 'requests:earlier' }) do

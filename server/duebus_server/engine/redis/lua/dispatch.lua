@@ -16,7 +16,7 @@
 --            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each, separated by spaces;
 --            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
 --            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
--- returns  {now, the earliest due time of what was stored or -1, {group that is not paused and has no reservation, ...},
+-- returns  {now, {group that is not paused and has no reservation, when it has something to lease, ...},
 --           {answer, ...}, whether the topic may have been unlisted (0, 1), {hand-over, ...}}
 --          one answer per request:
 --            {status, time of the generated ids, places of duplicates...}, places from 0; status: 0 stored,
@@ -29,9 +29,11 @@
 --            suspect is due that the session may not take or -1, {place of each among those that were stored and are
 --            due, from 0, ...}, which is empty if they are the first}
 -- includes granting
--- includes hand_over
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
+-- includes hand_over
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, KEY_FULL = 0, 1, 2, 3, 4, 5
 
@@ -203,9 +205,27 @@ end
 -- How many events of each key earlier requests add that are due.
 local due_before = {}
 
--- The first key of which more events would be blocked in a lasting group than may be, and how many those are, if the
--- events after the first `kept` were stored. Returns nil if there is none; then it counts them for later requests.
-local function find_full_key(kept, max_blocked)
+-- How many events of a key may be blocked in a group: its policy says so, or else a share of max_queued. NEVER for any.
+local function max_blocked_in(group)
+  local own = HAS_POLICIES and policies().key_policy(group) or { slots = 1, max_blocked = 0 }
+  if is_ephemeral(group) or own.slots == 0 or (own.max_blocked == 0 and max_queued == 0) then
+    return NEVER
+  end
+  return own.max_blocked > 0 and own.max_blocked or math.max(1, math.floor(max_queued / 10))
+end
+
+-- How many more events of a key may be READY.
+local function room_of(group, key)
+  if HAS_POLICIES then
+    return (ordering().room_of(group, key))
+  end
+  return 1 - redis.call('HEXISTS', group_key(group, 'keys'), key)
+end
+
+-- The first key of which more events would be blocked in a group than may be, how many those are, and how many may be,
+-- if the events after the first `kept` were stored. Returns nil if there is none; then it counts them for later
+-- requests.
+local function find_full_key(kept)
   local due = {}
   for i = kept + 1, #new_ids do
     local key = new_keys[i]
@@ -215,11 +235,10 @@ local function find_full_key(kept, max_blocked)
   end
   for key, count in pairs(due) do
     for _, group in ipairs(receivers) do
-      local has_head = redis.call('HEXISTS', group_key(group, 'keys'), key)
-      local behind = has_head == 1 and ordering().count_due(group, key) or 0
-      local blocked = behind + count - 1 + has_head
-      if blocked > max_blocked and not is_ephemeral(group) then
-        return key, blocked
+      local max_blocked = max_blocked_in(group)
+      local blocked = max_blocked < NEVER and ordering().count_due(group, key) + count - room_of(group, key) or 0
+      if blocked > max_blocked then
+        return key, blocked, max_blocked
       end
     end
   end
@@ -246,9 +265,8 @@ local function carry_out()
     take_back(before)
     return { FULL, queued + before, max_queued }
   end
-  if max_queued > 0 and has_keys then
-    local max_blocked = math.max(1, math.floor(max_queued / 10))
-    local key, blocked = find_full_key(before, max_blocked)
+  if has_keys and (max_queued > 0 or HAS_POLICIES) then
+    local key, blocked, max_blocked = find_full_key(before)
     if key then
       take_back(before)
       return { KEY_FULL, key, blocked, max_blocked }
@@ -298,6 +316,15 @@ local function write_refs()
   write_all('HSET', topic_key('refs'), refs)
 end
 
+-- Counts what is handed over for the rates of keys. Returns when an event is due that this brings in, or NEVER.
+local function count_leased(group, scored, is_leased)
+  local members = {}
+  for i in pairs(is_leased) do
+    members[#members + 1] = scored[2 * i]
+  end
+  return ordering().leased(group, members)
+end
+
 -- Adds the events to a group: what is handed over is LEASED, the others wait. Returns when the first of these is due,
 -- or NEVER; BLOCKED ones don't count.
 local function add_to_group(group, scored, soonest)
@@ -328,19 +355,22 @@ local function add_to_group(group, scored, soonest)
   if has_priorities then
     add_prioritized(group, prioritized)
   end
-  write_all('HSET', group_key(group, 'keys'), new_heads)
-  return first_due
+  if has_keys then
+    ordering().take(group, new_heads)
+  end
+  return has_keys and HAS_POLICIES and math.min(first_due, count_leased(group, scored, is_leased)) or first_due
 end
 
--- Counts, and notifies the other replicas of what waits in a group. Returns whether to notify this one's sessions, too.
+-- Counts, and notifies the other replicas of what waits in a group. Returns when this one's sessions find something to
+-- lease, if they have to be notified, or NEVER.
 local function announce(group, first_due)
   local reservation = reservation_in[group]
   mark(group, 'dispatched', #new_ids)
-  local is_awake = first_due == NEVER or wake(group, first_due)
+  local at = first_due == NEVER and NEVER or wake_ready(group, first_due)
   if reservation then
     note_next_due(reservation, first_due)
   end
-  return is_awake and not reservation
+  return reservation and NEVER or at
 end
 
 -- Stores the events. Returns when the first of them is due, and the groups in which sessions of this replica are
@@ -363,8 +393,9 @@ local function store()
     first_dues[i] = add_to_group(group, scored, soonest)
   end
   for i, group in ipairs(receivers) do
-    if announce(group, first_dues[i]) and group ~= '' and first_dues[i] ~= NEVER then
-      to_wake[#to_wake + 1] = group
+    local at = announce(group, first_dues[i])
+    if at ~= NEVER and group ~= '' then
+      to_wake[#to_wake + 1], to_wake[#to_wake + 2] = group, whole(at)
     end
   end
   return soonest, to_wake
@@ -383,4 +414,4 @@ end
 write_answers()
 local is_unlisted = was_empty and soonest ~= NEVER
 local handed_over = reserved > 0 and answers_of(reservations) or {}
-return { whole(now), answer_time(soonest), to_wake, answers, is_unlisted and 1 or 0, handed_over }
+return { whole(now), to_wake, answers, is_unlisted and 1 or 0, handed_over }

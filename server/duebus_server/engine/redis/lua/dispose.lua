@@ -7,7 +7,9 @@
 -- returns  whether something is left (0, 1)
 -- runs on closed partitions too
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes deleting
 

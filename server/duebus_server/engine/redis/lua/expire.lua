@@ -6,7 +6,9 @@
 --   7      the server's max_retries
 -- returns  {now, {session, tokens, ...} of leases that have ended, the next expiry or -1, next due or -1}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 local LIMIT = 1000

@@ -5,7 +5,9 @@
 --   6, 7   the server's retention and dedupe window, microseconds, if the topic has none of its own
 -- returns  when there may be more to remove, in microseconds; -1 for never
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes ranks

@@ -10,7 +10,9 @@
 -- returns  {now, {session, '', ...} of sessions whose leases were extended, {result, ...}, next due or -1}, one result
 --          per lease, see common.lua
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()

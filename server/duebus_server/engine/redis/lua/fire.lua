@@ -113,7 +113,7 @@ for i = 1, tonumber(ARGV[8]) do
 end
 local dispatched = #to_dispatch > 0 and dispatch_all(to_dispatch) or {}
 for i, place in ipairs(places) do
-  if NOT_STORED[dispatched[4][i][1]] then
+  if NOT_STORED[dispatched[3][i][1]] then
     outcomes[place] = NO_ROOM
   end
 end

@@ -9,7 +9,9 @@
 --          packed id of the event that blocks it or ''}, history: {attempt, started, ended (-1 while under way),
 --          consumer, outcome, error, redriven (-1: it was not), ...}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 

@@ -23,17 +23,25 @@ local function read_group_of(reservation)
   redis.call('HLEN', group_key(group, 'in_flight'))
   local own = redis.call('HMGET', group_key(group, 'group'), 'paused', 'fence')
   reservation.is_paused, reservation.first_fence = own[1] ~= false, first_token(own[2])
-  reservation.next_due = math.min(
-    first_score(group, 'waiting'), first_score(group, 'leased'), first_score(group, 'upcoming')
-  )
-  if GATE then
+  reservation.next_due, reservation.next_expiry = math.min(
+    first_score(group, 'waiting'), first_score(group, 'upcoming')
+  ), first_score(group, 'leased')
+  if HAS_PRIORITIES then
     reservation.next_due = math.min(reservation.next_due, first_score(group, 'prioritized'))
+  end
+  if HAS_POLICIES then
+    reservation.next_due = math.min(reservation.next_due, first_score(group, 'opens'))
   end
   reservation.suspect_due = first_score(group, 'suspects')
   if reservation.takes_suspect then
     reservation.next_due, reservation.suspect_due = math.min(reservation.next_due, reservation.suspect_due), NEVER
   end
-  reservation.is_open = not reservation.is_paused and reservation.next_due > now
+  if HAS_LIMITS then
+    reservation.limits = policies().read_limits(group)
+    reservation.events = math.min(reservation.events, policies().room_under(group, reservation.limits))
+  end
+  local due = math.min(reservation.next_due, reservation.next_expiry)
+  reservation.is_open = not reservation.is_paused and due > now
   return true
 end
 
@@ -122,7 +130,10 @@ local function hand_over(reservation, ids, scored, dues, blobs, behind, order)
     write_all('ZADD', group_key(group, 'leased'), leased)
     add_in_flight(group, reservation.session, reservation.count)
     mark(group, 'delivered', reservation.count)
-    reservation.next_due = math.min(reservation.next_due, reservation.expires)
+    reservation.next_expiry = math.min(reservation.next_expiry, reservation.expires)
+    if reservation.limits then
+      policies().count_begun(group, reservation.limits, reservation.count)
+    end
   end
   return is_leased
 end
@@ -130,6 +141,15 @@ end
 -- Records the first due time among the new events that were not handed over.
 local function note_next_due(reservation, first_due)
   reservation.next_due = math.min(reservation.next_due, first_due)
+end
+
+-- When the reservation's session may find something to lease, or NEVER.
+local function next_due_of(reservation)
+  if reservation.is_paused then
+    return NEVER
+  end
+  local due, limits = reservation.next_due, reservation.limits
+  return math.min(limits and policies().due_under(reservation.group, limits, due) or due, reservation.next_expiry)
 end
 
 -- What `dispatch.lua` returns of these reservations.
@@ -140,7 +160,7 @@ local function answers_of(reservations)
       reservation.count,
       reservation.first_fence,
       whole(reservation.expires),
-      answer_time(reservation.is_paused and NEVER or reservation.next_due),
+      answer_time(next_due_of(reservation)),
       reservation.is_paused and 1 or 0,
       answer_time(reservation.suspect_due),
       reservation.places or {},

@@ -7,7 +7,9 @@
 --   8...   their packed ids
 -- returns  {result, ...}, one per lease, see common.lua
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 local _, _, _, results = find_held(ARGV[6], 7)

@@ -11,7 +11,9 @@
 -- returns  {now, how many were stored, {group, when the first of them is due there, ...}};
 --          {now, -1, group} if there is no such lasting group, and nothing was stored
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 local lasting = {}
@@ -80,12 +82,13 @@ local function of_group(group)
   return own
 end
 
--- Whether the copy of an event is the head of its key, and stays that. Then it replaces a head that was never leased.
+-- Whether the copy of an event is the head of its key, and stays that; or is a dead letter that holds it. Then it replaces
+-- a head that was never leased.
 local function is_head(own, group, event, copy)
   local key, member = key_of(event.place), event.place .. event.id
   local head = own.heads[key] or redis.call('HGET', group_key(group, 'keys'), key)
   local since = head and not own.heads[key] and ordering().replaceable_since(group, head)
-  if copy[2] == 1 or copy[10] == 0 or (head and not since) then
+  if copy[10] == 0 or (head and not since) then
     return false
   end
   own.heads[key] = member

@@ -10,10 +10,12 @@
 --   10     the session's round, see lease.lua
 --   11     '' for a lasting group; for an ephemeral one, how long it is kept after the session has gone, microseconds
 --   12     whether the group must exist already (0, 1)
--- returns  {now, whether it is the topic's first group (0, 1)}; {now, 'kind', whether the group is ephemeral (0, 1)} if
---          the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
+-- returns  {now, whether it is the topic's first group (0, 1), whether every delivery counts for a limit (0, 1)};
+--          {now, 'kind', whether the group is ephemeral (0, 1)} if the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 
 local group, session = ARGV[6], ARGV[7]
 local first = redis.call('HLEN', topic_key('groups')) == 0
@@ -30,6 +32,9 @@ end
 
 -- Takes over the heads of keys. If the group is not new and has heads of the same keys, these stay.
 local function claim_heads()
+  if redis.call('HDEL', group_key('', 'group'), 'keyed') == 1 then
+    redis.call('HSET', group_key(group, 'group'), 'keyed', '1')
+  end
   local unclaimed, own = group_key('', 'keys'), group_key(group, 'keys')
   if redis.call('EXISTS', unclaimed) == 0 or redis.call('RENAMENX', unclaimed, own) == 1 or not first then
     return
@@ -64,9 +69,11 @@ redis.call('HSET', group_key(group, 'sessions'), session, cmsgpack.pack(info))
 redis.call('HSET', groups_key, group, kind)
 -- Not only for the first session: if Redis refused this then, a later session of a group without events does it.
 if kind == LASTING then
-  for _, name in ipairs({ 'waiting', 'ranked', 'prioritized', 'by_key', 'upcoming', 'blocked' }) do
+  for _, name in ipairs({ 'waiting', 'ranked', 'prioritized', 'by_key', 'upcoming', 'blocked', 'slots', 'opens' }) do
     claim(name)
   end
   claim_heads()
 end
-return { whole(now), first and 1 or 0 }
+local limits = HAS_LIMITS and policies().read_limits(group)
+local is_limited = limits and (limits.rate or limits.most > 0) or policies().key_policy(group).rate
+return { whole(now), first and 1 or 0, is_limited and 1 or 0 }

@@ -25,21 +25,22 @@
 --           when the first waiting suspect is due, if the session takes none or no other, or -1};
 --           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given up waiting
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes granting
 -- includes ranking
+-- includes damaged
 
 local EXPIRE_LIMIT = 1000
-local CORRUPT = 'the stored event is missing or corrupt'
 
 regardless_of_memory()
 local group, session, consumer = ARGV[6], ARGV[7], ARGV[8]
 local max_events, bytes_left, at_least_one = tonumber(ARGV[9]), tonumber(ARGV[10]), ARGV[11] == '1'
 local takes_suspect, stalled = ARGV[15] == '1', tonumber(ARGV[16])
 local waiting_key, records_key = group_key(group, 'waiting'), group_key(group, 'records')
-local suspects_key = group_key(group, 'suspects')
-local own_key = group_key(group, 'group')
+local suspects_key, own_key = group_key(group, 'suspects'), group_key(group, 'group')
 
 local joined = redis.call('HGET', group_key(group, 'sessions'), session)
 local info = unpack_fields(joined, ROUND)
@@ -56,45 +57,57 @@ if own[1] then
   return { whole(now), -1, 2, 0, whole(expires), report, {}, {}, {}, {}, -1, -1 }
 end
 
+local limits = HAS_LIMITS and policies().read_limits(group)
+local room = limits and policies().room_under(group, limits) or max_events
+local is_limited = room < max_events
+max_events = math.min(max_events, room)
+
 local upcoming_due = move_due(group)
 
--- One event more than fits is asked for, to know whether something is left.
-local function first_ready()
-  return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
-end
-local members = first_ready()
+-- The READY events of the longest standing, by rank: arrays of members, due times; by index the set of each that is not in
+-- `waiting`, and its rank if it has a priority. One event more than fits is asked for, to know whether something is left.
+local function find_ready(upcoming_due)
+  local STRIDE = 32
 
--- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
--- longer than anything else about a member, so the scores between two equal ones are not asked for.
-local STRIDE = 32
-local function scores_of()
-  local corners, scores = {}, {}
-  for i = 1, #members, STRIDE do
-    corners[#corners + 1] = members[i]
+  local function first_ready()
+    return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
   end
-  corners[#corners + 1] = members[#members]
-  local known = read_all('ZMSCORE', waiting_key, corners)
-  for j = 1, #corners - 1 do
-    local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
-    local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
-    for i = first, last do
-      scores[i] = own and own[i - first + 1] or known[j]
+
+  -- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
+  -- longer than anything else about a member, so the scores between two equal ones are not asked for.
+  local function scores_of(members)
+    local corners, scores = {}, {}
+    for i = 1, #members, STRIDE do
+      corners[#corners + 1] = members[i]
     end
+    corners[#corners + 1] = members[#members]
+    local known = read_all('ZMSCORE', waiting_key, corners)
+    for j = 1, #corners - 1 do
+      local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
+      local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
+      for i = first, last do
+        scores[i] = own and own[i - first + 1] or known[j]
+      end
+    end
+    return scores
   end
-  return scores
-end
-local scores = scores_of()
 
--- The set of each that is not in `waiting`, and its rank if it has a priority.
-local sets, ranks = {}, {}
-if GATE then
-  members, scores, sets, ranks = merge_ranked(group, members, scores, max_events + 1)
+  local function find()
+    local members = first_ready()
+    local scores = scores_of(members)
+    if HAS_PRIORITIES then
+      return merge_ranked(group, members, scores, max_events + 1)
+    end
+    return members, scores, {}, {}
+  end
+
+  local members, scores, sets, ranks = find()
+  if upcoming_due <= now and ordering().correct_heads(group, members) then
+    return find()
+  end
+  return members, scores, sets, ranks
 end
-if upcoming_due <= now and ordering().correct_heads(group, members) then
-  members = first_ready()
-  scores = scores_of()
-  members, scores, sets, ranks = merge_ranked(group, members, scores, max_events + 1)
-end
+local members, scores, sets, ranks = find_ready(upcoming_due)
 
 -- Inserts a suspect among them, by its due time and its place. Returns its index.
 local function insert_suspect(member, score)
@@ -127,58 +140,25 @@ for i = 1, #members do
   ids[i] = id_of(members[i])
 end
 
--- Blobs are read a few at a time, because those that don't fit must not be read.
-local CHUNK = 32
-local blobs = {}
-local function blob_of(i)
-  if blobs[i] == nil then
-    local part = redis.call('HMGET', topic_key('events'), unpack(ids, i, math.min(i + CHUNK - 1, #ids)))
-    for j = 1, #part do
-      blobs[i + j - 1] = part[j]
+-- Reads blobs a few at a time, because those that don't fit must not be read.
+local function new_blob_reader()
+  local CHUNK, blobs = 32, {}
+  return function(i)
+    if blobs[i] == nil then
+      local part = redis.call('HMGET', topic_key('events'), unpack(ids, i, math.min(i + CHUNK - 1, #ids)))
+      for j = 1, #part do
+        blobs[i + j - 1] = part[j]
+      end
     end
+    return blobs[i] or ''
   end
-  return blobs[i] or ''
 end
+local blob_of = new_blob_reader()
 
 local raws = read_all('HMGET', records_key, ids)
 redis.call('HLEN', group_key(group, 'in_flight')) -- the only key that is written below and was not read
 
--- Whether the group has the event under another member, so that this one is a stray.
-local function is_stray(blob, id)
-  for _, name in ipairs(sets_of(place_of(blob) .. id)) do
-    if redis.call('ZSCORE', group_key(group, name), place_of(blob) .. id) then
-      return true
-    end
-  end
-  return false
-end
-
-local ended_heads = {} -- keyed or not
--- READY -> DEAD: an event that can't be read does not hold up the others.
-local function make_dead(member, id, blob, set)
-  if #ended_heads == 0 then
-    check_keys(group)
-  end
-  ended_heads[#ended_heads + 1] = member
-  if #blob >= HEADER_SIZE and is_stray(blob, id) then
-    remove_waiting(group, set, { member })
-    return
-  end
-  local before = read_record(redis.call('HGET', records_key, id))
-  local record = blank_record()
-  record[PLACE], record[IS_DEAD], record[STARTED], record[LAST_ERROR] = place_in(member), 1, now, CORRUPT
-  remember(record, DEAD, CORRUPT)
-  if redis.call('HEXISTS', topic_key('events'), id) == 0 then
-    redis.call('HSET', topic_key('events'), id, '') -- so that it can be found and purged like any other
-  end
-  redis.call('HSET', records_key, id, cmsgpack.pack(record))
-  redis.call('ZADD', group_key(group, 'dead'), whole(now), member)
-  remove_waiting(group, set, { member })
-  if not before or before[IS_DEAD] == 0 then
-    change_waiting(group, { id }, -1)
-    note_changed('dead', { id })
-  end
-end
+local strays, died = {}, {}
 
 local function is_at_its_place(member, blob)
   local a, b, c, d = string.byte(member, 1, 4)
@@ -199,36 +179,43 @@ local taken, taken_ids, taken_blobs, dues, leased, again, prioritized = {}, {}, 
 local expiry = whole(expires)
 local count, left, made_dead = 0, 0, 0
 local suspect_place = -1 -- of the suspect among what is taken, from 0
-for i = 1, #members do
+
+-- Takes an event, or makes it dead. Returns false if it does not fit.
+local function take(i)
   local id, member, blob = ids[i], members[i], blob_of(i)
   if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
-    make_dead(member, id, blob, sets[i] or 'waiting')
+    local gone = make_dead(group, member, blob, sets[i] or 'waiting') and died or strays
+    gone[#gone + 1] = member
     made_dead = made_dead + 1
-  else
-    bytes_left = bytes_left - body_size(blob)
-    if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
-      left = 1
-      break
-    end
-    count = count + 1
-    if i == suspect_at then
-      suspect_place = count - 1
-    elseif sets[i] then
-      prioritized[#prioritized + 1] = member
-    end
-    taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
-    leased[2 * count - 1], leased[2 * count] = expiry, member
-    local record = raws[i] and read_record(raws[i])
-    again[count] = record and begin_again(record, scores[i], member)
+    return true
+  end
+  bytes_left = bytes_left - body_size(blob)
+  if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
+    left = is_limited and count == max_events and 0 or 1
+    return false
+  end
+  count = count + 1
+  if i == suspect_at then
+    suspect_place = count - 1
+  elseif sets[i] then
+    prioritized[#prioritized + 1] = member
+  end
+  taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
+  leased[2 * count - 1], leased[2 * count] = expiry, member
+  local record = raws[i] and read_record(raws[i])
+  again[count] = record and begin_again(record, scores[i], member)
+  return true
+end
+for i = 1, #members do
+  if not take(i) then
+    break
   end
 end
 
 local first_fence, attempts = 0, {}
-if count > 0 then
-  first_fence = first_token(own[3])
-  redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
-  local first_record = new_record_packer(session, consumer, stalled)
-  local packed = {}
+
+local function write_records()
+  local first_record, packed = new_record_packer(session, consumer, stalled), {}
   for i = 1, count do
     local record, fence = again[i], first_fence + (i - 1) * PARTS
     if record then
@@ -241,8 +228,10 @@ if count > 0 then
     packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], taken_blobs[i])
   end
   write_all('HSET', records_key, packed)
-  write_all('ZADD', group_key(group, 'leased'), leased)
-  add_in_flight(group, session, count)
+end
+
+-- Removes what was taken from where it waited.
+local function remove_taken()
   local others = count - #prioritized
   if suspect_place >= 0 then
     redis.call('ZREM', suspects_key, taken[suspect_place + 1])
@@ -254,18 +243,35 @@ if count > 0 then
   if others > 0 then
     redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- those before them are dead now
   end
+end
+
+if count > 0 then
+  first_fence = first_token(own[3])
+  redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
+  write_records()
+  write_all('ZADD', group_key(group, 'leased'), leased)
+  add_in_flight(group, session, count)
+  remove_taken()
   mark(group, 'delivered', count)
   dues = #prioritized == 0 and dues[1] == dues[count] and { dues[1] } or dues -- the others are in order
 end
-free_keys(group, ended_heads)
+free_keys(group, strays)
+free_keys(group, died, true)
+if HAS_POLICIES then
+  ordering().leased(group, taken)
+end
 
-local due_next, suspect_due = math.min(first_due(group), upcoming_due), tonumber(first_suspect[2] or NEVER)
+if limits then
+  policies().count_begun(group, limits, count)
+end
+local due_next, suspect_due = math.min(first_waiting(group), upcoming_due), tonumber(first_suspect[2] or NEVER)
 if suspect_at > 0 then
   suspect_due = first_score(group, 'suspects')
 end
 if takes_suspect and suspect_place < 0 then
   due_next, suspect_due = math.min(due_next, suspect_due), NEVER
 end
+due_next = math.min(limits and policies().due_under(group, limits, due_next) or due_next, first_score(group, 'leased'))
 -- The sessions of this replica now know `next_check`; others may be waiting for longer, see `wake`. Nobody waits for a
 -- suspect that is left: the sessions that can take it are notified now.
 local next_check = suspect_due > now and math.min(due_next, suspect_due) or due_next

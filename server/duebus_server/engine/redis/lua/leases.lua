@@ -249,7 +249,7 @@ local function expire_leases(group, max_retries, limit, ended)
     local record = read_record(raws[i]) or blank_record()
     if record[PLACE] == '' then -- its history is lost; the event counts as never leased
       lost[#lost + 1] = ids[i]
-      enqueue(back, record, now, members[i])
+      wait_again(group, back, record, now, members[i])
     else
       local is_dead, is_new_suspect = record[IS_DEAD] == 1, false
       if record[FENCE] ~= 0 then -- otherwise an earlier step has counted it, and then lacked a right
@@ -260,7 +260,7 @@ local function expire_leases(group, max_retries, limit, ended)
         dead[#dead + 1] = members[i]
         died[#died + 1] = ids[i]
       else
-        enqueue(back, record, record[DELIVER_AT], members[i])
+        wait_again(group, back, record, record[DELIVER_AT], members[i])
       end
       if is_new_suspect then
         suspected[#suspected + 1] = ids[i]
@@ -272,19 +272,20 @@ local function expire_leases(group, max_retries, limit, ended)
   end
   write_all('HSET', group_key(group, 'records'), changed)
   write_all('HDEL', group_key(group, 'records'), lost)
-  write_queue(group, back)
+  write_again(group, back)
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(group, died, -1)
   note_changed('dead', died)
   note_changed('suspect', suspected)
   write_all('ZREM', leased, members)
-  free_keys(group, members_of(dead))
+  free_keys(group, members_of(dead), true)
 end
 
--- When the first event in `waiting` or `prioritized` is due, or the first lease runs out, paused or not; or NEVER.
-local function first_due(group)
-  local due = math.min(first_score(group, 'waiting'), first_score(group, 'leased'))
-  return GATE and math.min(due, first_score(group, 'prioritized')) or due
+-- When the first event in `waiting` or `prioritized` is due, or the first key opens; or NEVER.
+local function first_waiting(group)
+  local due = first_score(group, 'waiting')
+  due = HAS_PRIORITIES and math.min(due, first_score(group, 'prioritized')) or due
+  return HAS_POLICIES and math.min(due, first_score(group, 'opens')) or due
 end
 
 -- When the group next has something to lease; NEVER while it is paused.
@@ -292,7 +293,8 @@ local function next_due(group)
   if redis.call('HEXISTS', group_key(group, 'group'), 'paused') == 1 then
     return NEVER
   end
-  return math.min(first_due(group), first_score(group, 'suspects'), first_score(group, 'upcoming'))
+  local waiting = math.min(first_waiting(group), first_score(group, 'suspects'), first_score(group, 'upcoming'))
+  return math.min(ready_at(group, waiting), first_score(group, 'leased'))
 end
 
 -- Whether the group holds an event that it has not leased yet.

@@ -7,7 +7,9 @@
 --   8      how long the subscriber was asked to wait before it reconnects, microseconds
 -- returns  until when an ephemeral group without sessions is kept, or -1
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes leaving
 

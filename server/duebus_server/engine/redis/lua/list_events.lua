@@ -16,7 +16,9 @@
 --          {score, member} where the page ends, {} if no more follow, {event, ...}}, an event: {member, score, blob,
 --          attempt, free attempts, deliver at, last error, consumer, {}, packed id of the event that blocks it or ''}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -118,24 +120,38 @@ local function part_behind_head()
   return found
 end
 
--- Dead letters with the key, as `part_of`, and where the search has ended if there may be more.
-local function dead_with_key()
-  local examined, found = part_of('dead', max_examined), {}
-  for _, one in ipairs(examined) do
-    if key_of(one[1]) == key then
-      found[#found + 1] = one
+-- The events with the key in these sets, as `part_of`, and where the search has ended if there may be more.
+local function examine(names)
+  local found, searched_to = {}, nil
+  local function precedes_in_page(one, other)
+    return comes_first(newest_first and other or one, newest_first and one or other)
+  end
+  for _, name in ipairs(names) do
+    local examined = part_of(name, max_examined)
+    local last = #examined == max_examined and examined[newest_first and 1 or #examined]
+    if last and not (searched_to and precedes_in_page(searched_to, last)) then
+      searched_to = last
+    end
+    for _, one in ipairs(examined) do
+      found[#found + 1] = key_of(one[1]) == key and one or nil
     end
   end
-  return found, #examined == max_examined and examined[newest_first and 1 or #examined] or nil
+  local kept = {}
+  for _, one in ipairs(found) do
+    kept[#kept + 1] = not (searched_to and precedes_in_page(searched_to, one)) and one or nil
+  end
+  return kept, searched_to
 end
 
--- The events of which a page is made, in ascending order.
+-- The events of which a page is made, in ascending order, and where the search has ended if there may be more.
 local function find()
-  if key ~= '' and state == 'dead' then
-    return dead_with_key()
-  end
-  local found = {}
-  if key ~= '' then
+  local found, searched_to = {}, nil
+  if key ~= '' and (state == 'dead' or HAS_POLICIES and state ~= 'blocked') then
+    found, searched_to = examine(is_waiting and WAITING_SETS or { state })
+    for _, one in ipairs(part_behind_head()) do
+      found[#found + 1] = one
+    end
+  elseif key ~= '' then
     found = part_behind_head()
     local head = head_in_state()
     if head and is_behind(head) then
@@ -152,7 +168,7 @@ local function find()
     end
   end
   table.sort(found, comes_first)
-  return found
+  return found, searched_to
 end
 
 local found, searched_to = find()

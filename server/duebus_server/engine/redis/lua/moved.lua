@@ -7,5 +7,7 @@ if TOPIC ~= '' then
   if not own.err and tonumber(own[1] or 1) ~= PARTS then
     return 'moved'
   end
-  GATE = not own.err and own[2] ~= false
+  if not own.err and own[2] then
+    read_gate(own[2])
+  end
 end

@@ -6,14 +6,16 @@
 --   7..9   the server's retry policy: max_retries, first backoff, greatest backoff (microseconds)
 --   10     fencing tokens, 8 bytes each
 --   11...  packed id, action ('retry', 'dead', 'release'), delay in microseconds ('' for the backoff), jitter (a factor
---          for the backoff), error; ...
+--          for the backoff), error, pause in microseconds ('' for none) and its scope ('key', 'group'); ...
 -- returns  {now, {session, tokens, ...} of leases that have ended, {result, ...}, next due or -1}, one result per
 --          lease, see common.lua
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
-local STRIDE = 5
+local STRIDE = 7
 regardless_of_memory()
 local group = ARGV[6]
 local ids, records, members, results = find_held(group, 10, STRIDE)
@@ -27,53 +29,93 @@ local function backoff(record, jitter)
 end
 
 redis.call('ZCARD', group_key(group, 'suspects'))
-local ended, changed, waiting, dead, died, leased = {}, {}, new_queue(), {}, {}, {}
-local soonest, has_keys = NEVER, false
+
+-- Whether the event has no key that the nack can pause.
+local function lacks_key(i)
+  local key = key_of(members[i])
+  return ARGV[17 + (i - 1) * STRIDE] == 'key' and (not key or policies().key_policy(group).slots == 0)
+end
+
+-- What the nacks pause: until when the group, and key -> until when. And whether some events have keys.
+local function read_pauses()
+  local group_until, keys_until, has_keys = 0, {}, false
+  for i = 1, #ids do
+    local duration = records[i] and tonumber(ARGV[16 + (i - 1) * STRIDE])
+    has_keys = has_keys or (records[i] and #records[i][PLACE] > 4)
+    if duration and lacks_key(i) then
+      records[i], results[i] = false, NO_KEY
+    elseif duration and ARGV[17 + (i - 1) * STRIDE] == 'key' then
+      local key = key_of(members[i])
+      keys_until[key] = math.max(keys_until[key] or 0, now + duration)
+    elseif duration then
+      group_until = math.max(group_until, now + duration)
+    end
+  end
+  return group_until, keys_until, has_keys
+end
+
+local group_until, keys_until, has_keys = read_pauses()
+if next(keys_until) then
+  open_gate(POLICIES)
+end
+if has_keys then
+  ordering().check_key_sets(group)
+end
+if group_until > 0 then
+  policies().pause_group(group, group_until)
+end
+for key, until_us in pairs(keys_until) do
+  ordering().pause(group, key, until_us)
+end
+
+local ended, changed, waiting, dead, died, leased, released = {}, {}, new_queue(), {}, {}, {}, {}
+local soonest = NEVER
 for i = 1, #ids do
   local record = records[i]
-  has_keys = has_keys or (record and #record[PLACE] > 4)
   if record and record[FENCE] == 0 then
     results[i] = record[IS_DEAD] == 1 and SETTLED or EXPIRED
   elseif record then
     local first = 11 + (i - 1) * STRIDE
     local action, delay, jitter, problem = ARGV[first + 1], ARGV[first + 2], tonumber(ARGV[first + 3]), ARGV[first + 4]
     leased[#leased + 1] = members[i]
+    local due = record[DELIVER_AT]
     if action == 'release' then
       remember(record, RELEASED, '')
       record[ATTEMPT] = record[ATTEMPT] - 1
+      released[#released + 1] = members[i]
+      if HAS_POLICIES then
+        ordering().released(group, { members[i] })
+      end
     elseif action == 'dead' or failures(record) > allowed_retries(record, policy_max) then
       remember(record, DEAD, problem)
       record[LAST_ERROR], record[IS_DEAD] = problem, 1
     else
       remember(record, NACKED, problem)
       record[LAST_ERROR] = problem
-      record[DELIVER_AT] = now + (delay == '' and backoff(record, jitter) or tonumber(delay))
+      due = now + (delay == '' and backoff(record, jitter) or tonumber(delay))
     end
     if record[IS_DEAD] == 1 then
       died[#died + 1] = ids[i]
       dead[#dead + 1] = whole(now)
       dead[#dead + 1] = members[i]
     else
-      enqueue(waiting, record, record[DELIVER_AT], members[i])
-      soonest = math.min(soonest, record[DELIVER_AT])
+      soonest = math.min(soonest, wait_again(group, waiting, record, due, members[i]))
     end
     end_lease(ended, record)
     changed[#changed + 1] = ids[i]
     changed[#changed + 1] = cmsgpack.pack(record)
   end
 end
-if has_keys then
-  ordering().check_key_sets(group)
-end
 if #leased > 0 then
+  policies().count_back(group, #released)
   write_all('HSET', group_key(group, 'records'), changed)
-  write_queue(group, waiting)
+  soonest = math.min(soonest, write_again(group, waiting))
   write_all('ZADD', group_key(group, 'dead'), dead)
   change_waiting(group, died, -1)
   note_changed('dead', died)
   write_all('ZREM', group_key(group, 'leased'), leased)
   mark(group, 'nacked', #leased)
-  wake(group, soonest)
-  free_keys(group, members_of(dead))
+  free_keys(group, members_of(dead), true)
+  wake(group, HAS_LIMITS and next_due(group) or soonest)
 end
 return { whole(now), announce_ended(group, ended), results, answer_time(next_due(group)) }

@@ -6,7 +6,7 @@ local DEFAULT_GROUP = 'default'
 
 local function topic_exists()
   return redis.call('EXISTS', topic_key('events'), topic_key('recent'), topic_key('groups')) > 0
-    or redis.call('HLEN', topic_key('config')) > (GATE and 1 or 0)
+    or redis.call('HLEN', topic_key('config')) > (GATE > 0 and 1 or 0)
 end
 
 local function has_lasting_group()

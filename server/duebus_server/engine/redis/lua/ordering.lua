@@ -1,9 +1,12 @@
--- Shared by the scripts that move events with keys. Needs common.lua and records.lua.
+-- Shared by the scripts that move events with keys. Needs records.lua and slots.lua, which has the functions that they
+-- call.
 --
 -- At most one of a key's events in a group is READY, LEASED or waiting for its next attempt: the head. `keys` has its
 -- member. The others are in `upcoming` or in `blocked`, each by its due time, and in `by_key`, in the order in which
 -- they become the head. A head that was leased stays the head; before that, an event that was due earlier takes its
 -- place.
+--
+-- This is the order under the default key policy; slots.lua has the others.
 
 -- The sorted sets that may have a member.
 local function sets_of(member)
@@ -14,11 +17,16 @@ local function sets_of(member)
   return { waiting, 'suspects', 'leased', 'dead' }
 end
 
--- Lua creates the functions of a script again in each run. These are created when the first of them is called, so that a run
+-- The most events that are moved out of `upcoming` in one step, and the most keys that are opened.
+local MOVED_AT_ONCE = 1000
+
+-- A field that `keys` has while the group has events with keys, as `keyed` in its hash `group`. If only one of them is
+-- there, Redis has lost the other.
+local KEYS_MARK = ''
+
+-- Lua creates the functions of a script again in each run. These are created when one of them is first called, so that a run
 -- without keys does not pay for them.
 local function make_ordering()
-  -- How many events one step moves out of `upcoming` at most.
-  local MOVED_AT_ONCE = 1000
 
   -- As `check_keys`. Scripts call it when they have found an event with a key.
   local function check_key_sets(group)
@@ -26,6 +34,9 @@ local function make_ordering()
       redis.call('ZCARD', group_key(group, name))
     end
     redis.call('HLEN', group_key(group, 'keys'))
+    for _, name in ipairs(HAS_POLICIES and { 'slots', 'opens', 'tats', 'pauses' } or {}) do
+      redis.call('ZCARD', group_key(group, name))
+    end
   end
 
   -- What precedes the entries in `by_key` of the events of a key that are due at a time, in microseconds.
@@ -55,10 +66,37 @@ local function make_ordering()
     end
   end
 
+  -- As `next_of`, for at most `limit` of them: arrays of members, due times and entries.
+  local function first_due_of(group, key, limit)
+    local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
+    local members, dues = {}, {}
+    local entries = redis.call('ZRANGEBYLEX', group_key(group, 'by_key'), first, behind, 'LIMIT', 0, limit)
+    for i, entry in ipairs(entries) do
+      members[i], dues[i] = read_entry(entry, key)
+    end
+    return members, dues, entries
+  end
+
   -- How many events of a key are due, without its head.
   local function count_due(group, key)
     local first, behind = '[' .. key .. '\0', '(' .. entries_at(key, now + 1)
     return redis.call('ZLEXCOUNT', group_key(group, 'by_key'), first, behind)
+  end
+
+  -- Notes that the group has events with keys, unless `keys` has the mark already.
+  local function note_keys(group, mark)
+    if not mark and redis.call('HEXISTS', group_key(group, 'group'), 'keyed') == 0 then
+      redis.call('HSET', group_key(group, 'group'), 'keyed', '1')
+      redis.call('HSET', group_key(group, 'keys'), KEYS_MARK, '')
+    end
+  end
+
+  -- The reverse, if the group has no events with keys any more.
+  local function forget_keys(group)
+    if redis.call('HLEN', group_key(group, 'keys')) == 1 and redis.call('EXISTS', group_key(group, 'by_key')) == 0 then
+      redis.call('HDEL', group_key(group, 'keys'), KEYS_MARK)
+      redis.call('HDEL', group_key(group, 'group'), 'keyed')
+    end
   end
 
   -- Adds events with keys, as {due, member, ...}. They are moved on when they are due.
@@ -69,21 +107,37 @@ local function make_ordering()
     end
     write_all('ZADD', group_key(group, 'by_key'), entries)
     write_all('ZADD', group_key(group, 'upcoming'), scored)
+    if #scored > 0 then
+      note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
+    end
   end
 
-  -- Makes events the heads of their keys, so that they are READY. The caller removes them from where they were.
-  local function make_heads(group, members, dues)
-    local ids, heads, queue = {}, {}, new_queue()
+  -- Adds events to the sets of those that are READY.
+  local function add_ready(group, members, dues)
+    local ids, queue = {}, new_queue()
     for i, member in ipairs(members) do
       ids[i] = id_of(member)
     end
     local raws = read_all('HMGET', group_key(group, 'records'), ids)
     for i, member in ipairs(members) do
       enqueue(queue, raws[i] and read_record(raws[i]) or blank_record(), dues[i], member)
-      heads[2 * i - 1], heads[2 * i] = key_of(member), member
     end
     write_queue(group, queue)
+  end
+
+  -- Notes that these events are the heads of their keys.
+  local function take(group, members)
+    local heads = {}
+    for i, member in ipairs(members) do
+      heads[2 * i - 1], heads[2 * i] = key_of(member), member
+    end
     write_all('HSET', group_key(group, 'keys'), heads)
+  end
+
+  -- Makes events the heads of their keys, so that they are READY. The caller removes them from where they were.
+  local function make_heads(group, members, dues)
+    add_ready(group, members, dues)
+    take(group, members)
   end
 
   -- When a head was due that an earlier event may replace, because it was not leased since it became due; or nil.
@@ -112,8 +166,7 @@ local function make_ordering()
     end
   end
 
-  -- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE. Returns when the
-  -- first of the others is due, which may have passed, or NEVER.
+  -- SCHEDULED -> READY or BLOCKED, for events with keys that have become due, at most MOVED_AT_ONCE.
   local function move_due(group)
     check_keys(group)
     check_key_sets(group)
@@ -149,38 +202,48 @@ local function make_ordering()
     make_heads(group, members, dues)
     write_all('ZREM', group_key(group, 'by_key'), entries)
     redis.call('ZREMRANGEBYRANK', key, 0, #found / 2 - 1)
-    return first_score(group, 'upcoming')
+  end
+
+  -- Adds events to `upcoming` and `blocked`, as {upcoming = {due, member, ...}, blocked = ...}.
+  local function add_behind(group, queue)
+    local entries = {}
+    for _, scored in pairs(queue) do
+      for i = 1, #scored, 2 do
+        entries[#entries + 1], entries[#entries + 2] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
+      end
+    end
+    write_all('ZADD', group_key(group, 'by_key'), entries)
+    for name, scored in pairs(queue) do
+      write_all('ZADD', group_key(group, name), scored)
+    end
   end
 
   -- Adds those of the new events with keys that are not READY. The first due event of a key without a head becomes the
   -- head, and is left to the caller. Takes arrays of keys and due times; `scored` is {due, member, ...}. Returns
-  -- index -> the name of the sorted set for those that were added, and {key, head, ...}, which the caller has to write.
+  -- index -> the name of the sorted set for those that were added, and the heads, for which the caller has to `take`.
   local function hold_back(group, keys, dues, scored)
-    local due_keys, at = {}, {}
+    local due_keys, at = { KEYS_MARK }, {}
     for i = 1, #dues do
       if keys[i] and dues[i] <= now then
         due_keys[#due_keys + 1], at[i] = keys[i], #due_keys + 1
       end
     end
     local heads = read_all('HMGET', group_key(group, 'keys'), due_keys)
+    note_keys(group, heads[1])
     local behind, made, new_heads = {}, {}, {}
-    local queue, entries = { upcoming = {}, blocked = {} }, {}
+    local queue = { upcoming = {}, blocked = {} }
     for i = 1, #dues do
       local key, member = keys[i], scored[2 * i]
       if at[i] and not heads[at[i]] and not made[key] then
         made[key] = true
-        new_heads[#new_heads + 1], new_heads[#new_heads + 2] = key, member
+        new_heads[#new_heads + 1] = member
       elseif key then
         behind[i] = at[i] and 'blocked' or 'upcoming'
         local found = queue[behind[i]]
         found[#found + 1], found[#found + 2] = scored[2 * i - 1], member
-        entries[#entries + 1], entries[#entries + 2] = 0, entry_of(member, dues[i])
       end
     end
-    write_all('ZADD', group_key(group, 'by_key'), entries)
-    for name, found in pairs(queue) do
-      write_all('ZADD', group_key(group, name), found)
-    end
+    add_behind(group, queue)
     return behind, new_heads
   end
 
@@ -192,18 +255,28 @@ local function make_ordering()
     end
     write_all('ZREM', group_key(group, name), members)
     write_all('ZREM', group_key(group, 'by_key'), entries)
+    if #members > 0 then
+      forget_keys(group)
+    end
   end
 
-  -- As `make_heads`, for events in `upcoming` or `blocked`, which have these entries.
-  local function bring_in(group, members, dues, entries)
-    make_heads(group, members, dues)
+  -- As `add_ready`, for events in `upcoming` or `blocked`, which have these entries.
+  local function make_ready(group, members, dues, entries)
+    add_ready(group, members, dues)
     write_all('ZREM', group_key(group, 'by_key'), entries)
     write_all('ZREM', group_key(group, 'blocked'), members)
     write_all('ZREM', group_key(group, 'upcoming'), members)
   end
 
+  -- As `make_heads`, likewise.
+  local function bring_in(group, members, dues, entries)
+    make_ready(group, members, dues, entries)
+    take(group, members)
+  end
+
   -- BLOCKED -> READY: brings in the next event of each key of which one of these events was the head. Every end of a
-  -- head comes here. Returns when the first of the events that were brought in was due, or NEVER.
+  -- head comes here. Returns when the first of the events that were brought in was due, or NEVER. The scripts call the
+  -- function of the same name in slots.lua.
   local function free_keys(group, ended)
     local keys, members = {}, {}
     for _, member in ipairs(ended) do
@@ -228,8 +301,11 @@ local function make_ordering()
     end
     bring_in(group, next_ones, dues, entries)
     write_all('HDEL', group_key(group, 'keys'), freed)
+    if #freed > 0 then
+      forget_keys(group)
+    end
     if soonest ~= NEVER then
-      wake(group, soonest)
+      soonest = wake_ready(group, soonest)
     end
     return soonest
   end
@@ -259,36 +335,23 @@ local function make_ordering()
     entries_at = entries_at,
     entry_of = entry_of,
     read_entry = read_entry,
+    next_of = next_of,
+    first_due_of = first_due_of,
     count_due = count_due,
     add_upcoming = add_upcoming,
+    take = take,
+    make_ready = make_ready,
+    bring_in = bring_in,
     replaceable_since = replaceable_since,
+    comes_before = comes_before,
     block_head = block_head,
     move_due = move_due,
+    note_keys = note_keys,
+    forget_keys = forget_keys,
+    add_behind = add_behind,
     hold_back = hold_back,
     remove_behind = remove_behind,
     free_keys = free_keys,
     correct_heads = correct_heads,
   }
-end
-
-local made_ordering
-local function ordering()
-  made_ordering = made_ordering or make_ordering()
-  return made_ordering
-end
-
--- As `move_due` above.
-local function move_due(group)
-  local first_due = first_score(group, 'upcoming')
-  return first_due > now and first_due or ordering().move_due(group)
-end
-
--- As `free_keys` above, for events with and without keys.
-local function free_keys(group, ended)
-  for _, member in ipairs(ended) do
-    if key_of(member) then
-      return ordering().free_keys(group, ended)
-    end
-  end
-  return NEVER
 end

@@ -5,7 +5,7 @@
 -- returns  {settings: {name, value, ...}, {group, kind, {name, value, ...}, ...}}
 -- runs on closed partitions too
 
-local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max', 'fence' }
+local KEPT = { 'paused', 'max_retries', 'backoff_initial', 'backoff_max', 'limits', 'keys', 'paused_until', 'fence' }
 
 local described = {}
 for _, group in ipairs(ALL_GROUPS) do

@@ -53,6 +53,15 @@ local function clear()
   end
 end
 
+-- What a group has of these settings, as `gate` has it.
+local function gate_of(...)
+  local gate = 0
+  for _, name in ipairs({ ... }) do
+    gate = bit.bor(gate, name == 'keys' and POLICIES or 0, (name == 'limits' or name == 'paused_until') and LIMITS or 0)
+  end
+  return gate
+end
+
 -- Stores what the groups of a topic have besides events, as partition_describe.lua returns it: for each group its name,
 -- its kind, how many names and values follow, and those.
 local function take_over(first)
@@ -62,6 +71,8 @@ local function take_over(first)
     redis.call('HSET', topic_key('groups'), group, kind)
     if count > 0 then
       redis.call('HSET', group_key(group, 'group'), unpack(ARGV, at + 3, at + 2 + count))
+      read_gate(redis.call('HGET', topic_key('config'), 'gate'))
+      open_gate(gate_of(unpack(ARGV, at + 3, at + 2 + count)))
     end
     at = at + 3 + count
   end

@@ -14,12 +14,14 @@ local at = 6
 
 local function check(prefix, group, first, behind)
   local seen = {}
+  local own = redis.call('HMGET', prefix .. 'config', 'partitions', 'gate')
+  read_gate(own[2])
   local ready = 0
-  for _, name in ipairs({ 'waiting', 'suspects', 'prioritized', 'upcoming' }) do
-    ready = ready + redis.call('ZCOUNT', group_key_of(prefix, group, name), '-inf', whole(now))
+  for _, name in ipairs({ 'waiting', 'suspects', 'upcoming', HAS_PRIORITIES and 'prioritized', HAS_POLICIES and 'opens' }) do
+    ready = ready + (name and redis.call('ZCOUNT', group_key_of(prefix, group, name), '-inf', whole(now)) or 0)
   end
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
-  local partitions = tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1)
+  local partitions = tonumber(own[1] or 1)
   if partitions ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
     seen[1] = -3
   elseif redis.call('HEXISTS', prefix .. 'groups', group) == 0 then

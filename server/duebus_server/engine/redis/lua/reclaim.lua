@@ -8,7 +8,9 @@
 --   9      fencing tokens of the leases it knows, 8 bytes each
 -- returns  how many were taken back
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()
@@ -39,14 +41,18 @@ for i = 1, #all do
   if record and record[SESSION] == session and not known[packed_fence(record[FENCE])] then
     record[ATTEMPT], record[FENCE] = record[ATTEMPT] - 1, 0
     members[#members + 1] = all[i]
-    enqueue(back, record, record[DELIVER_AT], all[i])
+    if HAS_POLICIES and key_of(all[i]) then
+      ordering().released(group, { all[i] })
+    end
+    wait_again(group, back, record, record[DELIVER_AT], all[i])
     changed[#changed + 1] = ids[i]
     changed[#changed + 1] = cmsgpack.pack(record)
   end
 end
 if #members > 0 then
   write_all('HSET', records_key, changed)
-  write_queue(group, back)
+  policies().count_back(group, #members)
+  write_again(group, back)
   add_in_flight(group, session, -#members)
   write_all('ZREM', leased_key, members)
   wake(group, next_due(group))

@@ -37,9 +37,9 @@ local function waiting_set_of(member)
   return priority_of(member) ~= 0 and 'prioritized' or 'waiting'
 end
 
--- Events on their way into these sets.
+-- Events on their way into these sets; what slots.lua does with the others.
 local function new_queue()
-  return { waiting = {}, suspects = {}, prioritized = {} }
+  return { waiting = {}, suspects = {}, prioritized = {}, upcoming = {}, blocked = {}, gave_up = {} }
 end
 
 local function enqueue(queue, record, due, member)
@@ -62,9 +62,8 @@ local function add_prioritized(group, scored)
   end
   write_all('ZADD', group_key(group, 'ranked'), ranked)
   write_all('ZADD', group_key(group, 'prioritized'), scored)
-  if #scored > 0 and not GATE then
-    redis.call('HSET', topic_key('config'), 'gate', '1')
-    GATE = true
+  if #scored > 0 then
+    open_gate(PRIORITIES)
   end
 end
 

@@ -7,7 +7,9 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, moved, when the first step
 --          was made, more (0, 1), score and member of the last that was examined, group, next due or -1}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes ranks
@@ -33,7 +35,11 @@ for i, letter in ipairs(letters) do
   end
   soonest = math.min(soonest, due)
   ids[i], members[i] = id, member
-  if key_of(member) then
+  local holds = key_of(member) and HAS_POLICIES and ordering().holds(group, member)
+  if holds then
+    due = math.max(due, ordering().opening_of(group, key_of(member)))
+    enqueue(waiting, blank_record(), due, member)
+  elseif key_of(member) then
     upcoming[#upcoming + 1] = whole(due)
     upcoming[#upcoming + 1] = member
   else
@@ -45,7 +51,7 @@ for i, letter in ipairs(letters) do
       history[#history][REDRIVEN] = now
     end
     record[ATTEMPT], record[FREE], record[FENCE], record[IS_DEAD], record[DELIVER_AT] = 0, 0, 0, 0, due
-    record[STARTED] = 0
+    record[STARTED] = holds and now or 0
     changed[#changed + 1] = id
     changed[#changed + 1] = cmsgpack.pack(record)
   else
@@ -59,5 +65,5 @@ ordering().add_upcoming(group, upcoming)
 write_all('ZREM', group_key(group, 'dead'), members)
 change_waiting(group, ids, 1)
 move_due(group)
-wake(group, soonest)
+wake_ready(group, soonest)
 return { whole(now), report, '', #letters, whole(began), more, last[1], last[2], group, answer_time(next_due(group)) }

@@ -11,7 +11,9 @@
 --          ...}}; if no group holds some of the events, their places in the request (from 0) follow; if a copy does not
 --          wait, 'busy' replaces what is missing, followed by the place, a group and a state
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 

@@ -9,7 +9,9 @@
 -- returns  {now, {'', dead letters, ...} as in leases.lua, the next cursor (0 at the end, '' if nothing is lost), the
 --          number of events that wait again, the number that are leased again, {group that has changed, ...}}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 -- includes copies
@@ -38,6 +40,14 @@ if #groups == 0 or is_deleting or (ARGV[7] == '0' and is_all_there()) then
 end
 
 regardless_of_memory()
+for _, group in ipairs(groups) do -- `config` may be what is lost
+  if redis.call('EXISTS', group_key(group, 'prioritized')) == 1 then
+    open_gate(PRIORITIES)
+  end
+  if redis.call('EXISTS', group_key(group, 'slots'), group_key(group, 'opens')) > 0 then
+    open_gate(POLICIES)
+  end
+end
 local expires = whole(now + setting('lease', ARGV[6]))
 local again, changed, report = { waiting = 0, leased = 0 }, {}, {}
 local died = {} -- by group
@@ -123,6 +133,12 @@ local function each_member(group, name, use)
   end
 end
 
+-- Whether the place of an event in `keys` is not needed, because it has a slot of another kind, or none.
+local function has_slot(group, member)
+  return policies().key_policy(group).slots ~= 1
+    or redis.call('ZSCORE', group_key(group, 'slots'), key_of(member) .. '\0' .. member)
+end
+
 -- Makes the sets of events with keys consistent again, when one of them is lost. It takes one step, so that no event of
 -- a key is delivered meanwhile before its turn.
 local function restore_keys(group)
@@ -140,13 +156,21 @@ local function restore_keys(group)
   end
   for _, name in ipairs({ 'leased', 'suspects', 'waiting', 'prioritized' }) do
     each_member(group, name, function(member)
-      if key_of(member) then
+      if key_of(member) and not has_slot(group, member) then
         redis.call('HSETNX', group_key(group, 'keys'), key_of(member), member)
       end
     end)
   end
+  local is_keyed = redis.call('HEXISTS', group_key(group, 'group'), 'keyed') == 1
+  if is_keyed or redis.call('HEXISTS', group_key(group, 'keys'), KEYS_MARK) == 1 then
+    redis.call('HSET', group_key(group, 'group'), 'keyed', '1')
+    redis.call('HSET', group_key(group, 'keys'), KEYS_MARK, '')
+  end
+  if not redis.call('ZSCORE', group_key(group, 'opens'), KEYS_MARK) then
+    redis.call('HDEL', group_key(group, 'group'), 'closed')
+  end
   each_member(group, 'blocked', function(member, due)
-    if redis.call('HEXISTS', group_key(group, 'keys'), key_of(member)) == 0 then
+    if HAS_POLICIES or redis.call('HEXISTS', group_key(group, 'keys'), key_of(member)) == 0 then
       redis.call('ZADD', group_key(group, 'upcoming'), due, member)
       redis.call('ZREM', group_key(group, 'blocked'), member)
     end

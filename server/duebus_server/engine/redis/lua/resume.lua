@@ -5,7 +5,9 @@
 --   6      group
 -- returns  {now, '' or what is missing, next due or -1}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 

@@ -9,7 +9,9 @@
 --   10...  their packed ids
 -- returns  {now, next due or -1}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 
 regardless_of_memory()

@@ -9,9 +9,11 @@
 --          since when the first that is blocked has been due, both -1 for none},
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
---          {name, value, ...} of its own retry policy}
+--          {name, value, ...} of its own settings, until when its limits or a pause hold it up or -1}
 -- includes records
+-- includes policies
 -- includes ordering
+-- includes slots
 -- includes leases
 -- includes naming
 
@@ -52,6 +54,16 @@ local function rates(group)
   return sums
 end
 
+-- Until when the limits of a group, or a pause, let nothing more be leased at the latest; NEVER if they do.
+local function throttled_until(group)
+  local limits = HAS_LIMITS and policies().read_limits(group)
+  local until_us = limits and policies().limits_open_at(limits) or 0
+  if limits and policies().is_at_most(group, limits) then
+    until_us = math.max(until_us, first_score(group, 'leased'))
+  end
+  return until_us > now and until_us or NEVER
+end
+
 local function info(group)
   local ready, waiting = 0, 0
   local oldest = NEVER
@@ -76,7 +88,8 @@ local function info(group)
     },
     subscribers(group),
     rates(group),
-    own_policy(group),
+    own_settings(group),
+    answer_time(throttled_until(group)),
   }
 end
 

@@ -120,7 +120,10 @@ class AdminVerbs:
         self._engine.check_started()
         if changes.partitions is not None:
             changes.applied_to(await self.config_of(topic))
+            await self._check_limits(topic, changes)
             await self._routing.change(topic, changes.partitions)
+        elif changes.limits:
+            _check_partitions((await self.config_of(topic)).partitions)
         rest = replace(changes, partitions=None)
         config = await self._routing.routed(topic, lambda _: self._engine.configure_topic(Partition(topic), rest))
         if config.partitions > 1 and rest:
@@ -132,10 +135,27 @@ class AdminVerbs:
         """See ``Engine.configure_group``."""
         self._engine.check_started()
         await self._routing.refresh(topic)
+        if changes.limits:
+            _check_partitions(len(self._routing.partitions(topic)))
         configs = await self._routing.each(
-            topic, lambda partition: self._engine.configure_group(partition, group, changes.retry_policy)
+            topic, lambda partition: self._engine.configure_group(partition, group, changes)
         )
         return configs[0]
+
+    async def _check_limits(self, topic: str, changes: TopicChanges) -> None:
+        """Raises:
+        InvalidArgument: the topic would have several partitions, and limits.
+        """
+        if (changes.partitions or 1) == 1:
+            return
+        if changes.limits:
+            _check_partitions(changes.partitions or 1)
+        try:
+            info = await self.get_topic(topic)
+        except NotFound:
+            return
+        if any(group.limits for group in info.groups) or (changes.limits is None and info.config.limits):
+            raise InvalidArgument("config.partitions", "must be 1 while the topic or one of its groups has limits")
 
     async def delete_topic(self, topic: str) -> int:
         """See ``Engine.delete_topic``. Partition by partition; what is dispatched meanwhile may be deleted too."""
@@ -301,3 +321,11 @@ def _one_of(found: Sequence[T | NotFound]) -> T:
         if not isinstance(one, NotFound):
             return one
     raise next(one for one in found if isinstance(one, NotFound))
+
+
+def _check_partitions(count: int) -> None:
+    """Raises:
+    InvalidArgument: there are several, so that the topic and its groups can't have limits.
+    """
+    if count > 1:
+        raise InvalidArgument("config.limits", "a topic of several partitions can't have them")

@@ -143,12 +143,12 @@ async def dispatch_in(
         for number, indexes in request.parts(len(partitions)):
             by_number[number].append((request, indexes))
 
-    sizes = {number: _due_sizes(parts) for number, parts in by_number.items()} if reservations else {}
-    shares = [(reservation, shares_of(reservation.request, sizes)) for reservation in reservations]
+    due = _due_sizes(by_number) if reservations else []
+    shares = [(reservation, shares_of(reservation.request, due)) for reservation in reservations]
 
     async def send(partition: Partition, parts: list[tuple[Progress, list[int]]]) -> None:
         number = partition.number
-        own = [replace(reservation, request=share[number]) for reservation, share in shares]
+        own = [replace(one, request=share.get(number, _nothing_of(one.request))) for one, share in shares]
         try:
             outcomes = await dispatch(partition, [request.part(indexes) for request, indexes in parts], own)
         except DueBusError as error:  # the other parts continue
@@ -159,30 +159,43 @@ async def dispatch_in(
     await all_of([send(partitions[number], parts) for number, parts in by_number.items()])
 
 
-def _due_sizes(parts: Sequence[tuple[Progress, list[int]]]) -> list[int]:
-    """The sizes of the events of these parts that may be due at once, in order."""
-    events = [request.request.events[index] for request, indexes in parts for index in indexes]
-    return [len(event.body) for event in events if not event.delay_us]
+def _due_sizes(parts: Mapping[int, Sequence[tuple[Progress, list[int]]]]) -> list[tuple[int, int]]:
+    """The partition and size of each event that may be due at once, those of the highest priority first."""
+    due = [
+        (number, request.request.events[index])
+        for number, those in parts.items()
+        for request, indexes in those
+        for index in indexes
+        if not request.request.events[index].delay_us
+    ]
+    due.sort(key=lambda one: -one[1].priority)
+    return [(number, len(event.body)) for number, event in due]
 
 
-def shares_of(request: LeaseRequest, sizes: Mapping[int, Sequence[int]]) -> dict[int, LeaseRequest]:
-    """Split a reservation among partitions: each gets what its events need, until nothing is left.
+def shares_of(request: LeaseRequest, due: Sequence[tuple[int, int]]) -> dict[int, LeaseRequest]:
+    """Split a reservation among partitions: each gets what its events need, until one does not fit.
 
     Args:
         request: the limits of what the session can take.
-        sizes: of the events of each partition, by its number.
+        due: the partition and size of each event.
 
     Returns:
-        The share of each partition, by number; it may be empty.
+        The share of each partition that has one, by number.
     """
-    shares: dict[int, LeaseRequest] = {}
-    events_left, bytes_left, at_least_one = request.max_events, request.max_bytes, request.at_least_one
-    for number, those in sizes.items():
-        count = total = 0
-        for size in those:
-            if count == events_left or (total + size > bytes_left and not at_least_one):
-                break
-            count, total, at_least_one = count + 1, total + size, False
-        shares[number] = replace(request, max_events=count, max_bytes=total, at_least_one=False)
-        events_left, bytes_left = events_left - count, bytes_left - total
-    return shares
+    counts: Counter[int] = Counter()
+    sizes: Counter[int] = Counter()
+    bytes_left = request.max_bytes
+    for number, size in due[: request.max_events]:
+        bytes_left -= size
+        if bytes_left < 0 and (counts or not request.at_least_one):
+            break
+        counts[number] += 1
+        sizes[number] += size
+    return {
+        number: replace(request, max_events=count, max_bytes=sizes[number], at_least_one=False)
+        for number, count in counts.items()
+    }
+
+
+def _nothing_of(request: LeaseRequest) -> LeaseRequest:
+    return replace(request, max_events=0, max_bytes=0, at_least_one=False)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
-from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, Reservation
+from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, PauseScope, Reservation
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
@@ -212,7 +212,12 @@ class PartitionedEngine(AdminVerbs):
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
-        return await self._settle_in(topic, nacks, lambda partition, some: self._engine.nack(partition, group, some))
+        results = await self._settle_in(topic, nacks, lambda partition, some: self._engine.nack(partition, group, some))
+        pauses = [nack.pause for nack, failure in zip(nacks, results, strict=True) if nack.pause and failure is None]
+        duration_us = max((pause.duration_us for pause in pauses if pause.scope is PauseScope.GROUP), default=0)
+        if duration_us and len(self._routing.partitions(topic)) > 1:
+            await self._routing.each(topic, lambda partition: self._engine.pause_for(partition, group, duration_us))
+        return results
 
     async def extend(
         self, topic: str, group: str, leases: Sequence[LeaseRef], lease_us: int | None
@@ -255,7 +260,9 @@ class PartitionedEngine(AdminVerbs):
     async def join(self, topic: str, group: str, subscriber: SubscriberInfo) -> bool:
         """See ``Engine.join``. If it fails part way, the groups that it created stay."""
         await self._routing.each(topic, lambda partition: self._join_in(partition, group, subscriber))
-        return False
+        sessions = self._engine.notifications.sessions
+        session = sessions.find(self._routing.partitions(topic)[0], group, subscriber.session_id)
+        return session is not None and session.is_limited
 
     async def _join_in(
         self, partition: Partition, group: str, subscriber: SubscriberInfo, *, existing: bool = False

@@ -42,7 +42,10 @@ log = structlog.get_logger()
 PUT, DELETE, READ, LIST, DUE = map(
     Script, ("put_schedule", "delete_schedule", "read_schedules", "list_schedules", "due_schedules")
 )
-FIRE = {has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering"])]) for has_key in (False, True)}
+FIRE = {
+    has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering", "slots"])])
+    for has_key in (False, True)
+}
 
 UNLIMITED = 1 << 31
 
@@ -263,9 +266,9 @@ class Schedules:
 
     async def _dispatched(self, partition: Partition, answer: Sequence[Any]) -> None:
         """Report what has been dispatched."""
-        _, soonest, groups, _, is_new, _ = answer
-        for group in groups:
-            self._engine.notifications.due(partition, group.decode(), soonest)
+        _, dues, _, is_new, _ = answer
+        for group, due in zip(dues[::2], dues[1::2], strict=True):
+            self._engine.notifications.due(partition, group.decode(), due)
         if is_new:
             await self._engine.topic_index.is_new(partition.topic)
 

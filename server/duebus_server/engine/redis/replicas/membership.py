@@ -39,7 +39,7 @@ LATE_S = 10.0
 """How long an abandoned command may still reach Redis after a later one was answered."""
 
 
-_NO_GROUP = b"none"
+_NO_GROUP, _OTHER_KIND = b"none", b"kind"
 """As in ``join.lua``."""
 
 
@@ -114,12 +114,13 @@ class Membership:
         own = (session.name, session.session_id, session.consumer, session.round, ephemeral_us, int(existing))
         session.stage = Stage.JOINING
         with session.awaiting(Unanswered.JOIN):
-            now, is_first, *other_kind = await self._runner.run(JOIN, session.partition, session.group, *own)
+            now, is_first, *rest = await self._runner.run(JOIN, session.partition, session.group, *own)
         self._notifications.answered(now)
         if is_first == _NO_GROUP:
             return False
-        if other_kind:
-            raise group_of_other_kind(session.group, is_ephemeral=bool(other_kind[0]))
+        if is_first == _OTHER_KIND:
+            raise group_of_other_kind(session.group, is_ephemeral=bool(rest[0]))
+        session.is_limited = bool(rest[0])
         session.joined(int(now))
         if is_first:
             await self._topic_index.is_new(session.partition.topic)

@@ -77,6 +77,7 @@ class LocalSession:
         left_s: when Redis first confirmed that it has left, by the monotonic clock.
         ephemeral_us: as in ``SubscriberInfo``.
         returns_in_us: how long its subscriber was asked to wait before it reconnects.
+        is_limited: whether every delivery counted for a limit of its group when it joined.
     """
 
     name: str
@@ -93,6 +94,7 @@ class LocalSession:
     left_s: float | None = None
     ephemeral_us: int | None = None
     returns_in_us: int = 0
+    is_limited: bool = False
 
     @property
     def is_over(self) -> bool:

@@ -41,6 +41,7 @@ _UNIT = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 """A function, or constants in one line."""
+_DECLARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
 _COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
@@ -150,8 +151,17 @@ def _parts(source: str) -> Sequence[_Part]:
     between, *rest = _UNIT.split(source)
     texts = [(between, "")]
     for unit, function, constants, after in zip(rest[::4], rest[1::4], rest[2::4], rest[3::4], strict=True):
-        texts += [(unit, function or constants), (after, "")]
+        texts += [(unit, function)] if function else _one_by_one(unit, constants)
+        texts.append((after, ""))
     return [_Part(text, *map(_names_in, (defined, text))) for text, defined in texts]
+
+
+def _one_by_one(unit: str, constants: str) -> list[tuple[str, str]]:
+    """A line of constants as a line for each, if every one has a value of its own."""
+    names, values = constants.split(", "), unit.partition(" = ")[2].rstrip("\n").partition(" -- ")[0].split(", ")
+    if len(names) != len(values) or "(" in unit:
+        return [(unit, constants)]
+    return [(f"local {name} = {value}\n", name) for name, value in zip(names, values, strict=True)]
 
 
 def _names_in(text: str) -> frozenset[str]:
@@ -161,11 +171,31 @@ def _names_in(text: str) -> frozenset[str]:
 def _join_used(sources: Sequence[str]) -> str:
     """These sources as one, without the functions and constants that are not used: only what follows can use them."""
     used: set[str] = set()
-    kept: list[str] = []
+    joined: list[str] = []
     for source in reversed(sources):
+        needed = frozenset(used)
+        kept: list[str] = []
         for part in reversed(_parts(source)):
             if not part.defines or part.defines & used:
                 kept.append(part.text)
                 used |= part.names
-        kept.append("\n")
-    return "".join(reversed(kept))
+        text = "".join(reversed(kept))
+        joined.append(_hide_unneeded(text, needed) if needed else text)
+    return "\n".join(reversed(joined))
+
+
+def _hide_unneeded(text: str, needed: frozenset[str]) -> str:
+    """A source as a block, outside of which only the needed names are known: a script can have 200 locals."""
+    exported: list[str] = []
+
+    def declare(match: re.Match[str]) -> str:
+        names = [match[1]] if match[1] else match[2].split(", ")
+        if not needed & set(names):
+            return match[0]
+        exported.extend(names)
+        if match[1]:
+            return match[0].removeprefix("local ")
+        return match[0].removeprefix("local ") if match[0].endswith("=") else ""
+
+    block = _DECLARED.sub(declare, text)
+    return f"local {', '.join(exported)}\ndo\n{block}end\n" if exported else f"do\n{block}end\n"

@@ -18,15 +18,14 @@ record WorkerSettings(
         Duration maxExecution,
         Duration drainTimeout) {
 
-    /** @param window how many events the stream may hold */
-    SubscribeRequest subscribe(String topic, String group, int window, List<String> heldLeaseTokens) {
+    SubscribeRequest subscribe(String topic, String group, List<String> heldLeaseTokens) {
         var request = SubscribeRequest.newBuilder()
                 .setTopic(topic)
                 .setGroup(group)
                 .setEphemeral(ephemeral)
                 .setEngine(engine)
                 .setConsumer(consumer)
-                .setMaxInFlight(window)
+                .setMaxInFlight(maxInFlight)
                 .setMaxInFlightBytes(maxInFlightBytes)
                 .setLease(Times.proto(lease))
                 .addAllHeldLeaseTokens(heldLeaseTokens);

@@ -1,0 +1,139 @@
+"""A rate of each key: how many deliveries of it begin in a time."""
+
+from __future__ import annotations
+
+import pytest
+from duebus_server.domain.clock import MINUTE, SECOND
+from duebus_server.domain.rates import KeyPolicy, Rate
+from duebus_server.domain.states import EventState
+from support.builders import new_event
+from support.keyed import follow, keyed, order_of
+from support.topics import TopicDriver, ids
+
+ONE_A_MINUTE = Rate(1, MINUTE)
+
+
+async def test_each_key_has_the_rate_for_itself(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b"), *keyed("x", "y", key="customer-18"), "free")
+
+    assert sorted(await order_of(joined)) == ["a", "free", "x"]
+    assert await joined.counts() == {EventState.BLOCKED: 2}
+    await joined.harness.advance(MINUTE)
+    assert sorted(await order_of(joined)) == ["b", "y"]
+
+
+async def test_a_closed_key_opens_at_its_time_and_says_when(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b"))
+    before_us = joined.harness.now_us()
+    await joined.ack(await joined.lease_one())
+
+    batch = await joined.lease_batch()
+
+    assert batch.events == []
+    assert batch.next_due_us == before_us + MINUTE
+    (key,) = (await joined.keys()).keys
+    assert (key.blocked, key.opens_at_us) == (1, before_us + MINUTE)
+    assert (await joined.group()).throttled_until_us is None
+    await joined.harness.advance(MINUTE - 1)
+    assert await joined.lease() == []
+    await joined.harness.advance(1)
+    assert ids(await joined.lease()) == ["b"]
+
+
+async def test_a_key_without_events_is_still_closed_by_its_rate(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a"))
+    await joined.ack(await joined.lease_one())
+    assert (await joined.keys()).keys == []
+
+    await joined.dispatch(*keyed("b"))
+
+    assert (await joined.hand_over(*keyed("c"))).events == []
+    assert await joined.lease() == []
+    await joined.harness.advance(MINUTE)
+    assert ids(await joined.lease()) == ["b"]
+
+
+async def test_a_release_refunds_the_rate_of_the_key(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b"))
+
+    await joined.release(await joined.lease_one())
+
+    assert ids(await joined.lease()) == ["a"]
+
+
+@pytest.mark.parametrize("ends", ["nack", "run out"])
+async def test_an_event_that_comes_back_waits_for_the_rate_and_stays_in_front_when_it(
+    joined: TopicDriver, ends: str
+) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b"))
+    leased = await joined.lease_one(lease_us=SECOND)
+
+    if ends == "nack":
+        await joined.nack(leased, delay_us=SECOND)
+    await joined.harness.advance(SECOND)
+
+    assert await joined.lease() == []
+    await joined.harness.advance(MINUTE)
+    assert ids(await joined.lease()) == ["a"]
+
+
+async def test_a_rate_with_several_at_once(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(2, Rate(3, MINUTE, burst=3)))
+    await joined.dispatch(*keyed("a", "b", "c", "d", "e"))
+
+    first = await joined.lease_all()
+    assert ids(first) == ["a", "b"]
+    await joined.ack(*first)
+    third = await joined.lease_all()
+    assert ids(third) == ["c"]
+    await joined.ack(*third)
+    await joined.harness.advance(20 * SECOND)
+    assert ids(await joined.lease_all()) == ["d"]
+
+
+async def test_many_keys_open_together_in_steps(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    for part in range(2):
+        await joined.dispatch(
+            *[
+                new_event(f"{number}-{turn}", key=f"k{number}")
+                for number in range(part * 500, part * 500 + 500)
+                for turn in range(2)
+            ]
+        )
+    await joined.dispatch(
+        *[new_event(f"more-{number}-{turn}", key=f"m{number}") for number in range(500) for turn in range(2)]
+    )
+    while leased := await joined.lease_all():
+        await joined.ack(*leased)
+    assert await joined.counts() == {EventState.BLOCKED: 1500}
+
+    await joined.harness.advance(MINUTE)
+
+    assert len(await joined.lease_all()) == 1500
+
+
+async def test_a_rate_of_keys_makes_the_group_limited(topic: TopicDriver) -> None:
+    await topic.configure(keys=KeyPolicy(2))
+    assert not await topic.join()
+    await topic.configure(keys=KeyPolicy(rate=ONE_A_MINUTE))
+    assert await topic.join("other")
+
+
+@pytest.mark.parametrize("harness", ["journal"], indirect=True)
+async def test_a_used_up_rate_lasts_through_a_restart(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b"))
+    await joined.ack(await joined.lease_one())
+    joined.engine = await joined.harness.restart()
+    await joined.join()
+
+    assert (await joined.group()).keys == KeyPolicy(rate=ONE_A_MINUTE)
+    assert await joined.lease() == []
+    await joined.harness.advance(MINUTE)
+    assert ids(await joined.lease()) == ["b"]

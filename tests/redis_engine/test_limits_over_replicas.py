@@ -1,0 +1,139 @@
+"""Limits and key policies on Redis: over several replicas, and when Redis loses a key of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus_server.domain.clock import MILLISECOND, SECOND
+from duebus_server.domain.rates import KeyPolicy, Limits, OnDead, Rate
+from duebus_server.domain.states import EventState
+from support.builders import new_event, unique_name
+from support.redis_app import app_on
+from support.topics import ids
+from support.wire import figure
+
+if TYPE_CHECKING:
+    from support.redis_bus import RedisBus, Replica
+    from support.topics import TopicDriver
+    from support.wire import Stream, Wire
+
+PER_SECOND, SECONDS = 10, 3
+"""The rate under test, and for how long it is measured. A minute takes more time than the suite has."""
+
+
+async def take_until(stream: Stream, wire: Wire, begun_us: list[int], count: int, done: asyncio.Event) -> None:
+    """Ack what a stream delivers, and note when each lease began by Redis's clock: its fencing token says it."""
+    while True:
+        delivery = await stream.one()
+        begun_us.append(delivery.fencing_token)
+        if len(begun_us) >= count:
+            done.set()
+        assert await wire.ack(delivery) == []
+
+
+async def test_a_rate_holds_over_four_replicas_with_eight_workers(bus: RedisBus) -> None:
+    topic, count = unique_name(), PER_SECOND * SECONDS + 1
+    begun_us: list[int] = []
+    done = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(app_on(bus, sweep_interval="60s")) for _ in range(4)]
+        await (await bus.replica()).topic(topic).configure(limits=Limits(rate=Rate(PER_SECOND, SECOND)))
+        workers = [
+            asyncio.ensure_future(take_until(await server.subscribe(topic), server, begun_us, count, done))
+            for server in servers
+            for _ in range(2)
+        ]
+        for number in range(2 * count // PER_SECOND):
+            await servers[number % 4].dispatch(topic, *(f"{number}-{one}" for one in range(PER_SECOND)))
+        async with asyncio.timeout(SECONDS + 30):
+            await done.wait()
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+    begun_us.sort()
+    took_us = begun_us[count - 1] - begun_us[0]
+    figure(f"{count - 1} deliveries at a rate of {PER_SECOND} a second took {took_us / SECOND} s")
+    assert took_us >= SECONDS * SECOND
+    for first in begun_us:
+        assert sum(first <= at < first + SECOND for at in begun_us) <= PER_SECOND + 1
+
+
+async def test_a_slot_that_an_ack_frees_wakes_another_replica(bus: RedisBus) -> None:
+    topic = unique_name()
+    async with app_on(bus, sweep_interval="60s") as one, app_on(bus, sweep_interval="60s") as other:
+        await (await bus.replica()).topic(topic).configure(limits=Limits(max_in_flight=1))
+        streams = [await one.subscribe(topic), await other.subscribe(topic)]
+        await one.dispatch(topic, *(f"e{number}" for number in range(6)))
+        seen = []
+        for _ in range(6):
+            takers = [asyncio.ensure_future(stream.one()) for stream in streams]
+            (first, *more), waiting = await asyncio.wait(takers, return_when=asyncio.FIRST_COMPLETED)
+            assert not more, "one delivery at a time"
+            seen.append(first.result().event.id)
+            for taker in waiting:
+                taker.cancel()
+            await asyncio.wait(waiting)
+            assert await one.ack(first.result()) == []
+        assert sorted(seen) == [f"e{number}" for number in range(6)]
+
+
+async def test_the_loss_of_the_heads_is_noticed_while_nothing_is_blocked(replica: Replica, bus: RedisBus) -> None:
+    topic = replica.topic()
+    await topic.join()
+    await topic.dispatch(new_event("first", key="an order"))
+    (held,) = await topic.lease()
+    bus.raw.delete(bus.key(topic.name, "group:default:keys"))
+    await replica.engine.expire_leases()
+    await topic.dispatch(new_event("second", key="an order"))
+    assert await topic.counts() == {EventState.LEASED: 1, EventState.BLOCKED: 1}
+    await topic.ack(held)
+    assert ids(await topic.lease()) == ["second"]
+
+
+@pytest.mark.parametrize("name", ["slots", "opens", "tats", "pauses", "keys", "by_key", "blocked", "upcoming"])
+async def test_a_lost_key_of_a_policy_stops_no_event(frozen_bus: RedisBus, name: str) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.configure(keys=KeyPolicy(2, Rate(10, SECOND)))
+    await topic.dispatch(*(new_event(f"{key} {one}", key=key) for key in ("a", "b") for one in range(4)))
+    held = await topic.lease_all()
+    await topic.pause_key(held[0], for_us=SECOND)
+    frozen_bus.raw.delete(frozen_bus.key(topic.name, f"group:default:{name}"))
+    await replica.engine.expire_leases()
+    done = set(await settle_all(replica, topic))
+    await topic.redrive()
+    done |= set(await settle_all(replica, topic))
+    assert done | set(ids(held)) == {f"{key} {one}" for key in ("a", "b") for one in range(4)}
+
+
+async def settle_all(replica: Replica, topic: TopicDriver) -> list[str]:
+    """Ack everything that a minute delivers."""
+    found: list[str] = []
+    for _ in range(60):
+        held = await topic.lease_all()
+        await topic.ack(*held)
+        found += ids(held)
+        await replica.advance(100 * MILLISECOND)
+        await replica.engine.expire_leases()
+    return found
+
+
+async def test_policies_and_limits_leave_nothing_behind(frozen_bus: RedisBus) -> None:
+    bus, replica = frozen_bus, await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.configure(limits=Limits(100, Rate(10_000, SECOND)), keys=KeyPolicy(on_dead=OnDead.HOLD))
+    await topic.dispatch("before")
+    await topic.ack(*await topic.lease_all())
+    empty = bus.stored_keys()
+    await topic.dispatch(*(new_event(key=f"key {number % 20}") for number in range(40)))
+    await topic.dead_letter(*await topic.lease_all())
+    await topic.purge()
+    await topic.pause_for(*await topic.lease(max_events=1), for_us=SECOND)
+    await replica.advance(SECOND)
+    assert len(await settle_all(replica, topic)) == 20
+    assert {key for key in bus.stored_keys() if not key.endswith("rates")} <= empty
