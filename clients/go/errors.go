@@ -31,6 +31,8 @@ const (
 	ErrNoDispatcherSpecified Reason = "NO_DISPATCHER_SPECIFIED"
 	// ErrNoHandlerFound: RequireSubscriber, and the topic has no live subscriber on any replica.
 	ErrNoHandlerFound Reason = "NO_HANDLER_FOUND"
+	// ErrTopicHasSchedules: a topic with schedules can't be deleted, and a schedule can't move to another topic.
+	ErrTopicHasSchedules Reason = "TOPIC_HAS_SCHEDULES"
 	// ErrDuplicateInitialized: an engine is started twice in one process.
 	ErrDuplicateInitialized Reason = "DUPLICATE_INITIALIZED"
 	// ErrMaxQueuedEventsReached: the topic is full and nothing was stored; Error.RetryAfter says when to repeat.

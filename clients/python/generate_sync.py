@@ -15,6 +15,7 @@ GENERATED = {
     "client.py": "aio.py",
     "_sync/admin.py": "_aio/admin.py",
     "_sync/connection.py": "_aio/connection.py",
+    "_sync/schedules.py": "_aio/schedules.py",
     "_sync/subscription.py": "_aio/subscription.py",
 }
 

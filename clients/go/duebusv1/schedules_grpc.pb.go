@@ -58,7 +58,8 @@ type EventBusSchedulesClient interface {
 	//
 	// Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
 	// exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-	// allows; FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+	// allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+	// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
 	PutSchedule(ctx context.Context, in *PutScheduleRequest, opts ...grpc.CallOption) (*PutScheduleResponse, error)
 	// One schedule: when it fires next, and what it has done.
 	GetSchedule(ctx context.Context, in *GetScheduleRequest, opts ...grpc.CallOption) (*GetScheduleResponse, error)
@@ -198,7 +199,8 @@ type EventBusSchedulesServer interface {
 	//
 	// Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
 	// exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-	// allows; FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+	// allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+	// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
 	PutSchedule(context.Context, *PutScheduleRequest) (*PutScheduleResponse, error)
 	// One schedule: when it fires next, and what it has done.
 	GetSchedule(context.Context, *GetScheduleRequest) (*GetScheduleResponse, error)

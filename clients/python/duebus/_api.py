@@ -24,6 +24,7 @@ from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState
 from duebus._core.frames import Closing, Deliveries, Frame, Heartbeat, Started
 from duebus._core.limits import KeyPolicy, Limits, OnDead, Pause, PauseScope, Rate
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
+from duebus._core.schedule_model import CatchUp, Overlap, Preview, Schedule, ScheduleInfo
 from duebus._core.tls import tls
 from duebus.client import Client
 from duebus.errors import DueBusError, FieldViolation
@@ -33,6 +34,7 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "Cancelled",
+    "CatchUp",
     "Client",
     "Closing",
     "ClosingReason",
@@ -57,9 +59,11 @@ __all__ = [
     "Nack",
     "NewEvent",
     "OnDead",
+    "Overlap",
     "Page",
     "Pause",
     "PauseScope",
+    "Preview",
     "Purged",
     "Rate",
     "RateLimited",
@@ -70,6 +74,8 @@ __all__ = [
     "Rescheduled",
     "RetryAfter",
     "RetryPolicy",
+    "Schedule",
+    "ScheduleInfo",
     "Started",
     "StoppedEngine",
     "Subscriber",

@@ -13,6 +13,7 @@ import grpc
 from duebus._aio.admin import AdminClient
 from duebus._aio.connection import Connection
 from duebus._aio.dispatching import Dispatcher
+from duebus._aio.schedules import ScheduleClient
 from duebus._aio.subscription import Subscription
 from duebus._aio.transport import Channel, Sleep
 from duebus._core import calls
@@ -25,7 +26,7 @@ from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEven
 from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
 
-__all__ = ["AdminClient", "Client", "Subscription"]
+__all__ = ["AdminClient", "Client", "ScheduleClient", "Subscription"]
 
 
 class Client:
@@ -78,11 +79,17 @@ class Client:
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
         self._dispatcher = Dispatcher(self._connection)
         self._admin = AdminClient(self._connection)
+        self._schedules = ScheduleClient(self._connection)
 
     @property
     def admin(self) -> AdminClient:
         """The admin calls."""
         return self._admin
+
+    @property
+    def schedules(self) -> ScheduleClient:
+        """Schedules: rules that dispatch an event again and again."""
+        return self._schedules
 
     @property
     def max_request_bytes(self) -> int:

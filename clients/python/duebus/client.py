@@ -22,10 +22,11 @@ from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOption
 from duebus._sync.admin import AdminClient
 from duebus._sync.connection import Connection
 from duebus._sync.dispatching import Dispatcher
+from duebus._sync.schedules import ScheduleClient
 from duebus._sync.subscription import Subscription
 from duebus._sync.transport import Channel, Sleep
 
-__all__ = ["AdminClient", "Client", "Subscription"]
+__all__ = ["AdminClient", "Client", "ScheduleClient", "Subscription"]
 
 
 class Client:
@@ -77,11 +78,17 @@ class Client:
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
         self._dispatcher = Dispatcher(self._connection)
         self._admin = AdminClient(self._connection)
+        self._schedules = ScheduleClient(self._connection)
 
     @property
     def admin(self) -> AdminClient:
         """The admin calls."""
         return self._admin
+
+    @property
+    def schedules(self) -> ScheduleClient:
+        """Schedules: rules that dispatch an event again and again."""
+        return self._schedules
 
     @property
     def max_request_bytes(self) -> int:

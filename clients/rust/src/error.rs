@@ -19,6 +19,8 @@ pub enum Reason {
     NoDispatcherSpecified,
     /// `require_subscriber` is set, and the topic has no live subscriber on any replica.
     NoHandlerFound,
+    /// A topic with schedules can't be deleted, and a schedule can't move to another topic.
+    TopicHasSchedules,
     /// An engine is started twice in one process.
     DuplicateInitialized,
     /// The topic is full and nothing was stored; [`Error::retry_after`] says when to repeat.
@@ -49,12 +51,13 @@ pub enum Reason {
     Other(String),
 }
 
-const NAMES: [(Reason, &str); 18] = [
+const NAMES: [(Reason, &str); 19] = [
     (Reason::InvalidArgument, "INVALID_ARGUMENT"),
     (Reason::NoTopicSpecified, "NO_TOPIC_SPECIFIED"),
     (Reason::NoEventSpecified, "NO_EVENT_SPECIFIED"),
     (Reason::NoDispatcherSpecified, "NO_DISPATCHER_SPECIFIED"),
     (Reason::NoHandlerFound, "NO_HANDLER_FOUND"),
+    (Reason::TopicHasSchedules, "TOPIC_HAS_SCHEDULES"),
     (Reason::DuplicateInitialized, "DUPLICATE_INITIALIZED"),
     (Reason::MaxQueuedEventsReached, "MAX_QUEUED_EVENTS_REACHED"),
     (Reason::ConcurrentModification, "CONCURRENT_MODIFICATION"),

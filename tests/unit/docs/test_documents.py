@@ -130,7 +130,9 @@ def test_every_command_that_is_shown_is_understood(document: Path) -> None:
 
 @pytest.mark.parametrize("flag", re.findall(r"--[a-z][a-z-]*", COMMANDS_PAGE))
 def test_every_flag_of_the_overview_exists(flag: str) -> None:
-    flags = {option for name in COMMANDS for each in command(name).params for option in each.opts}
+    commands = [command(name) for name in COMMANDS]
+    commands += [each for group in commands for each in getattr(group, "commands", {}).values()]
+    flags = {option for one in commands for each in one.params for option in each.opts}
     assert flag in flags | {"--help"}
 
 

@@ -10,7 +10,7 @@ from duebus.errors import DeadlineExceeded, DispatcherNotWorking, DueBusError, I
 __all__ = ["explain", "explained", "unreachable"]
 
 # The path of a field in its request; the user knows the option or the line instead.
-_PLACE = re.compile(r"\b(?:events\[\d+\]|config(?:\.retry_policy)?|filter)\.")
+_PLACE = re.compile(r"(?:\Aschedule|\b(?:events\[\d+\]|config(?:\.retry_policy)?|filter))\.")
 
 
 @contextmanager

@@ -93,7 +93,8 @@ class EventBusSchedulesServicer(object):
 
         Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
         exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-        allows; FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+        allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+        FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

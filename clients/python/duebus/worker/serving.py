@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from duebus.aio import Client
 from duebus.errors import DueBusError
 from duebus.worker.outages import Outage
 from duebus.worker.registry import Registry, Source
+from duebus.worker.schedules import Declaration, declare
 from duebus.worker.settings import Settings
 from duebus.worker.settler import Settler
 from duebus.worker.source_worker import SourceWorker
@@ -26,11 +27,21 @@ _log = logging.getLogger("duebus.worker")
 
 
 class Serving:
-    """Runs one source worker for each source that has handlers, and stops them all together."""
+    """Runs one source worker for each source that has handlers, and stops them all together.
+
+    It puts the declared schedules once every source is subscribed, so that each firing finds its group.
+    """
 
     def __init__(
-        self, registry: Registry, settings: Settings, client: Client, on_failure: Callable[[BaseException], None]
+        self,
+        registry: Registry,
+        settings: Settings,
+        client: Client,
+        on_failure: Callable[[BaseException], None],
+        declarations: Sequence[Declaration] = (),
     ) -> None:
+        self._declarations = declarations
+        self._declared = asyncio.Event()
         self._registry = registry
         self._on_failure = on_failure
         self._settings = settings
@@ -57,14 +68,14 @@ class Serving:
         self._call_soon(self._stop_now.set if now else self._stop.set)
 
     async def ready(self) -> None:
-        """Waits until every source that has handlers now is subscribed.
+        """Waits until every source that has handlers now is subscribed, and the declared schedules are stored.
 
         Raises:
             DueBusError: The worker stops because of an error.
             RuntimeError: The worker stops for another reason.
         """
         self._reconcile()
-        await until_first_ends(self._all_started(), self._stop.wait())
+        await until_first_ends(self._all_ready(), self._stop.wait())
         if self._stop.is_set():
             raise self._failure or RuntimeError("the worker stops")
 
@@ -76,13 +87,15 @@ class Serving:
         """
         settling = asyncio.create_task(self._settle())
         self._reconcile()
+        declaring = asyncio.create_task(self._declare())
         try:
             await until_first_ends(self._stop.wait(), self._stop_now.wait())
             await until_first_ends(self._drain(), self._stop_now.wait())
         finally:
             await self._end()
             settling.cancel()
-            await asyncio.gather(settling, return_exceptions=True)
+            declaring.cancel()
+            await asyncio.gather(settling, declaring, return_exceptions=True)
             self.ended.set()
         if self._failure is not None:
             raise self._failure
@@ -90,6 +103,19 @@ class Serving:
     async def _all_started(self) -> None:
         for each in list(self._open.values()):
             await each.started()
+
+    async def _all_ready(self) -> None:
+        await self._all_started()
+        await self._declared.wait()
+
+    async def _declare(self) -> None:
+        try:
+            if self._declarations:
+                await self._all_started()
+                await declare(self._client, self._declarations, self._settings.engine)
+            self._declared.set()
+        except DueBusError as error:
+            self._fail(error)
 
     async def _settle(self) -> None:
         try:

@@ -3,17 +3,20 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from duebus._core.enums import Engine
 from duebus._core.fields import Span, duration, seconds
+from duebus._core.schedule_model import CatchUp, Overlap
 from duebus._core.settings import DEFAULT_TARGET
 from duebus.aio import Client
 from duebus.errors import InvalidArgument
 from duebus.worker.registry import MAX_CONCURRENCY, Handler, Registration, Registry
+from duebus.worker.schedules import Declaration, origin_of
 from duebus.worker.serving import Serving
 from duebus.worker.settings import MAX_IN_FLIGHT, Settings
 from duebus.worker.signals import stop_on_signals
@@ -69,7 +72,7 @@ class Worker:
     An exception that is not an `Exception`, such as a panic of an extension, is a failed attempt too. KeyboardInterrupt
     also drains the worker.
 
-    Handlers may be added and removed at any time, from any thread.
+    Handlers may be added and removed at any time, from any thread. `every` declares a schedule beside its handler.
 
     Args:
         target: The server, as for `aio.Client`. Not used with a `client`.
@@ -124,6 +127,7 @@ class Worker:
             drain_timeout=seconds("drain_timeout", drain_timeout),
         )
         self._registry = Registry(self._handlers_changed)
+        self._declarations: list[Declaration] = []
         self._serving: Serving | None = None
         self._begins: list[asyncio.Future[None]] = []
 
@@ -142,6 +146,87 @@ class Worker:
 
         def register(handler: _H) -> _H:
             self.add(topic, handler, group=group, ephemeral=ephemeral, concurrency=concurrency, max_retries=max_retries)
+            return handler
+
+        return register
+
+    def every(
+        self,
+        rule: str | Span,
+        *,
+        name: str | None = None,
+        topic: str | None = None,
+        zone: str = "",
+        data: Any = b"",
+        attributes: Mapping[str, str] | None = None,
+        key: str = "",
+        start: datetime | None = None,
+        end: datetime | None = None,
+        max_runs: int = 0,
+        jitter: Span | None = None,
+        overlap: Overlap | str = Overlap.ALLOW,
+        catch_up: CatchUp | str = CatchUp.LAST,
+        catch_up_window: Span | None = None,
+        note: str | None = None,
+        group: str | None = None,
+        concurrency: int | None = None,
+        max_retries: int | None = None,
+    ) -> Callable[[_H], _H]:
+        """Declares a schedule, and registers the decorated function for its topic. Returns the function unchanged.
+
+            @worker.every("0 9 * * MON-FRI", zone="Europe/Berlin")
+            async def send_report(delivery: Delivery) -> None: ...
+
+        The worker puts its schedules when it serves: any number of workers may do so, and one that is stored already
+        is not changed. What is no longer declared is logged, and neither deleted nor paused.
+
+        Args:
+            rule: A cron text, or a period: a timedelta or seconds.
+            name: The schedule's name; None: the function's.
+            topic: Where its events go; None: the same as its name.
+            zone: As in `ScheduleClient.put`, like all up to `catch_up_window`.
+            data: The payload of its events.
+            attributes: See there.
+            key: See there.
+            start: See there.
+            end: See there.
+            max_runs: See there.
+            jitter: See there.
+            overlap: See there.
+            catch_up: See there.
+            catch_up_window: See there.
+            note: See there. None: the module in which it is declared, by which one that is no longer declared is found.
+            group: As in `add`.
+            concurrency: As in `add`.
+            max_retries: As in `add`.
+
+        Raises:
+            InvalidArgument: The worker has a schedule of this name; otherwise as `add`.
+        """
+        if callable(rule):
+            raise TypeError('rule: expected a cron text or a period; write @worker.every("0 9 * * *")')
+        when = {"cron": rule} if isinstance(rule, str) else {"every": rule}
+        options = {
+            "zone": zone,
+            "attributes": attributes,
+            "key": key,
+            "start": start,
+            "end": end,
+            "max_runs": max_runs,
+            "jitter": jitter,
+            "overlap": overlap,
+            "catch_up": catch_up,
+            "catch_up_window": catch_up_window,
+        }
+
+        def register(handler: _H) -> _H:
+            chosen = name or str(getattr(handler, "__name__", type(handler).__name__))
+            if any(each.name == chosen for each in self._declarations):
+                raise InvalidArgument.of_field("name", f"the worker has a schedule {chosen!r} already")
+            said = origin_of(handler) if note is None else note
+            declaration = Declaration(chosen, topic or chosen, data, said, when | options)
+            self.add(declaration.topic, handler, group=group, concurrency=concurrency, max_retries=max_retries)
+            self._declarations.append(declaration)
             return handler
 
         return register
@@ -232,7 +317,9 @@ class Worker:
             raise RuntimeError("the worker has no handlers: register one with on() or add() before it serves")
         given = client or self._client
         async with Client(self._target) if given is None else nullcontext(given) as used:
-            self._serving = Serving(self._registry, self._settings, used, on_failure or _ignore)
+            self._serving = Serving(
+                self._registry, self._settings, used, on_failure or _ignore, tuple(self._declarations)
+            )
             self._announce()
             try:
                 await self._serving.run()
@@ -240,7 +327,8 @@ class Worker:
                 self._serving = None
 
     async def ready(self) -> None:
-        """Waits until the worker has subscribed for every handler: events dispatched from now on are handled.
+        """Waits until the worker has subscribed for every handler, and its schedules are stored: events dispatched from
+        now on are handled.
 
         Raises:
             DueBusError: The worker stops because of an error.

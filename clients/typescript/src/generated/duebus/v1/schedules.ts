@@ -1858,7 +1858,8 @@ export const EventBusSchedulesService = {
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
    * exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-   * allows; FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+   * allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+   * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: {
     path: "/duebus.v1.EventBusSchedules/PutSchedule" as const,
@@ -1991,7 +1992,8 @@ export interface EventBusSchedulesServer extends UntypedServiceImplementation {
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
    * exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-   * allows; FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+   * allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+   * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: handleUnaryCall<PutScheduleRequest, PutScheduleResponse>;
   /** One schedule: when it fires next, and what it has done. */

@@ -14,6 +14,8 @@ public enum Reason {
     NO_DISPATCHER_SPECIFIED(null),
     /** {@link DispatchOptions#requireSubscriber}, and the topic has no live subscriber on any replica. */
     NO_HANDLER_FOUND(null),
+    /** A topic with schedules can't be deleted, and a schedule can't move to another topic. */
+    TOPIC_HAS_SCHEDULES(null),
     /** An engine is started twice in one process. */
     DUPLICATE_INITIALIZED(null),
     /** The topic is full and nothing was stored; {@link DueBusException#retryAfter} says when to repeat. */
