@@ -57,29 +57,29 @@ class AdminVerbs(EngineCore):
             after = names[-1]
             async for topic in self._topics.in_turns(names):  # it may be deleted before its turn
                 now_us = self._working_now()
-                found.append(views.topic_info(self._topics.up_to_date(topic.name, now_us), now_us))
+                found.append(views.topic_info(self._topics.inspected(topic.name, now_us), now_us))
         self._working_now()
         return found
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
         now_us = self._working_now()
-        return views.topic_info(self._topics.up_to_date(topic, now_us), now_us)
+        return views.topic_info(self._topics.inspected(topic, now_us), now_us)
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``."""
-        known = self._topics.up_to_date(topic, self._working_now())
+        known = self._topics.inspected(topic, self._working_now())
         page = views.event_page(known, query)
         return replace(page, events=await self._with_bodies(known, page.events))
 
     async def list_keys(self, topic: str, query: KeyQuery) -> KeyPage:
         """See ``Engine.list_keys``."""
         now_us = self._working_now()
-        return views.key_page(self._topics.up_to_date(topic, now_us), query, now_us)
+        return views.key_page(self._topics.inspected(topic, now_us), query, now_us)
 
     async def get_event(self, topic: str, event_id: str) -> EventInfo:
         """See ``Engine.get_event``."""
-        known = self._topics.up_to_date(topic, self._working_now())
+        known = self._topics.inspected(topic, self._working_now())
         found = await self._with_bodies(known, [views.event_info(known, event_id)])
         if not found:
             raise NotFound("event", event_id, topic=topic)

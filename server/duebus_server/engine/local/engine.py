@@ -185,8 +185,8 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
 
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``. One step a topic; other tasks may run in between."""
-        self._working_now()
-        async for topic in self._topics.in_turns([topic.name for topic in self._topics]):
+        due = self._topics.sweeps.due(self._working_now())
+        async for topic in self._topics.in_turns([topic.name for topic in due]):
             self._sweep(topic, self._working_now())
         now_us = self._working_now()
         self._announce_schedules()
@@ -258,6 +258,7 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
             for group, leased in batches:
                 refs = [LeaseRef(one.event_id, one.fencing_token) for one in leased]
                 group.nack([NackRef(ref, NackAction.RELEASE) for ref in refs], self.now_us())
+                self._topics.find(group.topic)  # a sweep may have checked it meanwhile, and has to do so again
                 self._topics.announce(group.topic, group)
             raise
 
@@ -287,6 +288,9 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
             topic.forget(now_us)
         if topic.is_idle():
             self._topics.remove(topic)
+        else:
+            ahead_us = 0 if self._journal is None else self._journal.prefetch_us
+            self._topics.sweeps.checked(topic, topic.next_sweep(ahead_us))
 
     def _remove_abandoned(self, now_us: int) -> None:
         """Remove the ephemeral groups whose time has come, and pass over those that have sessions again."""

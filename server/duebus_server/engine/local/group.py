@@ -240,6 +240,16 @@ class Group:
         if self.order.is_revising:
             self.order.revise(now_us, PROMOTE_LIMIT)
 
+    def next_sweep(self, ahead_us: int) -> int | None:
+        """When ``promote`` next has something to do, or a session that waits is told what it can lease; None for never.
+
+        Args:
+            ahead_us: how long before its due time a scheduled event needs a sweep.
+        """
+        if self.order.is_revising or (self.sessions and self.indexes.needs_announcing()):
+            return 0
+        return self.indexes.next_change(ahead_us)
+
     def next_due(self, *, with_suspects: bool = True) -> int | None:
         """As ``StateIndexes.next_due``, and not before its limits let it lease; None while the group is paused."""
         if self.paused:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from heapq import merge
 from itertools import islice
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import DueIndex, sort_key
@@ -222,6 +222,28 @@ class StateIndexes:
         if with_suspects and (first := self.suspects.first()) is not None:
             times.append(first[0])
         return min(times, default=None)
+
+    def needs_announcing(self) -> bool:
+        """Whether an event is READY, or is due by the host's clock, which can jump."""
+        return bool(self.count(EventState.READY) or self.by_host_clock or self.keyed_by_host_clock)
+
+    def next_change(self, ahead_us: int) -> int | None:
+        """When the next event is due, the next lease expires, or the next key opens.
+
+        Args:
+            ahead_us: how long before its due time a scheduled event counts as due.
+        """
+        by_host_us = ahead_us + self._host.ahead_us
+        indexes: list[tuple[DueIndex[Any], int]] = [
+            (self.by_state[EventState.SCHEDULED], ahead_us),
+            (self.keyed, ahead_us),
+            (self.by_host_clock, by_host_us),
+            (self.keyed_by_host_clock, by_host_us),
+            (self.by_state[EventState.LEASED], 0),
+            (self.keys.opens, 0),
+            (self.keys.idle, 0),
+        ]
+        return min((first[0] - early_us for index, early_us in indexes if (first := index.first())), default=None)
 
     def has_unmoved(self, now_us: int) -> bool:
         """Whether a SCHEDULED event that waits in a key is due: more were due than one step moves."""

@@ -36,6 +36,10 @@ class RecentMemory(Generic[V]):
         item = self._items.get(key)
         return item is not None and item[0] > now_us
 
+    def first_us(self) -> int | None:
+        """When the first item expires; None if there is none."""
+        return next(iter(self._items.values()))[0] if self._items else None
+
     def until_us(self, key: str) -> int | None:
         """Until when the key is remembered; None if it is not."""
         item = self._items.get(key)

@@ -44,6 +44,7 @@ class Topic:
         queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
         changes: how the settings differ from the defaults.
+        sweep_key: its position in ``Sweeps``; None if it has none.
         recorder: records its changes; None for an engine in memory.
 
     Args:
@@ -70,6 +71,7 @@ class Topic:
         self.recorder = recorder
         self.config = defaults
         self.deleted = False
+        self.sweep_key: int | None = None
         self.stored = 0
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
@@ -385,6 +387,23 @@ class Topic:
         if self.stored or self._recent_ids or self._answers:
             return False
         return not any(len(group.indexes.keys) for group in self.groups.values())
+
+    def next_sweep(self, ahead_us: int) -> int | None:
+        """When a sweep next has something to do, unless a verb uses the topic before; None for never.
+
+        Args:
+            ahead_us: how long before its due time a scheduled event needs a sweep.
+        """
+        if self._leaving:
+            return 0
+        if self.is_empty():
+            return None
+        times = [self._recent_ids.first_us(), self._answers.first_us()]
+        times += [group.next_sweep(ahead_us) for group in self.all_groups()]
+        if retention_us := self.config.dead_letter_retention_us:
+            dead = [group.indexes.by_state[EventState.DEAD].first() for group in self.groups.values()]
+            times += [first[0] + retention_us for first in dead if first is not None]
+        return min((at_us for at_us in times if at_us is not None), default=None)
 
     def is_idle(self) -> bool:
         """Whether the topic can be removed: it is empty, and has neither groups nor settings of its own."""

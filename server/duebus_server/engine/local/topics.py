@@ -12,6 +12,7 @@ from duebus_server.engine.base import WORK_AHEAD_US
 from duebus_server.engine.local.body_room import BodyRoom
 from duebus_server.engine.local.host_time import HostTime
 from duebus_server.engine.local.schedules import Schedules
+from duebus_server.engine.local.sweeps import Sweeps
 from duebus_server.engine.local.topic import Topic
 from duebus_server.engine.local.unannounced import Unannounced
 
@@ -38,6 +39,7 @@ class Topics:
         host: the host's clock, as the current verb read it.
         watcher: receives what happens; None until it is set.
         schedules: the schedules of the engine.
+        sweeps: which topics the next sweep has to check.
 
     Args:
         defaults: the settings of topics that were not configured.
@@ -49,6 +51,7 @@ class Topics:
         self.host = HostTime()
         self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None
+        self.sweeps = Sweeps()
         self.schedules = Schedules()
         self._defaults = defaults
         self._recorder = recorder
@@ -61,7 +64,10 @@ class Topics:
 
     def find(self, name: str) -> Topic | None:
         """The topic of this name."""
-        return self._topics.get(name)
+        topic = self._topics.get(name)
+        if topic is not None:
+            self.sweeps.use(topic)
+        return topic
 
     def known(self, name: str) -> Topic:
         """The topic of this name.
@@ -69,17 +75,18 @@ class Topics:
         Raises:
             NotFound: there is none.
         """
-        topic = self._topics.get(name)
+        topic = self.find(name)
         if topic is None:
             raise NotFound("topic", name)
         return topic
 
     def obtain(self, name: str, now_us: int) -> Topic:
         """The topic of this name, created if it does not exist."""
-        topic = self._topics.get(name)
+        topic = self.find(name)
         if topic is None:
             topic = Topic(name, self._defaults, self._next_seqs, self.host, self._room, now_us, self._recorder)
             self._topics[name] = topic
+            self.sweeps.use(topic)
             insort(self._names, name)
         return topic
 
@@ -93,12 +100,25 @@ class Topics:
         return range(first, first + count)
 
     def up_to_date(self, name: str, now_us: int) -> Topic:
-        """A topic to inspect, in which everything due is READY.
+        """A topic to change, in which everything due is READY.
 
         Raises:
             NotFound: there is none of this name.
         """
-        topic = self.known(name)
+        return self._promoted(self.known(name), now_us)
+
+    def inspected(self, name: str, now_us: int) -> Topic:
+        """A topic to inspect only, in which everything due is READY. No sweep has to check it because of that.
+
+        Raises:
+            NotFound: there is none of this name.
+        """
+        topic = self._topics.get(name)
+        if topic is None:
+            raise NotFound("topic", name)
+        return self._promoted(topic, now_us)
+
+    def _promoted(self, topic: Topic, now_us: int) -> Topic:
         for group in topic.all_groups():
             group.promote(now_us)
         self.announce_all(topic)
@@ -106,7 +126,7 @@ class Topics:
 
     def find_group(self, topic: str, group: str) -> Group | None:
         """A group of a topic."""
-        found = self._topics.get(topic)
+        found = self.find(topic)
         return found.groups.get(group) if found else None
 
     def work(self, topic: str, group: str, now_us: int) -> int:
@@ -147,11 +167,13 @@ class Topics:
 
     def remove(self, topic: Topic) -> None:
         """Remove a topic. ``Topic.dissolve`` releases its events."""
+        self.sweeps.forget(topic)
         del self._topics[topic.name]
         del self._names[bisect_right(self._names, topic.name) - 1]
 
     def clear(self) -> None:
         """Remove all topics."""
+        self.sweeps = Sweeps()
         self._topics.clear()
         self.schedules.clear()
         self._names.clear()

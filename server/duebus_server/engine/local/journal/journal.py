@@ -10,7 +10,7 @@ import structlog
 from duebus_server.domain.clock import MILLISECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound, UnusableStorage
 from duebus_server.engine.local.journal.appender import Appender
-from duebus_server.engine.local.journal.bodies import Bodies
+from duebus_server.engine.local.journal.bodies import SOON_US, Bodies
 from duebus_server.engine.local.journal.commit import GroupCommit, Space, disk_is_full
 from duebus_server.engine.local.journal.compaction import Compaction
 from duebus_server.engine.local.journal.directory import DataDirectory
@@ -43,6 +43,7 @@ class Journal:
     or workers before its cause is saved.
 
     Attributes:
+        prefetch_us: how long before an event is due ``prefetch`` reads its body.
         secret: the key that signs lease tokens; set by ``recover``.
         recording: what the engine, its topics and groups report their steps to.
 
@@ -53,6 +54,8 @@ class Journal:
         disk: the operating system.
         segment_bytes: the size of a segment.
     """
+
+    prefetch_us = SOON_US
 
     def __init__(
         self,
