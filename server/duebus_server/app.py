@@ -365,10 +365,10 @@ async def serve(
 
 
 def _check_test_clock(settings: Settings) -> None:
-    """Only a server that keeps everything in memory, and that no other machine reaches, may have a clock that is moved.
+    """Refuse a movable clock, unless the server keeps everything in memory and no other machine can reach it.
 
     Raises:
-        SettingsError: this one is another.
+        SettingsError: it does not, or one can.
     """
     if settings.engine != (EngineName.LOCAL,) or settings.data_dir is not None:
         raise SettingsError("test_clock", "needs the local engine alone, without a data directory")

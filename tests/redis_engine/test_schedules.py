@@ -130,7 +130,7 @@ async def test_an_announcement_that_comes_while_redis_is_asked_is_not_forgotten(
         times.announced(Partition(topic.name), replica.now_us() + SECOND)
         return answer
 
-    times.look_again()
+    times.recheck()
     with monkeypatch.context() as patch:
         patch.setattr(runner, "run", announce_meanwhile)
         await replica.engine.due_schedules(10)
@@ -207,7 +207,7 @@ async def test_a_schedule_is_noted_again_when_it_is_fired(bus: RedisBus, topic: 
     bus.raw.delete(f"{bus.namespace}:schedules")
     with pytest.raises(NotFound):
         await topic.engine.get_schedule("schedule")
-    replica.engine._engine.schedule_times.look_again()
+    replica.engine._engine.schedule_times.recheck()
 
     # then the next firing notes it again
     fired: list[FiringOutcome] = []

@@ -10,7 +10,7 @@ DueBusError
 ├── MaxQueuedEventsReached               the topic is full; nothing was stored
 ├── ConcurrentModification               an event was leased or changed meanwhile; nothing was changed
 ├── NotFound                             no such topic, group, event or schedule
-├── TopicHasSchedules                    a topic has schedules, so neither can go without the other
+├── TopicHasSchedules                    the topic has schedules: it can't be deleted, nor can they move
 ├── Unimplemented                        the server can't do that yet
 ├── InternalError                        an unexpected error of the server
 ├── Unavailable                          the server can't be reached

@@ -32,7 +32,7 @@ class PullCommand:
 
     Attributes:
         group: empty for the default group.
-        max_events: the most events.
+        max_events: how many events at most.
         wait_us: how long to wait for the first of them.
         lease_us: how long they are leased; None for the topic's lease.
     """
@@ -118,7 +118,7 @@ class Pulling:
 
 
 async def _first_events(session: Session, wait_us: int) -> Sequence[LeasedEvent]:
-    """The first events that the session gets; none if the time is over before, or the server closes it."""
+    """The first events that the session gets; none if the wait ends first, or the server closes the session."""
     await session.join([])
     session.close_after(wait_us)  # the first lease begins before that can have an effect
     async with aclosing(session.frames()) as frames:

@@ -36,7 +36,7 @@ ATTEMPTS = 50
 MAX_BACKFILLED = 1_000
 
 REQUEST_ID_BYTES = 13
-"""Of a made-up request id: 26 digits, so that an id with the longest name has at most 255 bytes."""
+"""The size of a generated request id: 26 digits, so that an id with the longest name has at most 255 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class PutCommand:
     """A schedule to store.
 
     Attributes:
-        schedule: it.
-        body: it, encoded. Equal schedules have equal bodies.
+        schedule: the schedule.
+        body: the schedule, encoded. Equal schedules have equal bodies.
         paused: whether it is paused if it is new.
     """
 
@@ -77,7 +77,7 @@ class Scheduling:
 
         Raises:
             TopicHasSchedules: the stored one has another topic.
-            InvalidArgument: the engine has as many schedules as it may.
+            InvalidArgument: the engine has reached its limit of schedules.
         """
         schedule, target = command.schedule, self._serving(engine)
         if permit is not None:
@@ -234,7 +234,7 @@ def _replacing(known: ScheduleRecord | None, command: PutCommand, now_us: int) -
 
 
 def _going_on(record: ScheduleRecord, schedule: Schedule, after_us: int) -> ScheduleRecord:
-    """A record that fires next after a moment, unless it has fired as often as it may."""
+    """A record that fires next after a moment, unless it has reached its number of runs."""
     next_us = None if schedule.is_over(record.runs) else schedule.rule.next_after(after_us)
     return replace(record, next_us=next_us, due_us=None if record.paused else schedule.due_us(next_us))
 
@@ -254,4 +254,4 @@ def _checked(chosen: str) -> str:
 
 
 def _contended(name: str) -> ConcurrentModification:
-    return ConcurrentModification(f"schedule {name!r} is changed by others all the time", metadata={"schedule": name})
+    return ConcurrentModification(f"schedule {name!r} keeps being changed by others", metadata={"schedule": name})

@@ -21,7 +21,7 @@ class ClosingReason(StrEnum):
     GROUP_DELETED = "group_deleted"
     TOPIC_DELETED = "topic_deleted"
     WAITED = "waited"
-    """The time of a pull is over. No stream is told."""
+    """The wait of a pull is over. It is never sent down a stream."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,8 @@ class GroupChanges:
 
 @dataclass(frozen=True, slots=True)
 class TopicChanges:
-    """Changes to the settings of a topic. A setting that is None stays as it is. ``limits`` and ``keys`` replace those
-    before as a whole.
+    """Changes to the settings of a topic. A setting that is None stays as it is. ``limits`` and ``keys`` replace the
+    previous ones as a whole.
     """
 
     retry_policy: RetryPolicyChanges = field(default_factory=RetryPolicyChanges)

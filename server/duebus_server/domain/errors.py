@@ -16,7 +16,7 @@
     ├── MaxQueuedEventsReached       the topic is full
     ├── ConcurrentModification       an event was leased or changed meanwhile
     ├── NotFound                     no such topic, group, event or schedule
-    ├── TopicHasSchedules            a topic has schedules, so neither can go without the other
+    ├── TopicHasSchedules            the topic has schedules: it can't be deleted, nor can they move
     ├── Unimplemented                this engine can't do that yet
     ├── Unauthenticated              credentials are required, or these are not accepted
     ├── PermissionDenied             no rule allows the caller to do that

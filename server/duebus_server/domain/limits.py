@@ -109,13 +109,13 @@ def check_duration(field: str, duration_us: int, low_us: int, high_us: int) -> N
 
 
 def check_limits(field: str, limits: Limits) -> None:
-    """The limits of a group."""
+    """Check the limits of a group."""
     check_range(f"{field}.max_in_flight", limits.max_in_flight, 0, MAX_GROUP_IN_FLIGHT)
     _check_rate(f"{field}.rate", limits.rate)
 
 
 def check_key_policy(field: str, policy: KeyPolicy) -> None:
-    """How a group handles its keys; the settings may contradict each other."""
+    """Check how a group handles its keys: the settings may contradict each other."""
     check_range(f"{field}.max_in_flight", policy.slots, 0, MAX_KEY_IN_FLIGHT)
     _check_rate(f"{field}.rate", policy.rate)
     check_range(f"{field}.max_blocked", policy.max_blocked, 0, MAX_QUEUED)

@@ -286,7 +286,7 @@ class PauseScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Deliver nothing of the event's key, or of the group, for so long."""
+    """Deliver nothing of the event's key, or of the group, for this long."""
 
     duration_us: int
     scope: PauseScope

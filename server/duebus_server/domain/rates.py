@@ -1,4 +1,4 @@
-"""Limits of what a group, or one of its keys, may be delivered, and the sums that keep its rates.
+"""Limits of what a group, or one of its keys, may be delivered, and the arithmetic of its rates.
 
 A rate is kept by the generic cell rate algorithm (GCRA). It needs one number: the theoretical arrival time, ``tat``, at
 which everything that has begun would have begun if it had been spread out evenly. 0 stands for any time in the past.
@@ -22,11 +22,11 @@ NO_TAT = 0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many deliveries may begin in a time.
+    """How many deliveries may begin in a period.
 
     Attributes:
-        events: this many...
-        per_us: ... in this time.
+        events: how many.
+        per_us: the length of the period.
         burst: how many may begin at once after a pause; 0 for what may begin in ``BURST_US``, and at least 1.
     """
 
@@ -40,7 +40,7 @@ class Rate:
         return self.cost_us(self.burst or max(1, self.events * BURST_US // self.per_us))
 
     def cost_us(self, count: int) -> int:
-        """How long so many events take, rounded up, so that the rate is never exceeded."""
+        """How long this many events take, rounded up, so that the rate is never exceeded."""
         return -(-count * self.per_us // self.events)
 
     def allows(self, tat_us: int, now_us: int) -> int:
@@ -48,7 +48,7 @@ class Rate:
         return max(0, (now_us + self.window_us - self._base_us(tat_us, now_us)) * self.events // self.per_us)
 
     def begun(self, tat_us: int, now_us: int, count: int) -> int:
-        """The new ``tat`` after so many began."""
+        """The new ``tat`` after this many began."""
         return self._base_us(tat_us, now_us) + self.cost_us(count) if count else tat_us
 
     def refunded(self, tat_us: int, now_us: int) -> int:
@@ -66,7 +66,7 @@ class Rate:
 
     def _base_us(self, tat_us: int, now_us: int) -> int:
         """``tat``, or now if it has passed. One that is too far ahead is of a slower rate, or from before the clock was
-        set back: it does not count, so that a changed rate begins anew.
+        set back: it does not count, so that a changed rate begins afresh.
         """
         return tat_us if now_us < tat_us <= now_us + self.window_us else now_us
 
@@ -78,11 +78,11 @@ def current(tat_us: int, now_us: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a group may be delivered, over all its sessions and replicas. False if it has no limit.
+    """The limits of a group, over all its sessions and replicas. False if it has no limit.
 
     Attributes:
         max_in_flight: how many deliveries may be under way at once; 0 is unlimited.
-        rate: how many may begin in a time; None is unlimited.
+        rate: how many may begin in a period; None is unlimited.
     """
 
     max_in_flight: int = 0
@@ -111,7 +111,7 @@ class KeyPolicy:
     Attributes:
         max_in_flight: how many of a key may be under way at once. 1, and None, is in order; more is in no order; with
             0, keys are ignored.
-        rate: how many deliveries of a key may begin in a time; None is unlimited.
+        rate: how many deliveries of a key may begin in a period; None is unlimited.
         on_dead: what a dead letter does to its key. HOLD only if ``max_in_flight`` is 1.
         max_blocked: how many events of a key may be blocked; 0 for a share of the topic's ``max_queued``.
     """

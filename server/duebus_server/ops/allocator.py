@@ -13,15 +13,15 @@ import ctypes
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 
 KEPT_BYTES = 1 << 20
-"""Free memory at the end of the heap."""
+"""How much free memory the end of the heap may keep."""
 
 LARGE_BYTES = 1 << 20
 """An allocation of this size is returned to the system as soon as it is freed. Batches of events are smaller: the next
 one takes the same memory, which saves the server a tenth of its CPU time.
 """
 
-STRANGERS_LARGE_BYTES = 32 << 10
-"""The same where credentials are needed, so that messages of strangers leave no gaps in the heap."""
+UNAUTHENTICATED_LARGE_BYTES = 32 << 10
+"""The same where credentials are needed, so that messages of unauthenticated peers leave no gaps in the heap."""
 
 
 def bound_heap() -> None:
@@ -33,7 +33,7 @@ def bound_heap() -> None:
 
 def return_messages_at_once() -> None:
     """Return the memory of a message to the system as soon as it is freed. Does nothing without glibc."""
-    _set(M_MMAP_THRESHOLD, STRANGERS_LARGE_BYTES)
+    _set(M_MMAP_THRESHOLD, UNAUTHENTICATED_LARGE_BYTES)
 
 
 def _set(parameter: int, value: int) -> None:

@@ -63,7 +63,7 @@ class Cron:
         return total + (self._before(end) if self._matches(last) else 0)
 
     def words(self) -> str:
-        """It in English, such as "at 09:00, Monday to Friday"."""
+        """The text in English, such as "at 09:00, Monday to Friday"."""
         text = self._sim.explain()
         text = _DAYS_AFTER_TIME.sub(r"\1, ", text[0].lower() + text[1:])
         return text.replace(" through ", " to ")

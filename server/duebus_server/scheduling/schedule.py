@@ -41,7 +41,7 @@ class CatchUp(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A schedule as somebody put it.
+    """A schedule as it was put.
 
     Attributes:
         name: unique in its engine.
@@ -50,7 +50,7 @@ class Schedule:
         rule: its nominal times.
         words: the rule in words.
         max_runs: how many times it fires; 0 is unlimited.
-        jitter_us: by how much a firing is late at most.
+        jitter_us: how late a firing may be.
         overlap: see ``Overlap``.
         catch_up: see ``CatchUp``.
         catch_up_window_us: how long ago the nominal times may be that CatchUp.ALL fires.
@@ -77,7 +77,7 @@ class Schedule:
         return nominal_us + int.from_bytes(digest) % room_us
 
     def is_over(self, runs: int) -> bool:
-        """Whether it has fired as often as it may."""
+        """Whether it has reached its number of runs."""
         return 0 < self.max_runs <= runs
 
 

@@ -34,7 +34,7 @@ RETRY_US = SECOND
 """The pause after an engine call that failed."""
 
 UNREADABLE_US = MINUTE
-"""How long a schedule waits that this build can't read."""
+"""How long a schedule that this build can't read waits."""
 
 NAMES_LOGGED = 10
 

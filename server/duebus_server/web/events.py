@@ -104,7 +104,7 @@ def duration_us(name: str, text: str) -> int:
     """The duration in a header or parameter, in microseconds.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is not a duration.
     """
     try:
         return parse_duration(text)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from duebus_server.web.calls import Calls
 
 SUBSCRIBE = "/duebus.v1.EventBus/Subscribe"
-"""What a pull is for the rules, the metrics and the traces."""
+"""The RPC that a pull counts as, for the rules, the metrics and the traces."""
 
 DEFAULT_MAX = 10
 MAX_DIGITS = 6

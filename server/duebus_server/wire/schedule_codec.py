@@ -133,10 +133,10 @@ def _check_names(message: schedules_pb2.Schedule) -> None:
 
 
 def check_schedule_name(name: str) -> None:
-    """The name of a schedule.
+    """Check the name of a schedule.
 
     Raises:
-        InvalidArgument: it is none.
+        InvalidArgument: it is not valid.
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgument("name", f"must match [A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_SCHEDULE_NAME_BYTES - 1}}}")

@@ -112,7 +112,7 @@ class GroupInfo:
         oldest_blocked_age: How long the oldest blocked event has been due; None if none is blocked.
         limits: Those in force; None if there are none.
         keys: The key policy in force; None if it is the default one.
-        throttled_until: When its limits, or a pause, next let it be delivered something, in UTC; None while they do.
+        throttled_until: When its limits or a pause next allow a delivery, in UTC; None while they allow one.
     """
 
     group: str
@@ -143,7 +143,7 @@ class KeyInfo:
         in_flight: How many of its events are leased.
         head_event_id: The event that the blocked ones wait for; empty where several are delivered at once.
         held: Whether a dead letter closes it; see `OnDead`.
-        opens_at: When its rate, or a pause, lets the next of its events be delivered, in UTC; None while they do.
+        opens_at: When its rate or a pause next allows a delivery, in UTC; None while they allow one.
     """
 
     key: str

@@ -30,11 +30,11 @@ class PauseScope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
-    """How many deliveries may begin in a time. Every delivery counts, but one that is released is refunded.
+    """How many deliveries may begin in a period. Every delivery counts, but one that is released is refunded.
 
     Attributes:
-        events: This many, 1 to 1,000,000, and at most 1,000,000 a second.
-        per: In this time: a timedelta or seconds, 1 ms to 1 day.
+        events: How many, 1 to 1,000,000, and at most 1,000,000 a second.
+        per: The period: a timedelta or seconds, 1 ms to 1 day.
         burst: How many may begin at once after a pause, 0 to 1,000,000. 0: what may begin in 100 ms, and at least 1.
     """
 
@@ -45,11 +45,11 @@ class Rate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a group may be delivered, over all its subscribers and servers. Without a limit, what was set is removed.
+    """The limits of a group, over all its subscribers and servers. Without any, those that were set are removed.
 
     Attributes:
         max_in_flight: How many deliveries may be under way at once, 0 to 1,000,000; 0 is unlimited.
-        rate: How many may begin in a time; None is unlimited.
+        rate: How many may begin in a period; None is unlimited.
     """
 
     max_in_flight: int = 0
@@ -58,12 +58,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyPolicy:
-    """How a group handles the events with the same key. Without a setting, what was set is removed.
+    """How a group handles the events with the same key. Without any setting, the policy that was set is removed.
 
     Attributes:
         max_in_flight: How many of a key may be under way at once, 0 to 1,000. 1, which None means too: in order. More:
             in no order, and an event that waits for its retry does not count. 0: keys are ignored.
-        rate: How many deliveries of each key may begin in a time; None is unlimited.
+        rate: How many deliveries of each key may begin in a period; None is unlimited.
         on_dead: What a dead letter does to its key. HOLD only in order.
         max_blocked: How many events of a key may be blocked before others of it are refused; 0: a tenth of
             `max_queued`.

@@ -254,9 +254,9 @@ class AdminClient:
             dedupe_window: How long request ids, and the ids of events that are gone, are remembered, 0 to 7 days.
             partitions: How many partitions the events are spread over, 1 to 64. It can be changed only while the topic
                 holds no events and has no schedules, and not on the local engine.
-            limits: How many deliveries of a group may be under way at once, and begin in a time. They replace those
-                before as a whole; `Limits()` removes them. Not on a topic of several partitions.
-            keys: How a group handles events with the same key. It replaces the policy before as a whole;
+            limits: How many deliveries of a group may be under way at once, and begin in a time. They replace the
+                previous ones as a whole; `Limits()` removes them. Not on a topic of several partitions.
+            keys: How a group handles events with the same key. It replaces the previous policy as a whole;
                 `KeyPolicy()` removes it.
             engine: The engine that holds it.
             timeout: How long it may take, including retries; None: the client's.

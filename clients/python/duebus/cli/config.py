@@ -52,7 +52,7 @@ def config(
         typer.Option(
             metavar="LIMITS",
             parser=parse_limits,
-            help="What a group may be delivered, such as max-in-flight=5,rate=10/1s,burst=20; none removes it.",
+            help="The limits of a group, such as max-in-flight=5,rate=10/1s,burst=20; none removes it.",
         ),
     ] = None,
     keys: Annotated[

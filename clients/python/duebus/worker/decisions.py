@@ -34,8 +34,8 @@ class RetryAfter(Exception):
 class RateLimited(Exception):
     """Raised by a handler because a service that it calls has answered "too many requests".
 
-    Nothing of the event's key, or of the group, is delivered for a while, to no worker. The event is released: the
-    attempt is not counted. An event without a key whose key is to be paused is retried after that time instead.
+    For a while, nothing of the event's key, or of the group, is delivered to any worker. The event is released: the
+    attempt is not counted. If its key is to be paused and it has none, it is retried after that time instead.
 
     Args:
         after: How long: a timedelta or seconds. Less than 1 ms counts as 1 ms, and more than 1 h as 1 h.

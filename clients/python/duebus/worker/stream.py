@@ -123,7 +123,7 @@ class Stream:
             return await self._read_frames(subscription.frames())
 
     async def _until_quiet(self, frames: AsyncIterator[Frame]) -> float:
-        """Reads what a stream that may hold too much has been sent. It is then opened anew, with a smaller window."""
+        """Reads what a stream that may hold too much has been sent. It is then opened again, with a smaller window."""
         self._executor.keep_back()
         ended: list[float] = []
 

@@ -71,14 +71,14 @@ class KeyOrder:
                 self._revised = key.number
 
     def restored(self, now_us: int) -> None:
-        """All events are where the policy wants them, after a restart. Keys that are closed are looked at again."""
+        """All events are where the policy puts them, after a restart. Keys that are closed are looked at again."""
         self._revised = None
         for key in list(self._keys):
             if key.tat_us or key.paused_until_us:
                 self._let_in(key, now_us)
 
     def restore(self, entry: Entry) -> bool:
-        """An event with a key comes back after a restart. Returns whether it is due, and READY or BLOCKED."""
+        """Restore an event with a key after a restart. Returns whether it is due, and READY or BLOCKED."""
         if entry.state is EventState.READY and not entry.pinned:
             return True
         if entry.state is EventState.DEAD:
@@ -133,7 +133,7 @@ class KeyOrder:
             self._keys.drop_if_empty(key)
 
     def open(self, key: Key, now_us: int) -> None:
-        """The time has come at which a key was to be looked at again."""
+        """Look at a key again, now that the time set for that has come."""
         self._keys.wake(key, 0)
         self._let_in(key, now_us)
 

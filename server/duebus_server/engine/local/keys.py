@@ -36,8 +36,8 @@ class Key:
     Attributes:
         name: the key.
         number: unique in the group; orders the events that wait by key.
-        head: the event that got a slot when there was none with one.
-        others: those that have a slot besides; None if it is empty.
+        head: the event that got a slot first.
+        others: the other events that have a slot; None if there are none.
         blocked: how many events are BLOCKED.
         waiting: how many events have no slot: BLOCKED, or SCHEDULED.
         held: the dead letter that closes the key, if the policy is to hold.

@@ -27,7 +27,7 @@ class Throttle:
         return self.limits is NO_LIMITS and not self.paused_until_us
 
     def room(self, in_flight: int, now_us: int) -> int | None:
-        """How many may be leased now, with so many leased already; None if that is not limited."""
+        """How many may be leased now, with this many leased already; None if that is unlimited."""
         if self.paused_until_us > now_us:
             return 0
         limits = self.limits
@@ -39,7 +39,7 @@ class Throttle:
         return min(rooms, default=None)
 
     def begun(self, count: int, now_us: int) -> None:
-        """So many were leased."""
+        """This many were leased."""
         if self.limits.rate is not None:
             self.tat_us = self.limits.rate.begun(self.tat_us, now_us, count)
 

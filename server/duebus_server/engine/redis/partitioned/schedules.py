@@ -114,7 +114,7 @@ class Schedules:
         """
         noted = await self._note({record.name: partition}, most)
         if not noted:
-            raise InvalidArgument("schedule", f"there are {most} schedules already, which is the most")
+            raise InvalidArgument("schedule", f"there are already {most} schedules, the maximum")
         (place,) = noted
         if place == partition:
             return

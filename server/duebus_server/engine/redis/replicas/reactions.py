@@ -84,7 +84,7 @@ class Reactions:
         self._retention.anything_may_have_changed()
         for partition, group in self._notifications.sessions.groups():
             self._notifications.due_now(partition, group)
-        self._schedule_times.look_again()
+        self._schedule_times.recheck()
 
     async def came_back(self) -> None:
         """Register everything again, because Redis does not know this replica.

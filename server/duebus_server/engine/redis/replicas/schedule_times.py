@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.replicas.notifications import Notifications
     from duebus_server.engine.redis.transport.runner import Runner
 
-LOOK_EVERY_US = 10 * SECOND
+CHECK_EVERY_US = 10 * SECOND
 """How often a replica reads where schedules are, in case it has missed that one was added."""
 
 _NEVER, _UNKNOWN = 1 << 62, 0
@@ -32,23 +32,23 @@ class ScheduleTimes:
         self._runner = runner
         self._notifications = notifications
         self._first: dict[Partition, int] = {}
-        self._next_look_us = _UNKNOWN
+        self._next_check_us = _UNKNOWN
         self.heard = 0
 
     @property
     def list_is_due(self) -> bool:
         """Whether it is time to read where schedules are."""
-        return self._runner.now_us() >= self._next_look_us
+        return self._runner.now_us() >= self._next_check_us
 
     def listed(self, partitions: Collection[Partition]) -> None:
         """These partitions have schedules. Others that are known to have some do, too: Redis may have lost the note."""
-        self._next_look_us = self._runner.now_us() + LOOK_EVERY_US
+        self._next_check_us = self._runner.now_us() + CHECK_EVERY_US
         known = (one for one, at_us in self._first.items() if at_us != _NEVER)
         self._first = {one: self._first.get(one, _UNKNOWN) for one in {*partitions, *known}}
 
-    def look_again(self) -> None:
+    def recheck(self) -> None:
         """Announcements may have been missed: anything may be due."""
-        self._next_look_us = _UNKNOWN
+        self._next_check_us = _UNKNOWN
         self._first = dict.fromkeys(self._first, _UNKNOWN)
         self.report()
 
@@ -66,7 +66,7 @@ class ScheduleTimes:
     def moved(self, partition: Partition) -> None:
         """The partition is closed."""
         self._first.pop(partition, None)
-        self._next_look_us = _UNKNOWN
+        self._next_check_us = _UNKNOWN
 
     def due(self) -> list[Partition]:
         """The partitions in which something may be due, the longest due first."""
