@@ -23,7 +23,7 @@ from duebus.v1 import event_bus_pb2, schedules_pb2, schedules_pb2_grpc
 Figures = dict[str, float]
 
 TOPIC, OTHERS = "scheduled", "others"
-PUT_AT_ONCE = 50
+PUT_AT_ONCE = 16
 TIMEOUT_S = 30
 SPREAD_S = 60
 """The schedules of the idle server fire each minute, spread over it by their jitter, or all at once."""

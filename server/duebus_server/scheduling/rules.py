@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.clock import DAY, MINUTE, SECOND
@@ -57,8 +58,9 @@ class CronIn:
     cron: Cron
     zone: Zone
 
+    @lru_cache(maxsize=10_000)  # noqa: B019  # crons and zones are kept anyway
     def next_after(self, us: int) -> int | None:
-        """See ``Times``."""
+        """See ``Times``. Cached: a firing needs each time repeatedly, and many schedules have the same rule."""
         at = us // SECOND
         found = self._next_in_real_time(at) if self.cron.is_wildcard else self._next_fixed(at)
         return None if found is None else found * SECOND
