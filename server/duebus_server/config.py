@@ -270,7 +270,7 @@ class Settings(BaseSettings):
         200,
         ge=0,
         le=10_000,
-        description="How many topics have their own metrics; the rest are counted together as other.",
+        description="How many topics have their own metrics: those in trouble. The rest are counted together as other.",
     )
     log_format: Annotated[Literal["json", "console"], Notation("json or console")] = Field(
         "console", description="The format of the log on standard error."

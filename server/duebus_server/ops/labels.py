@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from duebus_server.domain.group_names import is_new_each_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 OTHER = "other"
 
@@ -14,10 +19,12 @@ GROUPS_OF_A_TOPIC = 50
 
 
 class Labels:
-    """Which topics and groups have their own metrics: the first ones seen.
+    """Which topics and groups have their own counters: the first ones seen, and topics in trouble.
+
+    A topic that has them keeps them, because a counter must not go back.
 
     Args:
-        topics: how many topics; the rest share the label ``other``.
+        topics: how many topics of either kind; the rest share the label ``other``.
     """
 
     def __init__(self, topics: int) -> None:
@@ -32,6 +39,12 @@ class Labels:
             return OTHER
         self._groups[topic] = set()
         return topic
+
+    def add_troubled(self, topics: Iterable[str]) -> None:
+        """Give these topics labels of their own from now on, as far as there is room for them."""
+        for topic in topics:
+            if topic not in self._groups and len(self._groups) < 2 * self._topics:
+                self._groups[topic] = set()
 
     def group(self, topic: str, group: str) -> tuple[str, str]:
         """The labels of a topic and its group."""

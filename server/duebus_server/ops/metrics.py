@@ -1,7 +1,7 @@
 """The metrics of one server process, as docs/observability.md lists them.
 
-Counters and histograms cover this process. Gauges are read from the engines at each scrape, so on redis every server
-shows the same: what the whole bus holds.
+Counters and histograms cover this process. Gauges are read from the engines, so on redis every server shows the same:
+what the whole bus holds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OF_TOPIC = ("engine", "topic")
 OF_GROUP = (*OF_TOPIC, "group")
 
 FRESH_S = 1.0
-"""How long gauges are cached."""
+"""How old gauges may be without being read again."""
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -91,7 +91,6 @@ class Metrics:
         self._gauges = Gauges(self._labels, topics)
         self._gathering = asyncio.Lock()
         self._gathered_s = float("-inf")
-        self._engines: Sequence[Engine] = ()
         self._make_counters()
         self._make_histograms()
         for collector in (
@@ -156,13 +155,13 @@ class Metrics:
 
     def watch(self, engines: Sequence[Engine]) -> None:
         """Read the gauges from these engines."""
-        self._engines = engines
+        self._gauges.watch(engines)
 
     async def scrape(self) -> bytes:
         """All metrics, in the text format of Prometheus."""
         async with self._gathering:
             if time.monotonic() - self._gathered_s > FRESH_S:
-                await self._gauges.gather(self._engines)
+                await self._gauges.gather()
                 self._gathered_s = time.monotonic()
         return generate_latest(self._registry)
 

@@ -21,3 +21,10 @@ def test_the_number_of_groups_is_limited_too() -> None:
     found = {labels.group("a", f"group-{number}") for number in range(10 * GROUPS_OF_A_TOPIC)}
     assert len(found) == GROUPS_OF_A_TOPIC + 1
     assert ("a", OTHER) in found
+
+
+def test_topics_in_trouble_get_labels_of_their_own_as_far_as_there_is_room() -> None:
+    labels = Labels(2)
+    assert [labels.topic(topic) for topic in ("a", "b", "c")] == ["a", "b", OTHER]
+    labels.add_troubled(["a", "c", "d", "e"])
+    assert [labels.topic(topic) for topic in ("a", "b", "c", "d", "e", "f")] == ["a", "b", "c", "d", OTHER, OTHER]
