@@ -14,9 +14,11 @@ type Delivery struct {
 	ContentType string
 	Attributes  map[string]string
 	// Key is what the event is in order by; empty for none.
-	Key   string
-	Topic string
-	Group string
+	Key string
+	// Priority is the event's head start in seconds.
+	Priority int32
+	Topic    string
+	Group    string
 	// LeaseToken settles this delivery, on any replica. Opaque.
 	LeaseToken string
 	// FencingToken grows with every lease of the event, and of the events with its key: a write guarded by "only if
@@ -46,6 +48,7 @@ func NewDelivery(message *duebusv1.Delivery) *Delivery {
 		ContentType:    event.GetContentType(),
 		Attributes:     event.GetAttributes(),
 		Key:            event.GetKey(),
+		Priority:       event.GetPriority(),
 		Topic:          message.GetTopic(),
 		Group:          message.GetGroup(),
 		LeaseToken:     message.GetLeaseToken(),

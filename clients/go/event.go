@@ -44,6 +44,9 @@ type Event struct {
 	// Key is what the event is in order by, for example an order's number: at most 255 bytes of printable text. A group
 	// gets the events of a key one at a time, in the order in which they are due. Empty: in no order.
 	Key string
+	// Priority is a head start in seconds, -86,400 to 86,400: of the events of a group that are due, one of priority p is
+	// delivered as if it had been due p seconds earlier. It is never early, and does not overtake events with its key.
+	Priority int32
 }
 
 // JSON makes an event of anything that encoding/json can encode.
@@ -64,7 +67,7 @@ func (e Event) encode(path string) (*duebusv1.Event, error) {
 	}
 	event := &duebusv1.Event{
 		Id: e.ID, Data: e.Data, ContentType: e.ContentType, Attributes: e.Attributes, MaxRetries: e.MaxRetries,
-		Key: e.Key,
+		Key: e.Key, Priority: e.Priority,
 	}
 	switch {
 	case e.Delay != 0 && !e.DeliverAt.IsZero():

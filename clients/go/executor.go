@@ -166,7 +166,7 @@ func (e *executor) settle(l *lease, err error) {
 		e.settler.ack(l)
 		return
 	}
-	nack := nackOf(l.token(), err)
+	nack := nackOf(l.delivery, err)
 	e.report(l, err, nack)
 	e.settler.nack(l, nack)
 }
@@ -181,6 +181,8 @@ func (e *executor) report(l *lease, err error, nack Nack) {
 		e.logger.Debug("an event was released", attributes...)
 	case nack.DeadLetter:
 		e.logger.Warn("an event was dead-lettered", attributes...)
+	case nack.Pause != nil:
+		e.logger.Info("a handler asked for a pause", append(attributes, "scope", nack.Pause.Scope, "pause", nack.Pause.Duration)...)
 	case nack.Delay != nil:
 		e.logger.Info("a handler asked for a retry", attributes...)
 	default:

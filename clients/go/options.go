@@ -89,7 +89,8 @@ func WithMaxInFlight(events int) WorkerOption {
 }
 
 // WithConcurrency sets how many handlers of a subscription run at once: as many as WithMaxInFlight by default. A
-// smaller number prefetches: the next event is already here when a handler ends.
+// smaller number prefetches: the next event is already here when a handler ends. In a group with limits, nothing is
+// prefetched: it would count although no handler has begun.
 func WithConcurrency(handlers int) WorkerOption {
 	return func(s *workerSettings) { s.concurrency = handlers }
 }

@@ -17,7 +17,7 @@ const maxErrorBytes = 4096
 //
 //   - it returns nil: acked;
 //   - it returns an error or panics: nacked with the message, retried after the topic's backoff;
-//   - it returns RetryAfter, DeadLetter or ErrRelease, wrapped or not: what they ask for;
+//   - it returns RetryAfter, RateLimited, DeadLetter or ErrRelease, wrapped or not: what they ask for;
 //   - its context ends, because it ran for too long (ErrMaxExecution) or the worker stops and no longer waits
 //     (ErrStopped): nacked, or released. Its result is then ignored. A handler that has not returned a second
 //     later is abandoned: it keeps its slot until it returns;
@@ -68,6 +68,45 @@ func (e *RetryAfterError) Error() string {
 
 func (e *RetryAfterError) Unwrap() error { return e.Err }
 
+// RateLimitedError is what RateLimited returns.
+type RateLimitedError struct {
+	After time.Duration
+	Scope PauseScope
+	Err   error
+}
+
+// RateLimited is returned by a handler whose work was refused because there is too much of it, for example with the HTTP
+// status 429. Nothing of the event's key (PauseKey) or of its group (PauseGroup) is delivered for after, 1 ms to 1 h, to
+// any worker, and the attempt is not counted. If the event has no key that could be paused, it is retried after that
+// time. The message of err is for the log; nil is allowed.
+func RateLimited(after time.Duration, scope PauseScope, err error) error {
+	return &RateLimitedError{After: min(max(after, time.Millisecond), maxPause), Scope: scope, Err: err}
+}
+
+// maxPause is the longest pause that the bus accepts.
+const maxPause = time.Hour
+
+func (e *RateLimitedError) Error() string {
+	if e.Err == nil {
+		return "rate limited for " + e.After.String()
+	}
+	return e.Err.Error()
+}
+
+func (e *RateLimitedError) Unwrap() error { return e.Err }
+
+// pauseOf is the nack of a delivery whose handler was rate limited.
+func (e *RateLimitedError) pauseOf(delivery *Delivery, message string) Nack {
+	nack := Nack{LeaseToken: delivery.LeaseToken, Error: message, Pause: &Pause{e.After, e.Scope}}
+	if e.Scope == PauseKey && delivery.Key == "" {
+		nack.retryInstead()
+	}
+	return nack
+}
+
+// retryInstead makes of a pause a retry after the same time.
+func (n *Nack) retryInstead() { n.Delay, n.Pause = &n.Pause.Duration, nil }
+
 // DeadLetterError is what DeadLetter returns.
 type DeadLetterError struct {
 	Err error
@@ -111,7 +150,8 @@ func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(
 
 // nackOf decides what a handler's error means for its event. An error whose own methods panic is like any other
 // failure.
-func nackOf(token string, err error) (nack Nack) {
+func nackOf(delivery *Delivery, err error) (nack Nack) {
+	token := delivery.LeaseToken
 	defer func() {
 		if recover() != nil {
 			nack = Nack{LeaseToken: token, Error: fmt.Sprintf("%T", err)}
@@ -119,12 +159,15 @@ func nackOf(token string, err error) (nack Nack) {
 	}()
 	nack = Nack{LeaseToken: token, Error: message(err)}
 	var later *RetryAfterError
+	var limited *RateLimitedError
 	var dead *DeadLetterError
 	switch {
 	case errors.Is(err, ErrRelease):
 		return Nack{LeaseToken: token, Release: true}
 	case errors.As(err, &dead):
 		nack.DeadLetter = true
+	case errors.As(err, &limited):
+		return limited.pauseOf(delivery, nack.Error)
 	case errors.As(err, &later):
 		nack.Delay = &later.Delay
 	}

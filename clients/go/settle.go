@@ -24,7 +24,27 @@ const (
 	LeaseMalformed = duebusv1.LeaseFailure_REASON_MALFORMED
 	// LeaseEngineStopped: the engine is stopped, or the server does not run it.
 	LeaseEngineStopped = duebusv1.LeaseFailure_REASON_ENGINE_STOPPED
+	// LeaseNoKey: a pause of the key of an event that has none, or in a group that ignores keys. The delivery is still
+	// held.
+	LeaseNoKey = duebusv1.LeaseFailure_REASON_NO_KEY
 )
+
+// PauseScope is what a pause holds up.
+type PauseScope = duebusv1.Nack_Pause_Scope
+
+const (
+	// PauseKey holds up the events with the key of the one that is given back.
+	PauseKey = duebusv1.Nack_Pause_SCOPE_KEY
+	// PauseGroup holds up all events of the group.
+	PauseGroup = duebusv1.Nack_Pause_SCOPE_GROUP
+)
+
+// Pause holds up deliveries for a while, because a service that the handler calls is overloaded.
+type Pause struct {
+	// Duration is how long, from now: 1 ms to 1 h.
+	Duration time.Duration
+	Scope    PauseScope
+}
 
 // LeaseFailure is a lease that was not settled or extended. Nothing was changed.
 type LeaseFailure struct {
@@ -44,6 +64,9 @@ type Nack struct {
 	DeadLetter bool
 	// Release makes the event ready again at once, without counting the attempt.
 	Release bool
+	// Pause also holds up the deliveries of the event's key or of its group. Without Delay, DeadLetter and Release, the
+	// event is then released.
+	Pause *Pause
 }
 
 // Ack acks deliveries. It returns the leases that could not be settled. A Worker does that automatically:
@@ -144,6 +167,9 @@ func (n Nack) encode(path string) (*duebusv1.Nack, error) {
 	}
 	if actions > 1 {
 		return nil, invalidField(path+"action", "only one of delay, dead_letter and release can be set")
+	}
+	if n.Pause != nil {
+		message.Pause = &duebusv1.Nack_Pause{Duration: durationpb.New(n.Pause.Duration), Scope: n.Pause.Scope}
 	}
 	return message, nil
 }

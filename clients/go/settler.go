@@ -155,12 +155,17 @@ func (l *lane) conclude(ctx context.Context, batch []settlement, failures []*due
 	for _, failure := range failures {
 		reasons[failure.LeaseToken] = failure.Reason
 	}
-	var stopped []settlement
+	var stopped, unpaused []settlement
 	settled := make([]string, 0, len(batch))
 	for _, each := range batch {
 		reason, failed := reasons[each.lease.token()]
 		if reason == LeaseEngineStopped {
 			stopped = append(stopped, each)
+			continue
+		}
+		if reason == LeaseNoKey && each.nack.Pause != nil {
+			each.nack.retryInstead()
+			unpaused = append(unpaused, each)
 			continue
 		}
 		settled = append(settled, each.lease.token())
@@ -169,6 +174,7 @@ func (l *lane) conclude(ctx context.Context, batch []settlement, failures []*due
 		}
 	}
 	l.leases.discard(settled)
+	l.putBack(unpaused)
 	if len(stopped) > 0 {
 		level := l.outage.level()
 		l.logger.Log(ctx, level, "the engine is stopped; settles will be retried", "kind", l.kind, "count", len(stopped))

@@ -37,6 +37,7 @@ type subscription struct {
 	started  chan struct{} // closed when a stream was open for the first time
 	outage   outage
 	held     []string // the leases that the stream names: all, if so many fit into the request
+	limited  bool     // the group has limits, so that nothing is prefetched
 	starting sync.Once
 }
 
@@ -174,7 +175,11 @@ func (s *subscription) readOne(stop context.Context) (time.Duration, error) {
 			return s.pauseAfterClosing(closing), nil
 		}
 		unstarted.Stop()
+		wide := !s.limited
 		s.take(frame)
+		if wide && s.limited && s.settings.concurrency < s.settings.maxInFlight {
+			defer s.narrow(stop, func() { cancel(nil) })()
+		}
 	}
 	return s.pauseAfter(ctx, s.client.closedOr(err))
 }
@@ -198,11 +203,31 @@ func (s *subscription) whenStopped(stop context.Context, closeStream func()) fun
 	}
 }
 
+// narrow closes the stream once nothing is in flight on it, so that the next one prefetches nothing. It returns what waits
+// for that.
+func (s *subscription) narrow(stop context.Context, closeStream func()) func() {
+	narrowed := make(chan struct{})
+	s.settler.hold() // each settle makes the server send more
+	go func() {
+		defer close(narrowed)
+		s.awaitQuiet()
+		closeStream()
+		if stop.Err() == nil {
+			s.settler.resume()
+		}
+	}()
+	return func() { <-narrowed }
+}
+
 // drainStream waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it
 // costs an attempt and the disconnect grace.
 func (s *subscription) drainStream() {
 	s.executor.pause()
 	s.settler.hold()
+	s.awaitQuiet()
+}
+
+func (s *subscription) awaitQuiet() {
 	atMost := time.After(quietAtMost)
 	for {
 		select {
@@ -222,13 +247,21 @@ func (s *subscription) request() *duebusv1.SubscribeRequest {
 		Group:            settings.group,
 		Engine:           settings.engine,
 		Consumer:         settings.consumer,
-		MaxInFlight:      uint32(settings.maxInFlight),
+		MaxInFlight:      uint32(s.window()),
 		MaxInFlightBytes: settings.maxInFlightBytes,
 		Lease:            durationpb.New(settings.lease),
 		DisconnectGrace:  durationOrNil(settings.disconnectGrace),
 		HeldLeaseTokens:  s.held,
 		Ephemeral:        settings.ephemeral,
 	}
+}
+
+// window is how many events the stream may hold.
+func (s *subscription) window() int {
+	if s.limited {
+		return min(s.settings.concurrency, s.settings.maxInFlight)
+	}
+	return s.settings.maxInFlight
 }
 
 func (s *subscription) take(frame *duebusv1.SubscribeResponse) {
@@ -254,6 +287,7 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 	}
 	s.logger.Info("subscribed", "session", frame.SessionId, "leases_kept", kept, "leases_lost", lost)
 	s.client.limitRequests(frame.MaxRequestBytes)
+	s.limited = frame.Limited
 	s.leases.lasts(frame.Lease.AsDuration())
 	s.keeper.attach(frame.Lease.AsDuration(), frame.DisconnectGrace.AsDuration())
 	s.settler.retryNow()

@@ -53,6 +53,29 @@ func TestABrokenStreamIsResumedWithTheLeasesStillHeld(t *testing.T) {
 	}
 }
 
+func TestAWorkerOfALimitedGroupPrefetchesNothing(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started.Limited = true
+	holding := newHolding()
+	work(t, bus.address, holding.handle, duebus.WithMaxInFlight(8), duebus.WithConcurrency(2))
+	first := next(t, bus.streams)
+	first.deliver("a", "b", "c")
+	second := next(t, bus.streams)
+	if first.request.MaxInFlight != 8 || second.request.MaxInFlight != 2 {
+		t.Errorf("asked for %d, then for %d", first.request.MaxInFlight, second.request.MaxInFlight)
+	}
+	if held := second.request.HeldLeaseTokens; len(held) != 3 {
+		t.Errorf("held %v", held)
+	}
+	for range 3 {
+		holding.finish <- nil
+	}
+	for acked := 0; acked < 3; {
+		acked += len(next(t, bus.acks).LeaseTokens)
+	}
+	no(t, bus.streams)
+}
+
 func TestAClosedStreamIsReopenedAfterTheServersDelay(t *testing.T) {
 	bus := newFakeBus(t)
 	work(t, bus.address, acking)

@@ -138,6 +138,15 @@ func TestAHandlerDecidesAboutItsEvent(t *testing.T) {
 			func(context.Context, *duebus.Delivery) error { return duebus.RetryAfter(-1, nil) },
 			&duebusv1.Nack{Error: "retry after 0s", Action: &duebusv1.Nack_Delay{Delay: durationpb.New(0)}},
 		},
+		"a rate limit, longer than the bus accepts": {
+			func(context.Context, *duebus.Delivery) error {
+				return fmt.Errorf("billing: %w", duebus.RateLimited(2*time.Hour, duebus.PauseGroup, cause))
+			},
+			&duebusv1.Nack{
+				Error: "billing: the card is busy",
+				Pause: &duebusv1.Nack_Pause{Duration: durationpb.New(time.Hour), Scope: duebus.PauseGroup},
+			},
+		},
 		"a dead letter": {
 			func(context.Context, *duebus.Delivery) error { return duebus.DeadLetter(cause) },
 			&duebusv1.Nack{Error: "the card is busy", Action: &duebusv1.Nack_DeadLetter{DeadLetter: true}},
@@ -313,4 +322,27 @@ func TestUnusableWorkersAreRefused(t *testing.T) {
 	if err := duebus.NewWorker(client).Run(t.Context()); !errors.Is(err, duebus.ErrInvalidArgument) {
 		t.Errorf("no handler: got %v", err)
 	}
+}
+
+func TestAPauseOfAKeyThatCanNotBePausedIsARetry(t *testing.T) {
+	bus := newFakeBus(t)
+	noKey := &duebusv1.LeaseFailure{LeaseToken: "lease-a", Reason: duebus.LeaseNoKey}
+	bus.nack = func() (*duebusv1.NackResponse, error) {
+		return &duebusv1.NackResponse{Failures: []*duebusv1.LeaseFailure{noKey}}, nil
+	}
+	work(t, bus.address, func(context.Context, *duebus.Delivery) error {
+		return duebus.RateLimited(time.Minute, duebus.PauseKey, errors.New("too many requests"))
+	})
+	next(t, bus.streams).deliver("a")
+	if paused := next(t, bus.nacks).Nacks[0]; paused.Pause.GetDuration().AsDuration() != time.Minute {
+		t.Errorf("got %v", paused)
+	}
+	want := &duebusv1.Nack{
+		LeaseToken: "lease-a", Error: "too many requests",
+		Action: &duebusv1.Nack_Delay{Delay: durationpb.New(time.Minute)},
+	}
+	if retried := next(t, bus.nacks).Nacks[0]; !proto.Equal(retried, want) {
+		t.Errorf("got %v", retried)
+	}
+	no(t, bus.nacks)
 }

@@ -4,7 +4,19 @@ import base64
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from duebus import Closing, Deliveries, Delivery, DueBusError, Frame, Heartbeat, LeaseFailure, NewEvent, Started
+from duebus import (
+    Closing,
+    Deliveries,
+    Delivery,
+    DueBusError,
+    Frame,
+    Heartbeat,
+    LeaseFailure,
+    Nack,
+    NewEvent,
+    Pause,
+    Started,
+)
 
 __all__ = [
     "datetime_of",
@@ -15,6 +27,7 @@ __all__ = [
     "read_started",
     "span_of",
     "write_event",
+    "write_nack",
 ]
 
 _MILLISECOND = timedelta(milliseconds=1)
@@ -42,6 +55,20 @@ def write_event(event: dict[str, Any]) -> NewEvent:
         content_type=event.get("content_type"),
         max_retries=event.get("max_retries"),
         key=event.get("key") or "",
+        priority=event.get("priority") or 0,
+    )
+
+
+def write_nack(nack: dict[str, Any]) -> Nack:
+    """A nack."""
+    pause = nack.get("pause")
+    return Nack(
+        delivery=nack["lease_token"],
+        error=nack.get("error") or "",
+        delay=span_of(nack.get("delay_ms")),
+        dead_letter=nack.get("dead_letter") or False,
+        release=nack.get("release") or False,
+        pause=pause and Pause(duration=pause["duration_ms"] * _MILLISECOND, scope=pause["scope"]),
     )
 
 
@@ -53,6 +80,7 @@ def read_delivery(delivery: Delivery) -> dict[str, Any]:
         "content_type": delivery.content_type,
         "attributes": delivery.attributes,
         "key": delivery.key,
+        "priority": delivery.priority,
         "topic": delivery.topic,
         "group": delivery.group,
         "lease_token": delivery.lease_token,

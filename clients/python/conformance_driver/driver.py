@@ -5,11 +5,19 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from duebus import DueBusError, Nack
+from duebus import DueBusError
 from duebus.aio import Client, Subscription
 
 from conformance_driver.admin import Admin
-from conformance_driver.codec import read_error, read_failures, read_frame, read_started, span_of, write_event
+from conformance_driver.codec import (
+    read_error,
+    read_failures,
+    read_frame,
+    read_started,
+    span_of,
+    write_event,
+    write_nack,
+)
 from conformance_driver.lines import Lines
 from conformance_driver.scripted import ScriptedWorker
 
@@ -112,16 +120,7 @@ class Driver:
         return read_failures(await self._clients[command["client"]].ack(command["lease_tokens"]))
 
     async def _nack(self, command: Fields) -> Fields:
-        nacks = [
-            Nack(
-                delivery=each["lease_token"],
-                error=each.get("error") or "",
-                delay=span_of(each.get("delay_ms")),
-                dead_letter=each.get("dead_letter") or False,
-                release=each.get("release") or False,
-            )
-            for each in command["nacks"]
-        ]
+        nacks = [write_nack(each) for each in command["nacks"]]
         return read_failures(await self._clients[command["client"]].nack_many(nacks))
 
     async def _extend(self, command: Fields) -> Fields:

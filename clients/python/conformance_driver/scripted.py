@@ -5,7 +5,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from duebus import DeadLetter, Delivery, DueBusError, Release, RetryAfter, Worker
+from duebus import DeadLetter, Delivery, DueBusError, RateLimited, Release, RetryAfter, Worker
 from duebus.aio import Client
 
 from conformance_driver.codec import read_delivery, read_error, span_of
@@ -106,7 +106,9 @@ def _worker(client: Client, command: dict[str, Any]) -> Worker:
         "drain_timeout": span_of(command.get("drain_timeout_ms")),
     }
     given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
-    return Worker(client=client, prefetch=0, **given)
+    if (concurrency := command.get("concurrency")) is not None:
+        given |= {"concurrency": concurrency, "prefetch": command["max_in_flight"] - concurrency}
+    return Worker(client=client, **{"prefetch": 0, **given})
 
 
 class _UnprintableError(Exception):
@@ -123,6 +125,8 @@ def _end(outcome: Outcome) -> None:
             raise RuntimeError(message)
         case "retry_after":
             raise RetryAfter(outcome["delay_ms"] / 1000, message)
+        case "rate_limited":
+            raise RateLimited(outcome["delay_ms"] / 1000, outcome["scope"], message)
         case "dead_letter":
             raise DeadLetter(message)
         case "release":

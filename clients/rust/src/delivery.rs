@@ -16,6 +16,8 @@ pub struct Delivery {
     pub attributes: HashMap<String, String>,
     /// What the event is in order by; empty for none.
     pub key: String,
+    /// The event's head start in seconds.
+    pub priority: i32,
     /// The topic it was dispatched to.
     pub topic: String,
     /// The group it is delivered in.
@@ -57,6 +59,7 @@ impl From<proto::Delivery> for Delivery {
             content_type: event.content_type,
             attributes: event.attributes,
             key: event.key,
+            priority: event.priority,
             topic: delivery.topic,
             group: delivery.group,
             lease_token: delivery.lease_token,

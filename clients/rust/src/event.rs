@@ -32,6 +32,9 @@ pub struct Event {
     /// What the event is in order by, for example an order's number: at most 255 bytes of printable text. A group gets
     /// the events of a key one at a time, in the order in which they are due. Empty: in no order.
     pub key: String,
+    /// A head start in seconds, -86,400 to 86,400: of the events of a group that are due, one of priority p is delivered
+    /// as if it had been due p seconds earlier. It is never early, and does not overtake events with its key.
+    pub priority: i32,
 }
 
 impl Event {
@@ -64,6 +67,12 @@ impl Event {
         Self { key: key.into(), ..self }
     }
 
+    /// With a priority, which is a head start in seconds.
+    #[must_use]
+    pub fn priority(self, seconds: i32) -> Self {
+        Self { priority: seconds, ..self }
+    }
+
     /// Due this long after it was stored.
     #[must_use]
     pub fn after(self, delay: Duration) -> Self {
@@ -88,8 +97,8 @@ impl Event {
             attributes: self.attributes,
             max_retries: self.max_retries,
             key: self.key,
+            priority: self.priority,
             due,
-            ..proto::Event::default()
         }
     }
 }

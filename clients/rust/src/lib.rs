@@ -24,7 +24,7 @@ pub use dispatch::{DispatchOptions, Dispatched};
 pub use error::{Error, FieldViolation, Reason};
 pub use event::{Due, Event};
 pub use proto::{Engine, lease_failure::Reason as LeaseFailureReason, subscribe_response::Frame};
-pub use settle::{Action, LeaseFailure, Nack};
+pub use settle::{Action, LeaseFailure, Nack, Pause, PauseScope};
 pub use subscription::Subscription;
 pub use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 pub use worker::{Failure, Worker, WorkerOptions};

@@ -35,6 +35,25 @@ pub enum Action {
     Release,
 }
 
+/// What a pause holds up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PauseScope {
+    /// The events with the key of the one that is given back.
+    #[default]
+    Key,
+    /// All events of the group.
+    Group,
+}
+
+/// Holds up deliveries for a while, because a service that the handler calls is overloaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How long, from now: 1 ms to 1 h.
+    pub duration: Duration,
+    /// What is held up.
+    pub scope: PauseScope,
+}
+
 /// Gives one delivery back.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Nack {
@@ -44,6 +63,9 @@ pub struct Nack {
     pub error: String,
     /// What happens to the event.
     pub action: Action,
+    /// Also holds up the deliveries of the event's key or of its group; with [`Action::Retry`], the event is then
+    /// released.
+    pub pause: Option<Pause>,
 }
 
 impl Nack {
@@ -59,7 +81,25 @@ impl Nack {
             Action::DeadLetter => Some(nack::Action::DeadLetter(true)),
             Action::Release => Some(nack::Action::Release(true)),
         };
-        proto::Nack { lease_token: self.lease_token, error: self.error, action }
+        let pause = self.pause.map(|Pause { duration, scope }| {
+            let scope = match scope {
+                PauseScope::Key => nack::pause::Scope::Key,
+                PauseScope::Group => nack::pause::Scope::Group,
+            };
+            nack::Pause { duration: Some(to_proto(duration)), scope: scope.into() }
+        });
+        proto::Nack { lease_token: self.lease_token, error: self.error, action, pause }
+    }
+
+    /// Whether it pauses the event's key.
+    pub(crate) fn pauses_key(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.scope == PauseScope::Key)
+    }
+
+    /// Makes of a pause a retry after the same time.
+    pub(crate) fn retry_instead(self) -> Self {
+        let action = self.pause.map_or(self.action, |pause| Action::RetryAfter(pause.duration));
+        Self { action, pause: None, ..self }
     }
 }
 

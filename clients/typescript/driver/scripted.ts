@@ -1,12 +1,34 @@
-import { type Client, DeadLetter, type Delivery, type HandlerContext, Release, RetryAfter, topics, Worker } from "duebus";
+import {
+  type Client,
+  DeadLetter,
+  type Delivery,
+  type HandlerContext,
+  type PauseScope,
+  RateLimited,
+  Release,
+  RetryAfter,
+  topics,
+  Worker,
+} from "duebus";
 import { type Fields, report } from "./lines.js";
 import { DriverError, optional, readDelivery, readError, required } from "./values.js";
 
 /** How a handler ends. */
 interface Outcome {
-  do: "ack" | "fail" | "retry_after" | "dead_letter" | "release" | "panic" | "exit" | "unprintable" | "hold";
+  do:
+    | "ack"
+    | "fail"
+    | "retry_after"
+    | "rate_limited"
+    | "dead_letter"
+    | "release"
+    | "panic"
+    | "exit"
+    | "unprintable"
+    | "hold";
   message?: string;
   delay_ms?: number;
+  scope?: PauseScope;
 }
 
 const toStandardError = (message: string, details: object): void => console.error(message, details);
@@ -46,6 +68,7 @@ export class ScriptedWorker {
       engine: optional(command, "engine"),
       consumer: optional(command, "consumer"),
       maxInFlight: optional(command, "max_in_flight"),
+      concurrency: optional(command, "concurrency"),
       leaseMs: optional(command, "lease_ms"),
       maxExecutionMs: optional(command, "max_execution_ms"),
       drainTimeoutMs: optional(command, "drain_timeout_ms"),
@@ -115,7 +138,7 @@ export class ScriptedWorker {
   }
 }
 
-function end({ do: how, message = "", delay_ms = 0 }: Outcome): Promise<never> | undefined {
+function end({ do: how, message = "", delay_ms = 0, scope }: Outcome): Promise<never> | undefined {
   switch (how) {
     case "ack":
       return;
@@ -123,6 +146,8 @@ function end({ do: how, message = "", delay_ms = 0 }: Outcome): Promise<never> |
       throw new Error(message);
     case "retry_after":
       throw new RetryAfter(delay_ms, message);
+    case "rate_limited":
+      throw new RateLimited(delay_ms, scope, message);
     case "dead_letter":
       throw new DeadLetter(message);
     case "release":

@@ -1,4 +1,12 @@
-import { type Delivery, DueBusError, type Engine, type LeaseFailure, type Nack, type NewEvent } from "duebus";
+import {
+  type Delivery,
+  DueBusError,
+  type Engine,
+  type LeaseFailure,
+  type Nack,
+  type NewEvent,
+  type Pause,
+} from "duebus";
 import type { Fields } from "./lines.js";
 
 /** A command that the driver does not know, or whose arguments it can't read. */
@@ -33,6 +41,7 @@ export function eventOf(fields: Fields): NewEvent {
     deliverAt: deliverAt === undefined ? undefined : new Date(deliverAt),
     maxRetries: optional(fields, "max_retries"),
     key: optional(fields, "key"),
+    priority: optional(fields, "priority"),
   };
 }
 
@@ -43,7 +52,12 @@ export function nackOf(fields: Fields): Nack {
     delayMs: optional(fields, "delay_ms"),
     deadLetter: optional(fields, "dead_letter"),
     release: optional(fields, "release"),
+    pause: pauseOf(optional(fields, "pause")),
   };
+}
+
+function pauseOf(fields: Fields | undefined): Pause | undefined {
+  return fields && { durationMs: required(fields, "duration_ms"), scope: required(fields, "scope") };
 }
 
 /** A delivery with all its fields. */
@@ -54,6 +68,7 @@ export function readDelivery(delivery: Delivery): Fields {
     content_type: delivery.contentType,
     attributes: delivery.attributes,
     key: delivery.key,
+    priority: delivery.priority,
     topic: delivery.topic,
     group: delivery.group,
     lease_token: delivery.leaseToken,

@@ -8,6 +8,8 @@ export class Delivery {
   readonly attributes: Readonly<Record<string, string>>;
   /** What the event is in order by; empty for none. */
   readonly key: string;
+  /** The event's head start in seconds. */
+  readonly priority: number;
   readonly topic: string;
   readonly group: string;
   /** The token that settles this delivery, on any replica. Opaque. */
@@ -34,6 +36,7 @@ export class Delivery {
     this.contentType = wire.event?.contentType ?? "";
     this.attributes = wire.event?.attributes ?? {};
     this.key = wire.event?.key ?? "";
+    this.priority = wire.event?.priority ?? 0;
     this.topic = wire.topic;
     this.group = wire.group;
     this.leaseToken = wire.leaseToken;

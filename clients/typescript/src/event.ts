@@ -28,9 +28,15 @@ export interface NewEvent {
    * events of a key one at a time, in the order in which they are due. Left out: in no order.
    */
   key?: string | undefined;
+  /**
+   * A head start in seconds, -86,400 to 86,400: of the events of a group that are due, one of priority p is delivered as
+   * if it had been due p seconds earlier. It is never early, and does not overtake events with its key.
+   */
+  priority?: number | undefined;
 }
 
 const MAX_UINT32 = 2 ** 32 - 1;
+const MAX_INT32 = 2 ** 31 - 1;
 
 /**
  * The event as a protobuf message.
@@ -46,7 +52,7 @@ export function eventToWire(event: NewEvent, path: string): WireEvent {
     due: due(event, path),
     maxRetries: maxRetries === undefined ? undefined : integer(`${path}max_retries`, maxRetries, 0, MAX_UINT32),
     key: text(`${path}key`, event.key),
-    priority: 0,
+    priority: integer(`${path}priority`, event.priority ?? 0, -MAX_INT32, MAX_INT32),
   };
 }
 

@@ -6,12 +6,12 @@ export { DueBusError, type ErrorDetails, type FieldViolation, type Reason } from
 export type { NewEvent } from "./event.js";
 export type { Logger } from "./logger.js";
 export type { CallOptions } from "./retry.js";
-export type { LeaseFailure, LeaseFailureReason, Nack } from "./settle.js";
+export type { LeaseFailure, LeaseFailureReason, Nack, Pause, PauseScope } from "./settle.js";
 export type { Stubs } from "./stubs.js";
 export type { Frame, Started, SubscribeOptions, Subscription } from "./subscription.js";
 export { type PayloadOf, type Schema, type Schemas, type Topics, type TypedHandler, topics } from "./topics.js";
 export type { Engine } from "./values.js";
 export type { Handler, HandlerContext } from "./worker/executor.js";
-export { DeadLetter, Release, RetryAfter } from "./worker/outcome.js";
+export { DeadLetter, RateLimited, Release, RetryAfter } from "./worker/outcome.js";
 export type { WorkerOptions } from "./worker/settings.js";
 export { Worker } from "./worker/worker.js";

@@ -1,6 +1,6 @@
 import { invalid } from "./errors.js";
 import type { LeaseFailure as WireFailure, Nack as WireNack } from "./generated/duebus/v1/event_bus.js";
-import { LeaseFailure_Reason as WireReason } from "./generated/duebus/v1/event_bus.js";
+import { LeaseFailure_Reason as WireReason, Nack_Pause_Scope as WireScope } from "./generated/duebus/v1/event_bus.js";
 import { durationToWire, text } from "./values.js";
 
 /** The most leases that the server accepts in one call. */
@@ -12,9 +12,10 @@ const ITEM_FIELDS = 32;
 /**
  * Why a lease was not settled or extended. `expired`: the event is still there, but this lease is not its lease any
  * more. `settled`: the event is gone: acked, dead or cancelled. `malformed`: not a lease token of this bus.
- * `engine_stopped`: the engine is stopped, or this server does not run it. `unknown`: this client is too old to know.
+ * `engine_stopped`: the engine is stopped, or this server does not run it. `no_key`: a pause of the key of an event that
+ * has none, or in a group that ignores keys; the delivery is still held. `unknown`: this client is too old to know.
  */
-export type LeaseFailureReason = "expired" | "settled" | "malformed" | "engine_stopped" | "unknown";
+export type LeaseFailureReason = "expired" | "settled" | "malformed" | "engine_stopped" | "no_key" | "unknown";
 
 /** A lease that was not settled or extended. Nothing was changed. */
 export interface LeaseFailure {
@@ -33,13 +34,31 @@ export interface Nack {
   deadLetter?: boolean | undefined;
   /** Make it ready again at once, without counting the attempt. */
   release?: boolean | undefined;
+  /**
+   * Also hold up the deliveries of the event's key or of its group. Without `delayMs`, `deadLetter` and `release`, the
+   * event is then released.
+   */
+  pause?: Pause | undefined;
 }
+
+/** What a pause holds up: the events with the key of the one that is given back, or all events of its group. */
+export type PauseScope = "key" | "group";
+
+/** Holds up deliveries for a while, because a service that the handler calls is overloaded. */
+export interface Pause {
+  /** How long, from now: 1 ms to 1 h. */
+  durationMs: number;
+  scope: PauseScope;
+}
+
+const SCOPES: Readonly<Record<PauseScope, WireScope>> = { key: WireScope.KEY, group: WireScope.GROUP };
 
 const REASONS = new Map<WireReason, LeaseFailureReason>([
   [WireReason.EXPIRED, "expired"],
   [WireReason.SETTLED, "settled"],
   [WireReason.MALFORMED, "malformed"],
   [WireReason.ENGINE_STOPPED, "engine_stopped"],
+  [WireReason.NO_KEY, "no_key"],
 ]);
 
 /** The failures of a retried settle whose first attempt may have taken effect. */
@@ -70,7 +89,18 @@ export function nacksToWire(nacks: readonly Nack[]): WireNack[] {
 
 function nackToWire(nack: Nack, path: string): WireNack {
   const leaseToken = text(`${path}lease_token`, nack.leaseToken);
-  return { leaseToken, error: text(`${path}error`, nack.error), action: action(nack, path) };
+  const error = text(`${path}error`, nack.error);
+  return { leaseToken, error, action: action(nack, path), pause: pauseToWire(nack.pause, `${path}pause.`) };
+}
+
+function pauseToWire(pause: Pause | undefined, path: string): WireNack["pause"] {
+  if (pause === undefined) {
+    return undefined;
+  }
+  if (!Object.hasOwn(SCOPES, pause.scope)) {
+    throw invalid(`${path}scope`, `must be "key" or "group", not ${JSON.stringify(pause.scope)}`);
+  }
+  return { duration: durationToWire(`${path}duration`, pause.durationMs), scope: SCOPES[pause.scope] };
 }
 
 function action(nack: Nack, path: string): WireNack["action"] {

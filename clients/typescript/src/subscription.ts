@@ -50,6 +50,8 @@ export interface Started {
   maxRequestBytes: number;
   /** The `heldLeaseTokens` that are no longer held. */
   lostLeaseTokens: string[];
+  /** The group has limits, so what is delivered counts at once: ask for no more than can be handled at once. */
+  limited: boolean;
 }
 
 /**
@@ -182,6 +184,7 @@ function readStarted(started: WireStarted): Started {
     disconnectGraceMs: durationFromWire(started.disconnectGrace),
     maxRequestBytes: Number(started.maxRequestBytes),
     lostLeaseTokens: started.lostLeaseTokens,
+    limited: started.limited,
   };
 }
 

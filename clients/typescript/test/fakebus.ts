@@ -76,6 +76,7 @@ export class FakeBus {
   leaseMs = 30_000;
   graceMs = 1_000;
   lost: string[] = [];
+  limited = false;
   maxRequestBytes = 0n;
   /** Holds back the answers to acks. */
   acksHeld = false;
@@ -217,7 +218,12 @@ export class FakeBus {
       lease: duration(this.leaseMs),
       disconnectGrace: duration(this.graceMs),
     };
-    const started = { sessionId: `s${this.streams.length}`, ...limits, lostLeaseTokens: this.lost };
+    const started = {
+      sessionId: `s${this.streams.length}`,
+      ...limits,
+      lostLeaseTokens: this.lost,
+      limited: this.limited,
+    };
     stream.write(SubscribeResponse.fromPartial({ frame: { $case: "started", started } }));
     this.streams.push(stream);
     stream.on("cancelled", () => this.#changes.notify());

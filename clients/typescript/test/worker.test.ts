@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { Client, DeadLetter, DueBusError, type Handler, Release, RetryAfter, Worker, type WorkerOptions } from "duebus";
+import {
+  Client,
+  DeadLetter,
+  DueBusError,
+  type Handler,
+  RateLimited,
+  Release,
+  RetryAfter,
+  Worker,
+  type WorkerOptions,
+} from "duebus";
 import { Changes } from "../src/worker/changes.js";
 import { type Lease, Leases } from "../src/worker/leases.js";
 import { Settler } from "../src/worker/settler.js";
@@ -38,8 +48,8 @@ async function start(handler: Handler, options: WorkerOptions = {}): Promise<Wor
 async function nackOf(id: string): Promise<object> {
   const find = () => bus.nacks.flat().find(({ leaseToken }) => leaseToken === `lease-${id}`);
   await bus.until(`a nack of ${id}`, () => find() !== undefined);
-  const { error, action } = find() ?? {};
-  return { error, action };
+  const { error, action, pause } = find() ?? {};
+  return pause === undefined ? { error, action } : { error, action, pause };
 }
 
 function acked(...ids: string[]): Promise<void> {
@@ -192,6 +202,7 @@ test("what a handler throws decides what happens to the event", async () => {
     },
     later: () => Promise.reject(new RetryAfter(400, "closed")),
     dead: () => Promise.reject(new DeadLetter("no such card")),
+    limited: () => Promise.reject(new RateLimited(7_200_000, "group", "too many requests")),
     back: () => Promise.reject(new Release()),
   };
   await start(({ eventId }) => ends[eventId]?.());
@@ -203,6 +214,8 @@ test("what a handler throws decides what happens to the event", async () => {
   const delay = { seconds: 0n, nanos: 400_000_000 };
   assert.deepEqual(await nackOf("later"), { error: "closed", action: { $case: "delay", delay } });
   assert.deepEqual(await nackOf("dead"), { error: "no such card", action: { $case: "deadLetter", deadLetter: true } });
+  const pause = { duration: { seconds: 3600n, nanos: 0 }, scope: 2 };
+  assert.deepEqual(await nackOf("limited"), { error: "too many requests", action: undefined, pause });
   assert.deepEqual(await nackOf("back"), { error: "", action: { $case: "release", release: true } });
 });
 
@@ -232,6 +245,37 @@ test("anything thrown is a nack, even if it can't be printed", async () => {
   assert.deepEqual(await nackOf("unprintable"), { error: "an error that can't be printed", action: undefined });
   assert.deepEqual(await nackOf("long"), { error: "ж".repeat(2048), action: undefined });
   assert.deepEqual(await nackOf("half"), { error: "\ufffd half", action: undefined });
+});
+
+test("a pause of a key that can't be paused is a retry", async () => {
+  bus.leaseFailures = [{ leaseToken: "lease-a", reason: 5 }];
+  await start(() => {
+    throw new RateLimited(400);
+  });
+  bus.deliver("a");
+  await bus.until("two nacks", () => bus.nacks.length === 2);
+  const [paused, retried] = bus.nacks.flat();
+  const duration = { seconds: 0n, nanos: 400_000_000 };
+  assert.deepEqual(paused?.pause, { duration, scope: 1 });
+  assert.deepEqual([retried?.pause, retried?.action], [undefined, { $case: "delay", delay: duration }]);
+});
+
+test("a worker of a group with limits prefetches nothing", async () => {
+  bus.limited = true;
+  const { handler, letGo } = holding();
+  await start(handler, { maxInFlight: 8, concurrency: 2 });
+  bus.deliver("a", "b", "c");
+  await bus.until("a second stream", () => bus.subscribes.length === 2);
+  assert.deepEqual(
+    bus.subscribes.map((each) => [each.maxInFlight, each.heldLeaseTokens.length]),
+    [
+      [8, 0],
+      [2, 3],
+    ],
+  );
+  letGo();
+  await acked("a", "b", "c");
+  assert.equal(bus.subscribes.length, 2);
 });
 
 test("a delay that is out of range is an error of the handler", () => {

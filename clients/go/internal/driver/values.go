@@ -45,12 +45,13 @@ type eventLine struct {
 	DeliverAtMs *int64            `json:"deliver_at_ms"`
 	MaxRetries  *uint32           `json:"max_retries"`
 	Key         string            `json:"key"`
+	Priority    int32             `json:"priority"`
 }
 
 func (e eventLine) event() duebus.Event {
 	event := duebus.Event{
 		ID: e.ID, Data: e.Data, ContentType: e.ContentType, Attributes: e.Attributes, MaxRetries: e.MaxRetries,
-		Key: e.Key,
+		Key: e.Key, Priority: e.Priority,
 	}
 	if e.DelayMs != nil {
 		event.Delay = e.DelayMs.duration()
@@ -62,17 +63,34 @@ func (e eventLine) event() duebus.Event {
 }
 
 type nackLine struct {
-	LeaseToken string  `json:"lease_token"`
-	Error      string  `json:"error"`
-	DelayMs    *millis `json:"delay_ms"`
-	DeadLetter bool    `json:"dead_letter"`
-	Release    bool    `json:"release"`
+	LeaseToken string     `json:"lease_token"`
+	Error      string     `json:"error"`
+	DelayMs    *millis    `json:"delay_ms"`
+	DeadLetter bool       `json:"dead_letter"`
+	Release    bool       `json:"release"`
+	Pause      *pauseLine `json:"pause"`
+}
+
+type pauseLine struct {
+	DurationMs millis `json:"duration_ms"`
+	Scope      string `json:"scope"`
+}
+
+func (p *pauseLine) pause() *duebus.Pause {
+	if p == nil {
+		return nil
+	}
+	return &duebus.Pause{Duration: p.DurationMs.duration(), Scope: scopeOf(p.Scope)}
+}
+
+func scopeOf(name string) duebus.PauseScope {
+	return duebus.PauseScope(duebusv1.Nack_Pause_Scope_value["SCOPE_"+strings.ToUpper(name)])
 }
 
 func (n nackLine) nack() duebus.Nack {
 	return duebus.Nack{
 		LeaseToken: n.LeaseToken, Error: n.Error, Delay: durationOf(n.DelayMs),
-		DeadLetter: n.DeadLetter, Release: n.Release,
+		DeadLetter: n.DeadLetter, Release: n.Release, Pause: n.Pause.pause(),
 	}
 }
 
@@ -82,6 +100,7 @@ type deliveryLine struct {
 	ContentType      string            `json:"content_type"`
 	Attributes       map[string]string `json:"attributes"`
 	Key              string            `json:"key"`
+	Priority         int32             `json:"priority"`
 	Topic            string            `json:"topic"`
 	Group            string            `json:"group"`
 	LeaseToken       string            `json:"lease_token"`
@@ -96,7 +115,8 @@ type deliveryLine struct {
 func lineOf(d *duebus.Delivery) deliveryLine {
 	line := deliveryLine{
 		EventID: d.EventID, Data: d.Data, ContentType: d.ContentType, Attributes: d.Attributes, Key: d.Key,
-		Topic: d.Topic, Group: d.Group, LeaseToken: d.LeaseToken, FencingToken: d.FencingToken, Attempt: d.Attempt,
+		Priority: d.Priority,
+		Topic:    d.Topic, Group: d.Group, LeaseToken: d.LeaseToken, FencingToken: d.FencingToken, Attempt: d.Attempt,
 		DeliverAtMs: d.DeliverAt.UnixMilli(), DispatchedAtMs: d.DispatchedAt.UnixMilli(),
 		LeaseExpiresAtMs: d.LeaseExpiresAt.UnixMilli(), LastError: d.LastError,
 	}

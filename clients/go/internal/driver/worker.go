@@ -15,6 +15,7 @@ type outcome struct {
 	Do      string `json:"do"`
 	Message string `json:"message"`
 	DelayMs millis `json:"delay_ms"`
+	Scope   string `json:"scope"`
 }
 
 // scriptedWorker is a worker of the SDK whose handler follows a script.
@@ -36,6 +37,7 @@ type workerArguments struct {
 	Engine         string    `json:"engine"`
 	Consumer       string    `json:"consumer"`
 	MaxInFlight    *int      `json:"max_in_flight"`
+	Concurrency    *int      `json:"concurrency"`
 	LeaseMs        *millis   `json:"lease_ms"`
 	MaxExecutionMs *millis   `json:"max_execution_ms"`
 	DrainTimeoutMs *millis   `json:"drain_timeout_ms"`
@@ -54,6 +56,9 @@ func (a workerArguments) options() ([]duebus.WorkerOption, error) {
 	}
 	if a.MaxInFlight != nil {
 		options = append(options, duebus.WithMaxInFlight(*a.MaxInFlight))
+	}
+	if a.Concurrency != nil {
+		options = append(options, duebus.WithConcurrency(*a.Concurrency))
 	}
 	if a.LeaseMs != nil {
 		options = append(options, duebus.WithLease(a.LeaseMs.duration()))
@@ -188,6 +193,8 @@ func (o outcome) end() error {
 		return errors.New(o.Message)
 	case "retry_after":
 		return duebus.RetryAfter(o.DelayMs.duration(), errors.New(o.Message))
+	case "rate_limited":
+		return duebus.RateLimited(o.DelayMs.duration(), scopeOf(o.Scope), errors.New(o.Message))
 	case "dead_letter":
 		return duebus.DeadLetter(errors.New(o.Message))
 	case "release":

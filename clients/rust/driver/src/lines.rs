@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use duebus::{Action, Delivery, Engine, Event, LeaseFailure, Nack};
+use duebus::{Action, Delivery, Engine, Event, LeaseFailure, Nack, Pause, PauseScope};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -37,6 +37,7 @@ pub struct Command {
     pub engine: Option<String>,
     pub consumer: Option<String>,
     pub max_in_flight: Option<u32>,
+    pub concurrency: Option<u32>,
     pub max_in_flight_bytes: Option<u64>,
     pub disconnect_grace_ms: Option<u64>,
     pub held_lease_tokens: Option<Vec<String>>,
@@ -64,6 +65,7 @@ pub struct Outcome {
     pub end: String,
     pub message: Option<String>,
     pub delay_ms: Option<u64>,
+    pub scope: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -76,6 +78,7 @@ pub struct EventLine {
     deliver_at_ms: Option<u64>,
     max_retries: Option<u32>,
     key: Option<String>,
+    priority: Option<i32>,
 }
 
 #[derive(Deserialize)]
@@ -85,6 +88,17 @@ pub struct NackLine {
     delay_ms: Option<u64>,
     dead_letter: Option<bool>,
     release: Option<bool>,
+    pause: Option<PauseLine>,
+}
+
+#[derive(Deserialize)]
+struct PauseLine {
+    duration_ms: u64,
+    scope: String,
+}
+
+pub fn scope(name: Option<&str>) -> PauseScope {
+    if name == Some("group") { PauseScope::Group } else { PauseScope::Key }
 }
 
 pub fn bytes(text: &str) -> Result<Vec<u8>, Failed> {
@@ -107,6 +121,7 @@ impl EventLine {
         event.attributes = self.attributes.unwrap_or_default();
         event.max_retries = self.max_retries;
         event.key = self.key.unwrap_or_default();
+        event.priority = self.priority.unwrap_or_default();
         Ok(match (millis(self.delay_ms), millis(self.deliver_at_ms)) {
             (Some(delay), _) => event.after(delay),
             (None, Some(moment)) => event.at(SystemTime::UNIX_EPOCH + moment),
@@ -123,7 +138,12 @@ impl NackLine {
             (_, _, Some(true)) => Action::Release,
             _ => Action::Retry,
         };
-        Nack { lease_token: self.lease_token.unwrap_or_default(), error: self.error.unwrap_or_default(), action }
+        let pause = self.pause.map(|PauseLine { duration_ms, scope: name }| Pause {
+            duration: Duration::from_millis(duration_ms),
+            scope: scope(Some(&name)),
+        });
+        let (lease_token, error) = (self.lease_token.unwrap_or_default(), self.error.unwrap_or_default());
+        Nack { lease_token, error, action, pause }
     }
 }
 
@@ -149,7 +169,7 @@ pub fn failures(failures: Vec<LeaseFailure>) -> Value {
 pub fn delivery(delivery: &Delivery) -> Value {
     json!({
         "event_id": delivery.event_id, "data": text(&delivery.data), "content_type": delivery.content_type,
-        "attributes": delivery.attributes, "key": delivery.key, "topic": delivery.topic, "group": delivery.group,
+        "attributes": delivery.attributes, "key": delivery.key, "priority": delivery.priority, "topic": delivery.topic, "group": delivery.group,
         "lease_token": delivery.lease_token, "fencing_token": delivery.fencing_token, "attempt": delivery.attempt,
         "deliver_at_ms": since_epoch(delivery.deliver_at), "dispatched_at_ms": since_epoch(delivery.dispatched_at),
         "lease_expires_at_ms": since_epoch(delivery.lease_expires_at), "last_error": delivery.last_error,

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::Driver;
-use crate::lines::{Command, Outcome, delivery, engine, millis, since_epoch};
+use crate::lines::{Command, Outcome, delivery, engine, millis, scope, since_epoch};
 use crate::output::{Failed, answer, error_line, write};
 
 /// A worker of the SDK whose handler follows a script.
@@ -60,6 +60,7 @@ fn options(command: &Command) -> Result<WorkerOptions, Failed> {
         engine: engine(command.engine.as_deref())?,
         consumer: command.consumer.clone().unwrap_or(default.consumer),
         max_in_flight: command.max_in_flight.unwrap_or(default.max_in_flight),
+        concurrency: command.concurrency,
         lease: millis(command.lease_ms).unwrap_or(default.lease),
         max_execution: millis(command.max_execution_ms).unwrap_or(default.max_execution),
         drain_timeout: millis(command.drain_timeout_ms).unwrap_or(default.drain_timeout),
@@ -168,6 +169,10 @@ fn end(outcome: Outcome) -> Result<(), Failure> {
         "fail" => Err(Failure::new(message)),
         "retry_after" => {
             Err(Failure::retry_after(Duration::from_millis(outcome.delay_ms.unwrap_or_default()), message))
+        }
+        "rate_limited" => {
+            let after = Duration::from_millis(outcome.delay_ms.unwrap_or_default());
+            Err(Failure::rate_limited(after, scope(outcome.scope.as_deref()), message))
         }
         "dead_letter" => Err(Failure::dead_letter(message)),
         "release" => Err(Failure::release()),

@@ -41,6 +41,7 @@ pub struct Answers {
     pub hold: Mutex<Option<oneshot::Receiver<()>>>,
     pub dispatch: Mutex<VecDeque<Result<DispatchResponse, Status>>>,
     pub ack: Mutex<VecDeque<Result<AckResponse, Status>>>,
+    pub nack: Mutex<VecDeque<Result<NackResponse, Status>>>,
     pub extend: Mutex<VecDeque<Result<ExtendResponse, Status>>>,
     pub subscribe: Mutex<VecDeque<Status>>,
     /// Streams of this topic get this status once the test says so.
@@ -49,6 +50,8 @@ pub struct Answers {
     pub lease: Mutex<Option<Duration>>,
     /// The largest request that a started stream announces.
     pub max_request_bytes: Mutex<u64>,
+    /// Whether a started stream says that its group has limits.
+    pub limited: Mutex<bool>,
 }
 
 /// An open stream of a worker. Dropping it ends the stream.
@@ -175,7 +178,9 @@ impl EventBus for Service {
         let opened = FakeStream { request: request.into_inner(), frames };
         let lease = self.answers.lease.lock().unwrap().unwrap_or(Duration::from_secs(30));
         let max_request_bytes = *self.answers.max_request_bytes.lock().unwrap();
-        opened.send(Frame::Started(Started { lease: Some(to_proto(lease)), max_request_bytes, ..Started::default() }));
+        let limited = *self.answers.limited.lock().unwrap();
+        let lease = Some(to_proto(lease));
+        opened.send(Frame::Started(Started { lease, max_request_bytes, limited, ..Started::default() }));
         self.streams.send(opened).map_err(|_| Status::unavailable("the test is over"))?;
         Ok(Response::new(UnboundedReceiverStream::new(stream)))
     }
@@ -187,7 +192,7 @@ impl EventBus for Service {
 
     async fn nack(&self, request: Request<NackRequest>) -> Result<Response<NackResponse>, Status> {
         let _ = self.nacks.send(request.into_inner());
-        Ok(Response::new(NackResponse::default()))
+        self.answers.nack.lock().unwrap().pop_front().unwrap_or(Ok(NackResponse::default())).map(Response::new)
     }
 
     async fn extend(&self, request: Request<ExtendRequest>) -> Result<Response<ExtendResponse>, Status> {

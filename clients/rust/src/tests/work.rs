@@ -10,8 +10,8 @@ use tonic::{Code, Status};
 use super::fake_bus::{FakeBus, next, refusal, soon};
 use crate::proto::nack::Action;
 use crate::proto::subscribe_response::Frame;
-use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, lease_failure};
-use crate::{ClientOptions, Delivery, Error, Failure, Reason, Worker, WorkerOptions};
+use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, NackResponse, lease_failure};
+use crate::{ClientOptions, Delivery, Error, Failure, PauseScope, Reason, Worker, WorkerOptions};
 
 /// A running worker; dropping `stop` stops it.
 struct Working {
@@ -519,4 +519,47 @@ async fn a_bad_option_is_named() {
         let working = work(&bus, bad, async |_| Ok(()));
         assert_eq!(soon(working.ended).await.unwrap().unwrap_err().field_violations()[0].field, field);
     }
+}
+
+#[tokio::test]
+async fn a_pause_of_a_key_that_cannot_be_paused_is_a_retry() {
+    let mut bus = FakeBus::start().await;
+    let no_key = LeaseFailure { lease_token: "lease-a".to_owned(), reason: lease_failure::Reason::NoKey.into() };
+    bus.answers.nack.lock().unwrap().push_back(Ok(NackResponse { failures: vec![no_key] }));
+    let working = work(&bus, options(), async |_| {
+        Err(Failure::rate_limited(Duration::from_secs(7200), PauseScope::Key, "too many requests"))
+    });
+    next(&mut bus.streams).await.deliver(&["a"]);
+    let paused = next(&mut bus.nacks).await.nacks.remove(0);
+    let hour = prost_types::Duration { seconds: 3600, nanos: 0 };
+    assert_eq!(paused.pause.as_ref().and_then(|pause| pause.duration), Some(hour));
+    assert_eq!((paused.action, paused.error.as_str()), (None, "too many requests"));
+    let retried = next(&mut bus.nacks).await.nacks.remove(0);
+    assert_eq!((retried.pause, retried.action), (None, Some(Action::Delay(hour))));
+    working.stop().await.unwrap();
+    assert!(bus.nacks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn a_worker_of_a_group_with_limits_prefetches_nothing() {
+    let mut bus = FakeBus::start().await;
+    *bus.answers.limited.lock().unwrap() = true;
+    let (handler, mut begun, _ended, gate) = holding();
+    let working = work(&bus, WorkerOptions { max_in_flight: 8, concurrency: Some(2), ..options() }, handler);
+    let first = next(&mut bus.streams).await;
+    first.deliver(&["a", "b", "c"]);
+    next(&mut begun).await;
+    let second = next(&mut bus.streams).await;
+    assert_eq!((first.request.max_in_flight, second.request.max_in_flight), (8, 2));
+    let mut held = second.request.held_lease_tokens.clone();
+    held.sort();
+    assert_eq!(held, ["lease-a", "lease-b", "lease-c"]);
+    gate.add_permits(3);
+    let mut acked = 0;
+    while acked < 3 {
+        acked += next(&mut bus.acks).await.lease_tokens.len();
+    }
+    working.stop().await.unwrap();
+    assert!(bus.streams.try_recv().is_err());
+    assert!(bus.nacks.try_recv().is_err());
 }

@@ -169,9 +169,14 @@ impl Executor {
             attempt: delivery.attempt,
         };
         let (handler, token) = (Arc::clone(&self.handler), running.lease_token.clone());
+        let has_key = !delivery.key.is_empty();
         // In its own task, so that a panic stays there. The error's text is made there, too.
-        let mut task =
-            tokio::spawn(async move { handler(delivery).await.map_err(|failure| failure.into_nack(&token)) });
+        let mut task = tokio::spawn(async move {
+            handler(delivery).await.map_err(|failure| match failure.into_nack(&token) {
+                nack if nack.pauses_key() && !has_key => nack.retry_instead(),
+                nack => nack,
+            })
+        });
         tokio::select! {
             ended = &mut task => {
                 self.settle(&running, outcome(&running, ended));
@@ -227,7 +232,7 @@ fn outcome(running: &Running, ended: Result<Result<(), Nack>, JoinError>) -> Res
             }
             Err(error) => error.to_string(), // the runtime shuts down
         };
-        Err(Nack { lease_token: running.lease_token.clone(), error: cut(text), action: Action::Retry })
+        Err(Nack { lease_token: running.lease_token.clone(), error: cut(text), ..Nack::default() })
     })
 }
 
@@ -243,6 +248,9 @@ fn report(running: &Running, nack: &Nack) {
         Action::Release => tracing::debug!(event_id, attempt, "an event was released"),
         Action::DeadLetter => tracing::warn!(event_id, attempt, error, "an event was dead-lettered"),
         Action::RetryAfter(delay) => tracing::info!(event_id, attempt, error, ?delay, "a handler asked for a retry"),
-        Action::Retry => tracing::warn!(event_id, attempt, error, "a handler failed"),
+        Action::Retry => match &nack.pause {
+            Some(pause) => tracing::info!(event_id, attempt, error, ?pause, "a handler asked for a pause"),
+            None => tracing::warn!(event_id, attempt, error, "a handler failed"),
+        },
     }
 }

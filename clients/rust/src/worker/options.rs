@@ -19,7 +19,9 @@ pub struct WorkerOptions {
     pub max_in_flight: u32,
     /// How many bytes of events may be leased to this worker at once; 0 means 16 MiB.
     pub max_in_flight_bytes: u64,
-    /// How many handlers run at once; none: as many as `max_in_flight`.
+    /// How many handlers run at once; none: as many as `max_in_flight`. A smaller number prefetches: the next event is
+    /// already here when a handler ends. In a group with limits, nothing is prefetched: it would count although no
+    /// handler has begun.
     pub concurrency: Option<u32>,
     /// How long a delivery is leased, 100 ms to 12 h; 30 s by default. Renewed while it is handled.
     pub lease: Duration,
@@ -58,6 +60,12 @@ fn consumer() -> String {
 impl WorkerOptions {
     pub(crate) fn slots(&self) -> usize {
         self.concurrency.unwrap_or(self.max_in_flight) as usize
+    }
+
+    /// How many events a stream may hold. In a group with limits, no more than handlers can begin.
+    pub(crate) fn window(&self, limited: bool) -> u32 {
+        let concurrency = self.concurrency.filter(|_| limited);
+        concurrency.map_or(self.max_in_flight, |handlers| handlers.min(self.max_in_flight))
     }
 
     pub(crate) fn check(&self) -> Result<(), Error> {

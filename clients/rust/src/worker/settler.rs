@@ -184,6 +184,8 @@ impl Lane {
         let reason = |each: &Nack| reasons.get(each.lease_token.as_str()).copied();
         let (stopped, settled): (Vec<_>, Vec<_>) =
             batch.into_iter().partition(|each| reason(each) == Some(Reason::EngineStopped));
+        let (unpaused, settled): (Vec<_>, Vec<_>) =
+            settled.into_iter().partition(|each| reason(each) == Some(Reason::NoKey) && each.pause.is_some());
         for each in &settled {
             // A try whose answer was lost may have settled it.
             if let Some(reason) = reason(each).filter(|_| !self.leases.was_tried(&each.lease_token)) {
@@ -191,6 +193,7 @@ impl Lane {
             }
         }
         self.leases.discard(settled.iter().map(|each| each.lease_token.as_str()));
+        self.put_back(unpaused.into_iter().map(Nack::retry_instead).collect());
         if stopped.is_empty() {
             self.pending().outage.over();
             return true;

@@ -47,6 +47,8 @@ struct Progress {
     pauses: Backoff,
     outage: Outage,
     subscribed: bool,
+    /// The group has limits, so that nothing is prefetched.
+    limited: bool,
     /// The group; once the server has named it, that name.
     group: String,
 }
@@ -145,6 +147,7 @@ impl Stream {
             pauses: Backoff::of_reconnects(),
             outage: Outage::default(),
             subscribed: false,
+            limited: false,
             group: self.options.group.clone(),
         };
         let result = self.read_on(stop, &mut progress).await;
@@ -180,7 +183,8 @@ impl Stream {
 
     /// Reads a stream until it ends; returns how long to wait before the next.
     async fn read_one(&self, stop: &CancellationToken, progress: &mut Progress) -> Result<Duration, Error> {
-        let opening = timeout(self.client.timeout, self.open(&progress.group));
+        let window = self.options.window(progress.limited);
+        let opening = timeout(self.client.timeout, self.open(&progress.group, window));
         let Some(opened) = stop.run_until_cancelled(opening).await else {
             return Ok(Duration::ZERO);
         };
@@ -189,6 +193,10 @@ impl Stream {
             return Ok(progress.pauses.next());
         };
         self.on_started(&started, progress);
+        if window > self.options.window(started.limited) {
+            self.close_when_quiet(frames).await;
+            return Ok(Duration::ZERO);
+        }
         loop {
             tokio::select! {
                 frame = frames.next() => match frame {
@@ -206,8 +214,8 @@ impl Stream {
     }
 
     /// Opens a stream and waits for its first frame; none when the server ends it before.
-    async fn open(&self, group: &str) -> Result<Option<(Subscription, Started)>, Error> {
-        let (request, all_named) = self.request(group);
+    async fn open(&self, group: &str, window: u32) -> Result<Option<(Subscription, Started)>, Error> {
+        let (request, all_named) = self.request(group, window);
         let mut frames = self.client.subscribe(request).await?;
         while let Some(frame) = frames.next().await {
             if let Frame::Started(started) = frame? {
@@ -221,7 +229,7 @@ impl Stream {
     }
 
     /// Names the leases that are held: all, if so many fit into the request, which is the second value.
-    fn request(&self, group: &str) -> (SubscribeRequest, bool) {
+    fn request(&self, group: &str, window: u32) -> (SubscribeRequest, bool) {
         let options = &self.options;
         let mut held = self.leases.tokens();
         let named = fitting(&held, self.client.max_request_bytes(), String::len);
@@ -232,7 +240,7 @@ impl Stream {
             group: group.to_owned(),
             engine: options.engine.into(),
             consumer: options.consumer.clone(),
-            max_in_flight: options.max_in_flight,
+            max_in_flight: window,
             max_in_flight_bytes: options.max_in_flight_bytes,
             lease: Some(to_proto(options.lease)),
             disconnect_grace: options.disconnect_grace.map(to_proto),
@@ -251,6 +259,7 @@ impl Stream {
         tracing::info!(session = frame.session_id, leases_kept, leases_lost, "subscribed");
         let lease = frame.lease.map_or(self.options.lease, to_std);
         self.client.limit_requests(frame.max_request_bytes);
+        progress.limited = frame.limited;
         self.leases.last(lease);
         self.keeper.attach(lease, frame.disconnect_grace.map(to_std).unwrap_or_default());
         self.settler.retry_now();
@@ -267,11 +276,23 @@ impl Stream {
         }
     }
 
-    /// Waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it costs an
-    /// attempt and the disconnect grace.
+    /// Closes a stream that holds more than the handlers can begin, so that the next one prefetches nothing.
+    async fn close_when_quiet(&self, mut frames: Subscription) {
+        self.settler.hold(); // each settle makes the server send more
+        self.until_quiet(&mut frames).await;
+        drop(frames);
+        self.settler.resume();
+    }
+
     async fn drain(&self, frames: &mut Subscription) {
         self.executor.pause();
         self.settler.hold();
+        self.until_quiet(frames).await;
+    }
+
+    /// Waits until no delivery is in flight. One that arrives after the stream is closed can't be released: it costs an
+    /// attempt and the disconnect grace.
+    async fn until_quiet(&self, frames: &mut Subscription) {
         let draining = async {
             while let Ok(Some(Ok(frame))) = timeout(QUIET, frames.next()).await {
                 self.take(frame);

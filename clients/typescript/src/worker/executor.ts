@@ -175,7 +175,7 @@ export class Executor {
       this.#parts.settler.ack(lease);
       return;
     }
-    const nack = nackOf(lease.token, error);
+    const nack = nackOf(lease.delivery, error);
     this.#parts.settler.nack(lease, nack);
     try {
       this.#report(lease, error, nack);
@@ -203,6 +203,8 @@ export class Executor {
       logger.debug("an event was released", lease.about());
     } else if (nack.deadLetter) {
       logger.warn("an event was dead-lettered", { ...lease.about(), error: nack.error });
+    } else if (nack.pause !== undefined) {
+      logger.info("a handler asked for a pause", { ...lease.about(), error: nack.error, ...nack.pause });
     } else if (nack.delayMs !== undefined) {
       logger.info("a handler asked for a retry", { ...lease.about(), error: nack.error });
     } else {

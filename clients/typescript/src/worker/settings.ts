@@ -19,7 +19,8 @@ export interface WorkerOptions {
   maxInFlight?: number | undefined;
   /**
    * How many handlers of a subscription run at once: as many as `maxInFlight` by default. A smaller number prefetches:
-   * the next event is already here when a handler ends.
+   * the next event is already here when a handler ends. In a group with limits, nothing is prefetched: it would count
+   * although no handler has begun.
    */
   concurrency?: number | undefined;
   /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */

@@ -8,6 +8,7 @@ import { fitting, type LeaseFailure, type Nack, nackSize, nacksToWire, readFailu
 import type { Changes } from "./changes.js";
 import type { Lease, Leases } from "./leases.js";
 import { Outage } from "./outage.js";
+import { retryInstead } from "./outcome.js";
 
 /** The parts that a settler works with. */
 export interface SettlerParts {
@@ -176,8 +177,12 @@ class Lane {
   #conclude(batch: Settlement[], failures: LeaseFailure[]): boolean {
     const reasons = new Map(failures.map(({ leaseToken, reason }) => [leaseToken, reason]));
     const isStopped = ({ lease }: Settlement): boolean => reasons.get(lease.token) === "engine_stopped";
-    for (const { lease } of batch.filter((each) => !isStopped(each))) {
+    for (const { lease, nack } of batch.filter((each) => !isStopped(each))) {
       const reason = reasons.get(lease.token);
+      if (reason === "no_key" && nack?.pause !== undefined) {
+        this.#pending.push({ lease, nack: retryInstead(nack) });
+        continue;
+      }
       // A try whose answer was lost may have settled it.
       if (reason !== undefined && !lease.tried) {
         this.#parts.logger.warn("a settle had no effect", { kind: this.#kind, reason, ...lease.about() });

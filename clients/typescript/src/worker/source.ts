@@ -43,6 +43,10 @@ export class Source {
   readonly #pauses = reconnectBackoff();
   readonly #outage = new Outage();
   #group: string | undefined;
+  /** The group has limits, so that nothing is prefetched. */
+  #limited = false;
+  /** The open stream holds more than the handlers can begin, in a group with limits. */
+  #tooWide = false;
   #stopping = false;
   #failure: unknown;
   /** Whether a stream was ever open. */
@@ -161,13 +165,15 @@ export class Source {
   }
 
   async #readFrames(signal: AbortSignal): Promise<number> {
-    const { ephemeral, engine, consumer, maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
+    const { ephemeral, engine, consumer, concurrency, maxInFlightBytes, leaseMs, disconnectGraceMs } = this.#settings;
+    const maxInFlight = this.#limited ? concurrency : this.#settings.maxInFlight;
     const limits = { maxInFlight, maxInFlightBytes, leaseMs, disconnectGraceMs };
     const tokens = this.#leases.tokens();
     const { maxRequestBytes } = this.#client.connection;
     const heldLeaseTokens = tokens.slice(0, fitting(tokens, maxRequestBytes, Buffer.byteLength, tokens.length));
     const options = { group: this.#group, ephemeral, engine, consumer, ...limits, heldLeaseTokens, signal };
     const subscription = await this.#client.subscribe(this.#topic, options);
+    this.#tooWide = subscription.started.limited && maxInFlight > concurrency;
     this.#onStarted(subscription.started);
     if (heldLeaseTokens.length < tokens.length) {
       this.#keeper.extendNow(); // leases that the stream did not name run out
@@ -179,16 +185,21 @@ export class Source {
         return this.#pauseAfterClosing(frame);
       }
     }
-    return this.#pauses.next();
+    return signal.aborted ? 0 : this.#pauses.next();
   }
 
-  /** Closes a stream when the worker stops, or when no slot is left to handle its events. */
+  /** Closes a stream when the worker stops, when no slot is left to handle its events, or when it holds too many. */
   async #closeInTime(reading: { ended: boolean }, closing: AbortController): Promise<void> {
-    await this.#changes.until(() => reading.ended || this.#stopping || this.#executor.stuck);
-    if (this.#stopping && !reading.ended) {
+    this.#tooWide = false;
+    await this.#changes.until(() => reading.ended || this.#stopping || this.#executor.stuck || this.#tooWide);
+    const drained = !reading.ended && (this.#stopping || this.#tooWide);
+    if (drained) {
       await this.#drainStream(reading);
     }
     closing.abort();
+    if (drained && !this.#stopping) {
+      this.#settler.resume();
+    }
   }
 
   /**
@@ -196,7 +207,9 @@ export class Source {
    * attempt and the disconnect grace.
    */
   async #drainStream(reading: { ended: boolean }): Promise<void> {
-    this.#executor.pause();
+    if (this.#stopping) {
+      this.#executor.pause();
+    }
     this.#settler.hold();
     const end = performance.now() + QUIET_AT_MOST_MS;
     let moved = true;
@@ -210,6 +223,7 @@ export class Source {
     this.#group = started.group || this.#group; // the server has named an ephemeral group that had no name
     const lost = this.#leases.lose(started.lostLeaseTokens);
     this.#logger.info("subscribed", { session: started.sessionId, kept: this.#leases.size, lost });
+    this.#limited = started.limited;
     this.#client.connection.maxRequestBytes = started.maxRequestBytes || DEFAULT_MAX_REQUEST_BYTES;
     this.#clock.leaseMs = started.leaseMs;
     this.#keeper.attach(started.leaseMs, started.disconnectGraceMs);

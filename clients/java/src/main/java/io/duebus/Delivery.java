@@ -43,6 +43,11 @@ public final class Delivery {
         return message.getEvent().getKey();
     }
 
+    /** The event's head start in seconds. */
+    public int priority() {
+        return message.getEvent().getPriority();
+    }
+
     public String topic() {
         return message.getTopic();
     }

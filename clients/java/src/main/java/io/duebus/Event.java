@@ -112,6 +112,16 @@ public final class Event {
             return this;
         }
 
+        /**
+         * A head start in seconds, -86,400 to 86,400: of the events of a group that are due, one of priority p is
+         * delivered as if it had been due p seconds earlier. It is never early, and does not overtake events with its
+         * key.
+         */
+        public Builder priority(int seconds) {
+            message.setPriority(seconds);
+            return this;
+        }
+
         public Event build() {
             return new Event(message.build());
         }

@@ -8,7 +8,7 @@ import java.util.Objects;
  * <ul>
  *   <li>it returns: acked;
  *   <li>it throws anything: nacked with its text, retried after the topic's backoff;
- *   <li>it throws {@link RetryAfter}, {@link DeadLetter} or {@link Release}: what they ask for;
+ *   <li>it throws {@link RetryAfter}, {@link RateLimited}, {@link DeadLetter} or {@link Release}: what they ask for;
  *   <li>its thread is interrupted, because it ran for longer than the worker allows, or because the worker stops and does
  *       not wait any longer: nacked, or released. Its outcome is then ignored. A handler that has not ended a second
  *       later is abandoned: it keeps its slot until it ends;

@@ -207,7 +207,7 @@ final class HandlerRunner {
         } else if (thrown == null) {
             settler.ack(lease);
         } else {
-            Nack nack = Outcomes.nack(lease.token(), thrown);
+            Nack nack = Outcomes.nack(lease.delivery, thrown);
             settler.nack(lease, nack);
             report(lease, thrown, nack);
         }

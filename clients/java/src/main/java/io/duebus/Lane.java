@@ -117,6 +117,10 @@ final class Lane {
                 stopped.add(each);
                 continue;
             }
+            if (reason == LeaseFailure.Reason.REASON_NO_KEY && each.nack() != null && each.nack().hasPause()) {
+                pending.add(new Settle(each.lease(), Outcomes.retryInstead(each.nack())));
+                continue;
+            }
             if (reason != null && !each.lease().tried) { // otherwise that try has probably settled it
                 shared.warn("%s: the %s had no effect: %s", each.lease(), kind, reason);
             }

@@ -13,8 +13,8 @@ final class Outcomes {
 
     private Outcomes() {}
 
-    static Nack nack(String leaseToken, Throwable thrown) {
-        var nack = Nack.newBuilder().setLeaseToken(leaseToken);
+    static Nack nack(Delivery delivery, Throwable thrown) {
+        var nack = Nack.newBuilder().setLeaseToken(delivery.leaseToken());
         if (thrown instanceof Release) {
             return nack.setRelease(true).build();
         }
@@ -23,8 +23,22 @@ final class Outcomes {
             nack.setDeadLetter(true);
         } else if (thrown instanceof RetryAfter later) {
             nack.setDelay(Times.proto(later.delay()));
+        } else if (thrown instanceof RateLimited limited) {
+            nack.setPause(pause(limited));
+            boolean hasNoKey = limited.scope() == RateLimited.Scope.KEY && delivery.key().isEmpty();
+            return hasNoKey ? retryInstead(nack.build()) : nack.build();
         }
         return nack.build();
+    }
+
+    private static Nack.Pause pause(RateLimited limited) {
+        var scope = limited.scope() == RateLimited.Scope.KEY ? Nack.Pause.Scope.SCOPE_KEY : Nack.Pause.Scope.SCOPE_GROUP;
+        return Nack.Pause.newBuilder().setDuration(Times.proto(limited.after())).setScope(scope).build();
+    }
+
+    /** The nack without its pause: a retry after the same time. */
+    static Nack retryInstead(Nack nack) {
+        return nack.toBuilder().clearPause().setDelay(nack.getPause().getDuration()).build();
     }
 
     static Nack release(String leaseToken) {
@@ -37,7 +51,10 @@ final class Outcomes {
 
     /** Whether a handler threw this deliberately. */
     static boolean isDeliberate(Throwable thrown) {
-        return thrown instanceof RetryAfter || thrown instanceof DeadLetter || thrown instanceof Release;
+        return thrown instanceof RetryAfter
+                || thrown instanceof RateLimited
+                || thrown instanceof DeadLetter
+                || thrown instanceof Release;
     }
 
     /** The text of what was thrown, cut to 4 KiB of UTF-8. One without a readable text is still a failure. */

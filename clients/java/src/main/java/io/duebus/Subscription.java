@@ -40,6 +40,12 @@ final class Subscription {
     /** How many of its leases the stream names: all, if so many fit into the request. */
     private int named;
 
+    /** How many events the stream may hold. */
+    private int window;
+
+    /** The group has limits, so that nothing is prefetched. */
+    private boolean limited;
+
     private volatile boolean stopping;
     private volatile DueBusException failure;
 
@@ -168,7 +174,8 @@ final class Subscription {
         synchronized (monitor) {
             var tokens = runner.leases().tokens();
             named = Settles.fitting(tokens, connection.maxRequestBytes(), String::length);
-            var request = settings.subscribe(topic, group, tokens.subList(0, named));
+            window = limited ? Math.min(settings.concurrency(), settings.maxInFlight()) : settings.maxInFlight();
+            var request = settings.subscribe(topic, group, window, tokens.subList(0, named));
             return SubscribeStream.open(connection, request, arrivals);
         }
     }
@@ -176,7 +183,7 @@ final class Subscription {
     private Duration readFrames(SubscribeStream stream) throws InterruptedException {
         long startBy = System.nanoTime() + Times.nanos(connection.timeout());
         boolean isOpen = false;
-        while (!stopping && !isStuck()) {
+        while (!stopping && !isStuck() && !isTooWide()) {
             Arrival arrival =
                     isOpen ? arrivals.take() : arrivals.poll(startBy - System.nanoTime(), TimeUnit.NANOSECONDS);
             if (arrival == null) {
@@ -198,9 +205,15 @@ final class Subscription {
         return Duration.ZERO;
     }
 
+    /** Whether the stream may hold more than the handlers can begin, in a group with limits. */
+    private boolean isTooWide() {
+        return limited && window > settings.concurrency();
+    }
+
     /**
-     * Waits until no delivery is in flight, and releases what was not started. A delivery that arrives after the stream
-     * is closed can't be released: it costs an attempt and the disconnect grace.
+     * Waits until no delivery is in flight, and then closes the stream. What was not started is released, unless the next
+     * stream keeps it. A delivery that arrives after the stream is closed can't be released: it costs an attempt and the
+     * disconnect grace.
      */
     private void drain(SubscribeStream stream) throws InterruptedException {
         synchronized (monitor) {
@@ -219,7 +232,9 @@ final class Subscription {
         }
         stream.cancel();
         synchronized (monitor) {
-            runner.release();
+            if (stopping || isStuck()) {
+                runner.release();
+            }
             runner.settler().hold(false);
         }
     }
@@ -242,6 +257,7 @@ final class Subscription {
         int kept = runner.leases().size();
         shared.info("subscribed as %s, leases kept: %d, lost: %d", frame.getSessionId(), kept, lost);
         connection.limitRequests(frame.getMaxRequestBytes());
+        limited = frame.getLimited();
         runner.clock().lasts(Times.read(frame.getLease()));
         keeper.attach(Times.read(frame.getLease()), Times.read(frame.getDisconnectGrace()));
         if (kept > named) {

@@ -238,7 +238,8 @@ public final class Worker implements AutoCloseable {
 
         /**
          * How many handlers of a subscription run at once, each on a thread: as many as {@link #maxInFlight} by
-         * default. A smaller number prefetches: the next event is already here when a handler ends.
+         * default. A smaller number prefetches: the next event is already here when a handler ends. In a group with
+         * limits, nothing is prefetched: it would count although no handler has begun.
          */
         public Builder concurrency(int handlers) {
             this.concurrency = Checks.between("concurrency", handlers, 1, MOST_IN_FLIGHT);

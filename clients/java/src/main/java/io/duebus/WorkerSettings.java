@@ -18,14 +18,15 @@ record WorkerSettings(
         Duration maxExecution,
         Duration drainTimeout) {
 
-    SubscribeRequest subscribe(String topic, String group, List<String> heldLeaseTokens) {
+    /** @param window how many events the stream may hold */
+    SubscribeRequest subscribe(String topic, String group, int window, List<String> heldLeaseTokens) {
         var request = SubscribeRequest.newBuilder()
                 .setTopic(topic)
                 .setGroup(group)
                 .setEphemeral(ephemeral)
                 .setEngine(engine)
                 .setConsumer(consumer)
-                .setMaxInFlight(maxInFlight)
+                .setMaxInFlight(window)
                 .setMaxInFlightBytes(maxInFlightBytes)
                 .setLease(Times.proto(lease))
                 .addAllHeldLeaseTokens(heldLeaseTokens);

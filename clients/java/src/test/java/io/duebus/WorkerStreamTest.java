@@ -46,6 +46,25 @@ class WorkerStreamTest extends WorkerTestBase {
     }
 
     @Test
+    void aWorkerOfAGroupWithLimitsPrefetchesNothing() throws Exception {
+        server.onSubscribe = request -> Started.newBuilder().setLimited(true);
+        start(this::hold, builder -> builder.maxInFlight(8).concurrency(2));
+        var first = FakeBus.next(server.streams);
+        first.deliver("a", "b", "c");
+        var second = FakeBus.next(server.streams);
+
+        assertEquals(8, first.request.getMaxInFlight());
+        assertEquals(2, second.request.getMaxInFlight());
+        assertEquals(FakeBus.tokensOf("a", "b", "c"), second.request.getHeldLeaseTokensList());
+        finish.countDown();
+        for (int acked = 0; acked < 3; ) {
+            acked += FakeBus.next(server.acks).getLeaseTokensCount();
+        }
+        assertTrue(server.streams.isEmpty());
+        assertTrue(server.nacks.isEmpty());
+    }
+
+    @Test
     void aClosedStreamIsReopenedAfterTheServersDelay() throws Exception {
         start(delivery -> {});
         var stream = FakeBus.next(server.streams);

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 import io.duebus.v1.AckResponse;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
+import io.duebus.v1.NackResponse;
 import io.duebus.v1.Started;
 import io.grpc.Status;
 import java.nio.charset.StandardCharsets;
@@ -69,6 +70,14 @@ class WorkerTest extends WorkerTestBase {
         assertEquals("busy", nack.getError());
         assertEquals(1, nack.getDelay().getSeconds());
         assertEquals(500_000_000, nack.getDelay().getNanos());
+
+        thrown.add(new RateLimited(Duration.ofHours(2), RateLimited.Scope.GROUP, "too many requests"));
+        stream.deliver("limited");
+        nack = nextNack();
+        assertEquals("too many requests", nack.getError());
+        assertEquals(Nack.Pause.Scope.SCOPE_GROUP, nack.getPause().getScope());
+        assertEquals(3600, nack.getPause().getDuration().getSeconds());
+        assertEquals(Nack.ActionCase.ACTION_NOT_SET, nack.getActionCase());
 
         thrown.add(new DeadLetter("no such card"));
         stream.deliver("d");
@@ -293,5 +302,22 @@ class WorkerTest extends WorkerTestBase {
         assertTrue(thread.getName().startsWith("duebus-handler-"), thread.getName());
         boolean exist = Runtime.version().feature() >= 21;
         assertEquals(exist, exist && (boolean) Thread.class.getMethod("isVirtual").invoke(thread));
+    }
+
+    @Test
+    void aPauseOfAKeyThatCanNotBePausedIsARetry() throws Exception {
+        var noKey = LeaseFailure.newBuilder()
+                .setLeaseToken(FakeBus.tokensOf("a").get(0))
+                .setReason(LeaseFailure.Reason.REASON_NO_KEY);
+        server.onNack = request -> NackResponse.newBuilder().addFailures(noKey).build();
+        start(delivery -> {
+            throw new RateLimited(Duration.ofMinutes(1));
+        });
+        FakeBus.next(server.streams).deliver("a");
+
+        assertEquals(60, nextNack().getPause().getDuration().getSeconds());
+        Nack retried = nextNack();
+        assertEquals(60, retried.getDelay().getSeconds());
+        assertFalse(retried.hasPause());
     }
 }

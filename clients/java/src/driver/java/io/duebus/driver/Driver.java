@@ -22,6 +22,7 @@ import java.time.Instant;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
@@ -164,6 +165,9 @@ final class Driver {
                 .contentType(line.text("content_type"))
                 .attributes(line.map("attributes"))
                 .key(line.text("key"));
+        if (line.has("priority")) {
+            event.priority(line.number("priority").intValue());
+        }
         if (line.has("delay_ms")) {
             event.delay(line.millis("delay_ms"));
         }
@@ -200,7 +204,18 @@ final class Driver {
         } else if (line.flag("release")) {
             nack.setRelease(true);
         }
+        if (line.has("pause")) {
+            nack.setPause(pauseOf(line.object("pause")));
+        }
         return nack.build();
+    }
+
+    private static Nack.Pause pauseOf(Command line) {
+        Duration length = line.millis("duration_ms");
+        String scope = "SCOPE_" + line.text("scope").toUpperCase(Locale.ROOT);
+        var pause = Nack.Pause.newBuilder().setScope(Nack.Pause.Scope.valueOf(scope));
+        pause.getDurationBuilder().setSeconds(length.getSeconds()).setNanos(length.getNano());
+        return pause.build();
     }
 
     private static Object failures(Command command, CompletableFuture<List<LeaseFailure>> call) throws Throwable {

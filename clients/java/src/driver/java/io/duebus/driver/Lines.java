@@ -63,6 +63,7 @@ final class Lines {
         line.put("content_type", delivery.contentType());
         line.put("attributes", delivery.attributes());
         line.put("key", delivery.key());
+        line.put("priority", delivery.priority());
         line.put("topic", delivery.topic());
         line.put("group", delivery.group());
         line.put("lease_token", delivery.leaseToken());

@@ -6,6 +6,7 @@ import io.duebus.Delivery;
 import io.duebus.DueBus;
 import io.duebus.DueBusException;
 import io.duebus.Handler;
+import io.duebus.RateLimited;
 import io.duebus.Release;
 import io.duebus.RetryAfter;
 import io.duebus.Worker;
@@ -62,6 +63,9 @@ final class ScriptedWorker {
         }
         if (command.has("max_in_flight")) {
             builder.maxInFlight(command.number("max_in_flight").intValue());
+        }
+        if (command.has("concurrency")) {
+            builder.concurrency(command.number("concurrency").intValue());
         }
         if (command.has("lease_ms")) {
             builder.lease(command.millis("lease_ms"));
@@ -143,12 +147,17 @@ final class ScriptedWorker {
             case "ack" -> {}
             case "fail" -> throw new IllegalStateException(message);
             case "retry_after" -> throw new RetryAfter(outcome.millis("delay_ms"), message);
+            case "rate_limited" -> throw new RateLimited(outcome.millis("delay_ms"), scope(outcome), message);
             case "dead_letter" -> throw new DeadLetter(message);
             case "release" -> throw new Release();
             case "exit" -> recurse(0);
             case "unprintable" -> throw new UnprintableException();
             default -> throw new AssertionError(message);
         }
+    }
+
+    private static RateLimited.Scope scope(Command outcome) {
+        return outcome.text("scope").equals("group") ? RateLimited.Scope.GROUP : RateLimited.Scope.KEY;
     }
 
     private static int recurse(int depth) {
