@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 import pytest
 from duebus_server.domain.clock import DAY, HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.scheduling.cron import cron
+from duebus_server.scheduling.cron import Cron, cron
 from duebus_server.scheduling.rules import CronIn, Every, Rule
 from duebus_server.scheduling.zones import zone, zone_names
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 
 def at(text: str) -> int:
@@ -184,3 +186,19 @@ def test_a_text_that_cannot_be_read_is_refused_with_the_place(text: str, what: s
 )
 def test_a_rule_in_words(text: str, words: str) -> None:
     assert cron(text).words() == words
+
+
+@given(st.text(st.sampled_from("0123456789*/,-#LWMONSU? "), max_size=40))
+@example("1#2/3 * * * *")
+@example("* * L,1/2 * *")
+@example("* * LW/2 * 5L/2")
+@example("* * * * L")
+@example("* * * * ²L")
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        rule = Rule(CronIn(Cron(text), zone("Europe/Berlin")))
+    except InvalidArgument:
+        return
+    found = rule.next_after(at("2026-03-28T23:59:59Z"))
+    assert found is not None
+    assert rule.count(found - 1, found) == 1

@@ -13,8 +13,8 @@ from duebus_server.engine.local.core import EngineCore
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-UNFINISHED_ALLOWED = {Overlap.SKIP: 1, Overlap.BUFFER_ONE: 2}
-"""How many of the last events are unfinished when a firing is skipped."""
+UNFINISHED = {Overlap.SKIP: 1, Overlap.BUFFER_ONE: 2}
+"""How many of the last events are all unfinished when a firing is skipped."""
 
 LAST_IDS = 2
 """How many ids of its last events a schedule keeps."""
@@ -97,11 +97,10 @@ class ScheduleVerbs(EngineCore):
         if firing.event is None:
             return FiringOutcome.MISSED
         topic = self._topics.obtain(record.topic, now_us)
-        unfinished = [event_id for event_id in record.last_event_ids if topic.is_unfinished(event_id)]
-        if firing.overlap is Overlap.SKIP:
-            unfinished = [event_id for event_id in unfinished if event_id == record.last_event_ids[-1]]
-        if len(unfinished) >= UNFINISHED_ALLOWED.get(firing.overlap, LAST_IDS + 1):
-            return FiringOutcome.SKIPPED
+        if firing.overlap is not Overlap.ALLOW:
+            last_ids = record.last_event_ids[-UNFINISHED[firing.overlap] :]
+            if len(last_ids) == UNFINISHED[firing.overlap] and all(map(topic.is_unfinished, last_ids)):
+                return FiringOutcome.SKIPPED
         answer = topic.dispatch(DispatchRequest([firing.event]), now_us, {})
         return FiringOutcome.FULL if isinstance(answer, DueBusError) else FiringOutcome.FIRED
 
