@@ -55,7 +55,7 @@ from duebus_server.wire.server import ADMIN, EVENT_BUS, SCALER, SCHEDULES, TEST_
 from duebus_server.wire.test_clock import TestClockServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock
@@ -156,11 +156,13 @@ class App:
         if self._metrics is not None:
             self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
 
-    async def advance(self, by_us: int) -> None:
-        """Move a clock that a test moves. Schedules that become due on the way fire, each at its own time."""
+    async def advance(self, by_us: int, handled: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Move a clock that a test moves. Schedules that become due on the way fire, each at its own time; ``handled``
+        is waited for after each.
+        """
         if isinstance(self._clock, MovableClock | ManualClock):
             for running in self._engines:
-                await running.scheduler.advance(self._clock, by_us)
+                await running.scheduler.advance(self._clock, by_us, handled)
 
     def watcher(self, engine: EngineName) -> Watcher:
         """The watcher of an engine, for callers that wrap it."""

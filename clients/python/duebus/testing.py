@@ -28,6 +28,7 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
@@ -50,6 +51,8 @@ R = TypeVar("R")
 
 MICROSECOND = timedelta(microseconds=1)
 ALL_TOPICS = 1_000_000
+# In real seconds.
+SETTLE_TIMEOUT = 5.0
 # Exceptions that a handler raises to fail or skip its test.
 VERDICTS = (AssertionError, pytest.fail.Exception, pytest.skip.Exception, pytest.xfail.Exception)
 
@@ -105,18 +108,22 @@ class Bus:
         return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move its clock forward. Events become due, leases run out and schedules fire as if the time had passed.
+        """Move its clock forward. Events become due and leases run out as if the time had passed.
+
+        A schedule fires at each of its times on the way. What it has fired is handled, as by `settle`, before the clock
+        is moved further.
 
         Returns at once; `settle` waits until the due events are handled. If handlers may still be running, call
         `settle` first too, or their leases may run out.
 
         Raises:
             ValueError: The sum is negative.
+            TimeoutError: What a schedule has fired is not settled within 5 real seconds.
         """
         by = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        self._call(self._app.advance(by // MICROSECOND))
+        self._call(self._app.advance(by // MICROSECOND, partial(self._settle, SETTLE_TIMEOUT)))
 
-    def settle(self, timeout: float = 5.0) -> None:
+    def settle(self, timeout: float = SETTLE_TIMEOUT) -> None:
         """Wait until no event is due or leased in any group that has a subscriber.
 
         An event that failed and waits for its retry is not waited for: move the clock to its due time.

@@ -15,7 +15,7 @@ from duebus_server.domain.schedules import ADVANCED, Firing, FiringOutcome
 from duebus_server.scheduling.schedule import event_id, plan, retry_us, rfc3339
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from duebus_server.domain.clock import Clock, ManualClock, MovableClock, Timer
     from duebus_server.domain.model import NewEvent
@@ -116,13 +116,23 @@ class Scheduler:
             if self._timer is not None:
                 self._timer.cancel()
 
-    async def advance(self, clock: ManualClock | MovableClock, by_us: int) -> None:
-        """Move the clock, and let each nominal time on the way fire at its own time."""
+    async def advance(
+        self, clock: ManualClock | MovableClock, by_us: int, handled: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Move the clock, and let each nominal time on the way fire at its own time.
+
+        Args:
+            clock: the engine's.
+            by_us: by how much.
+            handled: waited for after each firing, before the clock is moved further.
+        """
         end_us = clock.now_us() + by_us
-        while (
-            at_us := await self._fire_due()
-        ) is not None and at_us - self._engine.wall_us() <= end_us - clock.now_us():
+        at_us = await self._fire_due()
+        while at_us is not None and at_us - self._engine.wall_us() <= end_us - clock.now_us():
             clock.advance(max(0, at_us - self._engine.wall_us()))
+            at_us = await self._fire_due()
+            if handled is not None:
+                await handled()
         clock.advance(max(0, end_us - clock.now_us()))
         await self._fire_due()
 

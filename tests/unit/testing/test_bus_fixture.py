@@ -32,6 +32,23 @@ def test_a_delayed_event_is_delivered_when_the_clock_is_moved(duebus: Bus) -> No
         assert handled == [42]
 
 
+def test_a_schedule_fires_at_each_of_its_times_while_the_clock_is_moved(duebus: Bus) -> None:
+    worker = Worker(duebus.address)
+    handled: list[str] = []
+
+    @worker.every("0 9 * * *", zone="Europe/Berlin")
+    def report(delivery: Delivery) -> None:
+        handled.append(delivery.attributes["duebus-scheduled-for"])
+
+    with duebus.running(worker):
+        begin = duebus.now()
+        duebus.advance(days=3)
+
+    expected = duebus.client.schedules.preview(cron="0 9 * * *", zone="Europe/Berlin", after=begin, count=3).times
+    assert handled == [f"{each:%Y-%m-%dT%H:%M:%SZ}" for each in expected]
+    assert duebus.client.schedules.get("report").missed == 0
+
+
 def test_two_workers_with_ephemeral_groups_both_get_the_event(duebus: Bus) -> None:
     handled: list[str] = []
 
