@@ -21,7 +21,7 @@ SHARED = {name for text in [LUA_KEYS, *LUA.values()] for name in FUNCTION.findal
 
 
 def code_of(name: str) -> str:
-    return re.sub("--.*", "", Script(name)._source)
+    return re.sub("--.*", "", Script(name).whole._source)
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -59,7 +59,8 @@ log = structlog.get_logger()
 # What a dispatch does not need is not sent: a session that has reserved room, and an event with a key.
 DISPATCH = {
     (has_reservation, has_key): Script(
-        "dispatch", without=[*(() if has_reservation else ["hand_over"]), *(() if has_key else ["ordering", "slots"])]
+        "dispatch",
+        without=[*(() if has_reservation else ["hand_over"]), *(() if has_key else ["ordering", "slots", "admission"])],
     )
     for has_reservation in (False, True)
     for has_key in (False, True)
@@ -326,12 +327,13 @@ class RedisEngine(AdminVerbs):
         """See ``Engine.nack``."""
         policy = self._defaults.retry_policy
         backoff = (policy.max_retries, policy.backoff_initial_us, policy.backoff_max_us)
-        reply = await self._runner.run(NACK, partition, group, *backoff, *leasing.nack_fields(nacks))
+        script = NACK.whole if any(nack.pause for nack in nacks) else NACK
+        reply = await self._runner.run(script, partition, group, *backoff, *leasing.nack_fields(nacks))
         return self._settled(partition, group, reply)
 
     async def pause_for(self, partition: Partition, group: str, duration_us: int) -> None:
         """Pause a group in this partition, as a nack does in its own."""
-        await self._runner.run(PAUSE_FOR, partition, group, duration_us)
+        await self._runner.run(PAUSE_FOR.whole, partition, group, duration_us)
 
     async def extend(
         self, partition: Partition, group: str, leases: Sequence[LeaseRef], lease_us: int | None

@@ -7,8 +7,10 @@
 -- returns  until when an ephemeral group without sessions is kept, or -1
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes leaving
 

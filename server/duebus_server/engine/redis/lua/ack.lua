@@ -10,8 +10,10 @@
 --          was blocked, or -1}, one result per lease, see common.lua; empty if all are DONE
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()

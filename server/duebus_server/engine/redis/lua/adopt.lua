@@ -14,8 +14,10 @@
 --          common.lua; or {now, whether there is such a group (0, 1)} if the session has not joined, or has left
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()

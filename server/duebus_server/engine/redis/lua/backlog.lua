@@ -7,8 +7,10 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, the number}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()

@@ -12,8 +12,10 @@
 --          there that was blocked, ...}}, events as places in the request, from 0
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

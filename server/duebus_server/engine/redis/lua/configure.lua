@@ -12,8 +12,10 @@
 -- runs on closed partitions too
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

@@ -11,8 +11,10 @@
 --          -1 if it has a session or is lasting}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes deleting

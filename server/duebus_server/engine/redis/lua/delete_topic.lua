@@ -6,8 +6,10 @@
 --          are put aside: dispose.lua has to release them first; or {now, 'scheduled', a name} while it has schedules
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes deleting

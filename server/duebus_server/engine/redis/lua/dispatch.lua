@@ -31,8 +31,10 @@
 -- includes granting
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes hand_over
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, KEY_FULL = 0, 1, 2, 3, 4, 5

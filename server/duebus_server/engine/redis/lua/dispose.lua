@@ -8,8 +8,10 @@
 -- runs on closed partitions too
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes deleting
 

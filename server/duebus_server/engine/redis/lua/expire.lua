@@ -7,8 +7,10 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, the next expiry or -1, next due or -1}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 local LIMIT = 1000

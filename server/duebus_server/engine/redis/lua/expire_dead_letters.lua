@@ -6,8 +6,10 @@
 -- returns  when there may be more to remove, in microseconds; -1 for never
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes ranks

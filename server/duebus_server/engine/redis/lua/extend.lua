@@ -11,8 +11,10 @@
 --          per lease, see common.lua
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()

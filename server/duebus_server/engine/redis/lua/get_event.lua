@@ -10,8 +10,10 @@
 --          consumer, outcome, error, redriven (-1: it was not), ...}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

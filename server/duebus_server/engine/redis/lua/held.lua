@@ -8,8 +8,10 @@
 -- returns  {result, ...}, one per lease, see common.lua
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 local _, _, _, results = find_held(ARGV[6], 7)

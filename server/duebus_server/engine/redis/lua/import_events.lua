@@ -12,8 +12,10 @@
 --          {now, -1, group} if there is no such lasting group, and nothing was stored
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 local lasting = {}

@@ -14,8 +14,10 @@
 --          {now, 'kind', whether the group is ephemeral (0, 1)} if the session wants the other kind; or {now, 'none'} if it does not exist and may not be created
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 
 local group, session = ARGV[6], ARGV[7]
 local first = redis.call('HLEN', topic_key('groups')) == 0
@@ -75,5 +77,5 @@ if kind == LASTING then
   claim_heads()
 end
 local limits = HAS_LIMITS and policies().read_limits(group)
-local is_limited = limits and (limits.rate or limits.most > 0) or policies().key_policy(group).rate
+local is_limited = limits and (limits.rate or limits.most > 0) or HAS_POLICIES and policies().key_policy(group).rate
 return { whole(now), first and 1 or 0, is_limited and 1 or 0 }

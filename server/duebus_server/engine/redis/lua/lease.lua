@@ -26,8 +26,10 @@
 --           or {now, whether there is such a group (0, 1)} if the session has not joined, or has given up waiting
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes granting
 -- includes ranking
@@ -64,50 +66,45 @@ max_events = math.min(max_events, room)
 
 local upcoming_due = move_due(group)
 
--- The READY events of the longest standing, by rank: arrays of members, due times; by index the set of each that is not in
--- `waiting`, and its rank if it has a priority. One event more than fits is asked for, to know whether something is left.
-local function find_ready(upcoming_due)
-  local STRIDE = 32
-
-  local function first_ready()
-    return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
-  end
-
-  -- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
-  -- longer than anything else about a member, so the scores between two equal ones are not asked for.
-  local function scores_of(members)
-    local corners, scores = {}, {}
-    for i = 1, #members, STRIDE do
-      corners[#corners + 1] = members[i]
-    end
-    corners[#corners + 1] = members[#members]
-    local known = read_all('ZMSCORE', waiting_key, corners)
-    for j = 1, #corners - 1 do
-      local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
-      local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
-      for i = first, last do
-        scores[i] = own and own[i - first + 1] or known[j]
-      end
-    end
-    return scores
-  end
-
-  local function find()
-    local members = first_ready()
-    local scores = scores_of(members)
-    if HAS_PRIORITIES then
-      return merge_ranked(group, members, scores, max_events + 1)
-    end
-    return members, scores, {}, {}
-  end
-
-  local members, scores, sets, ranks = find()
-  if upcoming_due <= now and ordering().correct_heads(group, members) then
-    return find()
-  end
-  return members, scores, sets, ranks
+-- One event more than fits is asked for, to know whether something is left.
+local function first_ready()
+  return redis.call('ZRANGEBYSCORE', waiting_key, '-inf', whole(now), 'LIMIT', 0, max_events + 1)
 end
-local members, scores, sets, ranks = find_ready(upcoming_due)
+
+-- The scores of these members, in their order. Most are equal, as in one dispatch, and writing a score takes Redis
+-- longer than anything else about a member, so the scores between two equal ones are not asked for.
+local STRIDE = 32
+local function scores_of(members)
+  local corners, scores = {}, {}
+  for i = 1, #members, STRIDE do
+    corners[#corners + 1] = members[i]
+  end
+  corners[#corners + 1] = members[#members]
+  local known = read_all('ZMSCORE', waiting_key, corners)
+  for j = 1, #corners - 1 do
+    local first, last = (j - 1) * STRIDE + 1, math.min(j * STRIDE, #members)
+    local own = known[j] ~= known[j + 1] and redis.call('ZMSCORE', waiting_key, unpack(members, first, last))
+    for i = first, last do
+      scores[i] = own and own[i - first + 1] or known[j]
+    end
+  end
+  return scores
+end
+
+-- The READY events that come first, by rank: members and due times; the set of each that is not in `waiting`, and its
+-- rank if it has a priority.
+local function find_ready()
+  local members = first_ready()
+  local scores = scores_of(members)
+  if HAS_PRIORITIES then
+    return merge_ranked(group, members, scores, max_events + 1)
+  end
+  return members, scores, {}, {}
+end
+local members, scores, sets, ranks = find_ready()
+if upcoming_due <= now and ordering().correct_heads(group, members) then
+  members, scores, sets, ranks = find_ready()
+end
 
 -- Inserts a suspect among them, by its due time and its place. Returns its index.
 local function insert_suspect(member, score)
@@ -140,20 +137,18 @@ for i = 1, #members do
   ids[i] = id_of(members[i])
 end
 
--- Reads blobs a few at a time, because those that don't fit must not be read.
-local function new_blob_reader()
-  local CHUNK, blobs = 32, {}
-  return function(i)
-    if blobs[i] == nil then
-      local part = redis.call('HMGET', topic_key('events'), unpack(ids, i, math.min(i + CHUNK - 1, #ids)))
-      for j = 1, #part do
-        blobs[i + j - 1] = part[j]
-      end
+-- Blobs are read a few at a time, because those that don't fit must not be read.
+local CHUNK = 32
+local blobs = {}
+local function blob_of(i)
+  if blobs[i] == nil then
+    local part = redis.call('HMGET', topic_key('events'), unpack(ids, i, math.min(i + CHUNK - 1, #ids)))
+    for j = 1, #part do
+      blobs[i + j - 1] = part[j]
     end
-    return blobs[i] or ''
   end
+  return blobs[i] or ''
 end
-local blob_of = new_blob_reader()
 
 local raws = read_all('HMGET', records_key, ids)
 redis.call('HLEN', group_key(group, 'in_flight')) -- the only key that is written below and was not read
@@ -179,43 +174,37 @@ local taken, taken_ids, taken_blobs, dues, leased, again, prioritized = {}, {}, 
 local expiry = whole(expires)
 local count, left, made_dead = 0, 0, 0
 local suspect_place = -1 -- of the suspect among what is taken, from 0
-
--- Takes an event, or makes it dead. Returns false if it does not fit.
-local function take(i)
+for i = 1, #members do
   local id, member, blob = ids[i], members[i], blob_of(i)
   if #blob < HEADER_SIZE or not is_at_its_place(member, blob) then
     local gone = make_dead(group, member, blob, sets[i] or 'waiting') and died or strays
     gone[#gone + 1] = member
     made_dead = made_dead + 1
-    return true
-  end
-  bytes_left = bytes_left - body_size(blob)
-  if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
-    left = is_limited and count == max_events and 0 or 1
-    return false
-  end
-  count = count + 1
-  if i == suspect_at then
-    suspect_place = count - 1
-  elseif sets[i] then
-    prioritized[#prioritized + 1] = member
-  end
-  taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
-  leased[2 * count - 1], leased[2 * count] = expiry, member
-  local record = raws[i] and read_record(raws[i])
-  again[count] = record and begin_again(record, scores[i], member)
-  return true
-end
-for i = 1, #members do
-  if not take(i) then
-    break
+  else
+    bytes_left = bytes_left - body_size(blob)
+    if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
+      left = is_limited and count == max_events and 0 or 1
+      break
+    end
+    count = count + 1
+    if i == suspect_at then
+      suspect_place = count - 1
+    elseif sets[i] then
+      prioritized[#prioritized + 1] = member
+    end
+    taken[count], taken_ids[count], taken_blobs[count], dues[count] = member, id, blob, scores[i]
+    leased[2 * count - 1], leased[2 * count] = expiry, member
+    local record = raws[i] and read_record(raws[i])
+    again[count] = record and begin_again(record, scores[i], member)
   end
 end
 
 local first_fence, attempts = 0, {}
-
-local function write_records()
-  local first_record, packed = new_record_packer(session, consumer, stalled), {}
+if count > 0 then
+  first_fence = first_token(own[3])
+  redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
+  local first_record = new_record_packer(session, consumer, stalled)
+  local packed = {}
   for i = 1, count do
     local record, fence = again[i], first_fence + (i - 1) * PARTS
     if record then
@@ -228,10 +217,8 @@ local function write_records()
     packed[2 * i] = record and cmsgpack.pack(record) or first_record(fence, taken[i], dues[i], taken_blobs[i])
   end
   write_all('HSET', records_key, packed)
-end
-
--- Removes what was taken from where it waited.
-local function remove_taken()
+  write_all('ZADD', group_key(group, 'leased'), leased)
+  add_in_flight(group, session, count)
   local others = count - #prioritized
   if suspect_place >= 0 then
     redis.call('ZREM', suspects_key, taken[suspect_place + 1])
@@ -243,15 +230,6 @@ local function remove_taken()
   if others > 0 then
     redis.call('ZREMRANGEBYRANK', waiting_key, 0, others - 1) -- those before them are dead now
   end
-end
-
-if count > 0 then
-  first_fence = first_token(own[3])
-  redis.call('HSET', own_key, 'fence', whole(first_fence + (count - 1) * PARTS))
-  write_records()
-  write_all('ZADD', group_key(group, 'leased'), leased)
-  add_in_flight(group, session, count)
-  remove_taken()
   mark(group, 'delivered', count)
   dues = #prioritized == 0 and dues[1] == dues[count] and { dues[1] } or dues -- the others are in order
 end

@@ -17,8 +17,10 @@
 --          attempt, free attempts, deliver at, last error, consumer, {}, packed id of the event that blocks it or ''}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes ranks

@@ -13,8 +13,10 @@
 --          held (0, 1), when it opens or -1, ...}}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

@@ -10,4 +10,7 @@ if TOPIC ~= '' then
   if not own.err and own[2] then
     read_gate(own[2])
   end
+  if GATE > 0 and not IS_WHOLE then
+    return 'gate'
+  end
 end

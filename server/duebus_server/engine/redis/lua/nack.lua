@@ -11,8 +11,10 @@
 --          lease, see common.lua
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 local STRIDE = 7
@@ -107,7 +109,9 @@ for i = 1, #ids do
   end
 end
 if #leased > 0 then
-  policies().count_back(group, #released)
+  if HAS_LIMITS then
+    policies().count_back(group, #released)
+  end
   write_all('HSET', group_key(group, 'records'), changed)
   soonest = math.min(soonest, write_again(group, waiting))
   write_all('ZADD', group_key(group, 'dead'), dead)

@@ -1,5 +1,4 @@
--- Shared by the scripts that move events with keys. Needs records.lua and slots.lua, which has the functions that they
--- call.
+-- Shared by the scripts that move events with keys. Needs waking.lua; admission.lua has the functions that they call.
 --
 -- At most one of a key's events in a group is READY, LEASED or waiting for its next attempt: the head. `keys` has its
 -- member. The others are in `upcoming` or in `blocked`, each by its due time, and in `by_key`, in the order in which

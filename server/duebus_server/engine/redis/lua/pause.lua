@@ -6,8 +6,10 @@
 -- returns  {now, '' or what is missing, now}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

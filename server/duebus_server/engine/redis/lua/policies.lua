@@ -136,8 +136,8 @@ local function make_policies()
 
   -- Counts back so many deliveries that were released.
   local function count_back(group, count)
-    local limits = HAS_LIMITS and count > 0 and read_limits(group)
-    if limits and limits.rate then
+    local limits = read_limits(group)
+    if limits.rate and count > 0 then
       write_tat(group, rate_refunded(limits.rate, limits.tat, count))
     end
   end
@@ -177,19 +177,4 @@ local made_policies
 local function policies()
   made_policies = made_policies or make_policies()
   return made_policies
-end
-
--- As `due_under` above, where the group may have limits.
-local function ready_at(group, due)
-  if not HAS_LIMITS or due == NEVER then
-    return due
-  end
-  return policies().due_under(group, policies().read_limits(group), due)
-end
-
--- Notifies as `wake`, for an event that is READY at `due`. Returns when it can be leased, or NEVER; also NEVER while the
--- group is paused by an operator.
-local function wake_ready(group, due)
-  local at = ready_at(group, due)
-  return at ~= NEVER and wake(group, at) and at or NEVER
 end

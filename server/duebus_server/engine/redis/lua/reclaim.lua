@@ -9,8 +9,10 @@
 -- returns  how many were taken back
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()
@@ -51,7 +53,9 @@ for i = 1, #all do
 end
 if #members > 0 then
   write_all('HSET', records_key, changed)
-  policies().count_back(group, #members)
+  if HAS_LIMITS then
+    policies().count_back(group, #members)
+  end
   write_again(group, back)
   add_in_flight(group, session, -#members)
   write_all('ZREM', leased_key, members)

@@ -8,8 +8,10 @@
 --          was made, more (0, 1), score and member of the last that was examined, group, next due or -1}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes ranks

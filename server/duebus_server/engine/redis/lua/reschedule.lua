@@ -12,8 +12,10 @@
 --          wait, 'busy' replaces what is missing, followed by the place, a group and a state
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

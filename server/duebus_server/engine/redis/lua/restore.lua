@@ -10,8 +10,10 @@
 --          number of events that wait again, the number that are leased again, {group that has changed, ...}}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 -- includes copies

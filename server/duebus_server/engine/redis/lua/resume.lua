@@ -6,8 +6,10 @@
 -- returns  {now, '' or what is missing, next due or -1}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

@@ -10,8 +10,10 @@
 -- returns  {now, next due or -1}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 
 regardless_of_memory()

@@ -12,8 +12,10 @@
 --          {name, value, ...} of its own settings, until when its limits or a pause hold it up or -1}
 -- includes records
 -- includes policies
+-- includes waking
 -- includes ordering
 -- includes slots
+-- includes admission
 -- includes leases
 -- includes naming
 

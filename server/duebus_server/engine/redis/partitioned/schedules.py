@@ -43,7 +43,7 @@ PUT, DELETE, READ, LIST, DUE = map(
     Script, ("put_schedule", "delete_schedule", "read_schedules", "list_schedules", "due_schedules")
 )
 FIRE = {
-    has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering", "slots"])])
+    has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering", "slots", "admission"])])
     for has_key in (False, True)
 }
 

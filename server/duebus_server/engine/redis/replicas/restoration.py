@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-RESTORE = Script("restore")
+RESTORE = Script("restore").whole
 
 PARTITIONS_AT_ONCE, STEPS_AT_ONCE = 5, 50
 """How many partitions a sweep checks, and how many steps it makes in each."""

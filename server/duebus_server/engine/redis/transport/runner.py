@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 ADD, LIST_TOPIC = map(Script, ("add", "list_topic"))
 
-_MOVED = b"moved"
+_MOVED, _GATE = b"moved", b"gate"
 """As in ``moved.lua``."""
 
 _GROUPS = b"groups"
@@ -93,6 +93,7 @@ class Runner:
         self.unread = ""
         self.unanswered: set[Partition] = set()
         self._groups: dict[Partition, tuple[str, ...]] = {}
+        self._need_whole: set[Partition] = set()
         self._secret = b""
 
     def check_working(self) -> None:
@@ -146,15 +147,19 @@ class Runner:
             with as_domain_errors(partition.topic):
                 for calls_before in range(_CALLS):
                     declared = self._declared(script, partition, arguments, groups, keys)
+                    needed = script.whole if partition in self._need_whole else script
                     async with asyncio.timeout_at(give_up_s) if calls_before else _NO_TIMER:
-                        reply = await script.run(
+                        reply = await needed.run(
                             redis or self.connection.scripts, declared, (*self._common(partition), *arguments)
                         )
-                    if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GROUPS)):
+                    if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GATE, _GROUPS)):
                         return reply
                     if reply == _MOVED:
                         raise PartitionsChanging(partition.topic)
-                    self._know_groups(partition, reply.split(b"\0")[1:])
+                    if reply == _GATE:
+                        self._note_need(partition)
+                    else:
+                        self._know_groups(partition, reply.split(b"\0")[1:])
         except DispatcherNotWorking as error:
             if is_lost(error.__cause__):
                 self.unanswered.add(partition)
@@ -179,6 +184,12 @@ class Runner:
         if KeySet.EVERY_GROUP in script.key_sets:
             named.update(self._groups.get(partition, ()))
         return [*self.keys.of_topic(partition, named), *keys]
+
+    def _note_need(self, partition: Partition) -> None:
+        """From now on, run whole scripts on a partition. They run everywhere, so this may be out of date."""
+        if len(self._need_whole) >= _TOPICS_KNOWN:
+            self._need_whole.clear()
+        self._need_whole.add(partition)
 
     def _know_groups(self, partition: Partition, names: Iterable[bytes]) -> None:
         if len(self._groups) >= _TOPICS_KNOWN:
@@ -220,7 +231,7 @@ class Runner:
             DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         with as_domain_errors(topic):
-            return await script.run(self.connection.scripts, keys, (*self._common(None), *arguments))
+            return await script.whole.run(self.connection.scripts, keys, (*self._common(None), *arguments))
 
     @staticmethod
     def _not_working(topic: str, why: str) -> DispatcherNotWorking:

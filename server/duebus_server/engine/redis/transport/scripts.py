@@ -42,6 +42,8 @@ _UNIT = re.compile(
 )
 """A function, or constants in one line."""
 _DECLARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
+_RARELY_NEEDED = frozenset({"policies", "slots", "ranking"})
+"""Files that are left out until a topic needs them: Lua creates their functions in each run."""
 _COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
@@ -68,22 +70,29 @@ class Script:
 
     Attributes:
         key_sets: the keys that it touches, besides those that the caller names.
+        whole: the same, or the script with what only topics with priorities, limits or key policies need, to which
+            ``moved.lua`` refers.
     """
 
-    def __init__(self, name: str, *, without: Sequence[str] = ()) -> None:
+    def __init__(self, name: str, *, without: Sequence[str] = (), is_whole: bool = False) -> None:
         self.name = name
         own = _source(name)
         steps = _RUNS.findall(own)
         header = _KEYS.search(own)
         named = header[1].split(", ") if header else []
         self.key_sets = frozenset(one for one in KeySet if one in named)
+        included = [one for one in _included(own, steps) if one not in without]
+        is_whole = is_whole or _RUNS_ON_CLOSED in own or not _RARELY_NEEDED & set(included)
+        self.whole: Script = self if is_whole else Script(name, without=without, is_whole=True)
         shared = [
             "common",
             *([] if _RUNS_ON_CLOSED in own else ["moved"]),
             *(["every_group"] if KeySet.EVERY_GROUP in self.key_sets else []),
-            *(one for one in _included(own, steps) if one not in without),
+            *(one for one in included if is_whole or one not in _RARELY_NEEDED),
         ]
-        self._source = _join_used([LUA_KEYS, *map(_source, shared), *map(_as_function, steps), own])
+        known = f"local IS_WHOLE = {str(is_whole).lower()}\n"
+        sources = [LUA_KEYS, known, *map(_source, shared), *map(_as_function, steps), own]
+        self._source = _join_used(sources, hide=True)
         self._digest = sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: ScriptClient | Redis, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -168,8 +177,10 @@ def _names_in(text: str) -> frozenset[str]:
     return frozenset(_NAME.findall(_COMMENT.sub("", text)))
 
 
-def _join_used(sources: Sequence[str]) -> str:
-    """These sources as one, without the functions and constants that are not used: only what follows can use them."""
+def _join_used(sources: Sequence[str], *, hide: bool) -> str:
+    """These sources as one, without the functions and constants that are not used: only what follows can use them. With
+    ``hide``, what only one of them needs is hidden from the others.
+    """
     used: set[str] = set()
     joined: list[str] = []
     for source in reversed(sources):
@@ -180,7 +191,7 @@ def _join_used(sources: Sequence[str]) -> str:
                 kept.append(part.text)
                 used |= part.names
         text = "".join(reversed(kept))
-        joined.append(_hide_unneeded(text, needed) if needed else text)
+        joined.append(_hide_unneeded(text, needed) if needed and hide else text)
     return "\n".join(reversed(joined))
 
 
