@@ -9,6 +9,7 @@ import pytest
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseRef
+from duebus_server.domain.schedules import Firing, ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.engine.base import Engine
 from support.harnesses import ENGINES
@@ -51,6 +52,14 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "reschedule": lambda topic: topic.reschedule("event", delay_us=SECOND),
     "redrive": lambda topic: topic.redrive(),
     "purge": lambda topic: topic.purge(),
+    "save_schedule": lambda topic: topic.engine.save_schedule(ScheduleRecord("schedule", topic.name, "", b""), 0, 1),
+    "get_schedule": lambda topic: topic.engine.get_schedule("schedule"),
+    "list_schedules": lambda topic: topic.engine.list_schedules("", 10),
+    "delete_schedule": lambda topic: topic.engine.delete_schedule("schedule"),
+    "due_schedules": lambda topic: topic.engine.due_schedules(10),
+    "fire_schedules": lambda topic: topic.engine.fire_schedules(
+        [Firing(ScheduleRecord("schedule", topic.name, "", b""), 0, None)]
+    ),
 }
 
 
