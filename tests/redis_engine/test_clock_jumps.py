@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus_server.domain.clock import HOUR, SystemClock
+from duebus.v1 import event_bus_pb2, schedules_pb2, schedules_pb2_grpc
+from duebus_server.domain.clock import HOUR, SECOND, SystemClock
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.redis import PartitionedEngine, make_redis_engine
 from duebus_server.engine.redis.transport.runner import Runner
+from google.protobuf.duration_pb2 import Duration
 from structlog.testing import capture_logs
 from support.builders import unique_name
 from support.redis_app import app_on
@@ -97,3 +100,50 @@ async def test_events_are_delivered_after_the_clock_of_redis_was_moved(moved_bus
             assert await consumer.ack(last) == []
             assert (await producer.topic(topic)).queued == (1 if is_forward else 2)
     assert "unexpected error" not in {line["event"] for line in logs}
+
+
+@pytest.mark.parametrize("ahead_us", [HOUR, -HOUR], ids=["forward", "back"])
+async def test_schedules_fire_each_time_once_after_the_clock_of_redis_was_moved(
+    moved_bus: MovedBus, ahead_us: int
+) -> None:
+    async with app_on(moved_bus) as server, app_on(moved_bus):
+        topic = unique_name()
+        stream = await server.subscribe(topic, max_in_flight=100, lease=30)
+        stub: Any = schedules_pb2_grpc.EventBusSchedulesStub(server.channel)  # type: ignore[no-untyped-call]  # generated
+        await stub.PutSchedule(every_second(topic, topic))
+        fired: list[str] = []
+
+        async def fires(times: int) -> None:
+            async with asyncio.timeout(SOON_S):
+                for _ in range(times):
+                    delivery = await stream.one()
+                    assert await server.ack(delivery) == []
+                    fired.append(delivery.event.id)
+
+        await fires(2)
+        # when the clock is moved by an hour, and another schedule is put by a server that has heard of it
+        moved_bus.ahead_us = ahead_us
+        await server.dispatch(unique_name(), "event")
+        await stub.PutSchedule(every_second(f"{topic}.other", topic))
+        await fires(2)
+        if ahead_us < 0:  # what has fired waits until its next time has come again
+            assert [name for name in fired[2:] if name.startswith(f"{topic}@")] == []
+            moved_bus.ahead_us = 0
+        await fires(4)
+
+        # then each nominal time has fired once, and the others are counted
+        assert len(set(fired)) == len(fired)
+        info = (await stub.GetSchedule(schedules_pb2.GetScheduleRequest(name=topic))).schedule
+        first, last = (nominal_time(name) for name in (fired[0], info.last_event_id))
+        assert info.runs + info.missed == last - first + 1
+        assert (info.missed >= HOUR // SECOND - SOON_S) == (ahead_us > 0)
+
+
+def every_second(name: str, topic: str) -> schedules_pb2.PutScheduleRequest:
+    schedule = schedules_pb2.Schedule(name=name, topic=topic, event=event_bus_pb2.Event(), every=Duration(seconds=1))
+    return schedules_pb2.PutScheduleRequest(schedule=schedule)
+
+
+def nominal_time(event_id: str) -> int:
+    """In seconds since the Unix epoch."""
+    return int(datetime.fromisoformat(event_id.partition("@")[2]).timestamp())
