@@ -207,6 +207,11 @@ def memory(engine: str, size: Size) -> Figures:
         return {"event_bytes": (system.stored_bytes() - before) / size.waiting}
 
 
+def memory_with_a_journal(engine: str, size: Size) -> Figures:
+    """As ``memory``, for the local engine with a data directory: the bodies are on the disk."""
+    return memory("local-everysec", size) if engine == "local" else {}
+
+
 def idle(engine: str, size: Size) -> Figures:
     """Subscriptions on which nothing happens: the server's CPU time, and its memory for each."""
     with System(engine) as system:
@@ -253,6 +258,7 @@ SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
     "lateness": lateness,
     "lateness, backlog": with_waiting(lateness),
     "memory": memory,
+    "memory, journal": memory_with_a_journal,
     "idle": idle,
     "slow worker": slow_worker,
 }
