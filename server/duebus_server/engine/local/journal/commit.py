@@ -33,9 +33,11 @@ QUICK_BYTES = 1 << 20
 much to copy.
 """
 
-SLOW_WRITE_S = 0.005
+SLOW_WRITE_S = 0.05
 SLOW_FOR_S = 1.0
-"""After a write that took longer than SLOW_WRITE_S, a thread writes for so long: the disk may stall again."""
+"""After a write that took longer than SLOW_WRITE_S, a thread writes for so long: the disk may stall again. A busy
+machine can interrupt a write for some 20 ms.
+"""
 
 TRY_AGAIN_S = 1.0
 """The pause between attempts to write to a full disk."""
