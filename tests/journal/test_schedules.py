@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from duebus_server.domain.clock import HOUR, SECOND
-from duebus_server.domain.schedules import FiringOutcome
+from duebus_server.domain.clock import HOUR, SECOND, ManualClock
+from duebus_server.domain.schedules import FiringOutcome, ScheduleRecord
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local.journal.frames import Frame, Kind, read_frames
-from support.engines import LocalHarness, journaled
+from journal.engines import opened
+from journal.held import event
+from support.cli import Cli
+from support.engines import START_US, LocalHarness, journaled
+from support.redis_bus import redis_bus
+from support.redis_engine import shared_redis
 from support.schedules import MOST, ScheduleDriver
 from support.topics import TopicDriver
 
@@ -73,6 +79,39 @@ async def test_a_firing_of_which_a_crash_kept_only_the_event_is_not_doubled(tmp_
     await topic.join()
     assert len(await topic.lease()) == 1
     await schedule.engine.stop()
+
+
+async def test_an_export_and_a_migration_keep_schedules(tmp_path: Path) -> None:
+    source, copy = tmp_path / "source", tmp_path / "copy"
+    async with opened(source, clock=ManualClock(START_US)) as one:
+        paused, running = ScheduleDriver(one.topic), ScheduleDriver(one.topic)
+        await paused.save(paused.new(paused=True, due_us=None))
+        await running.save(running.new(-HOUR, key="the key"))
+        await running.fire(event=event("fired", key="the key"), missed=2)
+        before = {driver.name: await driver.read() for driver in (paused, running)}
+
+    lines = Cli().run("journal", "export", str(source)).out
+    (tmp_path / "lines").write_text(lines)
+    assert Cli().run("journal", "import", str(tmp_path / "lines"), "--to", str(copy)).status == 0
+    async with opened(copy, clock=ManualClock(START_US)) as one:
+        assert {each.name: comparable(each) for each in await one.engine.list_schedules("", MOST)} == {
+            name: comparable(each) for name, each in before.items()
+        }
+
+    async with redis_bus(shared_redis().url) as bus:
+        to = ("--to", bus.url, "--namespace", bus.namespace)
+        for _ in range(2):
+            assert Cli().run("migrate", "--from", str(source), *to).status == 0
+        engine = (await bus.replica()).engine
+        moved = {each.name: each for each in await engine.list_schedules("", MOST)}
+        assert {name: comparable(each) for name, each in moved.items()} == {
+            name: comparable(each) for name, each in before.items()
+        }
+
+
+def comparable(record: ScheduleRecord) -> ScheduleRecord:
+    """A record without what each engine has of its own."""
+    return replace(record, version=0, last_event_ids=tuple(record.last_event_ids))
 
 
 def cut(directory: Path, kind: Kind) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 
@@ -101,4 +102,4 @@ class HeldEvent:
     priority: int = 0
 
 
-Held = HeldTopic | HeldGroup | HeldEvent
+Held = HeldTopic | HeldGroup | HeldEvent | ScheduleRecord

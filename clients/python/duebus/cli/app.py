@@ -54,7 +54,7 @@ COMMANDS = {
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),
     "journal": Command("journal", "Inspect and repair the data directory of the local engine."),
-    "migrate": Command("migrate", "Copy what a data directory holds to Redis: topics, groups and events."),
+    "migrate": Command("migrate", "Copy what a data directory holds to Redis: topics, groups, events and schedules."),
 }
 
 

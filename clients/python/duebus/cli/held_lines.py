@@ -14,6 +14,7 @@ from duebus_server.domain import limits
 from duebus_server.domain.administration import GroupChanges, RetryPolicyChanges, TopicChanges
 from duebus_server.domain.errors import DueBusError
 from duebus_server.domain.rates import KeyPolicy, Limits, OnDead, Rate
+from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import Held, HeldCopy, HeldEvent, HeldGroup, HeldTopic
 from duebus_server.domain.views import MAX_HISTORY, Attempt, AttemptOutcome
@@ -21,6 +22,7 @@ from google.protobuf import json_format
 from pydantic import (
     AfterValidator,
     AwareDatetime,
+    Base64Bytes,
     BaseModel,
     ConfigDict,
     Field,
@@ -369,8 +371,59 @@ class _Event(_Model):
         )
 
 
-_Line = TypeAdapter[_Start | _Topic | _Group | _Event | _End](
-    Annotated[_Start | _Topic | _Group | _Event | _End, Field(discriminator="kind")]
+class _Schedule(_Model):
+    """A schedule; `body_base64` is the message Schedule."""
+
+    kind: Literal["schedule"] = "schedule"
+    name: _Name
+    topic: _Name
+    key: _Text = ""
+    body_base64: Base64Bytes
+    paused: bool = False
+    next_at: _Moment | None = None
+    due_at: _Moment | None = None
+    runs: NonNegativeInt = 0
+    skipped: NonNegativeInt = 0
+    missed: NonNegativeInt = 0
+    last_fired_at: _Moment | None = None
+    last_event_ids: tuple[_Text, ...] = ()
+
+    @classmethod
+    def of(cls, held: ScheduleRecord) -> "_Schedule":
+        return cls(
+            name=held.name,
+            topic=held.topic,
+            key=held.key,
+            body_base64=b64encode(held.body),
+            paused=held.paused,
+            next_at=_maybe_moment(held.next_us),
+            due_at=_maybe_moment(held.due_us),
+            runs=held.runs,
+            skipped=held.skipped,
+            missed=held.missed,
+            last_fired_at=_maybe_moment(held.last_fired_us),
+            last_event_ids=tuple(held.last_event_ids),
+        )
+
+    def held(self) -> ScheduleRecord:
+        return ScheduleRecord(
+            self.name,
+            self.topic,
+            self.key,
+            self.body_base64,
+            paused=self.paused,
+            next_us=_maybe_moment_us(self.next_at),
+            due_us=_maybe_moment_us(self.due_at),
+            runs=self.runs,
+            skipped=self.skipped,
+            missed=self.missed,
+            last_fired_us=_maybe_moment_us(self.last_fired_at),
+            last_event_ids=self.last_event_ids,
+        )
+
+
+_Line = TypeAdapter[_Start | _Topic | _Group | _Event | _Schedule | _End](
+    Annotated[_Start | _Topic | _Group | _Event | _Schedule | _End, Field(discriminator="kind")]
 )
 
 
@@ -387,6 +440,8 @@ def written(held: Iterable[Held]) -> Iterator[str]:
 def _line(held: Held) -> _Model:
     if isinstance(held, HeldTopic):
         return _Topic.of(held)
+    if isinstance(held, ScheduleRecord):
+        return _Schedule.of(held)
     return _Group.of(held) if isinstance(held, HeldGroup) else _Event.of(held)
 
 
@@ -404,7 +459,7 @@ def read(path: Path) -> Iterator[Held]:
             try:
                 line = _Line.validate_json(text)
                 seen.check(line)
-                if isinstance(line, _Topic | _Group | _Event):
+                if isinstance(line, _Topic | _Group | _Event | _Schedule):
                     yield line.held()
             except (ValueError, DueBusError, json_format.ParseError) as error:
                 raise BadLineError(f"{path}: line {number}: {_reason(error)}") from error
@@ -425,7 +480,7 @@ class _Seen:
         self._topic = ""
         self._groups: set[str] = set()
 
-    def check(self, line: _Start | _Topic | _Group | _Event | _End) -> None:
+    def check(self, line: _Start | _Topic | _Group | _Event | _Schedule | _End) -> None:
         """Take note of the next line.
 
         Raises:
@@ -438,7 +493,9 @@ class _Seen:
         if isinstance(line, _End):
             self.has_ended = True
             if line.lines != self._lines:
-                raise ValueError(f"the file has {self._lines} lines of topics, groups and events, not {line.lines}")
+                raise ValueError(
+                    f"the file has {self._lines} lines of topics, groups, events and schedules, not {line.lines}"
+                )
             return
         self._lines += 1
         if isinstance(line, _Topic):

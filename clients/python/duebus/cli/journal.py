@@ -99,7 +99,7 @@ def stats(ctx: typer.Context, directory: Directory, *, json: server_options.Json
 
 @journal.command()
 def export(directory: Directory) -> None:
-    """Print what the directory holds as JSON lines: topics, groups, and events with their state in each group.
+    """Print what the directory holds as JSON lines: topics, groups, events with their state in each group, schedules.
 
     Ephemeral groups are left out. Changes nothing; docs/journal.md describes the lines.
     """

@@ -37,7 +37,7 @@ def migrate(
     namespace: options.Namespace = None,
     json: server_options.Json = False,
 ) -> None:
-    """Copy what a data directory holds to Redis: topics, groups and events.
+    """Copy what a data directory holds to Redis: topics, groups, events and schedules.
 
     Events keep their ids, due times, attempts and histories; a leased one is released. An event that is there is
     skipped, so it can be repeated. The directory stays as it is; run no server on it afterwards.

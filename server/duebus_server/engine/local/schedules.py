@@ -10,6 +10,8 @@ from duebus_server.domain.errors import NotFound
 from duebus_server.domain.schedules import DueSchedules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from duebus_server.domain.schedules import ScheduleRecord
 
 SPARE_ENTRIES = 1_000
@@ -28,6 +30,9 @@ class Schedules:
 
     def __len__(self) -> int:
         return len(self._records)
+
+    def __iter__(self) -> Iterator[ScheduleRecord]:
+        return (self._records[name] for name in self._names)
 
     def find(self, name: str) -> ScheduleRecord | None:
         """The schedule of this name."""

@@ -8,6 +8,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.model import SubscriberInfo
+from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.domain.transfer import HeldEvent, HeldGroup
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.transfer import Held
     from duebus_server.engine.redis.partitioned.engine import PartitionedEngine
+
+MOST_SCHEDULES = 1_000_000
+"""The greatest value of the setting ``max_schedules``."""
 
 EVENTS_AT_ONCE, BYTES_AT_ONCE = 100, 1 << 20
 """How many events, and about how many bytes of bodies, one step stores. It blocks Redis while it runs."""
@@ -34,11 +38,11 @@ class Imported:
 
 
 async def import_held(engine: PartitionedEngine, held: Iterable[Held], done: Imported) -> None:
-    """Store topics, groups and events. A leased event is stored as if its holder had released it.
+    """Store topics, groups, events and schedules. A leased event is stored as if its holder had released it.
 
     Args:
         engine: started.
-        held: each topic before its groups, and these before its events.
+        held: each topic before its groups, and these before its events; schedules anywhere.
         done: is updated with each step.
 
     Raises:
@@ -55,7 +59,9 @@ async def import_held(engine: PartitionedEngine, held: Iterable[Held], done: Imp
                     done.skipped += len(batch) - stored
             continue
         for one in some:
-            if isinstance(one, HeldGroup):
+            if isinstance(one, ScheduleRecord):
+                await engine.save_schedule(one, 0, MOST_SCHEDULES)  # unless it is there
+            elif isinstance(one, HeldGroup):
                 await _make_group(engine, one)
             elif not isinstance(one, HeldEvent):
                 await engine.configure_topic(one.topic, one.changes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.domain.states import EventState
@@ -74,7 +75,8 @@ def stats(path: Path) -> list[SegmentStats]:
 
 @contextmanager
 def exported(path: Path) -> Iterator[Iterator[Held]]:
-    """What a data directory holds: each topic, its groups, and its events in the order of their dispatch.
+    """What a data directory holds: each topic, its groups, and its events in the order of their dispatch; then the
+    schedules by name.
 
     Ephemeral groups are left out. No other process can use the directory during the block.
 
@@ -82,7 +84,8 @@ def exported(path: Path) -> Iterator[Iterator[Held]]:
         DuplicateInitialized, UnusableStorage: as ``stats``.
     """
     with _read(path) as contents:
-        yield (held for topic in contents.topics for held in _topic(topic, contents.ahead_us))
+        topics = (held for topic in contents.topics for held in _topic(topic, contents.ahead_us))
+        yield chain(topics, contents.topics.schedules)
 
 
 @contextmanager

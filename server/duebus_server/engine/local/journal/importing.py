@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import UnusableStorage
+from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.domain.states import EventState
 from duebus_server.domain.transfer import HeldEvent, HeldGroup, HeldTopic
 from duebus_server.engine.local.due_index import sort_key
@@ -106,7 +108,9 @@ class _Writer:
         segment.size += HEADER_BYTES + len(body)
 
 
-def _settings(held: HeldTopic | HeldGroup) -> Record:
+def _settings(held: HeldTopic | HeldGroup | ScheduleRecord) -> Record:
+    if isinstance(held, ScheduleRecord):
+        return records.ScheduleState(replace(held, version=1))  # 0 stands for none
     if isinstance(held, HeldTopic):
         return records.TopicState(held.topic, held.changes)
     return records.GroupState(
