@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import journal, report
+from bench import journal, report, schedules
 from bench.__main__ import ENGINES, measure, write_tables
 from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
@@ -21,6 +21,14 @@ def test_a_scenario_runs(name: str, engine: str) -> None:
 
     assert all(value >= 0 for value in figures.values())
     assert figures or (name, engine) in {("raw redis", "local"), ("memory, journal", "redis")}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_schedules_are_measured(engine: str) -> None:
+    measured = schedules.measure(engine, schedules.QUICK)
+
+    assert all(value >= 0 for figures in measured.values() for value in figures.values())
+    assert measured["idle, all at once"]["server_percent"] > 0
 
 
 def test_measurements_are_reported(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ LONGEST = (
     "tests/conformance (typescript)",
     "tests/fault/test_chaos.py",
     "tests/conformance (python)",
+    "tests/fault/test_schedules.py",
     "tests/helm",
     "tests/redis_engine/test_cluster.py",
     "tests/web/test_dashboard.py",
