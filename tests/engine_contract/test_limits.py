@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.domain.model import DEFAULT_GROUP, LeasedEvent
+from duebus_server.domain.model import (
+    DEFAULT_GROUP,
+    LeasedEvent,
+    LeaseRef,
+    NackAction,
+    NackRef,
+    Pause,
+    PauseScope,
+)
 from duebus_server.domain.rates import NO_LIMITS, Limits, Rate
 from duebus_server.domain.states import EventState
 from support.builders import new_event, new_events
@@ -489,3 +497,20 @@ async def test_partitions_are_refused_on_a_topic_with_limits(topic: TopicDriver)
     with pytest.raises(InvalidArgument) as caught:
         await topic.configure(partitions=4)
     assert caught.value.violation.field == "config.partitions"
+
+
+async def test_a_lease_that_is_named_twice_pauses_nothing_the_second_time(joined: TopicDriver) -> None:
+    await joined.dispatch("a")
+    (held,) = await joined.lease()
+    lease = LeaseRef(held.event_id, held.fencing_token)
+    pause = Pause(MINUTE, PauseScope.GROUP)
+
+    first, second = await joined.engine.nack(
+        joined.name,
+        DEFAULT_GROUP,
+        [NackRef(lease, NackAction.RELEASE), NackRef(lease, NackAction.RELEASE, pause=pause)],
+    )
+
+    assert first is None
+    assert second is not None
+    assert ids(await joined.lease()) == ["a"]

@@ -79,7 +79,7 @@ end
 -- keys of those that have one. It is stored when all requests were read. Without any keys and priorities, the script is
 -- sent without ordering.lua.
 local new_ids, new_dues, new_blobs, is_new = {}, {}, {}, {}
-local new_fronts, new_keys, has_keys, has_priorities = {}, {}, false, false
+local new_fronts, new_marks, new_keys, has_keys, has_priorities = {}, {}, {}, false, false
 
 local function has_subscriber()
   for _, group in ipairs(groups) do
@@ -118,7 +118,7 @@ local function read_front(i, blob, has_key, has_priority)
   if has_priority then
     last, has_priorities = last + PRIORITY_SIZE, true
   end
-  new_fronts[i] = string.sub(blob, 6, last)
+  new_fronts[i], new_marks[i] = string.sub(blob, 6, last), (has_key and 1 or 0) + (has_priority and 2 or 0)
 end
 
 -- Ids that clients chose can come twice. Ids that the server made follow from the request, so they are new unless the
@@ -155,7 +155,8 @@ end
 local function take_back(kept)
   for i = #new_ids, kept + 1, -1 do
     is_new[new_ids[i]] = nil
-    new_ids[i], new_dues[i], new_blobs[i], new_keys[i], new_fronts[i] = nil, nil, nil, nil, nil
+    new_ids[i], new_dues[i], new_blobs[i] = nil, nil, nil
+    new_keys[i], new_fronts[i], new_marks[i] = nil, nil, nil
   end
 end
 
@@ -280,12 +281,6 @@ local function carry_out()
   return { STORED, generated_at, unpack(duplicates) }
 end
 
--- What the last two bits of an event's place say.
-local function marks_of(key, front)
-  local has_priority = #front > (key and 1 + #key or 0)
-  return (key and 1 or 0) + (has_priority and 2 or 0)
-end
-
 -- Writes the events themselves. Those that are due together keep the order in which they were dispatched. Completes the
 -- blobs; returns {score, member, ...} of all events, and when the first is due.
 local function write_events()
@@ -299,7 +294,7 @@ local function write_events()
       soonest = math.min(soonest, last_due)
     end
     local front = new_fronts[i]
-    local marks = front and marks_of(new_keys[i], front) or 0
+    local marks = new_marks[i] or 0
     local place = struct.pack('>I4', (4 * (first_place + i - 1) + marks) % 4294967296)
     local blob = dispatched .. place .. new_blobs[i]
     new_blobs[i] = blob
@@ -335,9 +330,9 @@ local function add_to_group(group, scored, soonest)
     write_all('ZADD', group_key(group, 'waiting'), scored)
     return soonest
   end
-  local behind, new_heads, is_leased = {}, {}, {}
+  local behind, new_heads, head_keys, is_leased = {}, {}, nil, {}
   if has_keys then
-    behind, new_heads = ordering().hold_back(group, new_keys, new_dues, scored)
+    behind, new_heads, head_keys = ordering().hold_back(group, new_keys, new_dues, scored)
   end
   if reservation then
     local order = has_priorities and by_priority(scored) or nil
@@ -349,7 +344,7 @@ local function add_to_group(group, scored, soonest)
       first_due = math.min(first_due, new_dues[i])
     end
     if not is_leased[i] and not behind[i] then
-      local some = new_fronts[i] and priority_of(scored[2 * i]) ~= 0 and prioritized or waiting
+      local some = has_priorities and priority_of(scored[2 * i]) ~= 0 and prioritized or waiting
       some[#some + 1], some[#some + 2] = scored[2 * i - 1], scored[2 * i]
     end
   end
@@ -358,7 +353,7 @@ local function add_to_group(group, scored, soonest)
     add_prioritized(group, prioritized)
   end
   if has_keys then
-    ordering().take(group, new_heads)
+    ordering().take(group, new_heads, head_keys)
   end
   return has_keys and HAS_POLICIES and math.min(first_due, count_leased(group, scored, is_leased)) or first_due
 end

@@ -40,17 +40,22 @@ end
 
 -- What the nacks pause: until when the group, and key -> until when. And whether some events have keys.
 local function read_pauses()
-  local group_until, keys_until, has_keys = 0, {}, false
+  local group_until, keys_until, has_keys, seen = 0, {}, false, {}
   for i = 1, #ids do
-    local duration = records[i] and tonumber(ARGV[16 + (i - 1) * STRIDE])
-    has_keys = has_keys or (records[i] and #records[i][PLACE] > 4)
-    if duration and lacks_key(i) then
-      records[i], results[i] = false, NO_KEY
-    elseif duration and ARGV[17 + (i - 1) * STRIDE] == 'key' then
-      local key = key_of(members[i])
-      keys_until[key] = math.max(keys_until[key] or 0, now + duration)
-    elseif duration then
-      group_until = math.max(group_until, now + duration)
+    if records[i] and not seen[ids[i]] then -- one that is named again is settled by then
+      local duration, scope = tonumber(ARGV[16 + (i - 1) * STRIDE]), ARGV[17 + (i - 1) * STRIDE]
+      has_keys = has_keys or #records[i][PLACE] > 4
+      if duration and lacks_key(i) then
+        records[i], results[i] = false, NO_KEY
+      else
+        seen[ids[i]] = true
+      end
+      if seen[ids[i]] and duration and scope == 'key' then
+        local key = key_of(members[i])
+        keys_until[key] = math.max(keys_until[key] or 0, now + duration)
+      elseif seen[ids[i]] and duration then
+        group_until = math.max(group_until, now + duration)
+      end
     end
   end
   return group_until, keys_until, has_keys

@@ -124,11 +124,11 @@ local function make_ordering()
     write_queue(group, queue)
   end
 
-  -- Notes that these events are the heads of their keys.
-  local function take(group, members)
+  -- Notes that these events are the heads of their keys, which the caller may know.
+  local function take(group, members, keys)
     local heads = {}
     for i, member in ipairs(members) do
-      heads[2 * i - 1], heads[2 * i] = key_of(member), member
+      heads[2 * i - 1], heads[2 * i] = keys and keys[i] or key_of(member), member
     end
     write_all('HSET', group_key(group, 'keys'), heads)
   end
@@ -219,7 +219,8 @@ local function make_ordering()
 
   -- Adds those of the new events with keys that are not READY. The first due event of a key without a head becomes the
   -- head, and is left to the caller. Takes arrays of keys and due times; `scored` is {due, member, ...}. Returns
-  -- index -> the name of the sorted set for those that were added, and the heads, for which the caller has to `take`.
+  -- index -> the name of the sorted set for those that were added; the heads, for which the caller has to `take`; and
+  -- their keys.
   local function hold_back(group, keys, dues, scored)
     local due_keys, at = { KEYS_MARK }, {}
     for i = 1, #dues do
@@ -229,13 +230,13 @@ local function make_ordering()
     end
     local heads = read_all('HMGET', group_key(group, 'keys'), due_keys)
     note_keys(group, heads[1])
-    local behind, made, new_heads = {}, {}, {}
+    local behind, made, new_heads, head_keys = {}, {}, {}, {}
     local queue = { upcoming = {}, blocked = {} }
     for i = 1, #dues do
       local key, member = keys[i], scored[2 * i]
       if at[i] and not heads[at[i]] and not made[key] then
         made[key] = true
-        new_heads[#new_heads + 1] = member
+        new_heads[#new_heads + 1], head_keys[#head_keys + 1] = member, key
       elseif key then
         behind[i] = at[i] and 'blocked' or 'upcoming'
         local found = queue[behind[i]]
@@ -243,7 +244,7 @@ local function make_ordering()
       end
     end
     add_behind(group, queue)
-    return behind, new_heads
+    return behind, new_heads, head_keys
   end
 
   -- Removes events from `upcoming` and `blocked`, given as {due, member, ...}.
