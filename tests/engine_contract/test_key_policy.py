@@ -36,6 +36,16 @@ async def test_so_many_of_a_key_are_under_way_at_once(joined: TopicDriver) -> No
     assert await lease_ids(joined) == ["d"]
 
 
+async def test_what_comes_due_together_comes_in_by_due_time_whatever_clock_that_is_by(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(2))
+    now_us = joined.harness.now_us()
+    first, second = [new_event(f"at {n}", key=KEY, deliver_at_us=now_us + n * SECOND) for n in (1, 2)]
+    await joined.dispatch(*keyed("after 3", delay_us=3 * SECOND), *keyed("after 4", delay_us=4 * SECOND), first, second)
+    await joined.harness.advance(5 * SECOND)
+
+    assert await lease_ids(joined) == ["at 1", "at 2"]
+
+
 async def test_an_event_in_backoff_takes_no_slot_where_there_is_no_order(joined: TopicDriver) -> None:
     await follow(joined, KeyPolicy(2))
     await joined.dispatch(*keyed("a", "b", "c"))

@@ -379,6 +379,17 @@ async def test_limits_and_a_used_up_rate_last_through_a_restart(joined: TopicDri
     assert len(await joined.lease()) == 2
 
 
+@pytest.mark.parametrize("harness", ["journal"], indirect=True)
+async def test_a_refund_lasts_through_a_restart(joined: TopicDriver) -> None:
+    await limit(joined, rate=Rate(1, HOUR))
+    await joined.dispatch(*new_events(2))
+    await joined.release(await joined.lease_one())
+    joined.engine = await joined.harness.restart()
+    await joined.join()
+
+    assert len(await joined.lease()) == 1
+
+
 # --- what operators and scalers see -----------------------------------------------------------------------------------
 
 

@@ -28,7 +28,8 @@ class Scaling:
         )
 
     async def backlog(self, engine: EngineName | None, topic: str, group: str) -> int:
-        """The events of a group that are leased, or ready unless it is paused; 0 if there is no such topic or group.
+        """The events of a group that are leased, and of the ready ones those that its limits let begin soon, or none if
+        it is paused; 0 if there is no such topic or group. See ``Engine.work``.
 
         A topic without groups keeps its events for the first group, so they count for this one.
 

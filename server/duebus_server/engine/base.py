@@ -165,7 +165,8 @@ class Engine(Protocol):
         redriven. What its key does not let through is BLOCKED.
 
         Events that are due at once are handed over where a session has reserved room: stored and leased to it in one
-        step, as by ``lease``, in the order of the requests, and by priority within a request, until one does not fit.
+        step, as by ``lease``, by priority and then in the order of the requests, until one does not fit. An engine may
+        go request by request, and by priority within each.
         The group hands over nothing while it is paused, or while something older is due that the session may take; no
         more than its limits allow; and no event that its key does not let through. ``Watcher.leased`` reports what was
         leased. What was not reported when the call fails or is cancelled is taken back by the session's next lease at

@@ -151,6 +151,11 @@ class Gauges:
             lambda figures: figures.oldest_blocked_age_s,
         )
         yield self._gauge(
+            "duebus_throttled_groups",
+            "Groups that limits or a pause hold up: 1 if this one is, otherwise 0.",
+            lambda figures: figures.throttled,
+        )
+        yield self._gauge(
             "duebus_subscribers", "Open streams of the group, on all replicas.", lambda figures: figures.subscribers
         )
         yield self._gauge(

@@ -29,6 +29,7 @@ class GroupFigures:
     oldest_blocked_age_s: float = 0.0
     subscribers: int = 0
     in_flight: int = 0
+    throttled: int = 0
 
     @classmethod
     def of(cls, info: GroupInfo) -> GroupFigures:
@@ -39,6 +40,7 @@ class GroupFigures:
             (info.oldest_blocked_age_us or 0) / SECOND,
             len(info.subscribers),
             sum([subscriber.in_flight for subscriber in info.subscribers]),
+            int(info.throttled_until_us is not None),
         )
 
     def add(self, other: GroupFigures) -> None:
@@ -49,6 +51,7 @@ class GroupFigures:
         self.oldest_blocked_age_s = max(self.oldest_blocked_age_s, other.oldest_blocked_age_s)
         self.subscribers += other.subscribers
         self.in_flight += other.in_flight
+        self.throttled += other.throttled
 
     @property
     def dead(self) -> int:
@@ -152,6 +155,7 @@ class TopicChoice:
                 rest.events[state] -= count
             rest.subscribers -= topic.total.subscribers
             rest.in_flight -= topic.total.in_flight
+            rest.throttled -= topic.total.throttled
         rest.oldest_ready_age_s = max([each.total.oldest_ready_age_s for each in left.values()])
         rest.oldest_blocked_age_s = max([each.total.oldest_blocked_age_s for each in left.values()])
         return rest

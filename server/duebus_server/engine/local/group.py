@@ -228,10 +228,12 @@ class Group:
             self.indexes.move(entry, EventState.READY, entry.at_us)
         for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us - self._host.ahead_us)
-        for entry in _first_until(self.indexes.keyed, now_us):
-            self.order.move_due(entry, entry.at_us, now_us)
-        for entry in _first_until(self.indexes.keyed_by_host_clock, self._host.now_us):
-            self.order.move_due(entry, entry.at_us - self._host.ahead_us, now_us)
+        keyed = [(entry.at_us, entry.seq, entry) for entry in _first_until(self.indexes.keyed, now_us)]
+        by_host = _first_until(self.indexes.keyed_by_host_clock, self._host.now_us)
+        keyed += [(entry.at_us - self._host.ahead_us, entry.seq, entry) for entry in by_host]
+        for at_us, _, entry in sorted(keyed) if len(keyed) > 1 else keyed:
+            if entry.waits_in_key and not entry.is_blocked:
+                self.order.move_due(entry, at_us, now_us)
         for entry in _first_until(self.indexes.by_state[EventState.LEASED], now_us):
             self._expire(entry, now_us)
         for index in (self.indexes.keys.opens, self.indexes.keys.idle):

@@ -36,7 +36,7 @@ class Key:
     Attributes:
         name: the key.
         number: unique in the group; orders the events that wait by key.
-        head: the event that got a slot first.
+        head: an event that has a slot: the only one, where keys are in order.
         others: the other events that have a slot; None if there are none.
         blocked: how many events are BLOCKED.
         waiting: how many events have no slot: BLOCKED, or SCHEDULED.
@@ -99,12 +99,12 @@ class Key:
     def take_slot(self, entry: Entry) -> bool:
         """Take the slot of an event. Returns whether it had one."""
         if self.head is entry:
-            self.head = None
+            self.head = self.others.pop() if self.others else None
         elif self.others is not None and entry in self.others:
             self.others.remove(entry)
-            self.others = self.others or None
         else:
             return False
+        self.others = self.others or None
         return True
 
 

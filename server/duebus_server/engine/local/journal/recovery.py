@@ -14,6 +14,7 @@ from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.event_ids import shortened
 from duebus_server.domain.model import DispatchAnswer
 from duebus_server.domain.states import EventState
+from duebus_server.domain.views import AttemptOutcome
 from duebus_server.engine.local.due_index import sort_key
 from duebus_server.engine.local.journal import records
 from duebus_server.engine.local.journal.bodies import is_far_off, locations
@@ -189,7 +190,9 @@ class Recovery:
         group = self._known_group(record.topic, record.group)
         for state in record.entries:
             entry = self._entry(group, state.seq)
-            if entry is not None:
+            if entry is not None and group is not None:
+                if entry.lease is not None and state.lease is None:
+                    _refund_if_released(group, entry, state)
                 _set_state(entry, state)
 
     def _copied(self, record: records.Copied) -> None:
@@ -330,6 +333,14 @@ def _hold(group: Group, event: StoredEvent) -> Entry:
     entry = group.entries[event.id] = EventCopy(event) if event.holders else event
     event.holders += 1
     return entry
+
+
+def _refund_if_released(group: Group, entry: Entry, state: records.EntryState) -> None:
+    last = state.history[-1] if state.history else None
+    if last is not None and last.outcome is AttemptOutcome.RELEASED and last.ended_us is not None:
+        group.throttle.refund(last.ended_us)
+        if entry.key:
+            group.order.refund(entry, last.ended_us)
 
 
 def _set_state(entry: Entry, state: records.EntryState) -> None:
