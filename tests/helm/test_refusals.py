@@ -107,6 +107,18 @@ REFUSED: dict[str, tuple[Values, str]] = {
     "an ingress without hosts": (overlaid(REDIS, {"ingress": {"enabled": True}}), "ingress.hosts: at least one host"),
     "a node port of a cluster IP": (overlaid(REDIS, {"service": {"nodePort": 30000}}), "service.type: nodePort"),
     "a port twice": (overlaid(REDIS, {"http": {"port": 50051}}), "http.port: 50051 is taken by the gRPC port"),
+    "the port of metrics for the web": (
+        overlaid(REDIS, {"web": {"enabled": True, "port": 9090}}),
+        "web.port: 9090 is taken by another port",
+    ),
+    "a web ingress without a web": (
+        overlaid(REDIS, {"web": {"ingress": {"enabled": True, "hosts": ["a.example"]}}}),
+        "web.ingress.enabled: requires web.enabled",
+    ),
+    "a web ingress without hosts": (
+        overlaid(REDIS, {"web": {"enabled": True, "ingress": {"enabled": True}}}),
+        "web.ingress.hosts: at least one host",
+    ),
     # what values.schema.json says
     "an unknown value": (overlaid(REDIS, {"replicas": 3}), "additional properties 'replicas' not allowed"),
     "an unknown value below": (overlaid(REDIS, {"tls": {"secret": "a"}}), "additional properties 'secret' not allowed"),

@@ -132,4 +132,16 @@ service.type: nodePort, externalTrafficPolicy and loadBalancer* need NodePort or
 {{- if and (eq (int .Values.http.port) 50051) .Values.http.enabled }}
 http.port: 50051 is taken by the gRPC port
 {{- end }}
+{{- with .Values.web }}
+{{- $taken := list 50051 50052 | concat (ternary (list (int $.Values.http.port)) list $.Values.http.enabled) }}
+{{- if and .enabled (or (has (int .port) $taken) (eq (int .port) (int $.Values.service.port))) }}
+web.port: {{ .port }} is taken by another port
+{{- end }}
+{{- if and .ingress.enabled (not .enabled) }}
+web.ingress.enabled: requires web.enabled
+{{- end }}
+{{- if and .ingress.enabled (not .ingress.hosts) }}
+web.ingress.hosts: at least one host is required
+{{- end }}
+{{- end }}
 {{- end -}}

@@ -66,6 +66,9 @@ acl_file = "/etc/duebus/acl/acl.toml"
 {{- if .Values.http.enabled }}
 http_listen = {{ printf "%s:%d" .Values.listenHost (int .Values.http.port) | toRawJson }}
 {{- end }}
+{{- if .Values.web.enabled }}
+web_listen = {{ printf "%s:%d" .Values.listenHost (int .Values.web.port) | toRawJson }}
+{{- end }}
 {{- with .Values.metrics.topics }}
 metrics_topics = {{ int64 . }}
 {{- end }}

@@ -57,6 +57,9 @@ ports:
   {{- if .Values.http.enabled }}
   - {name: http, containerPort: {{ .Values.http.port }}, protocol: TCP}
   {{- end }}
+  {{- if .Values.web.enabled }}
+  - {name: web, containerPort: {{ .Values.web.port }}, protocol: TCP}
+  {{- end }}
 {{- include "duebus.probes" . }}
 {{- if .Values.preStopSleepSeconds }}
 lifecycle:
