@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from support.documents import ROOT
 
@@ -32,6 +32,7 @@ def chromium() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=TIMEOUT_MS)
     with sync_playwright() as playwright:
         # A sandbox needs rights that a container does not have. Only pages of our own servers are opened.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -42,20 +43,31 @@ def chromium() -> Iterator[Browser]:
 class Visitor:
     """A browser of its own on the dashboard of a server.
 
+    Args:
+        browser: runs it.
+        url: of the server.
+        expects: lines of the console with this text are no trouble.
+        settings: of the browser's context.
+
     Attributes:
         page: what it shows.
     """
 
-    def __init__(self, browser: Browser, url: str, **settings: Any) -> None:
+    def __init__(self, browser: Browser, url: str, expects: str | None = None, **settings: Any) -> None:
         self.url = url
         self._context = browser.new_context(**settings)
         self._context.set_default_timeout(TIMEOUT_MS)
         self.page: Page = self._context.new_page()
+        self._expects = expects
         self._hosts: set[str] = set()
         self._complaints: list[str] = []
         self.page.on("request", lambda request: self._hosts.add(urlsplit(request.url).netloc))
-        self.page.on("console", lambda message: self._complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self._complaints.append(str(error)))
+        self.page.on("console", lambda message: self._complain(message.text))
+        self.page.on("pageerror", lambda error: self._complain(str(error)))
+
+    def _complain(self, text: str) -> None:
+        if self._expects is None or self._expects not in text:
+            self._complaints.append(text)
 
     def open(self, address: str = "#/", wait_for: str = "main h1") -> Page:
         """Show a page of the dashboard, once it has its data."""

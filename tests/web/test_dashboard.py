@@ -45,10 +45,16 @@ def shop(
     if request.param == "redis":
         engine = ["--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus")]
     server = ServerProcess(folder / "server.log", *WEB, *engine)
+    put_schedule(server, "weekly.report", topic="report.due", cron="0 9 * * MON", timeZone="Europe/Berlin")
     with open_shop(server.address):
         yield server
     server.close()
     assert_untroubled(server.log.read_text())
+
+
+def put_schedule(server: ServerProcess, name: str, **rule: Any) -> None:
+    answer = Web(server.web).call("EventBusSchedules/PutSchedule", schedule={"name": name, "event": {}, **rule})
+    assert answer.status == 200, answer.body
 
 
 @pytest.fixture
@@ -92,6 +98,7 @@ def pages(server: ServerProcess) -> dict[str, tuple[str, str]]:
         "subscribers": (at("group", server, **group, show="subscribers"), "table"),
         "nothing": (at("group", server, **group, show="scheduled", key="none"), ".empty"),
         "event": (at("event", server, topic="parcel.sent", id="parcel-0"), ".story"),
+        "schedules": ("#/schedules", "table"),
         "engines": ("#/engines", "table"),
         "none": ("#/nowhere", "main h1"),
     }
@@ -221,7 +228,8 @@ def test_an_event_is_dispatched_copied_rescheduled_and_cancelled(
     topic = unique_name()
     with Client(shop.address) as client:
         client.dispatch_many(topic, [NewEvent(data="ä", id="first", key="k", delay=600)])
-        page = visit(shop.web).open(at("event", shop, topic=topic, id="first"), ".story")
+        visitor = visit(shop.web, expects="status of 404")  # of the event, once it is cancelled
+        page = visitor.open(at("event", shop, topic=topic, id="first"), ".story")
         page.get_by_role("button", name="Dispatch a copy").click()
         page.get_by_label("Delay").fill("10m")
         page.get_by_role("button", name="Dispatch", exact=True).click()
@@ -241,6 +249,35 @@ def test_an_event_is_dispatched_copied_rescheduled_and_cancelled(
         page.get_by_role("button", name="Delete").click()
         page.get_by_role("button", name=f"Delete {topic} and its 1 event").click()
         expect(page.get_by_role("dialog").get_by_role("status")).to_have_text(f"{topic} is deleted, with 1 event.")
+
+
+def test_a_schedule_is_shown_paused_triggered_backfilled_and_deleted(
+    shop: ServerProcess, visit: Callable[..., Visitor]
+) -> None:
+    name = unique_name("schedule")
+    put_schedule(shop, name, topic=unique_name(), every="3600s", note="for the test")
+    page = visit(shop.web).open("#/schedules", "table")
+    own, dialog = row(page, "Schedules", name), page.get_by_role("dialog")
+    status = dialog.get_by_role("status")
+    expect(row(page, "Schedules", "weekly.report")).to_contain_text("at 09:00, Monday (Europe/Berlin)")
+    expect(own).to_contain_text("for the test")
+    own.get_by_role("button", name="Trigger").click()
+    dialog.get_by_role("button", name=f"Trigger {name}").click()
+    expect(status).to_contain_text(f"Dispatched as {name}@")
+    page.get_by_role("button", name="Close").click()
+    own.get_by_role("button", name="Backfill").click()
+    dialog.get_by_role("button", name="Backfill").click()
+    expect(status).to_have_text("24 events dispatched.")
+    page.get_by_role("button", name="Close").click()
+    own.get_by_role("button", name="Pause").click()
+    dialog.get_by_role("button", name=f"Pause {name}").click()
+    expect(own.get_by_text("paused")).to_be_visible()
+    own.get_by_role("button", name="Resume").click()
+    dialog.get_by_role("button", name=f"Resume {name}").click()
+    expect(own.get_by_role("button", name="Pause")).to_be_visible()
+    own.get_by_role("button", name="Delete").click()
+    dialog.get_by_role("button", name=f"Delete {name}").click()
+    expect(own).to_have_count(0)
 
 
 def test_the_keyboard_searches_and_helps(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
@@ -284,10 +321,7 @@ topics = ["order.*"]
 
 @contextmanager
 def signed_in(visit: Callable[..., Visitor], server: ServerProcess, token: str) -> Iterator[Page]:
-    visitor = visit(server.web)
-    visitor._complaints = []  # the browser reports the answer 401 that leads to the login page
-    page = visitor.open("", ".login")
-    visitor._complaints.clear()
+    page = visit(server.web, expects="status of 401").open("", ".login")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Sign in").click()
     yield page

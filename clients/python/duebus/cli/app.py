@@ -33,6 +33,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "serve": Command("serve", "Run a server."),
+    "ui": Command("ui", "Open the dashboard in the browser."),
     "dispatch": Command("dispatch", "Dispatch events, now or for later."),
     "subscribe": Command("subscribe", "Print events as they become due."),
     "worker": Command("worker", "Run the handlers of a Worker."),

@@ -10,6 +10,7 @@ import { EventPage } from "./pages/event.js";
 import { GroupPage } from "./pages/group.js";
 import { Login } from "./pages/login.js";
 import { Overview } from "./pages/overview.js";
+import { Schedules } from "./pages/schedules.js";
 import { TopicPage } from "./pages/topic.js";
 import { change, href, place, usePlace } from "./route.js";
 
@@ -20,6 +21,7 @@ const PAGES = /** @type {Record<string, (props: { query: Record<string, string> 
   topic: TopicPage,
   group: GroupPage,
   event: EventPage,
+  schedules: Schedules,
   engines: Engines,
 });
 
@@ -87,6 +89,7 @@ function Frame({ session }) {
       <a class="brand" href="#/" aria-label="DueBus"><img src="/assets/icon.svg" alt="" width="20" height="20" /><span>DueBus</span></a>
       <nav aria-label="Pages">
         <a href="#/" aria-current=${page === "" ? "page" : undefined}>Topics</a>
+        <a href="#/schedules" aria-current=${page === "schedules" ? "page" : undefined}>Schedules</a>
         <a href="#/engines" aria-current=${page === "engines" ? "page" : undefined}>Engines</a>
       </nav>
       <input ref=${search} type="search" placeholder="Search topics" aria-label="Search topics" value=${wanted} onInput=${searched}

@@ -1,0 +1,122 @@
+/** The schedules of all engines: their rules in words, their next and last runs. */
+
+import { html } from "htm/preact";
+import { useEffect, useState } from "preact/hooks";
+import { call, engineName } from "../api.js";
+import { ago, count, counted, moment, seconds } from "../format.js";
+import { useLive } from "../live.js";
+import { Ask, Empty, Field, Table, useAnswer, useRights } from "../parts.js";
+import { href } from "../route.js";
+
+/** @typedef {{ engine: string, info: any }} Found */
+/** @typedef {{ verb: "pause" | "resume" | "trigger" | "backfill" | "delete", found: Found }} Action */
+
+const AGAIN_MS = 5_000;
+const PAGE = 1_000;
+
+/** All schedules of an engine. @param {string} engine @returns {Promise<Found[]>} */
+async function schedulesOf(engine) {
+  const found = [];
+  let pageToken = "";
+  do {
+    const page = await call("EventBusSchedules/ListSchedules", { engine: engineName(engine), pageSize: PAGE, pageToken });
+    for (const info of page.schedules ?? []) found.push({ engine, info });
+    pageToken = page.nextPageToken ?? "";
+  } while (pageToken);
+  return found;
+}
+
+/** @param {{ query: Record<string, string> }} props */
+export function Schedules({ query }) {
+  const live = useLive();
+  const rights = useRights("");
+  const [action, act] = useState(/** @type {Action | null} */ (null));
+  const engines = live.engines.map((each) => each.engine);
+  const answer = useAnswer(async () => (await Promise.all(engines.map(schedulesOf))).flat(), [engines.join()]);
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || answer.again(), AGAIN_MS);
+    return () => clearInterval(timer);
+  }, []);
+  const wanted = (query.q ?? "").toLowerCase();
+  const found = (answer.value ?? []).filter(({ info }) => info.schedule.name.toLowerCase().includes(wanted));
+  const now = live.now();
+  const close = () => {
+    act(null);
+    answer.again();
+  };
+  return html`<main>
+    <h1>Schedules</h1>
+    ${answer.problem && html`<p class="problem" role="alert">${answer.problem}</p>`}
+    ${live.isLoaded && answer.value && found.length === 0 && html`<${Empty}>No schedules. A schedule dispatches an event again and again.<//>`}
+    ${found.length > 0 && html`<${Table} label="Schedules">
+      <thead><tr><th>Schedule</th><th>Topic</th><th>When</th><th>Next</th><th>Last</th><th class="number">Runs</th><th class="number">Skipped</th><th class="number">Missed</th>${rights.has("dispatch") && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
+      <tbody>${found.map((each) => html`<${Row} key=${`${each.engine}/${each.info.schedule.name}`} found=${each} several=${engines.length > 1} now=${now} mayAct=${rights.has("dispatch")} act=${act} />`)}</tbody>
+    <//>`}
+    ${action && html`<${Act} ...${action} now=${now} onClose=${close} />`}
+  </main>`;
+}
+
+/** @param {{ found: Found, several: boolean, now: number, mayAct: boolean, act: (action: Action) => void }} props */
+function Row({ found, several, now, mayAct, act }) {
+  const { engine, info } = found;
+  const { name, topic, paused, note } = info.schedule;
+  const [next] = info.next ?? [];
+  const last = seconds(info.lastFiredAt);
+  /** @param {Action["verb"]} verb @param {string} title @param {string} [kind] */
+  const button = (verb, title, kind = "") =>
+    html`<button class=${kind} aria-label=${`${title} ${name}`} onClick=${() => act({ verb, found })}>${title}</button>`;
+  return html`<tr>
+    <th scope="row">${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html`<div class="muted">${note}</div>`}</th>
+    <td><a href=${href("topic", { engine, topic })}>${topic}</a></td>
+    <td>${info.description}</td>
+    <td class="time">${next ? html`<span title=${moment(seconds(next))}>${ago(seconds(next), now)}</span>` : paused ? "" : "has ended"}</td>
+    <td class="time">${info.lastEventId && html`<a href=${href("event", { engine, topic, id: info.lastEventId })} title=${moment(last)}>${ago(last, now)}</a>`}</td>
+    ${["runs", "skipped", "missed"].map((each) => html`<td class=${`number ${Number(info[each] ?? 0) ? "" : "zero"}`}>${count(Number(info[each] ?? 0))}</td>`)}
+    ${mayAct && html`<td class="actions">
+      ${button("trigger", "Trigger")}${button("backfill", "Backfill")}${paused ? button("resume", "Resume") : button("pause", "Pause")}${button("delete", "Delete", "danger")}
+    </td>`}
+  </tr>`;
+}
+
+/** @param {Action & { now: number, onClose: () => void }} props */
+function Act({ verb, found, now, onClose }) {
+  const { name, topic } = found.info.schedule;
+  const request = { engine: engineName(found.engine), name };
+  switch (verb) {
+    case "pause":
+      return html`<${Ask} title=${`Pause ${name}?`} action=${`Pause ${name}`} onClose=${onClose} run=${() => call("EventBusSchedules/PauseSchedule", request).then(() => {})}>
+        <p>It dispatches nothing until it is resumed. What it would have dispatched meanwhile is never caught up.</p>
+      <//>`;
+    case "resume":
+      return html`<${Ask} title=${`Resume ${name}?`} action=${`Resume ${name}`} onClose=${onClose} run=${() => call("EventBusSchedules/ResumeSchedule", request).then(() => {})}>
+        <p>It dispatches to ${topic} again: ${found.info.description}.</p>
+      <//>`;
+    case "trigger":
+      return html`<${Ask} title=${`Trigger ${name}?`} action=${`Trigger ${name}`} onClose=${onClose} run=${async () => {
+        const { eventId } = await call("EventBusSchedules/TriggerSchedule", request);
+        return `Dispatched as ${eventId}.`;
+      }}>
+        <p>This dispatches its event to ${topic} once, now.</p>
+      <//>`;
+    case "backfill":
+      return html`<${Ask} title=${`Backfill ${name}`} action="Backfill" onClose=${onClose} run=${async (/** @type {FormData} */ form) => {
+        const start = new Date(String(form.get("from"))).toISOString();
+        const end = new Date(String(form.get("until"))).toISOString();
+        const { eventIds = [] } = await call("EventBusSchedules/BackfillSchedule", { ...request, start, end });
+        return `${counted(eventIds.length, "event")} dispatched.`;
+      }}>
+        <p>This dispatches an event to ${topic} for each of its times in this span.</p>
+        <${Field} label="From" name="from" type="datetime-local" required value=${local(now - 86_400)} />
+        <${Field} label="Until" name="until" type="datetime-local" required value=${local(now)} hint="Not included" />
+      <//>`;
+    default:
+      return html`<${Ask} title=${`Delete schedule ${name}?`} danger action=${`Delete ${name}`} onClose=${onClose} run=${() => call("EventBusSchedules/DeleteSchedule", request).then(() => {})}>
+        <p>This removes ${name}, which has dispatched ${counted(Number(found.info.runs ?? 0), "event")} to ${topic}. These events stay. It can't be undone.</p>
+      <//>`;
+  }
+}
+
+/** As an input for a local time takes it. @param {number} at seconds */
+function local(at) {
+  return moment(at).replace(" ", "T").slice(0, 16);
+}
