@@ -146,6 +146,18 @@ def test_a_page_of_another_site_is_refused(web: Web, origin: str) -> None:
     assert web.post("/v1/topics/t/events", b"x", {"Origin": f"http://{host}"}).status == 202
 
 
+def test_a_page_behind_a_proxy_that_ends_tls_is_accepted(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    web = Web(start_server(*WEB, *secured.token_flags()).web)
+    page = {"Host": "bus.example", "Duebus-Page": "1"}
+    answer = web.post("/session", secured.tokens["shop"], {**page, "Origin": "https://bus.example"})
+    assert answer.status == 200
+    assert "; Secure" in answer.headers["Set-Cookie"]
+    for origin in ("https://evil.example", "https://bus.example:444", "null"):
+        assert web.post("/session", secured.tokens["shop"], {**page, "Origin": origin}).status == 403
+
+
 def test_calls_are_counted(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server(*WEB, "--http-listen", "127.0.0.1:0")
     Web(server.web).post("/v1/topics/t/events", b"x")

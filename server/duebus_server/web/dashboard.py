@@ -186,4 +186,5 @@ def _packed(token: str) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    return request.url.scheme == "https"
+    """Whether the browser came by HTTPS, which a proxy may have ended."""
+    return request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")

@@ -44,9 +44,14 @@ class SameOrigin:
         if self._loopback_only and _name_of(host) not in LOOPBACK_HOSTS:
             return "the host must be that of the loopback interface, because the server needs no credentials"
         origin = headers.get("origin")
-        if origin is not None and origin != f"{scope['scheme']}://{host}":
+        if origin is not None and origin not in self._own_origins(scope["scheme"], host):
             return "the request comes from a page of another site"
         return None
+
+    def _own_origins(self, scheme: str, host: str) -> tuple[str, ...]:
+        """What browsers call the pages of this server. A proxy may have ended the TLS, but not on loopback."""
+        schemes = (scheme,) if self._loopback_only else (scheme, "https")
+        return tuple(f"{each}://{host}" for each in schemes)
 
 
 def _name_of(host: str) -> str:
