@@ -129,6 +129,21 @@ async def test_hold_to_skip_opens(joined: TopicDriver) -> None:
     assert await joined.state("a") is EventState.DEAD
 
 
+@pytest.mark.parametrize("policy", [DEFAULT_KEY_POLICY, KeyPolicy(max_blocked=7), KeyPolicy(2), KeyPolicy(0)])
+async def test_what_held_its_key_under_an_earlier_policy_can_be_redriven(
+    joined: TopicDriver, policy: KeyPolicy
+) -> None:
+    await joined.configure(keys=HOLD)
+    await joined.dispatch(*keyed("a"))
+    await joined.dead_letter(await joined.lease_one())
+    await follow(joined, policy)
+
+    await joined.redrive()
+
+    assert await order_of(joined) == ["a"]
+    assert (await joined.keys()).keys == []
+
+
 async def test_skip_to_hold_holds_by_what_dies_from_then_on(joined: TopicDriver) -> None:
     await joined.dispatch(*keyed("a", "b", "c"))
     await joined.dead_letter(await joined.lease_one())

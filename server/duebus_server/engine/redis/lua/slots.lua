@@ -376,7 +376,7 @@ local function make_slots(order)
 
   -- Whether a dead letter holds its key.
   local function holds(group, member)
-    return key_policy(group).holds and redis.call('HGET', group_key(group, 'keys'), key_of(member)) == member
+    return head_of(group, key_of(member)) == member
   end
 
   local functions = {
