@@ -331,6 +331,9 @@ class Engine(Protocol):
         dead letter holds: those with the most BLOCKED events first. A key that moves meanwhile may be on two pages, or
         on none.
 
+        Of a group with more than about 10,000 keys, an engine may show only some: among them those of a sample of the
+        blocked events, so that a key with many of these is not missed.
+
         Raises:
             NotFound: no such topic or group.
             InvalidArgument: the cursor is not one of this engine's.
