@@ -166,6 +166,7 @@ EXTRA_PATHS = {
                 _header("Duebus-Deliver-At", "When it is due, such as `2030-01-01T00:00:00Z`."),
                 _header("Duebus-Id", "The event's id."),
                 _header("Duebus-Key", "The key: events of one key are delivered in order."),
+                _header("Duebus-Priority", "The priority: a head start in seconds."),
                 _header("Idempotency-Key", "The request id: a repeated request returns the first answer."),
             ],
             "requestBody": {"content": {"*/*": {}}},

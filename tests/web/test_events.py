@@ -39,6 +39,20 @@ def test_an_event_can_be_for_later(web: Web, client: Client, topic: str, header:
     assert abs(group.deliver_at - now - ahead) < timedelta(minutes=5)
 
 
+def test_an_event_can_have_a_priority(web: Web, client: Client, topic: str) -> None:
+    for name, priority in (("late", "-60"), ("first", "60"), ("second", "0")):
+        headers = {"Duebus-Id": name, "Duebus-Priority": priority}
+        assert web.post(f"/v1/topics/{topic}/events", b"x", headers).status == 202
+    with client.subscribe(topic, max_in_flight=1) as subscription:
+        for expected in ("first", "second", "late"):
+            delivery = next(subscription)
+            assert delivery.event_id == expected
+            client.ack(delivery)
+    for wrong in ("high", "1.5", "", "9" * 30):
+        answer = web.post(f"/v1/topics/{topic}/events", b"x", {"Duebus-Priority": wrong})
+        assert answer.failure[3] == "duebus-priority"
+
+
 def test_a_repeated_request_adds_nothing(web: Web, topic: str) -> None:
     first, second = (
         web.post(f"/v1/topics/{topic}/events", b"x", {"Idempotency-Key": "request"}).json for _ in range(2)

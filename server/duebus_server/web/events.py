@@ -1,11 +1,12 @@
 """``POST /v1/topics/{topic}/events``: an event of any media type, or CloudEvents.
 
-Everything but the payload is in headers: ``Duebus-Delay``, ``Duebus-Deliver-At``, ``Duebus-Key``,
+Everything but the payload is in headers: ``Duebus-Delay``, ``Duebus-Deliver-At``, ``Duebus-Key``, ``Duebus-Priority``,
 ``Duebus-Id``, ``Duebus-Attribute-NAME`` and ``Idempotency-Key``, which is the request id. All are optional.
 """
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 DISPATCH = "/duebus.v1.EventBus/Dispatch"
 PREFIX = "duebus-"
+_INTEGER = re.compile(r"[+-]?[0-9]{1,6}", re.ASCII)
 ATTRIBUTE = "attribute-"
 REQUEST_ID = "idempotency-key"
 
@@ -90,6 +92,8 @@ def _apply(headers: Mapping[str, str], event: event_bus_pb2.Event) -> None:
                 event.id = value
             case "key":
                 event.key = value
+            case "priority":
+                event.priority = _integer(header, value)
             case "delay":
                 _set_delay(header, value, event)
             case "deliver-at":
@@ -98,6 +102,12 @@ def _apply(headers: Mapping[str, str], event: event_bus_pb2.Event) -> None:
                 event.attributes[name.removeprefix(ATTRIBUTE)] = value
             case _:
                 raise InvalidArgument(header, "no such header")
+
+
+def _integer(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise InvalidArgument(name, "is not an integer such as 60 or -60")
+    return int(text)
 
 
 def duration_us(name: str, text: str) -> int:
