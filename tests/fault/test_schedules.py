@@ -68,7 +68,7 @@ class Planned:
         return range(self.first_us, self.end_us + 1, self.period_us)
 
     def put(self, stub: schedules_pb2_grpc.EventBusSchedulesStub) -> None:
-        event = event_bus_pb2.Event(data=json.dumps({"key": self.name, "do": "ok"}).encode())
+        event = event_bus_pb2.Event(data=json.dumps({"name": self.name, "do": "ok"}).encode())
         schedule = schedules_pb2.Schedule(name=self.name, topic=TOPIC, event=event)
         schedule.every.FromMicroseconds(self.period_us)
         schedule.start.FromMicroseconds(self.start_us)
