@@ -80,6 +80,21 @@ async def test_keys_that_are_ignored_hold_up_nothing(joined: TopicDriver) -> Non
     assert await joined.counts() == {EventState.LEASED: 3}
 
 
+async def test_a_key_that_is_ignored_from_now_on_lets_its_events_in_by_steps(joined: TopicDriver) -> None:
+    await joined.configure(max_queued=0)
+    for batch in range(6):
+        await joined.dispatch(*keyed(*[f"{batch}-{number}" for number in range(1000)]))
+    leased = await joined.lease_one()
+    await joined.configure(keys=KeyPolicy(0))
+
+    await joined.ack(leased)
+
+    assert (await joined.counts())[EventState.READY] <= 4000
+    for _ in range(6):
+        counts = await joined.counts()
+    assert counts == {EventState.READY: 5999}
+
+
 async def test_a_hand_over_obeys_the_key_policy(joined: TopicDriver) -> None:
     await follow(joined, KeyPolicy(2))
 

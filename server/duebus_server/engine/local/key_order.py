@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.limits import MAX_KEY_IN_FLIGHT
 from duebus_server.domain.rates import DEFAULT_KEY_POLICY, current
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import sort_key
@@ -319,11 +320,16 @@ class KeyOrder:
             key.held = None
         key.give_slot(entry)
 
-    def _let_in(self, key: Key, now_us: int, limit: int = UNLIMITED) -> int:
+    def _let_in(self, key: Key, now_us: int, limit: int = MAX_KEY_IN_FLIGHT) -> int:
         """Make the first of a key's events that are due READY, as far as it has room. Afterwards the key is looked at
         again when it opens, or forgotten if it is empty.
 
         This is the only way from BLOCKED to READY, besides ``come_due``.
+
+        Args:
+            key: the key.
+            now_us: the time, in microseconds.
+            limit: how many come in at most. Where keys are ignored there may be more: ``revise`` lets those in.
 
         Returns:
             How many came in.
