@@ -144,6 +144,23 @@ async def test_what_held_its_key_under_an_earlier_policy_can_be_redriven(
     assert (await joined.keys()).keys == []
 
 
+async def test_what_was_leased_under_an_earlier_policy_holds_its_key_when_it_dies(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(3))
+    await joined.dispatch(*keyed("a", "b"))
+    leased = {one.event_id: one for one in await joined.lease_all()}
+    await follow(joined, HOLD)
+    await joined.dispatch(*keyed("c"))
+
+    await joined.dead_letter(leased["a"])
+    await joined.ack(leased["b"])
+
+    assert await joined.lease_all() == []
+    assert (await joined.group_info("c")).waits_for == "a"
+    await joined.redrive()
+    assert await order_of(joined) == ["a", "c"]
+    assert (await joined.keys()).keys == []
+
+
 async def test_skip_to_hold_holds_by_what_dies_from_then_on(joined: TopicDriver) -> None:
     await joined.dispatch(*keyed("a", "b", "c"))
     await joined.dead_letter(await joined.lease_one())

@@ -176,12 +176,23 @@ local function make_slots(order)
     return keys
   end
 
-  -- As in ordering.lua. A dead letter among `ended` that holds its key from now on is left where it is.
+  -- Lets a dead letter hold its key, unless another event is in `keys`. Returns whether it does.
+  local function hold(group, key, member)
+    local head = redis.call('HGET', group_key(group, 'keys'), key)
+    if not head then
+      order.note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
+      order.take(group, { member })
+      redis.call('ZREM', group_key(group, 'slots'), slot_of(member))
+    end
+    return not head or head == member
+  end
+
+  -- As in ordering.lua. A dead letter among `ended` that holds its key from now on stays in `keys`.
   local function free_keys(group, ended, are_dead)
     local leaving, policy = {}, key_policy(group)
     for _, member in ipairs(ended) do
       local key = key_of(member)
-      if key and not (are_dead and policy.holds and redis.call('HGET', group_key(group, 'keys'), key) == member) then
+      if key and not (are_dead and policy.holds and hold(group, key, member)) then
         leaving[#leaving + 1] = member
       end
     end
