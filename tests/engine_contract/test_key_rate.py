@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from duebus_server.domain.clock import MINUTE, SECOND
+from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.rates import KeyPolicy, Rate
 from duebus_server.domain.states import EventState
 from support.builders import new_event
@@ -54,6 +54,20 @@ async def test_a_key_without_events_is_still_closed_by_its_rate(joined: TopicDri
     assert await joined.lease() == []
     await joined.harness.advance(MINUTE)
     assert ids(await joined.lease()) == ["b"]
+
+
+async def test_wake_ups_that_are_late_do_not_slow_the_rate_of_a_key_down(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(rate=Rate(10, SECOND)))
+    await joined.dispatch(*keyed(*(str(number) for number in range(120))))
+    end_us, taken = joined.harness.now_us() + 10 * SECOND, 0
+    while joined.harness.now_us() < end_us:
+        while (batch := await joined.lease_batch()).events:
+            await joined.ack(*batch.events)
+            taken += len(batch.events)
+        assert batch.next_due_us is not None
+        await joined.harness.advance(batch.next_due_us - joined.harness.now_us() + 20 * MILLISECOND)
+
+    assert taken == 100
 
 
 async def test_a_release_refunds_the_rate_of_the_key(joined: TopicDriver) -> None:

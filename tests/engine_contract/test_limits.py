@@ -34,8 +34,10 @@ async def hears_due(topic: TopicDriver, no_later_us: int) -> None:
     await topic.harness.recorder.until_due(topic.name, DEFAULT_GROUP, lambda at_us: at_us <= no_later_us, "due in time")
 
 
-async def lease_over_time(topic: TopicDriver, span_us: int) -> list[int]:
-    """Lease whenever the engine says that there may be more, as a session does. Returns when each event was leased."""
+async def lease_over_time(topic: TopicDriver, span_us: int, late_us: int = 0) -> list[int]:
+    """Lease whenever the engine says that there may be more, as a session does, and so much later. Returns when each
+    event was leased.
+    """
     end_us, leased_us = topic.harness.now_us() + span_us, list[int]()
     while True:
         batch = await topic.lease_batch()
@@ -46,7 +48,7 @@ async def lease_over_time(topic: TopicDriver, span_us: int) -> list[int]:
         if batch.next_due_us >= end_us:
             return leased_us
         await topic.ack(*batch.events)
-        await topic.harness.advance(batch.next_due_us - now_us)
+        await topic.harness.advance(batch.next_due_us - now_us + late_us)
 
 
 def most_within(times_us: list[int], span_us: int) -> int:
@@ -240,6 +242,16 @@ async def test_a_rate_of_10_a_second_gives_10_over_a_minute_and_never_more_than_
     times_us = await lease_over_time(joined, MINUTE)
 
     assert 600 * 0.98 <= len(times_us) <= 600 * 1.02
+    assert most_within(times_us, SECOND) <= 11
+
+
+async def test_wake_ups_that_are_late_do_not_slow_a_rate_down(joined: TopicDriver) -> None:
+    await limit(joined, rate=TEN_A_SECOND)
+    await joined.dispatch(*new_events(120))
+
+    times_us = await lease_over_time(joined, 10 * SECOND, late_us=20 * MILLISECOND)
+
+    assert len(times_us) == 100
     assert most_within(times_us, SECOND) <= 11
 
 

@@ -65,10 +65,13 @@ class Rate:
         return max(0, (until_us + self.window_us - start_us) * self.events // self.per_us)
 
     def _base_us(self, tat_us: int, now_us: int) -> int:
-        """``tat``, or now if it has passed. One that is too far ahead is of a slower rate, or from before the clock was
-        set back: it does not count, so that a changed rate begins afresh.
+        """Where the next cost is added: ``tat``, or now if it has passed.
+
+        One that passed less than half a cost ago counts, since a wake-up is always a little late: otherwise each would
+        make the rate slower. One that is too far ahead is of a slower rate, or from before the clock was set back: it
+        does not count, so that a changed rate begins afresh.
         """
-        return tat_us if now_us < tat_us <= now_us + self.window_us else now_us
+        return tat_us if now_us - self.cost_us(1) // 2 < tat_us <= now_us + self.window_us else now_us
 
 
 def current(tat_us: int, now_us: int) -> int:

@@ -353,12 +353,14 @@ class KeyOrder:
         return count
 
     def _set_wake(self, key: Key, now_us: int) -> None:
-        key.tat_us, key.paused_until_us = current(key.tat_us, now_us), current(key.paused_until_us, now_us)
+        tat_us, key.paused_until_us = current(key.tat_us, now_us), current(key.paused_until_us, now_us)
+        if not key.slots_taken:  # Otherwise the next delivery may be one that is late: see ``Rate``.
+            key.tat_us = tat_us
         opens_us = self.closed_until(key, now_us)
         if key.blocked and opens_us > now_us and key.slots_taken < self.policy.slots:
             self._keys.wake(key, opens_us)
         else:
-            self._keys.wake(key, max(key.tat_us, key.paused_until_us), is_idle=True)
+            self._keys.wake(key, max(tat_us, key.paused_until_us), is_idle=True)
 
 
 def first_room(policy: KeyPolicy) -> int:

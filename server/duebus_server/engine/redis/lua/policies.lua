@@ -4,7 +4,8 @@
 
 -- Made when the first of them is called, as in ordering.lua.
 local function make_policies()
-  -- A rate as its sums need it: `window` is how far `tat` may be ahead of the clock. As in domain/rates.py.
+  -- A rate as its sums need it: `window` is how far `tat` may be ahead of the clock, `lateness` how far behind. As in
+  -- domain/rates.py.
   local function new_rate(events, per, burst)
     if events == 0 then
       return nil
@@ -12,12 +13,14 @@ local function make_policies()
     local rate = { events = events, per = per }
     burst = burst > 0 and burst or math.max(1, math.floor(events * 100000 / per))
     rate.window = math.ceil(burst * per / events)
+    rate.lateness = math.floor(math.ceil(per / events) / 2)
     return rate
   end
 
-  -- `tat`, or now if it has passed. One beyond the window is of another rate or clock, and does not count.
+  -- `tat`, or now if it passed half a cost ago or earlier. One beyond the window is of another rate or clock, and does not
+  -- count.
   local function base_of(rate, tat)
-    return tat > now and tat <= now + rate.window and tat or now
+    return tat > now - rate.lateness and tat <= now + rate.window and tat or now
   end
 
   -- How many may begin now.
