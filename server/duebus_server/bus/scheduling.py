@@ -156,8 +156,13 @@ class Scheduling:
         if len(times) > MAX_BACKFILLED:
             raise InvalidArgument("end", f"there are more than {MAX_BACKFILLED} nominal times before it")
         own = _own_id("", request_id)
-        events = [self._codec.event(schedule, _checked(f"{event_id(name, at)}{own}"), at) for at in times]
-        limits.check_length("end", sum(len(event.body) for event in events), limits.MAX_BATCH_BYTES)
+        chosen = [_checked(f"{event_id(name, at)}{own}") for at in times]
+        # Before they are made: together they may be far larger than any request.
+        if len(times) * len(schedule.event.body) > limits.MAX_BATCH_BYTES:
+            raise InvalidArgument(
+                "end", f"there are {len(times)} nominal times before it, and their events exceed 4 MiB together"
+            )
+        events = [self._codec.event(schedule, one, at) for one, at in zip(chosen, times, strict=True)]
         if events:
             await self._dispatching.dispatch(DispatchCommand(schedule.topic, DispatchRequest(events), [target.name]))
         log.info("schedule backfilled", engine=target.name, schedule=name, events=len(events))

@@ -47,6 +47,9 @@ NEXT_SHOWN = 10
 KEPT_SCHEDULES = 10_000
 """How many schedules are kept decoded: as many as an engine has by default."""
 
+MAX_KEPT_BYTES = 4 << 10
+"""The largest schedule that is kept. Those that were replaced or deleted are, too; large ones would fill memory."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 _OVERLAPS = {
@@ -78,18 +81,24 @@ class ScheduleCodec:
         return replace(schedule.event, id=event_id, body=schedule.event.body + added)
 
 
-@lru_cache(KEPT_SCHEDULES)
 def _stored(body: bytes) -> Schedule:
     """A stored schedule.
 
     Raises:
         InvalidArgument: this build can't read it.
     """
+    return _kept(body) if len(body) <= MAX_KEPT_BYTES else _decoded(body)
+
+
+def _decoded(body: bytes) -> Schedule:
     try:
         message = schedules_pb2.Schedule.FromString(body)
     except DecodeError as error:
         raise InvalidArgument("schedule", "is not readable") from error
     return schedule_of(message)
+
+
+_kept = lru_cache(KEPT_SCHEDULES)(_decoded)
 
 
 def put_command(request: schedules_pb2.PutScheduleRequest) -> PutCommand:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ def command(**fields: Any) -> PutCommand:
     for name, value in fields.items():
         if hasattr(getattr(schedule, name), "FromMicroseconds"):
             getattr(schedule, name).FromMicroseconds(value)
+        elif name == "event":
+            schedule.event.CopyFrom(value)
         else:
             setattr(schedule, name, value)
     return put_command(schedules_pb2.PutScheduleRequest(schedule=schedule))
@@ -296,6 +299,20 @@ async def test_an_equal_schedule_changes_nothing(bus: Bus) -> None:
     assert await bus.put(note="another")
 
 
+def test_replaced_schedules_do_not_fill_memory() -> None:
+    """Each large schedule that was ever put stayed in a cache of decoded ones."""
+    codec = ScheduleCodec()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            event = event_bus_pb2.Event(data=b"x" * 100_000, key=str(number))
+            assert codec.decode(command(event=event).body).event.key == str(number)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
+
+
 async def test_twenty_workers_put_a_schedule_at_once(bus: Bus) -> None:
     changed = await asyncio.gather(*[bus.put() for _ in range(20)])
     assert changed.count(True) == 1
@@ -411,6 +428,19 @@ async def test_a_backfill_of_too_much_is_refused(bus: Bus) -> None:
     assert len(await bus.scheduling.backfill(None, NAME, (START_US, START_US + 1_000 * HOUR), "r", None)) == 1_000
     with pytest.raises(InvalidArgument, match="1000 nominal times"):
         await bus.scheduling.backfill(None, NAME, (START_US, START_US + 1_000 * HOUR + 1), "r", None)
+
+
+async def test_a_backfill_that_is_too_large_makes_no_events(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 events of 1 MiB were made before they were refused."""
+    await bus.put(event=event_bus_pb2.Event(data=b"x" * 5_000))
+    monkeypatch.setattr(bus.codec, "event", _no_event)
+    with pytest.raises(InvalidArgument, match="exceed 4 MiB") as refused:
+        await bus.scheduling.backfill(None, NAME, (START_US, START_US + 1_000 * HOUR), "r", None)
+    assert refused.value.violation.field == "end"
+
+
+def _no_event(*_: object) -> None:
+    raise AssertionError("an event was made")
 
 
 async def test_a_request_id_that_makes_an_id_too_long_is_refused(bus: Bus) -> None:
