@@ -130,6 +130,8 @@ class Rule:
 
     def next_after(self, us: int) -> int | None:
         """The first nominal time after a moment; None if there is none."""
+        if us >= self.end_us:  # the calendar ends, too
+            return None
         found = self.times.next_after(max(us, self.start_us - 1))
         return found if found is not None and found <= self.end_us else None
 

@@ -57,6 +57,12 @@ def test_a_fixed_time_that_comes_twice_fires_the_first_time() -> None:
     assert times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00Z", 2) == ["10-25T00:30:00", "10-26T01:30:00"]
 
 
+@pytest.mark.parametrize("text", ["* * * * *", "0 0 * * *"])
+def test_nothing_fires_after_the_last_moment(text: str) -> None:
+    """A preview after the year 9998 was an internal error: the calendar has no year 10000."""
+    assert times(text, "Europe/Berlin", "9999-12-31T00:00:00Z", 1) == ["never"]
+
+
 def test_a_fixed_time_does_not_fire_again_after_a_restart_in_the_second_pass() -> None:
     """Asked in the repeated hour, it is not due in the hour before."""
     assert times("45 2 * * *", "Europe/Berlin", "2026-10-25T01:10:00Z", 1) == ["10-26T01:45:00"]
