@@ -237,6 +237,23 @@ async def test_a_name_that_is_noted_for_nothing_can_be_used_for_any_topic(
     assert record.topic == topic.name
 
 
+async def test_a_name_that_two_replicas_put_for_two_topics_is_in_one_of_them(bus: RedisBus) -> None:
+    """Each found the other's note without a schedule, removed it, and stored its own."""
+    replicas = [await bus.replica() for _ in range(2)]
+    for number in range(50):
+        topics = [replica.topic() for replica in replicas]
+        records = [ScheduleRecord(f"schedule {number}", topic.name, "", b"a rule") for topic in topics]
+
+        stored = await asyncio.gather(
+            *(replica.engine.save_schedule(record, 0, MOST) for replica, record in zip(replicas, records, strict=True)),
+            return_exceptions=True,
+        )
+
+        held = [topic.name for topic in topics if bus.raw.hexists(bus.key(topic.name, "schedules"), records[0].name)]
+        assert len(held) <= 1
+        assert [record.topic for record, is_stored in zip(records, stored, strict=True) if is_stored is True] == held
+
+
 async def test_the_index_is_restored(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     for number in range(3):

@@ -97,8 +97,10 @@ class Schedules:
             await self._claim(record, partition, UNLIMITED if replaces else most)
             now, is_stored, first = await self._runner.run(PUT, partition, record.name, replaces, *codec.fields(record))
             self._runner.observe(now)
-            if is_stored and not replaces:
-                await self._note({record.name: partition})
+            if is_stored and not replaces and await self._note({record.name: partition}) != [partition]:
+                # Another replica has put one of this name elsewhere meanwhile.
+                await self._runner.run(DELETE, partition, record.name)
+                return False
             if (first_us := read_time(first)) is not None:
                 self._times.announced(partition, first_us)
             return bool(is_stored)
@@ -112,21 +114,18 @@ class Schedules:
             TopicHasSchedules: it is in another topic.
             InvalidArgument: it is in another partition; or it is new, and there are ``most`` already.
         """
-        noted = await self._note({record.name: partition}, most)
-        if not noted:
-            raise InvalidArgument("schedule", f"there are already {most} schedules, the maximum")
-        (place,) = noted
-        if place == partition:
-            return
-        if record.name in await self._read(place, [record.name]):
-            if place.topic != record.topic:
-                raise TopicHasSchedules(place.topic, record.name)
-            raise InvalidArgument(
-                "schedule.event.key", "can't change on a topic with several partitions: delete the schedule first"
-            )
-        async with asking(record.topic):
-            await self._runner.connection.redis.hdel(self._runner.keys.schedules, record.name)
-        await self._note({record.name: partition})
+        while noted := await self._note({record.name: partition}, most):
+            (place,) = noted
+            if place == partition:
+                return
+            if record.name in await self._read(place, [record.name]):
+                if place.topic != record.topic:
+                    raise TopicHasSchedules(place.topic, record.name)
+                raise InvalidArgument(
+                    "schedule.event.key", "can't change on a topic with several partitions: delete the schedule first"
+                )
+            await self._forget(record.name, place)
+        raise InvalidArgument("schedule", f"there are already {most} schedules, the maximum")
 
     async def get(self, name: str) -> ScheduleRecord:
         """See ``Engine.get_schedule``."""
