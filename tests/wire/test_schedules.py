@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -235,7 +236,8 @@ async def test_who_may_dispatch_to_the_topic_may_write_and_who_may_view_it_may_r
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     secured = make_secured(tmp_path, "shop", "viewer")
-    server = start_server(*secured.token_flags(), *secured.acl_flags(RULES))
+    audit = tmp_path / "audit.jsonl"
+    server = start_server(*secured.token_flags(), *secured.acl_flags(RULES), "--audit-log", str(audit))
     async with connect(server.address) as wire:
         schedules = Schedules(wire)
         shop, viewer = ([("authorization", f"Bearer {secured.tokens[name]}")] for name in ("shop", "viewer"))
@@ -255,6 +257,17 @@ async def test_who_may_dispatch_to_the_topic_may_write_and_who_may_view_it_may_r
         listing = schedules_pb2.ListSchedulesRequest()
         assert (await failure_of(schedules.stub.ListSchedules(listing, metadata=viewer))).reason == "PERMISSION_DENIED"
         await schedules.stub.DeleteSchedule(delete, metadata=shop)
+
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    recorded = [
+        (line["identity"], line["verb"], line["topic"], line.get("schedule"), line["outcome"]) for line in lines
+    ]
+    assert recorded[0] == ("shop", "PutSchedule", "order.made", put.name, "OK")
+    assert recorded[-3:] == [
+        ("viewer", "DeleteSchedule", "", put.name, "PERMISSION_DENIED"),
+        ("viewer", "ListSchedules", "", None, "PERMISSION_DENIED"),
+        ("shop", "DeleteSchedule", "", put.name, "OK"),
+    ]
 
 
 # --- restarts, and a clock that is moved ------------------------------------------------------------------------------

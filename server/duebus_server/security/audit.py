@@ -1,4 +1,4 @@
-"""The audit log: what operators did, and with what result."""
+"""The audit log: what operators did, who changed schedules, and with what result."""
 
 from __future__ import annotations
 
@@ -19,16 +19,20 @@ if TYPE_CHECKING:
     class Audit(Protocol):
         """Records an action."""
 
-        def __call__(self, *, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
-            """Record an RPC: who called it, its topic (empty for none), OK or why it failed, the client's address."""
+        def __call__(
+            self, *, identity: str, verb: str, topic: str, outcome: str, peer: str, schedule: str = ""
+        ) -> None:
+            """Record an RPC: who called it, its topic and its schedule (empty for none), OK or why it failed, the
+            client's address.
+            """
 
 
 log = structlog.get_logger()
 
 
-def audit_to_log(*, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
+def audit_to_log(*, identity: str, verb: str, topic: str, outcome: str, peer: str, schedule: str = "") -> None:
     """Record an action as a line of the ordinary log."""
-    log.info("audit", logger="audit", identity=identity, verb=verb, topic=topic, outcome=outcome, peer=peer)
+    log.info("audit", logger="audit", **_fields(identity, verb, topic, schedule, outcome, peer))
 
 
 def audit_to_file(path: Path) -> Audit:
@@ -42,12 +46,17 @@ def audit_to_file(path: Path) -> Audit:
     except OSError as error:
         raise unreadable(path, error) from error
 
-    def record(*, identity: str, verb: str, topic: str, outcome: str, peer: str) -> None:
-        fields = {"identity": identity, "verb": verb, "topic": topic, "outcome": outcome, "peer": peer}
+    def record(*, identity: str, verb: str, topic: str, outcome: str, peer: str, schedule: str = "") -> None:
+        fields = _fields(identity, verb, topic, schedule, outcome, peer)
         line = json.dumps({"timestamp": datetime.now(UTC).isoformat(), **fields})
         handler.handle(logging.LogRecord("audit", logging.INFO, "", 0, line, None, None))
 
     return record
+
+
+def _fields(identity: str, verb: str, topic: str, schedule: str, outcome: str, peer: str) -> dict[str, str]:
+    of_schedule = {"schedule": schedule} if schedule else {}
+    return {"identity": identity, "verb": verb, "topic": topic, **of_schedule, "outcome": outcome, "peer": peer}
 
 
 class _Handler(WatchedFileHandler):

@@ -57,6 +57,9 @@ OF_ALL_TOPICS = (Verb.VIEW, Verb.ADMIN)
 
 RECORDED = (Verb.VIEW, Verb.ADMIN, Verb.STOP)
 
+SCHEDULES = "/duebus.v1.EventBusSchedules/"
+"""All of its calls are recorded, too."""
+
 DEFAULT_MAX_STREAMS = 1_000
 
 CHECK_AGAIN_S = 5.0
@@ -102,12 +105,24 @@ def topic_of(request: Any) -> str:
     return str(getattr(request, "topic", ""))
 
 
+def _schedule_of(method: str, request: Any) -> str:
+    """The name of the schedule that a request is about; empty for none."""
+    if not method.startswith(SCHEDULES):
+        return ""
+    return str(getattr(getattr(request, "schedule", request), "name", ""))
+
+
+def _name_or_none(text: str) -> str:
+    """Anything but a name was refused, and is empty in the audit log."""
+    return text if limits.is_name(text) else ""
+
+
 class Authorizer:
     """Authenticates and authorizes calls, and counts streams.
 
     Args:
         access: identifies callers.
-        audit: records admin actions and stops.
+        audit: records admin actions, calls about schedules, and stops.
         max_streams: how many Subscribe streams a connection may have open.
     """
 
@@ -173,12 +188,16 @@ class Authorizer:
             await running
 
     def audit(self, method: str, caller: Caller, request: Any, outcome: str, context: Context) -> None:
-        """Record what an operator did or tried to do. The request is None if it was not read, or not parsed."""
-        if verb_of(method) in RECORDED:
-            name = method.rpartition("/")[2]
-            topic = topic_of(request)
-            named = topic if limits.is_name(topic) else ""  # anything else was refused, and is no topic
-            self._record(identity=caller.identity, verb=name, topic=named, outcome=outcome, peer=context.peer())
+        """Record what somebody did or tried to do. The request is None if it was not read, or not parsed."""
+        if verb_of(method) in RECORDED or method.startswith(SCHEDULES):
+            self._record(
+                identity=caller.identity,
+                verb=method.rpartition("/")[2],
+                topic=_name_or_none(topic_of(request)),
+                outcome=outcome,
+                peer=context.peer(),
+                schedule=_name_or_none(_schedule_of(method, request)),
+            )
 
     async def _recognize(self, context: Context) -> Caller:
         headers = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]
