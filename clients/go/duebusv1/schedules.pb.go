@@ -380,7 +380,8 @@ type ScheduleInfo struct {
 	Runs    uint64 `protobuf:"varint,5,opt,name=runs,proto3" json:"runs,omitempty"`
 	Skipped uint64 `protobuf:"varint,6,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	Missed  uint64 `protobuf:"varint,7,opt,name=missed,proto3" json:"missed,omitempty"`
-	// The rule in words, for example "at 09:00 on Monday through Friday (Europe/Berlin)".
+	// The rule in words, for example "at 09:00, Monday to Friday (Europe/Berlin)"; or why this server can't read it, for
+	// example because another version of it has stored it.
 	Description   string `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -252,19 +252,32 @@ def schedule_info(record: ScheduleRecord, *, with_data: bool) -> schedules_pb2.S
         record: the schedule.
         with_data: whether the caller may see the data of its event.
     """
-    schedule = _stored(record.body)
     info = schedules_pb2.ScheduleInfo(
-        next=[seconds_and_nanos(us) for us in upcoming(schedule, record, NEXT_SHOWN)],
         last_event_id=record.last_event_ids[-1] if record.last_event_ids else "",
         runs=record.runs,
         skipped=record.skipped,
         missed=record.missed,
-        description=schedule.words,
     )
-    info.schedule.ParseFromString(record.body)
-    info.schedule.paused = record.paused
+    _add_rule(info, record)
     if record.last_fired_us is not None:
         info.last_fired_at.FromMicroseconds(record.last_fired_us)
     if not with_data:
         info.schedule.event.ClearField("data")
     return info
+
+
+def _add_rule(info: schedules_pb2.ScheduleInfo, record: ScheduleRecord) -> None:
+    """Add the schedule, and when it fires. One that this build can't read is told all the same: it can be deleted."""
+    try:
+        info.schedule.ParseFromString(record.body)
+    except DecodeError:
+        info.schedule.Clear()
+    info.schedule.MergeFrom(schedules_pb2.Schedule(name=record.name, topic=record.topic, paused=record.paused))
+    try:
+        schedule = _stored(record.body)
+    except InvalidArgument as error:
+        info.description = f"this server can't read it: {error}"
+        return
+    info.description = schedule.words
+    for us in upcoming(schedule, record, NEXT_SHOWN):
+        info.next.add(**seconds_and_nanos(us))

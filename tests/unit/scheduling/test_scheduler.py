@@ -20,7 +20,7 @@ from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.scheduling.rules import Every, Rule
-from duebus_server.wire.schedule_codec import ScheduleCodec, put_command
+from duebus_server.wire.schedule_codec import ScheduleCodec, put_command, schedule_info
 from support.engines import START_US
 from support.workers import settle_down
 
@@ -252,6 +252,16 @@ async def test_a_schedule_that_cannot_be_read_does_not_stop_the_others(bus: Bus)
     await bus.advance(2 * HOUR)
 
     assert await bus.fired() == hours(1, 2)
+
+
+@pytest.mark.parametrize("body", [b"\xff", schedules_pb2.Schedule(cron="0 9 * * 1#9").SerializeToString()])
+def test_a_schedule_that_cannot_be_read_is_told(body: bytes) -> None:
+    """One of them made every list of schedules fail."""
+    info = schedule_info(ScheduleRecord("broken", TOPIC, "", body, paused=True, runs=3), with_data=True)
+
+    assert (info.schedule.name, info.schedule.topic, info.schedule.paused) == ("broken", TOPIC, True)
+    assert (info.runs, len(info.next)) == (3, 0)
+    assert info.description.startswith("this server can't read it: ")
 
 
 # --- a full topic -----------------------------------------------------------------------------------------------------

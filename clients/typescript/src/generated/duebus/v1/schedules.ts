@@ -137,7 +137,10 @@ export interface ScheduleInfo {
   runs: bigint;
   skipped: bigint;
   missed: bigint;
-  /** The rule in words, for example "at 09:00 on Monday through Friday (Europe/Berlin)". */
+  /**
+   * The rule in words, for example "at 09:00, Monday to Friday (Europe/Berlin)"; or why this server can't read it, for
+   * example because another version of it has stored it.
+   */
   description: string;
 }
 
