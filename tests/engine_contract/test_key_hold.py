@@ -144,20 +144,23 @@ async def test_what_held_its_key_under_an_earlier_policy_can_be_redriven(
     assert (await joined.keys()).keys == []
 
 
-async def test_what_was_leased_under_an_earlier_policy_holds_its_key_when_it_dies(joined: TopicDriver) -> None:
-    await follow(joined, KeyPolicy(3))
+@pytest.mark.parametrize(("before", "dies", "is_acked"), [(3, "a", "b"), (3, "b", "a"), (0, "a", "b")])
+async def test_what_was_leased_under_an_earlier_policy_holds_its_key_when_it_dies(
+    joined: TopicDriver, before: int, dies: str, is_acked: str
+) -> None:
+    await follow(joined, KeyPolicy(before))
     await joined.dispatch(*keyed("a", "b"))
     leased = {one.event_id: one for one in await joined.lease_all()}
     await follow(joined, HOLD)
-    await joined.dispatch(*keyed("c"))
 
-    await joined.dead_letter(leased["a"])
-    await joined.ack(leased["b"])
+    await joined.dead_letter(leased[dies])
+    await joined.dispatch(*keyed("c"))
+    await joined.ack(leased[is_acked])
 
     assert await joined.lease_all() == []
-    assert (await joined.group_info("c")).waits_for == "a"
+    assert (await joined.group_info("c")).waits_for == dies
     await joined.redrive()
-    assert await order_of(joined) == ["a", "c"]
+    assert await order_of(joined) == [dies, "c"]
     assert (await joined.keys()).keys == []
 
 

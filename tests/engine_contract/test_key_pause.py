@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.model import LeaseFailureReason
-from duebus_server.domain.rates import KeyPolicy, Limits
+from duebus_server.domain.rates import DEFAULT_KEY_POLICY, KeyPolicy, Limits
 from duebus_server.domain.states import EventState
 from support.keyed import KEY, follow, keyed, lease_ids, order_of
 from support.topics import TopicDriver, ids
@@ -60,6 +60,20 @@ async def test_a_pause_where_several_are_at_once_holds_up_those_that_are_ready(j
     assert await joined.counts() == {EventState.BLOCKED: 4}
     await joined.harness.advance(MINUTE)
     assert await lease_ids(joined) == ["a", "b", "c"]
+
+
+async def test_a_pause_keeps_what_was_leased_in_front_where_keys_are_in_order_again(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(2))
+    await joined.dispatch(*keyed("a", "b", "c"))
+    first, second = await joined.lease_all()
+    await follow(joined, DEFAULT_KEY_POLICY)
+    await joined.release(first)
+
+    await joined.pause_key(second, for_us=MINUTE)
+
+    assert await joined.counts() == {EventState.SCHEDULED: 2, EventState.BLOCKED: 1}
+    await joined.harness.advance(MINUTE)
+    assert await lease_ids(joined) == ["a", "b"]
 
 
 async def test_the_longest_of_several_pauses_of_a_key_counts_and_they_do_not_add_up(joined: TopicDriver) -> None:

@@ -236,6 +236,18 @@ async def test_3_to_1_with_events_in_backoff_and_released(joined: TopicDriver) -
     assert await order_of(joined) == ["x", "y"]
 
 
+async def test_2_to_1_an_event_that_comes_back_keeps_its_slot(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(2))
+    await joined.dispatch(*keyed("a", "b", "c"))
+    (first,) = await joined.lease(max_events=1)
+    await follow(joined, DEFAULT_KEY_POLICY)
+
+    await joined.release(first)
+
+    assert await joined.state("a") is EventState.READY
+    assert await lease_ids(joined) == ["a", "b"]
+
+
 @pytest.mark.parametrize("before", [DEFAULT_KEY_POLICY, KeyPolicy(3), HOLD, KeyPolicy(rate=ONE_A_MINUTE)])
 async def test_to_0_lets_in_everything(joined: TopicDriver, before: KeyPolicy) -> None:
     await follow(joined, before)

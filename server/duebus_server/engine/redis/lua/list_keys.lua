@@ -58,9 +58,10 @@ local function count_leased(group, members)
 end
 
 local function info(group, key)
-  local head = redis.call('HGET', group_key(group, 'keys'), key)
+  local head = not HAS_POLICIES and redis.call('HGET', group_key(group, 'keys'), key)
   local members, opens_at, is_held = {}, 0, false
   if HAS_POLICIES then
+    head = ordering().head_of(group, key)
     members, opens_at = ordering().holders_of(group, key), ordering().opening_of(group, key)
     is_held = head and policies().key_policy(group).holds and redis.call('ZSCORE', group_key(group, 'dead'), head)
   end

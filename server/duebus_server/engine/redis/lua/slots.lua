@@ -68,12 +68,26 @@ local function make_slots(order)
     return math.max(time_of(group, 'pauses', key), rate and rules.rate_opens_at(rate, time_of(group, 'tats', key)) or 0)
   end
 
-  -- The event in `keys`. A dead letter there holds its key only where the policy says so.
+  -- Notes that a key has this head.
+  local function set_head(group, key, member)
+    redis.call('ZREM', group_key(group, 'slots'), slot_of(member))
+    order.note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
+    order.take(group, { member }, { key })
+  end
+
+  -- The event in `keys`. A dead letter there holds its key only where the policy says so. Where keys have one slot, an
+  -- event that got its slot when they had more becomes the head.
   local function head_of(group, key)
-    local head = redis.call('HGET', group_key(group, 'keys'), key)
-    if head and not key_policy(group).holds and redis.call('ZSCORE', group_key(group, 'dead'), head) then
+    local head, policy = redis.call('HGET', group_key(group, 'keys'), key), key_policy(group)
+    if head and not policy.holds and redis.call('ZSCORE', group_key(group, 'dead'), head) then
       redis.call('HDEL', group_key(group, 'keys'), key)
-      return false
+      head = false
+    end
+    if not head and policy.slots == 1 then
+      head = holders_of(group, key)[1] or false
+      if head then
+        set_head(group, key, head)
+      end
     end
     return head
   end
@@ -176,23 +190,25 @@ local function make_slots(order)
     return keys
   end
 
-  -- Lets a dead letter hold its key, unless another event is in `keys`. Returns whether it does.
-  local function hold(group, key, member)
-    local head = redis.call('HGET', group_key(group, 'keys'), key)
-    if not head then
-      order.note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
-      order.take(group, { member })
-      redis.call('ZREM', group_key(group, 'slots'), slot_of(member))
+  -- Makes a dead letter hold its key, unless another one does. A head that it replaces keeps its slot.
+  local function hold(group, member)
+    local key = key_of(member)
+    local head = head_of(group, key)
+    if head and head ~= member then
+      if redis.call('ZSCORE', group_key(group, 'dead'), head) then
+        return false
+      end
+      redis.call('ZADD', group_key(group, 'slots'), 0, slot_of(head))
     end
-    return not head or head == member
+    set_head(group, key, member)
+    return true
   end
 
   -- As in ordering.lua. A dead letter among `ended` that holds its key from now on stays in `keys`.
   local function free_keys(group, ended, are_dead)
     local leaving, policy = {}, key_policy(group)
     for _, member in ipairs(ended) do
-      local key = key_of(member)
-      if key and not (are_dead and policy.holds and hold(group, key, member)) then
+      if key_of(member) and not (are_dead and policy.holds and hold(group, member)) then
         leaving[#leaving + 1] = member
       end
     end
@@ -245,8 +261,9 @@ local function make_slots(order)
 
   -- Makes the first due event of a key its head, if the head was due later and was never leased.
   local function replace_head(group, key)
-    local head, member, due, entry = redis.call('HGET', group_key(group, 'keys'), key), order.next_of(group, key)
-    local since = head and member and order.replaceable_since(group, head)
+    local head, member, due, entry = head_of(group, key), order.next_of(group, key)
+    local is_alone = head and redis.call('ZLEXCOUNT', group_key(group, 'slots'), range_of(key)) == 0
+    local since = is_alone and member and order.replaceable_since(group, head)
     if since and order.comes_before(due, member, since, head) then
       order.block_head(group, head, since)
       order.bring_in(group, { member }, { due }, { entry })
@@ -332,12 +349,17 @@ local function make_slots(order)
     end
   end
 
+  local function has_slot(group, key, member)
+    return redis.call('HGET', group_key(group, 'keys'), key) == member
+      or redis.call('ZSCORE', group_key(group, 'slots'), slot_of(member))
+  end
+
   -- LEASED -> READY, SCHEDULED or BLOCKED, for an event with a key whose lease has ended; `queue` is as in records.lua,
-  -- with `upcoming`, `blocked` and `gave_up` besides. The head of a key stays that, and waits until the key opens. In
-  -- other cases the event gives up its slot. Returns when it is due, or NEVER if it is BLOCKED.
+  -- with `upcoming`, `blocked` and `gave_up` besides. Where keys have one slot, the event keeps its own, and waits until the
+  -- key opens. In other cases it gives up its slot. Returns when it is due, or NEVER if it is BLOCKED.
   local function put_back(group, queue, record, due, member)
     local key, slots = key_of(member), key_policy(group).slots
-    if slots == 1 and redis.call('HGET', group_key(group, 'keys'), key) == member then
+    if slots == 1 and has_slot(group, key, member) then
       local opens_at = opening_of(group, key)
       record[DELIVER_AT] = opens_at > now and math.max(due, opens_at) or due
       enqueue(queue, record, record[DELIVER_AT], member)
@@ -362,14 +384,30 @@ local function make_slots(order)
     return fill(group, keys_of_members(queue.gave_up))
   end
 
-  -- READY -> BLOCKED, for the events of a key that is paused.
-  local function block_ready(group, key)
-    local head = redis.call('HGET', group_key(group, 'keys'), key)
-    local members = holders_of(group, key)
+  -- READY -> SCHEDULED until then, for an event that was leased and keeps its slot. Returns whether it was leased.
+  local function wait_until(group, name, member, until_us)
+    local raw = redis.call('HGET', group_key(group, 'records'), id_of(member))
+    local record, queue = raw and read_record(raw), new_queue()
+    if not record or record[STARTED] == 0 then
+      return false
+    end
+    record[DELIVER_AT] = until_us
+    redis.call('HSET', group_key(group, 'records'), id_of(member), cmsgpack.pack(record))
+    remove_waiting(group, name, { member })
+    enqueue(queue, record, until_us, member)
+    write_queue(group, queue)
+    return true
+  end
+
+  -- Takes back what is READY of a key that is paused until then: READY -> BLOCKED. Where keys have one slot, an event that
+  -- was leased stays in front: READY -> SCHEDULED.
+  local function take_back(group, key, until_us)
+    local keeps_order, head, members = key_policy(group).slots == 1, head_of(group, key), holders_of(group, key)
     members[#members + 1] = head or nil
     for _, name in ipairs(WAITING_SETS) do
       for i, due in ipairs(read_all('ZMSCORE', group_key(group, name), members)) do
-        if due and tonumber(due) <= now then
+        local is_ready = due and tonumber(due) <= now
+        if is_ready and not (keeps_order and wait_until(group, name, members[i], until_us)) then
           order.block_head(group, members[i], tonumber(due))
           give_up(group, { members[i] })
         end
@@ -381,7 +419,7 @@ local function make_slots(order)
   local function pause(group, key, until_us)
     until_us = math.max(until_us, time_of(group, 'pauses', key))
     set_times(group, 'pauses', { whole(until_us), key })
-    block_ready(group, key)
+    take_back(group, key, until_us)
     fill(group, { key })
   end
 
@@ -392,6 +430,7 @@ local function make_slots(order)
 
   local functions = {
     holds = holds,
+    head_of = head_of,
     opening_of = opening_of,
     room_of = room_of,
     holders_of = holders_of,
