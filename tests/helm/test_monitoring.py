@@ -13,6 +13,7 @@ import yaml
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import EngineName, LeaseBatch, LeasedEvent, NackAction, SubscriberInfo
+from duebus_server.domain.schedules import ADVANCED, Firing, ScheduleRecord
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.ops.metrics import Metrics
@@ -38,6 +39,9 @@ async def scraped() -> bytes:
     metrics.acked(*group, 1)
     metrics.nacked(*group, NackAction.RETRY, 1)
     metrics.died(*group, 1)
+    firing = Firing(ScheduleRecord("nightly", "orders", "", b""), nominal_us=1, event=None, missed=1)
+    for outcome in ADVANCED:
+        metrics.fired(EngineName.LOCAL, firing, outcome, now_us=1)
     metrics.rpc("/duebus.v1.EventBus/Ack", "OK")
     return await metrics.scrape()
 
