@@ -41,13 +41,13 @@ const (
 	EventState_EVENT_STATE_UNSPECIFIED EventState = 0
 	// Waits for its due time, or for the end of a retry's backoff.
 	EventState_EVENT_STATE_SCHEDULED EventState = 1
-	// Due, and waits for a subscriber with room.
+	// Due, and waiting for a subscriber with room.
 	EventState_EVENT_STATE_READY EventState = 2
 	// Held by a subscriber.
 	EventState_EVENT_STATE_LEASED EventState = 3
 	// Used up its retries or was nacked as dead; kept until it is redriven or purged.
 	EventState_EVENT_STATE_DEAD EventState = 4
-	// Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
+	// Due, but its key is taken, or is closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
 	EventState_EVENT_STATE_BLOCKED EventState = 5
 )
 
@@ -102,22 +102,26 @@ func (EventState) EnumDescriptor() ([]byte, []int) {
 type KeyPolicy_OnDead int32
 
 const (
+	// As ON_DEAD_SKIP.
+	KeyPolicy_ON_DEAD_UNSPECIFIED KeyPolicy_OnDead = 0
 	// The next event of the key is delivered.
-	KeyPolicy_ON_DEAD_SKIP KeyPolicy_OnDead = 0
+	KeyPolicy_ON_DEAD_SKIP KeyPolicy_OnDead = 1
 	// Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
 	// `max_in_flight` of 1.
-	KeyPolicy_ON_DEAD_HOLD KeyPolicy_OnDead = 1
+	KeyPolicy_ON_DEAD_HOLD KeyPolicy_OnDead = 2
 )
 
 // Enum value maps for KeyPolicy_OnDead.
 var (
 	KeyPolicy_OnDead_name = map[int32]string{
-		0: "ON_DEAD_SKIP",
-		1: "ON_DEAD_HOLD",
+		0: "ON_DEAD_UNSPECIFIED",
+		1: "ON_DEAD_SKIP",
+		2: "ON_DEAD_HOLD",
 	}
 	KeyPolicy_OnDead_value = map[string]int32{
-		"ON_DEAD_SKIP": 0,
-		"ON_DEAD_HOLD": 1,
+		"ON_DEAD_UNSPECIFIED": 0,
+		"ON_DEAD_SKIP":        1,
+		"ON_DEAD_HOLD":        2,
 	}
 )
 
@@ -152,7 +156,7 @@ func (KeyPolicy_OnDead) EnumDescriptor() ([]byte, []int) {
 type ListEventsRequest_Order int32
 
 const (
-	// The same as ORDER_OLDEST_FIRST.
+	// As ORDER_OLDEST_FIRST.
 	ListEventsRequest_ORDER_UNSPECIFIED  ListEventsRequest_Order = 0
 	ListEventsRequest_ORDER_OLDEST_FIRST ListEventsRequest_Order = 1
 	ListEventsRequest_ORDER_NEWEST_FIRST ListEventsRequest_Order = 2
@@ -323,17 +327,17 @@ func (x *RetryPolicy) GetBackoffMax() *durationpb.Duration {
 	return nil
 }
 
-// How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
-// one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
-// counts, a retry too; one that is released is refunded.
+// How many deliveries may begin in a period. After any idle time, `burst` of them may begin at once; from then on, one
+// may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+// counts, including retries; one that is released is refunded.
 type Rate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,000,000; at most 1,000,000 a second.
 	Events uint32 `protobuf:"varint,1,opt,name=events,proto3" json:"events,omitempty"`
-	// Required: 1 ms to 1 day.
+	// Required: the period, 1 ms to 1 day.
 	Per *durationpb.Duration `protobuf:"bytes,2,opt,name=per,proto3" json:"per,omitempty"`
-	// 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
-	// `burst` begin.
+	// 0 to 1,000,000. 0 means as many as may begin in 100 ms at this rate, but at least 1. Within any `per`, at most
+	// `events` plus `burst` deliveries begin.
 	Burst         uint32 `protobuf:"varint,3,opt,name=burst,proto3" json:"burst,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -390,13 +394,13 @@ func (x *Rate) GetBurst() uint32 {
 	return 0
 }
 
-// What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
-// held counts until its lease has run out.
+// Limits on the deliveries to a group, across all its subscribers and replicas. They survive crashes: what a dead
+// subscriber held counts until its lease runs out.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited.
 	MaxInFlight uint32 `protobuf:"varint,1,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
-	// How many may begin in a time. Unset: unlimited.
+	// How many may begin in a period. Unset: unlimited.
 	Rate          *Rate `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -449,13 +453,14 @@ func (x *Limits) GetRate() *Rate {
 // How a group handles the events with the same key (`Event.key`), each key for itself.
 type KeyPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
-	// and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+	// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. Above 1 they
+	// are in no order, and an event that waits for its retry does not count. With 0, keys are ignored, and `rate` must be
+	// unset.
 	MaxInFlight *uint32 `protobuf:"varint,1,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
-	// How many deliveries of a key may begin in a time. Unset: unlimited.
+	// How many deliveries of a key may begin in a period. Unset: unlimited.
 	Rate   *Rate            `protobuf:"bytes,2,opt,name=rate,proto3" json:"rate,omitempty"`
 	OnDead KeyPolicy_OnDead `protobuf:"varint,3,opt,name=on_dead,json=onDead,proto3,enum=duebus.v1.KeyPolicy_OnDead" json:"on_dead,omitempty"`
-	// How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+	// How many events of a key may be blocked. Above that, Dispatch refuses events with this key:
 	// MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
 	MaxBlocked    uint64 `protobuf:"varint,4,opt,name=max_blocked,json=maxBlocked,proto3" json:"max_blocked,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -510,7 +515,7 @@ func (x *KeyPolicy) GetOnDead() KeyPolicy_OnDead {
 	if x != nil {
 		return x.OnDead
 	}
-	return KeyPolicy_ON_DEAD_SKIP
+	return KeyPolicy_ON_DEAD_UNSPECIFIED
 }
 
 func (x *KeyPolicy) GetMaxBlocked() uint64 {
@@ -520,8 +525,8 @@ func (x *KeyPolicy) GetMaxBlocked() uint64 {
 	return 0
 }
 
-// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
-// ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
+// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none;
+// in ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
 type TopicConfig struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	RetryPolicy *RetryPolicy           `protobuf:"bytes,1,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
@@ -529,8 +534,9 @@ type TopicConfig struct {
 	// lease that `started` announced.
 	Lease *durationpb.Duration `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
 	// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-	// tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
+	// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Blocked events of one
+	// key may take up at most a tenth of this (`KeyPolicy.max_blocked`): above that, only events with that key are
+	// refused.
 	MaxQueued *uint64 `protobuf:"varint,3,opt,name=max_queued,json=maxQueued,proto3,oneof" json:"max_queued,omitempty"`
 	// Dead letters are purged this long after they died; 0 means never.
 	DeadLetterRetention *durationpb.Duration `protobuf:"bytes,4,opt,name=dead_letter_retention,json=deadLetterRetention,proto3" json:"dead_letter_retention,omitempty"`
@@ -541,10 +547,10 @@ type TopicConfig struct {
 	// change forgets request ids and the ids of events that are gone. Each partition takes its share of `max_queued` and
 	// delivers in its own order.
 	Partitions *uint32 `protobuf:"varint,6,opt,name=partitions,proto3,oneof" json:"partitions,omitempty"`
-	// The limits of each group that has none of its own. If present they replace all of those before, and without a field
-	// set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+	// The limits of each group that has none of its own. If set, they replace the previous limits as a whole; an empty
+	// message removes those. INVALID_ARGUMENT on a topic of several partitions.
 	Limits *Limits `protobuf:"bytes,7,opt,name=limits,proto3" json:"limits,omitempty"`
-	// The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+	// The key policy of each group that has none of its own; replaced and removed like `limits`. A change applies to what
 	// is delivered from then on: events that are ready or leased stay so.
 	Keys          *KeyPolicy `protobuf:"bytes,8,opt,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -791,7 +797,7 @@ type GroupInfo struct {
 	// How long ago the ready event that has waited longest became due; unset when none is ready.
 	OldestReadyAge *durationpb.Duration `protobuf:"bytes,8,opt,name=oldest_ready_age,json=oldestReadyAge,proto3" json:"oldest_ready_age,omitempty"`
 	Rates          *Rates               `protobuf:"bytes,9,opt,name=rates,proto3" json:"rates,omitempty"`
-	// The policy in force: the topic's, with the changes of this group.
+	// The policy in force: the topic's, with this group's changes.
 	RetryPolicy *RetryPolicy `protobuf:"bytes,10,opt,name=retry_policy,json=retryPolicy,proto3" json:"retry_policy,omitempty"`
 	// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
 	Blocked uint64 `protobuf:"varint,12,opt,name=blocked,proto3" json:"blocked,omitempty"`
@@ -799,13 +805,14 @@ type GroupInfo struct {
 	Limits *Limits `protobuf:"bytes,13,opt,name=limits,proto3" json:"limits,omitempty"`
 	// The key policy in force, likewise; unset where it is the default.
 	Keys *KeyPolicy `protobuf:"bytes,14,opt,name=keys,proto3" json:"keys,omitempty"`
-	// When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
-	// `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+	// When the limits, or a pause (`Nack.pause`), will next allow a delivery to the group, as far as that is known: at
+	// `max_in_flight`, it is when the next lease expires, which may be settled sooner. Unset while nothing of this kind
+	// holds the group up.
 	ThrottledUntil *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=throttled_until,json=throttledUntil,proto3" json:"throttled_until,omitempty"`
 	// How long ago the blocked event that has waited longest became due; unset when none is blocked.
 	OldestBlockedAge *durationpb.Duration `protobuf:"bytes,16,opt,name=oldest_blocked_age,json=oldestBlockedAge,proto3" json:"oldest_blocked_age,omitempty"`
-	// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
-	// deleted.
+	// The group is removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until
+	// they are deleted.
 	Ephemeral     bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2037,12 +2044,12 @@ type EventInfo struct {
 	Event        *Event                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
 	Topic        string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
 	DispatchedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=dispatched_at,json=dispatchedAt,proto3" json:"dispatched_at,omitempty"`
-	// In ListEvents the group asked for; in GetEvent each group that is not done with the event.
+	// In ListEvents, the group asked for; in GetEvent, each group that still holds the event.
 	Groups []*EventGroupInfo `protobuf:"bytes,4,rep,name=groups,proto3" json:"groups,omitempty"`
 	// In GetEvent: the address or identity the event was dispatched from, where the server knows it.
 	DispatchedBy string `protobuf:"bytes,5,opt,name=dispatched_by,json=dispatchedBy,proto3" json:"dispatched_by,omitempty"`
-	// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
-	// seeing it takes `payload`, or `admin`, on the topic.
+	// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has
+	// rules, seeing it requires `payload`, or `admin`, on the topic.
 	DataWithheld  bool `protobuf:"varint,6,opt,name=data_withheld,json=dataWithheld,proto3" json:"data_withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2140,8 +2147,8 @@ type EventGroupInfo struct {
 	DeadAt *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=dead_at,json=deadAt,proto3" json:"dead_at,omitempty"`
 	// In GetEvent: the last 20 attempts, oldest first.
 	History []*Attempt `protobuf:"bytes,10,rep,name=history,proto3" json:"history,omitempty"`
-	// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
-	// leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
+	// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is
+	// ready, leased or waiting for its retry, or of the dead letter that holds the key. Empty if there is none.
 	WaitsFor string `protobuf:"bytes,11,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
 	// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
 	// holds one suspect at a time.
@@ -2445,7 +2452,7 @@ type CancelEventsResponse struct {
 	Cancelled uint64 `protobuf:"varint,1,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
 	// Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
 	LeasedEventIds []string `protobuf:"bytes,2,rep,name=leased_event_ids,json=leasedEventIds,proto3" json:"leased_event_ids,omitempty"`
-	// Those that the topic, or the group that was named, does not hold.
+	// Those that the topic, or the named group, does not hold.
 	MissingEventIds []string `protobuf:"bytes,3,rep,name=missing_event_ids,json=missingEventIds,proto3" json:"missing_event_ids,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -3107,15 +3114,15 @@ func (x *ListKeysResponse) GetNextPageToken() string {
 type KeyInfo struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Its events that are blocked.
+	// How many of its events are blocked.
 	Blocked uint64 `protobuf:"varint,2,opt,name=blocked,proto3" json:"blocked,omitempty"`
-	// Its events that are leased.
+	// How many of its events are leased.
 	InFlight uint32 `protobuf:"varint,3,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
-	// The event that the blocked ones wait for, as `EventGroupInfo.waits_for`.
+	// The event that the blocked ones wait for, as in `EventGroupInfo.waits_for`.
 	HeadEventId string `protobuf:"bytes,4,opt,name=head_event_id,json=headEventId,proto3" json:"head_event_id,omitempty"`
 	// A dead letter holds the key closed; see `KeyPolicy.on_dead`.
 	Held bool `protobuf:"varint,5,opt,name=held,proto3" json:"held,omitempty"`
-	// When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up.
+	// When the key's rate, or a pause, will next allow a delivery of its events; unset while neither holds it up.
 	OpensAt       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=opens_at,json=opensAt,proto3" json:"opens_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3211,16 +3218,17 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x05burst\x18\x03 \x01(\rR\x05burst\"Q\n" +
 	"\x06Limits\x12\"\n" +
 	"\rmax_in_flight\x18\x01 \x01(\rR\vmaxInFlight\x12#\n" +
-	"\x04rate\x18\x02 \x01(\v2\x0f.duebus.v1.RateR\x04rate\"\xf0\x01\n" +
+	"\x04rate\x18\x02 \x01(\v2\x0f.duebus.v1.RateR\x04rate\"\x89\x02\n" +
 	"\tKeyPolicy\x12'\n" +
 	"\rmax_in_flight\x18\x01 \x01(\rH\x00R\vmaxInFlight\x88\x01\x01\x12#\n" +
 	"\x04rate\x18\x02 \x01(\v2\x0f.duebus.v1.RateR\x04rate\x124\n" +
 	"\aon_dead\x18\x03 \x01(\x0e2\x1b.duebus.v1.KeyPolicy.OnDeadR\x06onDead\x12\x1f\n" +
 	"\vmax_blocked\x18\x04 \x01(\x04R\n" +
-	"maxBlocked\",\n" +
-	"\x06OnDead\x12\x10\n" +
-	"\fON_DEAD_SKIP\x10\x00\x12\x10\n" +
-	"\fON_DEAD_HOLD\x10\x01B\x10\n" +
+	"maxBlocked\"E\n" +
+	"\x06OnDead\x12\x17\n" +
+	"\x13ON_DEAD_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fON_DEAD_SKIP\x10\x01\x12\x10\n" +
+	"\fON_DEAD_HOLD\x10\x02B\x10\n" +
 	"\x0e_max_in_flight\"\xc4\x03\n" +
 	"\vTopicConfig\x129\n" +
 	"\fretry_policy\x18\x01 \x01(\v2\x16.duebus.v1.RetryPolicyR\vretryPolicy\x12/\n" +

@@ -50,7 +50,7 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type EventBusAdminClient interface {
-	// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
+	// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
@@ -70,19 +70,18 @@ type EventBusAdminClient interface {
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(ctx context.Context, in *ResumeGroupRequest, opts ...grpc.CallOption) (*ResumeGroupResponse, error)
 	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-	// valid key, or the page token is not one of this request's.
+	// valid key, or the page token does not belong to this request.
 	ListEvents(ctx context.Context, in *ListEventsRequest, opts ...grpc.CallOption) (*ListEventsResponse, error)
 	// The history of one event: its state in each group that still holds it, its attempts, errors and times.
 	GetEvent(ctx context.Context, in *GetEventRequest, opts ...grpc.CallOption) (*GetEventResponse, error)
 	// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-	// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-	// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+	// With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+	// interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
 	CancelEvents(ctx context.Context, in *CancelEventsRequest, opts ...grpc.CallOption) (*CancelEventsResponse, error)
-	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-	// a key, the next one is no longer held up by it. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-	// although events in other partitions may have been changed.
+	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+	// event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+	// NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+	// is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
 	RescheduleEvents(ctx context.Context, in *RescheduleEventsRequest, opts ...grpc.CallOption) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
 	// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
@@ -90,8 +89,9 @@ type EventBusAdminClient interface {
 	RedriveEvents(ctx context.Context, in *RedriveEventsRequest, opts ...grpc.CallOption) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(ctx context.Context, in *PurgeEventsRequest, opts ...grpc.CallOption) (*PurgeEventsResponse, error)
-	// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-	// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	// The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+	// letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+	// a key may appear on two pages, or on none.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
 }
 
@@ -247,7 +247,7 @@ func (c *eventBusAdminClient) ListKeys(ctx context.Context, in *ListKeysRequest,
 // All implementations must embed UnimplementedEventBusAdminServer
 // for forward compatibility.
 type EventBusAdminServer interface {
-	// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
+	// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
 	// One topic: its settings, and for each group the counts, subscribers, age and rates.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
@@ -267,19 +267,18 @@ type EventBusAdminServer interface {
 	// Ends a pause; what became due meanwhile is delivered. Resuming a group that is not paused is not an error.
 	ResumeGroup(context.Context, *ResumeGroupRequest) (*ResumeGroupResponse, error)
 	// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-	// valid key, or the page token is not one of this request's.
+	// valid key, or the page token does not belong to this request.
 	ListEvents(context.Context, *ListEventsRequest) (*ListEventsResponse, error)
 	// The history of one event: its state in each group that still holds it, its attempts, errors and times.
 	GetEvent(context.Context, *GetEventRequest) (*GetEventResponse, error)
 	// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-	// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-	// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+	// With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+	// interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
 	CancelEvents(context.Context, *CancelEventsRequest) (*CancelEventsResponse, error)
-	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-	// a key, the next one is no longer held up by it. ABORTED
-	// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-	// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-	// although events in other partitions may have been changed.
+	// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+	// event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+	// NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+	// is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
 	RescheduleEvents(context.Context, *RescheduleEventsRequest) (*RescheduleEventsResponse, error)
 	// Makes dead letters ready again, with all their retries; their history is kept. Events that die after the call began
 	// are left alone. `max_queued` does not apply. Many events are redriven in several steps: a call that is interrupted
@@ -287,8 +286,9 @@ type EventBusAdminServer interface {
 	RedriveEvents(context.Context, *RedriveEventsRequest) (*RedriveEventsResponse, error)
 	// Removes dead letters for good, in steps like RedriveEvents.
 	PurgeEvents(context.Context, *PurgeEventsRequest) (*PurgeEventsResponse, error)
-	// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-	// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+	// The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+	// letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+	// a key may appear on two pages, or on none.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
 	mustEmbedUnimplementedEventBusAdminServer()
 }

@@ -68,8 +68,8 @@ const (
 	// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
 	// open another connection.
 	ErrorReason_ERROR_REASON_MAX_STREAMS_REACHED ErrorReason = 15
-	// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
-	// was changed. `metadata` names the topic, and one schedule.
+	// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic.
+	// Nothing was changed. `metadata` names the topic, and one schedule.
 	ErrorReason_ERROR_REASON_TOPIC_HAS_SCHEDULES ErrorReason = 16
 )
 

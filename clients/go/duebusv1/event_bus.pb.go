@@ -9,7 +9,8 @@
 //                        |
 //                        `--redrive-- DEAD --purge--> (removed)
 //
-// An operator can also cancel or reschedule an event that is SCHEDULED or READY.
+// An event that is due while its key is taken is BLOCKED, and becomes READY when its turn comes: see `Event.key`. An
+// operator can also cancel or reschedule an event that is SCHEDULED, READY or BLOCKED.
 //
 // A lease runs out because its subscriber was killed, lost its connection, or stalled, which says little about the
 // event. So the first two leases of an event that run out use up no retry. After that the event is a suspect: a stream
@@ -161,10 +162,10 @@ type Nack_Pause_Scope int32
 
 const (
 	Nack_Pause_SCOPE_UNSPECIFIED Nack_Pause_Scope = 0
-	// Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
-	// nothing.
+	// Nothing with the event's key is delivered. REASON_NO_KEY if it has none, or its group ignores keys; the nack
+	// then changes nothing.
 	Nack_Pause_SCOPE_KEY Nack_Pause_Scope = 1
-	// Nothing of the group.
+	// Nothing is delivered to the group.
 	Nack_Pause_SCOPE_GROUP Nack_Pause_Scope = 2
 )
 
@@ -221,7 +222,7 @@ const (
 	LeaseFailure_REASON_MALFORMED LeaseFailure_Reason = 3
 	// The engine is stopped, or this server does not run it.
 	LeaseFailure_REASON_ENGINE_STOPPED LeaseFailure_Reason = 4
-	// A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held.
+	// The nack pauses a key, but the event has none, or its group ignores keys. The delivery is still held.
 	LeaseFailure_REASON_NO_KEY LeaseFailure_Reason = 5
 )
 
@@ -411,8 +412,8 @@ func (x *DispatchResponse) GetDuplicateEventIds() []string {
 // What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in.
 type Event struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
-	// with the same key, or without one. Empty: the server fills in a UUIDv7.
+	// At most 255 bytes of printable text. Unique within the topic; if that has several partitions, among the events with
+	// the same key, or among those without one. Empty: the server fills in a UUIDv7.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The payload, at most 1 MiB. Opaque to the bus.
 	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
@@ -420,7 +421,7 @@ type Event struct {
 	ContentType string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Metadata for handlers, at most 64 KiB of names and values together. Names are not empty.
 	Attributes map[string]string `protobuf:"bytes,4,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	// When it is due. Neither: at once. Judged by the engine's clock.
+	// When it is due, by the engine's clock. If neither is set, at once.
 	//
 	// Types that are valid to be assigned to Due:
 	//
@@ -430,18 +431,18 @@ type Event struct {
 	// How many times it is retried before it is dead; the first two leases that run out use up none, so 0 does not mean
 	// "at most once". Unset: as the topic's retry policy says (3 by default).
 	MaxRetries *uint32 `protobuf:"varint,7,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
-	// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
-	// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-	// An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
-	// its keys in another way: see KeyPolicy.
+	// What events are ordered by, for example an order number or a customer; at most 255 bytes of printable text. Empty:
+	// none. Each group is delivered events with the same key one at a time, in order of due time and then of dispatch:
+	// the next one only once the one before is acked, dead, cancelled or rescheduled. An event that is not due yet holds
+	// up no other. Other keys, and events without one, are not held up. A group can handle its keys differently: see
+	// KeyPolicy.
 	Key string `protobuf:"bytes,8,opt,name=key,proto3" json:"key,omitempty"`
-	// A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
-	// if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+	// A head start in seconds, from -86,400 to 86,400: among a group's due events, one with priority p is delivered as if
+	// it had been due p seconds earlier. It is never delivered early, and a second of waiting counts as much as a second
 	// of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
-	// events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
-	// overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
-	// priorities most exact.
+	// events with the same key. Kept through retries, releases and redrives. Events that were already sent to a
+	// subscriber are not overtaken: priorities are most exact if a subscriber's window (`SubscribeRequest.max_in_flight`)
+	// is no larger than what it handles at once.
 	Priority      int32 `protobuf:"varint,9,opt,name=priority,proto3" json:"priority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -574,9 +575,8 @@ type SubscribeRequest struct {
 	// Required, as in DispatchRequest. The topic need not exist yet.
 	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
 	// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
-	// `ephemeral` a new name that nobody can guess, which `Started.group` reports.
-	// A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
-	// was dispatched before.
+	// `ephemeral` a new name that can't be guessed, which `Started.group` reports. A new group is created and gets what
+	// is dispatched from then on. The first lasting group of a topic also gets what was dispatched before.
 	Group string `protobuf:"bytes,2,opt,name=group,proto3" json:"group,omitempty"`
 	// Unspecified: the server's default engine.
 	Engine Engine `protobuf:"varint,3,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
@@ -584,8 +584,8 @@ type SubscribeRequest struct {
 	Consumer string `protobuf:"bytes,4,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	// How many events may be leased to this stream at once: 1 to 100,000; 0 means 64.
 	MaxInFlight uint32 `protobuf:"varint,5,opt,name=max_in_flight,json=maxInFlight,proto3" json:"max_in_flight,omitempty"`
-	// How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB.
-	// An event that is larger is still delivered, alone.
+	// How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB. A
+	// larger event is still delivered, alone.
 	MaxInFlightBytes uint64 `protobuf:"varint,6,opt,name=max_in_flight_bytes,json=maxInFlightBytes,proto3" json:"max_in_flight_bytes,omitempty"`
 	// How long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default).
 	Lease *durationpb.Duration `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"`
@@ -842,8 +842,8 @@ type Started struct {
 	// The largest request that this server accepts, in bytes. A client splits its settles and extensions, and limits its
 	// held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
 	MaxRequestBytes uint64 `protobuf:"varint,8,opt,name=max_request_bytes,json=maxRequestBytes,proto3" json:"max_request_bytes,omitempty"`
-	// The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
-	// more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+	// The group has Limits, or its keys have a rate. A delivery then counts from the moment it is sent, so a subscriber
+	// should ask for no more than it can begin to handle: it subscribes again, with that as its `max_in_flight`.
 	Limited       bool `protobuf:"varint,9,opt,name=limited,proto3" json:"limited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -996,10 +996,10 @@ type Delivery struct {
 	Group string `protobuf:"bytes,3,opt,name=group,proto3" json:"group,omitempty"`
 	// Settles this delivery, on any replica. Opaque.
 	LeaseToken string `protobuf:"bytes,4,opt,name=lease_token,json=leaseToken,proto3" json:"lease_token,omitempty"`
-	// Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
-	// one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
-	// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
-	// expired.
+	// Grows with every lease of the event, and of the events with the same key, in this group: it is greater than the
+	// previous one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and
+	// deletions of the topic too, unless the engine's clock is set back. A write guarded by "only if greater" can't be
+	// undone by a holder whose lease has expired.
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// 1 the first time. A release is not counted; an attempt that used up no retry is.
 	Attempt uint32 `protobuf:"varint,6,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -1328,9 +1328,9 @@ type Nack struct {
 	//	*Nack_DeadLetter
 	//	*Nack_Release
 	Action isNack_Action `protobuf_oneof:"action"`
-	// Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
-	// answered "too many requests". Without an action the event is then released. An event that would be ready again while
-	// its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+	// Pauses deliveries of the event's key, or of the whole group, for example because a service that the handler calls
+	// has answered "too many requests". Without an action, the event is then released. An event that would be ready again
+	// while its key is paused is due when the pause ends. If there are several pauses, the one that ends last counts.
 	Pause         *Nack_Pause `protobuf:"bytes,6,opt,name=pause,proto3" json:"pause,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1792,7 +1792,8 @@ type StoppedEngine struct {
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
 	// Leases that were given back because they were not settled in time.
 	Released uint64 `protobuf:"varint,2,opt,name=released,proto3" json:"released,omitempty"`
-	// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay.
+	// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they
+	// stay.
 	Queued        uint64 `protobuf:"varint,3,opt,name=queued,proto3" json:"queued,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

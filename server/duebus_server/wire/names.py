@@ -42,7 +42,11 @@ ON_DEAD_TO_PB = {
     OnDead.SKIP: admin_pb2.KeyPolicy.ON_DEAD_SKIP,
     OnDead.HOLD: admin_pb2.KeyPolicy.ON_DEAD_HOLD,
 }
-ON_DEAD_FROM_PB: dict[int, OnDead] = {number: name for name, number in ON_DEAD_TO_PB.items()}
+ON_DEAD_FROM_PB: dict[int, OnDead] = {
+    admin_pb2.KeyPolicy.ON_DEAD_UNSPECIFIED: OnDead.SKIP,
+    admin_pb2.KeyPolicy.ON_DEAD_SKIP: OnDead.SKIP,
+    admin_pb2.KeyPolicy.ON_DEAD_HOLD: OnDead.HOLD,
+}
 
 CLOSING_TO_PB = {
     ClosingReason.DRAINING: event_bus_pb2.Closing.REASON_DRAINING,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from duebus.v1 import event_bus_pb2
+from duebus.v1 import admin_pb2, event_bus_pb2
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.limits import MAX_ERROR_BYTES, MAX_EVENT_BYTES
 from duebus_server.domain.model import EngineName, NackAction, NewEvent
+from duebus_server.domain.rates import KeyPolicy, OnDead
 from duebus_server.wire import decode
+from duebus_server.wire.admin_decode import topic_changes
 from support.engines import START_US
 from support.wire import duration, event
 
@@ -112,3 +114,12 @@ def test_a_zero_grace_differs_from_the_servers_default() -> None:
 def test_a_zero_drain_timeout_differs_from_the_servers_default() -> None:
     assert decode.drain_timeout_us(event_bus_pb2.StopRequest()) is None
     assert decode.drain_timeout_us(event_bus_pb2.StopRequest(drain_timeout=duration(0))) == 0
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [("ON_DEAD_UNSPECIFIED", OnDead.SKIP), ("ON_DEAD_SKIP", OnDead.SKIP), ("ON_DEAD_HOLD", OnDead.HOLD)],
+)
+def test_an_unspecified_on_dead_means_skip(sent: str, meant: OnDead) -> None:
+    request = admin_pb2.ConfigureTopicRequest(topic="orders", config={"keys": {"on_dead": sent}})
+    assert topic_changes(request).keys == KeyPolicy(on_dead=meant)

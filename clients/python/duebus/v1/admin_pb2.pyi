@@ -59,8 +59,10 @@ class KeyPolicy(_message.Message):
     __slots__ = ("max_in_flight", "rate", "on_dead", "max_blocked")
     class OnDead(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
+        ON_DEAD_UNSPECIFIED: _ClassVar[KeyPolicy.OnDead]
         ON_DEAD_SKIP: _ClassVar[KeyPolicy.OnDead]
         ON_DEAD_HOLD: _ClassVar[KeyPolicy.OnDead]
+    ON_DEAD_UNSPECIFIED: KeyPolicy.OnDead
     ON_DEAD_SKIP: KeyPolicy.OnDead
     ON_DEAD_HOLD: KeyPolicy.OnDead
     MAX_IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]

@@ -110,7 +110,7 @@ class EventBusAdminServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def ListTopics(self, request, context):
-        """The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
+        """The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,7 +165,7 @@ class EventBusAdminServicer(object):
 
     def ListEvents(self, request, context):
         """The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-        valid key, or the page token is not one of this request's.
+        valid key, or the page token does not belong to this request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,19 +180,18 @@ class EventBusAdminServicer(object):
 
     def CancelEvents(self, request, context):
         """Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-        With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-        removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+        With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+        interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RescheduleEvents(self, request, context):
-        """Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-        a key, the next one is no longer held up by it. ABORTED
-        (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-        several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-        although events in other partitions may have been changed.
+        """Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+        event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+        NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+        is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -215,8 +214,9 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListKeys(self, request, context):
-        """The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-        page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        """The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+        letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+        a key may appear on two pages, or on none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

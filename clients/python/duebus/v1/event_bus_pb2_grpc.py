@@ -82,7 +82,7 @@ class EventBusServicer(object):
 
         Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+        A repeated call has the same number of events, with the same keys, and with the same ids or none; nothing else is
         compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
 
         Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
@@ -104,8 +104,8 @@ class EventBusServicer(object):
         A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
         Leases that run out in the meantime use up no retry.
 
-        A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
-        at a topic.
+        A group lasts until it is deleted, unless it is `ephemeral`, which is for events that every instance must receive,
+        and for looking into a topic.
 
         Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
         (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -152,8 +152,8 @@ class EventBusServicer(object):
     def Stop(self, request, context):
         """Drains engines and stops them; when none is left, the server process exits with status 0.
 
-        At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
-        and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing` and
+        end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         are then given back without counting an attempt. The answer comes once that is done.
 
         Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).

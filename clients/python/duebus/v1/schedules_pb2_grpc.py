@@ -85,15 +85,15 @@ class EventBusSchedulesServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def PutSchedule(self, request, context):
-        """Creates a schedule, or replaces the one of this name. A schedule that is equal to the
-        stored one changes nothing, so any number of workers may put it when they start.
+        """Creates a schedule, or replaces the one with this name. Putting a schedule that is equal to the stored one changes
+        nothing, so every worker may put it when it starts.
 
-        A replaced schedule keeps its counters, goes on after the last nominal time that it fired, and stays paused if it
-        is: `Schedule.paused` counts only when the schedule is made.
+        A replaced schedule keeps its counters, continues after the last nominal time that fired, and stays paused if it
+        was: `Schedule.paused` counts only when the schedule is created.
 
-        Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
-        exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-        allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+        Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
+        `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+        the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
         FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -108,15 +108,15 @@ class EventBusSchedulesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListSchedules(self, request, context):
-        """The schedules of an engine by name, a page at a time. INVALID_ARGUMENT when the page token is not one of this
-        request's.
+        """The schedules of an engine, sorted by name, a page at a time. INVALID_ARGUMENT when the page token does not belong
+        to this request.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Removes a schedule. Events that it has dispatched stay.
+        """Removes a schedule. Events that it has dispatched are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,16 +130,16 @@ class EventBusSchedulesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ResumeSchedule(self, request, context):
-        """Ends a pause. The schedule goes on with the next nominal time from now: those that passed while it was paused are
-        not made up for. Resuming one that is not paused is not an error.
+        """Ends a pause. The schedule continues with the next nominal time from now: those that passed while it was paused do
+        not fire. Resuming one that is not paused is not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """Dispatches the schedule's event once, now, also while the schedule is paused or has ended. Changes neither its next
-        time nor its counters, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
+        """Dispatches the schedule's event once, now, even if the schedule is paused or has ended. Its next time and its
+        counters do not change, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
 
         Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
         """
@@ -148,11 +148,11 @@ class EventBusSchedulesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BackfillSchedule(self, request, context):
-        """Dispatches an event for each nominal time of the rule between two moments, all now; all or none, as a Dispatch. The
-        events' ids are NAME@TIME@REQUEST_ID, so a nominal time that fired before gets one more. Otherwise as
+        """Dispatches an event, now, for each nominal time of the rule in a period: all of them or none, like Dispatch. The
+        events' ids are NAME@TIME@REQUEST_ID, so a nominal time that has already fired gets another event. Otherwise like
         TriggerSchedule.
 
-        Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times, or their events exceed 4 MiB;
+        Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times or their events exceed 4 MiB;
         RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -160,7 +160,7 @@ class EventBusSchedulesServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSchedule(self, request, context):
-        """When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as PutSchedule.
+        """When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as in PutSchedule.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

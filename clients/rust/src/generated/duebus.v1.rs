@@ -30,8 +30,8 @@ pub struct DispatchResponse {
 /// What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Event {
-    /// At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
-    /// with the same key, or without one. Empty: the server fills in a UUIDv7.
+    /// At most 255 bytes of printable text. Unique within the topic; if that has several partitions, among the events with
+    /// the same key, or among those without one. Empty: the server fills in a UUIDv7.
     #[prost(string, tag = "1")]
     pub id: ::prost::alloc::string::String,
     /// The payload, at most 1 MiB. Opaque to the bus.
@@ -50,28 +50,28 @@ pub struct Event {
     /// "at most once". Unset: as the topic's retry policy says (3 by default).
     #[prost(uint32, optional, tag = "7")]
     pub max_retries: ::core::option::Option<u32>,
-    /// What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
-    /// Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
-    /// and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-    /// An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
-    /// its keys in another way: see KeyPolicy.
+    /// What events are ordered by, for example an order number or a customer; at most 255 bytes of printable text. Empty:
+    /// none. Each group is delivered events with the same key one at a time, in order of due time and then of dispatch:
+    /// the next one only once the one before is acked, dead, cancelled or rescheduled. An event that is not due yet holds
+    /// up no other. Other keys, and events without one, are not held up. A group can handle its keys differently: see
+    /// KeyPolicy.
     #[prost(string, tag = "8")]
     pub key: ::prost::alloc::string::String,
-    /// A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
-    /// if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+    /// A head start in seconds, from -86,400 to 86,400: among a group's due events, one with priority p is delivered as if
+    /// it had been due p seconds earlier. It is never delivered early, and a second of waiting counts as much as a second
     /// of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
-    /// events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
-    /// overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
-    /// priorities most exact.
+    /// events with the same key. Kept through retries, releases and redrives. Events that were already sent to a
+    /// subscriber are not overtaken: priorities are most exact if a subscriber's window (`SubscribeRequest.max_in_flight`)
+    /// is no larger than what it handles at once.
     #[prost(int32, tag = "9")]
     pub priority: i32,
-    /// When it is due. Neither: at once. Judged by the engine's clock.
+    /// When it is due, by the engine's clock. If neither is set, at once.
     #[prost(oneof = "event::Due", tags = "5, 6")]
     pub due: ::core::option::Option<event::Due>,
 }
 /// Nested message and enum types in `Event`.
 pub mod event {
-    /// When it is due. Neither: at once. Judged by the engine's clock.
+    /// When it is due, by the engine's clock. If neither is set, at once.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Due {
         /// From the moment the engine stores it; 0 to 10 years.
@@ -88,9 +88,8 @@ pub struct SubscribeRequest {
     #[prost(string, tag = "1")]
     pub topic: ::prost::alloc::string::String,
     /// The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
-    /// `ephemeral` a new name that nobody can guess, which `Started.group` reports.
-    /// A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
-    /// was dispatched before.
+    /// `ephemeral` a new name that can't be guessed, which `Started.group` reports. A new group is created and gets what
+    /// is dispatched from then on. The first lasting group of a topic also gets what was dispatched before.
     #[prost(string, tag = "2")]
     pub group: ::prost::alloc::string::String,
     /// Unspecified: the server's default engine.
@@ -102,8 +101,8 @@ pub struct SubscribeRequest {
     /// How many events may be leased to this stream at once: 1 to 100,000; 0 means 64.
     #[prost(uint32, tag = "5")]
     pub max_in_flight: u32,
-    /// How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB.
-    /// An event that is larger is still delivered, alone.
+    /// How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB. A
+    /// larger event is still delivered, alone.
     #[prost(uint64, tag = "6")]
     pub max_in_flight_bytes: u64,
     /// How long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default).
@@ -175,8 +174,8 @@ pub struct Started {
     /// held tokens, accordingly. 0 means that the server does not say; assume 4 MiB.
     #[prost(uint64, tag = "8")]
     pub max_request_bytes: u64,
-    /// The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
-    /// more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+    /// The group has Limits, or its keys have a rate. A delivery then counts from the moment it is sent, so a subscriber
+    /// should ask for no more than it can begin to handle: it subscribes again, with that as its `max_in_flight`.
     #[prost(bool, tag = "9")]
     pub limited: bool,
 }
@@ -199,10 +198,10 @@ pub struct Delivery {
     /// Settles this delivery, on any replica. Opaque.
     #[prost(string, tag = "4")]
     pub lease_token: ::prost::alloc::string::String,
-    /// Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
-    /// one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
-    /// engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
-    /// expired.
+    /// Grows with every lease of the event, and of the events with the same key, in this group: it is greater than the
+    /// previous one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and
+    /// deletions of the topic too, unless the engine's clock is set back. A write guarded by "only if greater" can't be
+    /// undone by a holder whose lease has expired.
     #[prost(uint64, tag = "5")]
     pub fencing_token: u64,
     /// 1 the first time. A release is not counted; an attempt that used up no retry is.
@@ -310,9 +309,9 @@ pub struct Nack {
     /// Why; kept as the event's last error, truncated to 4 KiB.
     #[prost(string, tag = "2")]
     pub error: ::prost::alloc::string::String,
-    /// Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
-    /// answered "too many requests". Without an action the event is then released. An event that would be ready again while
-    /// its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+    /// Pauses deliveries of the event's key, or of the whole group, for example because a service that the handler calls
+    /// has answered "too many requests". Without an action, the event is then released. An event that would be ready again
+    /// while its key is paused is due when the pause ends. If there are several pauses, the one that ends last counts.
     #[prost(message, optional, tag = "6")]
     pub pause: ::core::option::Option<nack::Pause>,
     #[prost(oneof = "nack::Action", tags = "3, 4, 5")]
@@ -345,10 +344,10 @@ pub mod nack {
         #[repr(i32)]
         pub enum Scope {
             Unspecified = 0,
-            /// Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
-            /// nothing.
+            /// Nothing with the event's key is delivered. REASON_NO_KEY if it has none, or its group ignores keys; the nack
+            /// then changes nothing.
             Key = 1,
-            /// Nothing of the group.
+            /// Nothing is delivered to the group.
             Group = 2,
         }
         impl Scope {
@@ -446,7 +445,7 @@ pub mod lease_failure {
         Malformed = 3,
         /// The engine is stopped, or this server does not run it.
         EngineStopped = 4,
-        /// A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held.
+        /// The nack pauses a key, but the event has none, or its group ignores keys. The delivery is still held.
         NoKey = 5,
     }
     impl Reason {
@@ -500,7 +499,8 @@ pub struct StoppedEngine {
     /// Leases that were given back because they were not settled in time.
     #[prost(uint64, tag = "2")]
     pub released: u64,
-    /// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay.
+    /// Events that the engine holds. On local without a data directory they are lost with the process; otherwise they
+    /// stay.
     #[prost(uint64, tag = "3")]
     pub queued: u64,
 }
@@ -629,7 +629,7 @@ pub mod event_bus_client {
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        /// A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+        /// A repeated call has the same number of events, with the same keys, and with the same ids or none; nothing else is
         /// compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
         ///
         /// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
@@ -669,8 +669,8 @@ pub mod event_bus_client {
         /// A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
         /// Leases that run out in the meantime use up no retry.
         ///
-        /// A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
-        /// at a topic.
+        /// A group lasts until it is deleted, unless it is `ephemeral`, which is for events that every instance must receive,
+        /// and for looking into a topic.
         ///
         /// Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
         /// (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -773,8 +773,8 @@ pub mod event_bus_client {
         }
         /// Drains engines and stops them; when none is left, the server process exits with status 0.
         ///
-        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
-        /// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing` and
+        /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -824,7 +824,7 @@ pub mod event_bus_server {
         ///
         /// Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
         /// first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-        /// A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+        /// A repeated call has the same number of events, with the same keys, and with the same ids or none; nothing else is
         /// compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
         ///
         /// Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
@@ -853,8 +853,8 @@ pub mod event_bus_server {
         /// A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
         /// Leases that run out in the meantime use up no retry.
         ///
-        /// A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
-        /// at a topic.
+        /// A group lasts until it is deleted, unless it is `ephemeral`, which is for events that every instance must receive,
+        /// and for looking into a topic.
         ///
         /// Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
         /// (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -893,8 +893,8 @@ pub mod event_bus_server {
         ) -> std::result::Result<tonic::Response<super::ExtendResponse>, tonic::Status>;
         /// Drains engines and stops them; when none is left, the server process exits with status 0.
         ///
-        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
-        /// and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+        /// At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing` and
+        /// end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
         /// are then given back without counting an attempt. The answer comes once that is done.
         ///
         /// Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -1293,46 +1293,47 @@ pub struct RetryPolicy {
     #[prost(message, optional, tag = "3")]
     pub backoff_max: ::core::option::Option<::prost_types::Duration>,
 }
-/// How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
-/// one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
-/// counts, a retry too; one that is released is refunded.
+/// How many deliveries may begin in a period. After any idle time, `burst` of them may begin at once; from then on, one
+/// may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+/// counts, including retries; one that is released is refunded.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Rate {
     /// 1 to 1,000,000; at most 1,000,000 a second.
     #[prost(uint32, tag = "1")]
     pub events: u32,
-    /// Required: 1 ms to 1 day.
+    /// Required: the period, 1 ms to 1 day.
     #[prost(message, optional, tag = "2")]
     pub per: ::core::option::Option<::prost_types::Duration>,
-    /// 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
-    /// `burst` begin.
+    /// 0 to 1,000,000. 0 means as many as may begin in 100 ms at this rate, but at least 1. Within any `per`, at most
+    /// `events` plus `burst` deliveries begin.
     #[prost(uint32, tag = "3")]
     pub burst: u32,
 }
-/// What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
-/// held counts until its lease has run out.
+/// Limits on the deliveries to a group, across all its subscribers and replicas. They survive crashes: what a dead
+/// subscriber held counts until its lease runs out.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Limits {
     /// How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited.
     #[prost(uint32, tag = "1")]
     pub max_in_flight: u32,
-    /// How many may begin in a time. Unset: unlimited.
+    /// How many may begin in a period. Unset: unlimited.
     #[prost(message, optional, tag = "2")]
     pub rate: ::core::option::Option<Rate>,
 }
 /// How a group handles the events with the same key (`Event.key`), each key for itself.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct KeyPolicy {
-    /// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
-    /// and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+    /// How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. Above 1 they
+    /// are in no order, and an event that waits for its retry does not count. With 0, keys are ignored, and `rate` must be
+    /// unset.
     #[prost(uint32, optional, tag = "1")]
     pub max_in_flight: ::core::option::Option<u32>,
-    /// How many deliveries of a key may begin in a time. Unset: unlimited.
+    /// How many deliveries of a key may begin in a period. Unset: unlimited.
     #[prost(message, optional, tag = "2")]
     pub rate: ::core::option::Option<Rate>,
     #[prost(enumeration = "key_policy::OnDead", tag = "3")]
     pub on_dead: i32,
-    /// How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+    /// How many events of a key may be blocked. Above that, Dispatch refuses events with this key:
     /// MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
     #[prost(uint64, tag = "4")]
     pub max_blocked: u64,
@@ -1353,11 +1354,13 @@ pub mod key_policy {
     )]
     #[repr(i32)]
     pub enum OnDead {
+        /// As ON_DEAD_SKIP.
+        Unspecified = 0,
         /// The next event of the key is delivered.
-        Skip = 0,
+        Skip = 1,
         /// Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
         /// `max_in_flight` of 1.
-        Hold = 1,
+        Hold = 2,
     }
     impl OnDead {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -1366,6 +1369,7 @@ pub mod key_policy {
         /// (if the ProtoBuf definition does not change) and safe for programmatic use.
         pub fn as_str_name(&self) -> &'static str {
             match self {
+                Self::Unspecified => "ON_DEAD_UNSPECIFIED",
                 Self::Skip => "ON_DEAD_SKIP",
                 Self::Hold => "ON_DEAD_HOLD",
             }
@@ -1373,6 +1377,7 @@ pub mod key_policy {
         /// Creates an enum from field names used in the ProtoBuf definition.
         pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
             match value {
+                "ON_DEAD_UNSPECIFIED" => Some(Self::Unspecified),
                 "ON_DEAD_SKIP" => Some(Self::Skip),
                 "ON_DEAD_HOLD" => Some(Self::Hold),
                 _ => None,
@@ -1380,8 +1385,8 @@ pub mod key_policy {
         }
     }
 }
-/// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
-/// ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
+/// The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none;
+/// in ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TopicConfig {
     #[prost(message, optional, tag = "1")]
@@ -1391,8 +1396,9 @@ pub struct TopicConfig {
     #[prost(message, optional, tag = "2")]
     pub lease: ::core::option::Option<::prost_types::Duration>,
     /// How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-    /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-    /// tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
+    /// count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Blocked events of one
+    /// key may take up at most a tenth of this (`KeyPolicy.max_blocked`): above that, only events with that key are
+    /// refused.
     #[prost(uint64, optional, tag = "3")]
     pub max_queued: ::core::option::Option<u64>,
     /// Dead letters are purged this long after they died; 0 means never.
@@ -1407,11 +1413,11 @@ pub struct TopicConfig {
     /// delivers in its own order.
     #[prost(uint32, optional, tag = "6")]
     pub partitions: ::core::option::Option<u32>,
-    /// The limits of each group that has none of its own. If present they replace all of those before, and without a field
-    /// set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+    /// The limits of each group that has none of its own. If set, they replace the previous limits as a whole; an empty
+    /// message removes those. INVALID_ARGUMENT on a topic of several partitions.
     #[prost(message, optional, tag = "7")]
     pub limits: ::core::option::Option<Limits>,
-    /// The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+    /// The key policy of each group that has none of its own; replaced and removed like `limits`. A change applies to what
     /// is delivered from then on: events that are ready or leased stay so.
     #[prost(message, optional, tag = "8")]
     pub keys: ::core::option::Option<KeyPolicy>,
@@ -1465,7 +1471,7 @@ pub struct GroupInfo {
     pub oldest_ready_age: ::core::option::Option<::prost_types::Duration>,
     #[prost(message, optional, tag = "9")]
     pub rates: ::core::option::Option<Rates>,
-    /// The policy in force: the topic's, with the changes of this group.
+    /// The policy in force: the topic's, with this group's changes.
     #[prost(message, optional, tag = "10")]
     pub retry_policy: ::core::option::Option<RetryPolicy>,
     /// Events that are blocked. They count neither as `ready` nor for `oldest_ready_age`.
@@ -1477,15 +1483,16 @@ pub struct GroupInfo {
     /// The key policy in force, likewise; unset where it is the default.
     #[prost(message, optional, tag = "14")]
     pub keys: ::core::option::Option<KeyPolicy>,
-    /// When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
-    /// `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+    /// When the limits, or a pause (`Nack.pause`), will next allow a delivery to the group, as far as that is known: at
+    /// `max_in_flight`, it is when the next lease expires, which may be settled sooner. Unset while nothing of this kind
+    /// holds the group up.
     #[prost(message, optional, tag = "15")]
     pub throttled_until: ::core::option::Option<::prost_types::Timestamp>,
     /// How long ago the blocked event that has waited longest became due; unset when none is blocked.
     #[prost(message, optional, tag = "16")]
     pub oldest_blocked_age: ::core::option::Option<::prost_types::Duration>,
-    /// Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
-    /// deleted.
+    /// The group is removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until
+    /// they are deleted.
     #[prost(bool, tag = "17")]
     pub ephemeral: bool,
 }
@@ -1649,7 +1656,7 @@ pub mod list_events_request {
     )]
     #[repr(i32)]
     pub enum Order {
-        /// The same as ORDER_OLDEST_FIRST.
+        /// As ORDER_OLDEST_FIRST.
         Unspecified = 0,
         OldestFirst = 1,
         NewestFirst = 2,
@@ -1709,14 +1716,14 @@ pub struct EventInfo {
     pub topic: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "3")]
     pub dispatched_at: ::core::option::Option<::prost_types::Timestamp>,
-    /// In ListEvents the group asked for; in GetEvent each group that is not done with the event.
+    /// In ListEvents, the group asked for; in GetEvent, each group that still holds the event.
     #[prost(message, repeated, tag = "4")]
     pub groups: ::prost::alloc::vec::Vec<EventGroupInfo>,
     /// In GetEvent: the address or identity the event was dispatched from, where the server knows it.
     #[prost(string, tag = "5")]
     pub dispatched_by: ::prost::alloc::string::String,
-    /// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
-    /// seeing it takes `payload`, or `admin`, on the topic.
+    /// The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has
+    /// rules, seeing it requires `payload`, or `admin`, on the topic.
     #[prost(bool, tag = "6")]
     pub data_withheld: bool,
 }
@@ -1750,8 +1757,8 @@ pub struct EventGroupInfo {
     /// In GetEvent: the last 20 attempts, oldest first.
     #[prost(message, repeated, tag = "10")]
     pub history: ::prost::alloc::vec::Vec<Attempt>,
-    /// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
-    /// leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
+    /// While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is
+    /// ready, leased or waiting for its retry, or of the dead letter that holds the key. Empty if there is none.
     #[prost(string, tag = "11")]
     pub waits_for: ::prost::alloc::string::String,
     /// How many of `attempts` used up no retry, because their lease ran out. From 2 on the event is a suspect: a stream
@@ -1857,7 +1864,7 @@ pub struct CancelEventsResponse {
     /// Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed.
     #[prost(string, repeated, tag = "2")]
     pub leased_event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Those that the topic, or the group that was named, does not hold.
+    /// Those that the topic, or the named group, does not hold.
     #[prost(string, repeated, tag = "3")]
     pub missing_event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
@@ -1974,19 +1981,19 @@ pub struct ListKeysResponse {
 pub struct KeyInfo {
     #[prost(string, tag = "1")]
     pub key: ::prost::alloc::string::String,
-    /// Its events that are blocked.
+    /// How many of its events are blocked.
     #[prost(uint64, tag = "2")]
     pub blocked: u64,
-    /// Its events that are leased.
+    /// How many of its events are leased.
     #[prost(uint32, tag = "3")]
     pub in_flight: u32,
-    /// The event that the blocked ones wait for, as `EventGroupInfo.waits_for`.
+    /// The event that the blocked ones wait for, as in `EventGroupInfo.waits_for`.
     #[prost(string, tag = "4")]
     pub head_event_id: ::prost::alloc::string::String,
     /// A dead letter holds the key closed; see `KeyPolicy.on_dead`.
     #[prost(bool, tag = "5")]
     pub held: bool,
-    /// When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up.
+    /// When the key's rate, or a pause, will next allow a delivery of its events; unset while neither holds it up.
     #[prost(message, optional, tag = "6")]
     pub opens_at: ::core::option::Option<::prost_types::Timestamp>,
 }
@@ -1997,13 +2004,13 @@ pub enum EventState {
     Unspecified = 0,
     /// Waits for its due time, or for the end of a retry's backoff.
     Scheduled = 1,
-    /// Due, and waits for a subscriber with room.
+    /// Due, and waiting for a subscriber with room.
     Ready = 2,
     /// Held by a subscriber.
     Leased = 3,
     /// Used up its retries or was nacked as dead; kept until it is redriven or purged.
     Dead = 4,
-    /// Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
+    /// Due, but its key is taken, or is closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy.
     Blocked = 5,
 }
 impl EventState {
@@ -2114,7 +2121,7 @@ pub mod event_bus_admin_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
+        /// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
         pub async fn list_topics(
             &mut self,
             request: impl tonic::IntoRequest<super::ListTopicsRequest>,
@@ -2295,7 +2302,7 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-        /// valid key, or the page token is not one of this request's.
+        /// valid key, or the page token does not belong to this request.
         pub async fn list_events(
             &mut self,
             request: impl tonic::IntoRequest<super::ListEventsRequest>,
@@ -2346,8 +2353,8 @@ pub mod event_bus_admin_client {
             self.inner.unary(req, path, codec).await
         }
         /// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-        /// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-        /// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+        /// With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+        /// interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
         pub async fn cancel_events(
             &mut self,
             request: impl tonic::IntoRequest<super::CancelEventsRequest>,
@@ -2372,11 +2379,10 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "CancelEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-        /// a key, the next one is no longer held up by it. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-        /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-        /// although events in other partitions may have been changed.
+        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+        /// event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+        /// NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+        /// is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
         pub async fn reschedule_events(
             &mut self,
             request: impl tonic::IntoRequest<super::RescheduleEventsRequest>,
@@ -2453,8 +2459,9 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "PurgeEvents"));
             self.inner.unary(req, path, codec).await
         }
-        /// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-        /// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        /// The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+        /// letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+        /// a key may appear on two pages, or on none.
         pub async fn list_keys(
             &mut self,
             request: impl tonic::IntoRequest<super::ListKeysRequest>,
@@ -2495,7 +2502,7 @@ pub mod event_bus_admin_server {
     /// Generated trait containing gRPC methods that should be implemented for use with EventBusAdminServer.
     #[async_trait]
     pub trait EventBusAdmin: std::marker::Send + std::marker::Sync + 'static {
-        /// The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead.
+        /// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
         async fn list_topics(
             &self,
             request: tonic::Request<super::ListTopicsRequest>,
@@ -2557,7 +2564,7 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-        /// valid key, or the page token is not one of this request's.
+        /// valid key, or the page token does not belong to this request.
         async fn list_events(
             &self,
             request: tonic::Request<super::ListEventsRequest>,
@@ -2574,8 +2581,8 @@ pub mod event_bus_admin_server {
             tonic::Status,
         >;
         /// Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-        /// With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-        /// removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+        /// With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+        /// interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
         async fn cancel_events(
             &self,
             request: tonic::Request<super::CancelEventsRequest>,
@@ -2583,11 +2590,10 @@ pub mod event_bus_admin_server {
             tonic::Response<super::CancelEventsResponse>,
             tonic::Status,
         >;
-        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-        /// a key, the next one is no longer held up by it. ABORTED
-        /// (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-        /// several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-        /// although events in other partitions may have been changed.
+        /// Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+        /// event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+        /// NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+        /// is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
         async fn reschedule_events(
             &self,
             request: tonic::Request<super::RescheduleEventsRequest>,
@@ -2613,8 +2619,9 @@ pub mod event_bus_admin_server {
             tonic::Response<super::PurgeEventsResponse>,
             tonic::Status,
         >;
-        /// The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-        /// page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+        /// The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+        /// letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+        /// a key may appear on two pages, or on none.
         async fn list_keys(
             &self,
             request: tonic::Request<super::ListKeysRequest>,
@@ -3422,8 +3429,8 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: the connection has as many Subscribe streams open as the server allows on one. Close one, or
     /// open another connection.
     MaxStreamsReached = 15,
-    /// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
-    /// was changed. `metadata` names the topic, and one schedule.
+    /// FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic.
+    /// Nothing was changed. `metadata` names the topic, and one schedule.
     TopicHasSchedules = 16,
 }
 impl ErrorReason {

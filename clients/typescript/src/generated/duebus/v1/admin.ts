@@ -30,13 +30,13 @@ export enum EventState {
   UNSPECIFIED = 0,
   /** SCHEDULED - Waits for its due time, or for the end of a retry's backoff. */
   SCHEDULED = 1,
-  /** READY - Due, and waits for a subscriber with room. */
+  /** READY - Due, and waiting for a subscriber with room. */
   READY = 2,
   /** LEASED - Held by a subscriber. */
   LEASED = 3,
   /** DEAD - Used up its retries or was nacked as dead; kept until it is redriven or purged. */
   DEAD = 4,
-  /** BLOCKED - Due, and its key is taken, or closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy. */
+  /** BLOCKED - Due, but its key is taken, or is closed by a rate, a pause or a dead letter; see `Event.key` and KeyPolicy. */
   BLOCKED = 5,
   UNRECOGNIZED = -1,
 }
@@ -56,49 +56,50 @@ export interface RetryPolicy {
 }
 
 /**
- * How many deliveries may begin in a time. After a pause of any length, `burst` of them may begin at once; from then on
- * one may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
- * counts, a retry too; one that is released is refunded.
+ * How many deliveries may begin in a period. After any idle time, `burst` of them may begin at once; from then on, one
+ * may begin every `per` / `events` (the generic cell rate algorithm, GCRA, by the engine's clock). Every delivery
+ * counts, including retries; one that is released is refunded.
  */
 export interface Rate {
   /** 1 to 1,000,000; at most 1,000,000 a second. */
   events: number;
-  /** Required: 1 ms to 1 day. */
+  /** Required: the period, 1 ms to 1 day. */
   per:
     | Duration
     | undefined;
   /**
-   * 0 to 1,000,000. 0 means what may begin in 100 ms at this rate, and at least 1. In any `per`, at most `events` and
-   * `burst` begin.
+   * 0 to 1,000,000. 0 means as many as may begin in 100 ms at this rate, but at least 1. Within any `per`, at most
+   * `events` plus `burst` deliveries begin.
    */
   burst: number;
 }
 
 /**
- * What a group may be delivered, over all its subscribers and replicas. They hold through crashes: what a dead subscriber
- * held counts until its lease has run out.
+ * Limits on the deliveries to a group, across all its subscribers and replicas. They survive crashes: what a dead
+ * subscriber held counts until its lease runs out.
  */
 export interface Limits {
   /** How many deliveries may be under way at once: 0 to 1,000,000; 0 means unlimited. */
   maxInFlight: number;
-  /** How many may begin in a time. Unset: unlimited. */
+  /** How many may begin in a period. Unset: unlimited. */
   rate: Rate | undefined;
 }
 
 /** How a group handles the events with the same key (`Event.key`), each key for itself. */
 export interface KeyPolicy {
   /**
-   * How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. More: in no order,
-   * and an event that waits for its retry does not count. 0: keys are ignored, and `rate` must be unset.
+   * How many events of a key may be under way at once: 0 to 1,000. 1, the default, keeps them in order. Above 1 they
+   * are in no order, and an event that waits for its retry does not count. With 0, keys are ignored, and `rate` must be
+   * unset.
    */
   maxInFlight?:
     | number
     | undefined;
-  /** How many deliveries of a key may begin in a time. Unset: unlimited. */
+  /** How many deliveries of a key may begin in a period. Unset: unlimited. */
   rate: Rate | undefined;
   onDead: KeyPolicy_OnDead;
   /**
-   * How many events of a key may be blocked: over that, Dispatch refuses the events of this key with
+   * How many events of a key may be blocked. Above that, Dispatch refuses events with this key:
    * MAX_QUEUED_EVENTS_REACHED. At most 2^53; 0 means a tenth of `TopicConfig.max_queued`.
    */
   maxBlocked: bigint;
@@ -106,19 +107,21 @@ export interface KeyPolicy {
 
 /** What happens to a key when one of its events becomes dead. */
 export enum KeyPolicy_OnDead {
+  /** UNSPECIFIED - As ON_DEAD_SKIP. */
+  UNSPECIFIED = 0,
   /** SKIP - The next event of the key is delivered. */
-  SKIP = 0,
+  SKIP = 1,
   /**
    * HOLD - Nothing of the key is delivered until the dead letter is redriven, which puts it in front, or purged. Only with a
    * `max_in_flight` of 1.
    */
-  HOLD = 1,
+  HOLD = 2,
   UNRECOGNIZED = -1,
 }
 
 /**
- * The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none; in
- * ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
+ * The settings of a topic. In an answer all are set, except `limits` and `keys`, which are unset where there are none;
+ * in ConfigureTopic, unset ones keep their value. Settings that were never changed follow the server's.
  */
 export interface TopicConfig {
   retryPolicy:
@@ -133,8 +136,9 @@ export interface TopicConfig {
     | undefined;
   /**
    * How many events may wait, be leased or be scheduled; dead letters, and what only ephemeral groups hold, do not
-   * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Of one key, at most a
-   * tenth of this may be blocked (`KeyPolicy.max_blocked`): over that, its events are refused and others are not.
+   * count. 0 means unlimited; at most 2^53. A topic that already holds more keeps what it holds. Blocked events of one
+   * key may take up at most a tenth of this (`KeyPolicy.max_blocked`): above that, only events with that key are
+   * refused.
    */
   maxQueued?:
     | bigint
@@ -157,14 +161,14 @@ export interface TopicConfig {
     | number
     | undefined;
   /**
-   * The limits of each group that has none of its own. If present they replace all of those before, and without a field
-   * set they remove them. INVALID_ARGUMENT on a topic of several partitions.
+   * The limits of each group that has none of its own. If set, they replace the previous limits as a whole; an empty
+   * message removes those. INVALID_ARGUMENT on a topic of several partitions.
    */
   limits:
     | Limits
     | undefined;
   /**
-   * The key policy of each group that has none of its own; replaced and removed as `limits` are. A change applies to what
+   * The key policy of each group that has none of its own; replaced and removed like `limits`. A change applies to what
    * is delivered from then on: events that are ready or leased stay so.
    */
   keys: KeyPolicy | undefined;
@@ -203,7 +207,7 @@ export interface GroupInfo {
   rates:
     | Rates
     | undefined;
-  /** The policy in force: the topic's, with the changes of this group. */
+  /** The policy in force: the topic's, with this group's changes. */
   retryPolicy:
     | RetryPolicy
     | undefined;
@@ -218,8 +222,9 @@ export interface GroupInfo {
     | KeyPolicy
     | undefined;
   /**
-   * When the limits, or a pause (`Nack.pause`), next let the group be delivered something, as far as that is known: at
-   * `max_in_flight`, the next lease expires then, and may be settled before. Unset while none of them holds it up.
+   * When the limits, or a pause (`Nack.pause`), will next allow a delivery to the group, as far as that is known: at
+   * `max_in_flight`, it is when the next lease expires, which may be settled sooner. Unset while nothing of this kind
+   * holds the group up.
    */
   throttledUntil:
     | Date
@@ -229,8 +234,8 @@ export interface GroupInfo {
     | Duration
     | undefined;
   /**
-   * Removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until they are
-   * deleted.
+   * The group is removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until
+   * they are deleted.
    */
   ephemeral: boolean;
 }
@@ -352,7 +357,7 @@ export interface ListEventsRequest {
 
 /** By due time (scheduled, ready, blocked), lease expiry (leased) or time of death (dead). */
 export enum ListEventsRequest_Order {
-  /** UNSPECIFIED - The same as ORDER_OLDEST_FIRST. */
+  /** UNSPECIFIED - As ORDER_OLDEST_FIRST. */
   UNSPECIFIED = 0,
   OLDEST_FIRST = 1,
   NEWEST_FIRST = 2,
@@ -383,13 +388,13 @@ export interface EventInfo {
   dispatchedAt:
     | Date
     | undefined;
-  /** In ListEvents the group asked for; in GetEvent each group that is not done with the event. */
+  /** In ListEvents, the group asked for; in GetEvent, each group that still holds the event. */
   groups: EventGroupInfo[];
   /** In GetEvent: the address or identity the event was dispatched from, where the server knows it. */
   dispatchedBy: string;
   /**
-   * The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has rules,
-   * seeing it takes `payload`, or `admin`, on the topic.
+   * The caller may not see the event's data: `event.data` is empty, whatever was dispatched. Where the server has
+   * rules, seeing it requires `payload`, or `admin`, on the topic.
    */
   dataWithheld: boolean;
 }
@@ -418,8 +423,8 @@ export interface EventGroupInfo {
   /** In GetEvent: the last 20 attempts, oldest first. */
   history: Attempt[];
   /**
-   * While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is ready,
-   * leased, or waits for its retry; or of the dead letter that holds the key. Empty where there is none.
+   * While it is blocked, in a group that keeps the order of its keys: the id of the event with the same key that is
+   * ready, leased or waiting for its retry, or of the dead letter that holds the key. Empty if there is none.
    */
   waitsFor: string;
   /**
@@ -475,7 +480,7 @@ export interface CancelEventsResponse {
   cancelled: bigint;
   /** Those of which a copy was leased or dead, and was left alone; copies in other groups may have been removed. */
   leasedEventIds: string[];
-  /** Those that the topic, or the group that was named, does not hold. */
+  /** Those that the topic, or the named group, does not hold. */
   missingEventIds: string[];
 }
 
@@ -562,15 +567,15 @@ export interface ListKeysResponse {
 /** A key in a group. */
 export interface KeyInfo {
   key: string;
-  /** Its events that are blocked. */
+  /** How many of its events are blocked. */
   blocked: bigint;
-  /** Its events that are leased. */
+  /** How many of its events are leased. */
   inFlight: number;
-  /** The event that the blocked ones wait for, as `EventGroupInfo.waits_for`. */
+  /** The event that the blocked ones wait for, as in `EventGroupInfo.waits_for`. */
   headEventId: string;
   /** A dead letter holds the key closed; see `KeyPolicy.on_dead`. */
   held: boolean;
-  /** When the rate of the key, or a pause, lets the next of its events be delivered; unset while neither holds it up. */
+  /** When the key's rate, or a pause, will next allow a delivery of its events; unset while neither holds it up. */
   opensAt: Date | undefined;
 }
 
@@ -4440,7 +4445,7 @@ export const KeyInfo: MessageFns<KeyInfo> = {
 
 export type EventBusAdminService = typeof EventBusAdminService;
 export const EventBusAdminService = {
-  /** The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead. */
+  /** The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead. */
   listTopics: {
     path: "/duebus.v1.EventBusAdmin/ListTopics" as const,
     requestStream: false as const,
@@ -4527,7 +4532,7 @@ export const EventBusAdminService = {
   },
   /**
    * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-   * valid key, or the page token is not one of this request's.
+   * valid key, or the page token does not belong to this request.
    */
   listEvents: {
     path: "/duebus.v1.EventBusAdmin/ListEvents" as const,
@@ -4550,8 +4555,8 @@ export const EventBusAdminService = {
   },
   /**
    * Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-   * With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-   * removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+   * With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+   * interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
    */
   cancelEvents: {
     path: "/duebus.v1.EventBusAdmin/CancelEvents" as const,
@@ -4564,11 +4569,10 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): CancelEventsResponse => CancelEventsResponse.decode(value),
   },
   /**
-   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-   * a key, the next one is no longer held up by it. ABORTED
-   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-   * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-   * although events in other partitions may have been changed.
+   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+   * event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+   * NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+   * is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
    */
   rescheduleEvents: {
     path: "/duebus.v1.EventBusAdmin/RescheduleEvents" as const,
@@ -4607,8 +4611,9 @@ export const EventBusAdminService = {
     responseDeserialize: (value: Buffer): PurgeEventsResponse => PurgeEventsResponse.decode(value),
   },
   /**
-   * The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-   * page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   * The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+   * letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+   * a key may appear on two pages, or on none.
    */
   listKeys: {
     path: "/duebus.v1.EventBusAdmin/ListKeys" as const,
@@ -4622,7 +4627,7 @@ export const EventBusAdminService = {
 } as const;
 
 export interface EventBusAdminServer extends UntypedServiceImplementation {
-  /** The topics of an engine by name, with their groups and counts. A damaged topic has a `problem` instead. */
+  /** The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead. */
   listTopics: handleUnaryCall<ListTopicsRequest, ListTopicsResponse>;
   /** One topic: its settings, and for each group the counts, subscribers, age and rates. */
   getTopic: handleUnaryCall<GetTopicRequest, GetTopicResponse>;
@@ -4651,23 +4656,22 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   resumeGroup: handleUnaryCall<ResumeGroupRequest, ResumeGroupResponse>;
   /**
    * The events of a group in one state, a page at a time. INVALID_ARGUMENT when `state` is unspecified, `key` is not a
-   * valid key, or the page token is not one of this request's.
+   * valid key, or the page token does not belong to this request.
    */
   listEvents: handleUnaryCall<ListEventsRequest, ListEventsResponse>;
   /** The history of one event: its state in each group that still holds it, its attempts, errors and times. */
   getEvent: handleUnaryCall<GetEventRequest, GetEventResponse>;
   /**
    * Removes scheduled, ready or blocked events. Copies of them that are leased or dead are left alone and reported.
-   * With a key in place of `event_ids`, all its events are removed, in several steps: a call that is interrupted has
-   * removed some of them, and can be repeated. Its leased events are reported, its dead ones are not.
+   * With a key instead of `event_ids`, all events with that key are removed, in several steps: a call that is
+   * interrupted has removed some of them, and can be repeated. Those that are leased are reported, dead ones are not.
    */
   cancelEvents: handleUnaryCall<CancelEventsRequest, CancelEventsResponse>;
   /**
-   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept; of an event with
-   * a key, the next one is no longer held up by it. ABORTED
-   * (CONCURRENT_MODIFICATION) when one is leased or dead, NOT_FOUND when there is no such event. In a topic with
-   * several partitions, all events are checked before the first is changed. If one is leased in between, the call fails
-   * although events in other partitions may have been changed.
+   * Changes the due time of scheduled, ready or blocked events; all or none. The attempt count is kept. A rescheduled
+   * event no longer holds up the next one with its key. ABORTED (CONCURRENT_MODIFICATION) when one is leased or dead,
+   * NOT_FOUND when there is no such event. In a topic with several partitions, all events are checked before the first
+   * is changed. If one is leased in between, the call fails although events in other partitions may have been changed.
    */
   rescheduleEvents: handleUnaryCall<RescheduleEventsRequest, RescheduleEventsResponse>;
   /**
@@ -4679,8 +4683,9 @@ export interface EventBusAdminServer extends UntypedServiceImplementation {
   /** Removes dead letters for good, in steps like RedriveEvents. */
   purgeEvents: handleUnaryCall<PurgeEventsRequest, PurgeEventsResponse>;
   /**
-   * The keys of a group of which an event is ready, leased, blocked or waits for its retry, or that a dead letter holds, a
-   * page at a time: those with the most blocked events first. Keys move while they are listed; one may appear on two pages, or on none.
+   * The keys of a group that have an event that is ready, leased, blocked or waiting for its retry, or that a dead
+   * letter holds. Those with the most blocked events come first, a page at a time. The order changes between pages, so
+   * a key may appear on two pages, or on none.
    */
   listKeys: handleUnaryCall<ListKeysRequest, ListKeysResponse>;
 }

@@ -63,8 +63,8 @@ export enum ErrorReason {
    */
   MAX_STREAMS_REACHED = 15,
   /**
-   * TOPIC_HAS_SCHEDULES - FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic; nothing
-   * was changed. `metadata` names the topic, and one schedule.
+   * TOPIC_HAS_SCHEDULES - FAILED_PRECONDITION: a topic that has schedules can't be deleted, and a schedule can't move to another topic.
+   * Nothing was changed. `metadata` names the topic, and one schedule.
    */
   TOPIC_HAS_SCHEDULES = 16,
   UNRECOGNIZED = -1,

@@ -23,7 +23,8 @@ export const protobufFileName = "duebus/v1/event_bus.proto";
  *                        |
  *                        `--redrive-- DEAD --purge--> (removed)
  *
- * An operator can also cancel or reschedule an event that is SCHEDULED or READY.
+ * An event that is due while its key is taken is BLOCKED, and becomes READY when its turn comes: see `Event.key`. An
+ * operator can also cancel or reschedule an event that is SCHEDULED, READY or BLOCKED.
  *
  * A lease runs out because its subscriber was killed, lost its connection, or stalled, which says little about the
  * event. So the first two leases of an event that run out use up no retry. After that the event is a suspect: a stream
@@ -76,8 +77,8 @@ export interface DispatchResponse {
 /** What is dispatched. Stored and delivered byte for byte as it was sent, except that an empty `id` is filled in. */
 export interface Event {
   /**
-   * At most 255 bytes of printable text; unique within the topic, and where that has several partitions, among the events
-   * with the same key, or without one. Empty: the server fills in a UUIDv7.
+   * At most 255 bytes of printable text. Unique within the topic; if that has several partitions, among the events with
+   * the same key, or among those without one. Empty: the server fills in a UUIDv7.
    */
   id: string;
   /** The payload, at most 1 MiB. Opaque to the bus. */
@@ -86,7 +87,7 @@ export interface Event {
   contentType: string;
   /** Metadata for handlers, at most 64 KiB of names and values together. Names are not empty. */
   attributes: { [key: string]: string };
-  /** When it is due. Neither: at once. Judged by the engine's clock. */
+  /** When it is due, by the engine's clock. If neither is set, at once. */
   due:
     | //
     /** From the moment the engine stores it; 0 to 10 years. */
@@ -103,20 +104,20 @@ export interface Event {
     | number
     | undefined;
   /**
-   * What the event is in order by, for example an order's number or a customer; at most 255 bytes of printable text.
-   * Empty: none. Of the events with this key, each group is delivered one at a time, in the order in which they are due
-   * and, among equals, were dispatched: the next one only once the one before is acked, dead, cancelled or rescheduled.
-   * An event holds up no other before it is due. Other keys, and events without one, are not held up. A group may handle
-   * its keys in another way: see KeyPolicy.
+   * What events are ordered by, for example an order number or a customer; at most 255 bytes of printable text. Empty:
+   * none. Each group is delivered events with the same key one at a time, in order of due time and then of dispatch:
+   * the next one only once the one before is acked, dead, cancelled or rescheduled. An event that is not due yet holds
+   * up no other. Other keys, and events without one, are not held up. A group can handle its keys differently: see
+   * KeyPolicy.
    */
   key: string;
   /**
-   * A head start in seconds, from -86,400 to 86,400: of a group's events that are due, one of priority p is delivered as
-   * if it had been due p seconds earlier. It is never delivered early, and every second of waiting counts as much as one
+   * A head start in seconds, from -86,400 to 86,400: among a group's due events, one with priority p is delivered as if
+   * it had been due p seconds earlier. It is never delivered early, and a second of waiting counts as much as a second
    * of priority, so a flood of urgent events delays the others by their head start and no longer. It does not overtake
-   * events with the same key. Kept through retries, releases and redrives. What a subscriber was sent already is not
-   * overtaken: a window (`SubscribeRequest.max_in_flight`) no larger than what the subscriber handles at once makes
-   * priorities most exact.
+   * events with the same key. Kept through retries, releases and redrives. Events that were already sent to a
+   * subscriber are not overtaken: priorities are most exact if a subscriber's window (`SubscribeRequest.max_in_flight`)
+   * is no larger than what it handles at once.
    */
   priority: number;
 }
@@ -131,9 +132,8 @@ export interface SubscribeRequest {
   topic: string;
   /**
    * The workers that share one copy of each event; `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`. Empty means "default", or with
-   * `ephemeral` a new name that nobody can guess, which `Started.group` reports.
-   * A new group is created and gets what is dispatched from then on. The first lasting group of a topic also gets what
-   * was dispatched before.
+   * `ephemeral` a new name that can't be guessed, which `Started.group` reports. A new group is created and gets what
+   * is dispatched from then on. The first lasting group of a topic also gets what was dispatched before.
    */
   group: string;
   /** Unspecified: the server's default engine. */
@@ -143,8 +143,8 @@ export interface SubscribeRequest {
   /** How many events may be leased to this stream at once: 1 to 100,000; 0 means 64. */
   maxInFlight: number;
   /**
-   * How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB.
-   * An event that is larger is still delivered, alone.
+   * How many bytes of events, without their ids, may be leased to this stream at once: up to 1 GiB; 0 means 16 MiB. A
+   * larger event is still delivered, alone.
    */
   maxInFlightBytes: bigint;
   /** How long a delivery is leased: 100 ms to 12 h; unset means the topic's setting (30 s by default). */
@@ -211,8 +211,8 @@ export interface Started {
    */
   maxRequestBytes: bigint;
   /**
-   * The group has Limits, or its keys have a rate. What is delivered then counts at once, so a subscriber asks for no
-   * more than it can begin to handle: it subscribes again, with a `max_in_flight` of that.
+   * The group has Limits, or its keys have a rate. A delivery then counts from the moment it is sent, so a subscriber
+   * should ask for no more than it can begin to handle: it subscribes again, with that as its `max_in_flight`.
    */
   limited: boolean;
 }
@@ -231,10 +231,10 @@ export interface Delivery {
   /** Settles this delivery, on any replica. Opaque. */
   leaseToken: string;
   /**
-   * Grows with every lease of the event in this group, and of the events with the same key: it is greater than the last
-   * one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and deletions of the topic too, unless the
-   * engine's clock is set back. A write guarded by "only if greater" can't be undone by a holder whose lease has
-   * expired.
+   * Grows with every lease of the event, and of the events with the same key, in this group: it is greater than the
+   * previous one, and at least the engine's time in microseconds since 1970. So it grows across restarts, failovers and
+   * deletions of the topic too, unless the engine's clock is set back. A write guarded by "only if greater" can't be
+   * undone by a holder whose lease has expired.
    */
   fencingToken: bigint;
   /** 1 the first time. A release is not counted; an attempt that used up no retry is. */
@@ -316,9 +316,9 @@ export interface Nack {
     { $case: "release"; release: boolean }
     | undefined;
   /**
-   * Deliver nothing for a while of the event's key or of the group, because a service that the handler calls has
-   * answered "too many requests". Without an action the event is then released. An event that would be ready again while
-   * its key is paused is due when the pause ends. Several pauses last until the latest of them ends.
+   * Pauses deliveries of the event's key, or of the whole group, for example because a service that the handler calls
+   * has answered "too many requests". Without an action, the event is then released. An event that would be ready again
+   * while its key is paused is due when the pause ends. If there are several pauses, the one that ends last counts.
    */
   pause: Nack_Pause | undefined;
 }
@@ -335,11 +335,11 @@ export interface Nack_Pause {
 export enum Nack_Pause_Scope {
   UNSPECIFIED = 0,
   /**
-   * KEY - Nothing with the key of the event. REASON_NO_KEY if it has none, or its group ignores keys; the nack then changes
-   * nothing.
+   * KEY - Nothing with the event's key is delivered. REASON_NO_KEY if it has none, or its group ignores keys; the nack
+   * then changes nothing.
    */
   KEY = 1,
-  /** GROUP - Nothing of the group. */
+  /** GROUP - Nothing is delivered to the group. */
   GROUP = 2,
   UNRECOGNIZED = -1,
 }
@@ -382,7 +382,7 @@ export enum LeaseFailure_Reason {
   MALFORMED = 3,
   /** ENGINE_STOPPED - The engine is stopped, or this server does not run it. */
   ENGINE_STOPPED = 4,
-  /** NO_KEY - A pause of a key, of an event that has none or in a group that ignores keys. The delivery is still held. */
+  /** NO_KEY - The nack pauses a key, but the event has none, or its group ignores keys. The delivery is still held. */
   NO_KEY = 5,
   UNRECOGNIZED = -1,
 }
@@ -403,7 +403,10 @@ export interface StoppedEngine {
   engine: Engine;
   /** Leases that were given back because they were not settled in time. */
   released: bigint;
-  /** Events that the engine holds. On local without a data directory they are lost with the process; otherwise they stay. */
+  /**
+   * Events that the engine holds. On local without a data directory they are lost with the process; otherwise they
+   * stay.
+   */
   queued: bigint;
 }
 
@@ -2543,7 +2546,7 @@ export const EventBusService = {
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+   * A repeated call has the same number of events, with the same keys, and with the same ids or none; nothing else is
    * compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
@@ -2570,8 +2573,8 @@ export const EventBusService = {
    * A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
    * Leases that run out in the meantime use up no retry.
    *
-   * A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
-   * at a topic.
+   * A group lasts until it is deleted, unless it is `ephemeral`, which is for events that every instance must receive,
+   * and for looking into a topic.
    *
    * Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -2638,8 +2641,8 @@ export const EventBusService = {
   /**
    * Drains engines and stops them; when none is left, the server process exits with status 0.
    *
-   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
-   * and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing` and
+   * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
    * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).
@@ -2669,7 +2672,7 @@ export interface EventBusServer extends UntypedServiceImplementation {
    *
    * Repeating a call with the same `request_id` within the topic's dedupe window (10 minutes by default) returns the
    * first answer and adds nothing, so a call that failed with UNAVAILABLE or DEADLINE_EXCEEDED can be repeated safely.
-   * A repetition has as many events, with the same keys, and with the same ids or without one; nothing else is
+   * A repeated call has the same number of events, with the same keys, and with the same ids or none; nothing else is
    * compared. A `request_id` that was used for other events is INVALID_ARGUMENT, and nothing is stored.
    *
    * Errors: INVALID_ARGUMENT (NO_TOPIC_SPECIFIED, NO_EVENT_SPECIFIED, INVALID_ARGUMENT), FAILED_PRECONDITION
@@ -2688,8 +2691,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
    * A stream whose leases run out while it is open gets one event at a time, until it settles or extends a lease.
    * Leases that run out in the meantime use up no retry.
    *
-   * A group lasts until it is deleted, unless it is `ephemeral`: for events that every instance must hear, or to look
-   * at a topic.
+   * A group lasts until it is deleted, unless it is `ephemeral`, which is for events that every instance must receive,
+   * and for looking into a topic.
    *
    * Errors: INVALID_ARGUMENT, also if the group exists and was created with another `ephemeral`; FAILED_PRECONDITION
    * (NO_DISPATCHER_SPECIFIED), RESOURCE_EXHAUSTED (MAX_STREAMS_REACHED), UNAVAILABLE (DISPATCHER_NOT_WORKING).
@@ -2724,8 +2727,8 @@ export interface EventBusServer extends UntypedServiceImplementation {
   /**
    * Drains engines and stops them; when none is left, the server process exits with status 0.
    *
-   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing`
-   * and end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
+   * At once, health turns to NOT_SERVING, Dispatch and Subscribe answer UNAVAILABLE, and open streams get `closing` and
+   * end. Settles are still accepted until all leases are settled or `drain_timeout` has passed; the leases that remain
    * are then given back without counting an attempt. The answer comes once that is done.
    *
    * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (NO_DISPATCHER_SPECIFIED).

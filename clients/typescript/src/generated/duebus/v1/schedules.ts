@@ -13,30 +13,30 @@ export const protobufPackage = "duebus.v1";
 export const protobufFileName = "duebus/v1/schedules.proto";
 
 /**
- * EventBusSchedules: named rules that dispatch an event again and again, by cron or every so often.
+ * EventBusSchedules: named schedules that dispatch an event repeatedly, by a cron expression or at a fixed interval.
  *
- * Every firing of a schedule dispatches one event. Its nominal time is the moment that the rule names; of each nominal
- * time there is one event, however many replicas run and whatever restarts. The event's id is NAME@TIME, for example
- * "report@2026-11-30T08:00:00Z", with the nominal time in UTC. Beside the attributes of the schedule's event it has
+ * A firing of a schedule dispatches one event. Its nominal time is the moment that the rule names; a nominal time fires
+ * once, however many replicas run and whatever restarts. The event's id is NAME@TIME, for example
+ * "report@2026-11-30T08:00:00Z", with the nominal time in UTC. Besides the attributes of the schedule's event, it has
  * `duebus-schedule`, the name, and `duebus-scheduled-for`, the nominal time.
  *
- * Due times are judged by the engine's clock: Redis's own TIME, or with the engine `local` the host's clock. Nothing
- * fires before its time. A schedule lasts as long as the engine keeps events.
+ * Times are by the engine's clock: Redis's own TIME, or on the local engine the host's clock. Nothing fires before its
+ * nominal time. A schedule is kept for as long as the engine keeps events.
  *
  * Common to all calls:
  *   - `engine` unspecified means the server's default engine;
  *   - an unknown schedule is NOT_FOUND, with its name in the details;
  *   - UNAVAILABLE (DISPATCHER_NOT_WORKING) when the engine is stopped or its storage can't be reached;
- *   - PERMISSION_DENIED when the caller may not dispatch to the schedule's topic, or for Get and List, may not see it.
+ *   - PERMISSION_DENIED when the caller may not dispatch to the schedule's topic, or, for Get and List, may not see it.
  */
 
 /** A rule, and the event that it dispatches. */
 export interface Schedule {
   /** Required, unique in its engine: `[A-Za-z0-9][A-Za-z0-9._-]{0,199}`. */
   name: string;
-  /** Required, where the events go: as in DispatchRequest. A schedule can't move to another topic. */
+  /** Required: where the events go, as in DispatchRequest. A schedule can't move to another topic. */
   topic: string;
-  /** Required, without `id`, `delay` and `deliver_at`. Neither attribute that a firing adds may be given. */
+  /** Required, without `id`, `delay`, `deliver_at` and the two attributes that a firing adds. */
   event:
     | Event
     | undefined;
@@ -44,61 +44,61 @@ export interface Schedule {
   rule:
     | //
     /**
-     * Five fields: minute, hour, day of month, month, day of week; or six, with the second in front. A field is `*`, a
-     * number, a name (JAN, MON), a range `1-5`, a list `1,15`, or one of these with a step `* /10`; a day of month may be
-     * `L` (the last) or `LW` (the last weekday), a day of week `5L` (the last Friday) or `1#2` (the second Monday).
-     * Sunday is 0 or 7. If neither the day of month nor the day of week begins with `*`, a day that matches either
-     * counts, as in Debian's cron.
+     * Five fields: minute, hour, day of month, month, day of week; or six, with the second first. A field is `*`, a
+     * number, a name (JAN, MON), a range `1-5`, a list `1,15`, or one of these with a step, as in `* /10`; a day of
+     * month may be `L` (the last) or `LW` (the last weekday), a day of week `5L` (the last Friday) or `1#2` (the second
+     * Monday). Sunday is 0 or 7. If neither the day of month nor the day of week begins with `*`, a day that matches
+     * either counts, as in Debian's cron.
      *
-     * When the clocks change: a rule with `*` at the beginning of its second, minute or hour follows real time. Any
-     * other has fixed times: one that the clocks skip fires once, right after the gap, and one that comes twice fires
+     * When the clocks change: a rule whose second, minute or hour begins with `*` follows elapsed time. Any other rule
+     * has fixed times of day: one that the clocks skip fires once, right after the gap, and one that occurs twice fires
      * once, the first time.
      */
     { $case: "cron"; cron: string }
     | //
-    /** Every so often: 1 s to 366 days, counted from `start`, else from the Unix epoch. */
+    /** A fixed interval: 1 s to 366 days, counted from `start`, or if that is unset, from the Unix epoch. */
     { $case: "every"; every: Duration }
     | undefined;
-  /** Of `cron`: a name of the IANA database such as "Europe/Berlin". Empty is UTC. */
+  /** The time zone of `cron`: a name from the IANA database, such as "Europe/Berlin". Empty means UTC. */
   timeZone: string;
-  /** The first and the last moment at which it may fire, both included. Unset: no limit. */
+  /** The first and the last moment at which it may fire, both inclusive. Unset: no limit. */
   start: Date | undefined;
   end:
     | Date
     | undefined;
-  /** It ends after so many firings; those that were skipped or missed do not count. 0: no limit. */
+  /** It ends after this many firings; those that were skipped or missed do not count. 0: no limit. */
   maxRuns: bigint;
   /**
-   * Spreads firings: each is up to this much later than its nominal time, but before the next one, by a hash of the name
-   * and the time; 0 to 24 h.
+   * Spreads firings out: each is up to this much later than its nominal time, but before the next one. A hash of the
+   * name and the time decides by how much. 0 to 24 h.
    */
   jitter: Duration | undefined;
   overlap: Schedule_Overlap;
   catchUp: Schedule_CatchUp;
-  /** Of CATCH_UP_ALL: 1 s to 31 days. Unset: 1 h. */
+  /** For CATCH_UP_ALL: 1 s to 31 days. Unset: 1 h. */
   catchUpWindow:
     | Duration
     | undefined;
-  /** Whether it is paused. In PutSchedule it counts only when the schedule is made. */
+  /** Whether it is paused. In PutSchedule it counts only when the schedule is created. */
   paused: boolean;
-  /** For people; at most 1,000 bytes of printable text. */
+  /** A note for people; at most 1,000 bytes of printable text. */
   note: string;
 }
 
 /**
- * What happens to a firing while the event of an earlier one is not finished. An event is unfinished while a lasting
- * group has it neither acked nor dead, and while it waits for the topic's first lasting group.
+ * What happens to a firing while the event of an earlier one is unfinished. An event is finished once it is acked or
+ * dead in every lasting group; one that waits for the topic's first lasting group is unfinished.
  */
 export enum Schedule_Overlap {
   /** UNSPECIFIED - As OVERLAP_ALLOW. */
   UNSPECIFIED = 0,
-  /** ALLOW - The event is dispatched all the same. */
+  /** ALLOW - The event is dispatched anyway. */
   ALLOW = 1,
-  /** SKIP - The firing is skipped and counted in `skipped`, if the last event is unfinished. */
+  /** SKIP - The firing is skipped, and counted in `skipped`, if the last event is unfinished. */
   SKIP = 2,
   /**
-   * BUFFER_ONE - At most two are unfinished: the firing is skipped and counted, if the last two events are. An event without a key
-   * gets the schedule's name as its key, so that the second waits for the first.
+   * BUFFER_ONE - At most two events are unfinished: the firing is skipped, and counted in `skipped`, if the last two are. An event
+   * without a key gets the schedule's name as its key, so that the second waits for the first.
    */
   BUFFER_ONE = 3,
   UNRECOGNIZED = -1,
@@ -111,11 +111,14 @@ export enum Schedule_CatchUp {
   /** LAST - The last of them fires, if it is at most a year ago. The others are counted in `missed`. */
   LAST = 1,
   /**
-   * ALL - Each fires, the oldest first: the last 1,000 at most, and none older than `catch_up_window`. The others are
+   * ALL - Each of them fires, oldest first: at most the last 1,000, and none older than `catch_up_window`. The others are
    * counted in `missed`.
    */
   ALL = 2,
-  /** NONE - None fires; they are counted in `missed`. A minute late is not missed yet, unless the next time has come. */
+  /**
+   * NONE - None of them fires; they are counted in `missed`. A nominal time is not missed until a minute has passed or the
+   * next one has come.
+   */
   NONE = 3,
   UNRECOGNIZED = -1,
 }
@@ -125,14 +128,14 @@ export interface ScheduleInfo {
   schedule:
     | Schedule
     | undefined;
-  /** The next ten nominal times; fewer if it ends before, none while it is paused. */
+  /** The next ten nominal times; fewer if it ends first, none while it is paused. */
   next: Date[];
   /** The nominal time of the last event, and its id. Unset: it has not fired yet. */
   lastFiredAt: Date | undefined;
   lastEventId: string;
   /**
-   * How many nominal times dispatched an event; were skipped because of `overlap`; and were missed, because nothing
-   * could fire, or because the topic was full until the next nominal time.
+   * How many nominal times dispatched an event, were skipped because of `overlap`, and were missed, because nothing
+   * could fire or because the topic was full until the next one.
    */
   runs: bigint;
   skipped: bigint;
@@ -154,7 +157,7 @@ export interface PutScheduleResponse {
   schedule:
     | ScheduleInfo
     | undefined;
-  /** Whether the schedule was made, or replaced by one that is not equal. */
+  /** Whether the schedule was created, or replaced by a different one. */
   changed: boolean;
 }
 
@@ -171,7 +174,7 @@ export interface ListSchedulesRequest {
   engine: Engine;
   /** 1 to 1,000; 0 means 100. */
   pageSize: number;
-  /** From the previous page; empty for the first one. */
+  /** From the previous page; empty for the first page. */
   pageToken: string;
 }
 
@@ -209,8 +212,8 @@ export interface TriggerScheduleRequest {
   engine: Engine;
   name: string;
   /**
-   * Printable text. Makes the call safe to repeat, as it is part of the event's id, which has at most 255 bytes. Empty:
-   * the server makes one up.
+   * Printable text. It is part of the event's id, which has at most 255 bytes, and makes the call safe to repeat.
+   * Empty: the server generates one.
    */
   requestId: string;
 }
@@ -222,7 +225,7 @@ export interface TriggerScheduleResponse {
 export interface BackfillScheduleRequest {
   engine: Engine;
   name: string;
-  /** Required: nominal times from `start` on, and before `end`. */
+  /** Required: nominal times from `start`, inclusive, to `end`, exclusive. */
   start: Date | undefined;
   end:
     | Date
@@ -232,7 +235,7 @@ export interface BackfillScheduleRequest {
 }
 
 export interface BackfillScheduleResponse {
-  /** In order of time; those that an earlier call with the same request id dispatched, too. */
+  /** In order of time, including those that an earlier call with the same request id dispatched. */
   eventIds: string[];
 }
 
@@ -248,7 +251,7 @@ export interface PreviewScheduleRequest {
 }
 
 export interface PreviewScheduleResponse {
-  /** Nominal times. Fewer than asked for if the schedule ends before. */
+  /** Nominal times. Fewer than asked for if the schedule ends first. */
   times: Date[];
   /** As in ScheduleInfo. */
   description: string;
@@ -1853,15 +1856,15 @@ export const PreviewScheduleResponse: MessageFns<PreviewScheduleResponse> = {
 export type EventBusSchedulesService = typeof EventBusSchedulesService;
 export const EventBusSchedulesService = {
   /**
-   * Creates a schedule, or replaces the one of this name. A schedule that is equal to the
-   * stored one changes nothing, so any number of workers may put it when they start.
+   * Creates a schedule, or replaces the one with this name. Putting a schedule that is equal to the stored one changes
+   * nothing, so every worker may put it when it starts.
    *
-   * A replaced schedule keeps its counters, goes on after the last nominal time that it fired, and stays paused if it
-   * is: `Schedule.paused` counts only when the schedule is made.
+   * A replaced schedule keeps its counters, continues after the last nominal time that fired, and stays paused if it
+   * was: `Schedule.paused` counts only when the schedule is created.
    *
-   * Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
-   * exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-   * allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+   * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
+   * `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+   * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: {
@@ -1884,8 +1887,8 @@ export const EventBusSchedulesService = {
     responseDeserialize: (value: Buffer): GetScheduleResponse => GetScheduleResponse.decode(value),
   },
   /**
-   * The schedules of an engine by name, a page at a time. INVALID_ARGUMENT when the page token is not one of this
-   * request's.
+   * The schedules of an engine, sorted by name, a page at a time. INVALID_ARGUMENT when the page token does not belong
+   * to this request.
    */
   listSchedules: {
     path: "/duebus.v1.EventBusSchedules/ListSchedules" as const,
@@ -1897,7 +1900,7 @@ export const EventBusSchedulesService = {
       Buffer.from(ListSchedulesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListSchedulesResponse => ListSchedulesResponse.decode(value),
   },
-  /** Removes a schedule. Events that it has dispatched stay. */
+  /** Removes a schedule. Events that it has dispatched are kept. */
   deleteSchedule: {
     path: "/duebus.v1.EventBusSchedules/DeleteSchedule" as const,
     requestStream: false as const,
@@ -1921,8 +1924,8 @@ export const EventBusSchedulesService = {
     responseDeserialize: (value: Buffer): PauseScheduleResponse => PauseScheduleResponse.decode(value),
   },
   /**
-   * Ends a pause. The schedule goes on with the next nominal time from now: those that passed while it was paused are
-   * not made up for. Resuming one that is not paused is not an error.
+   * Ends a pause. The schedule continues with the next nominal time from now: those that passed while it was paused do
+   * not fire. Resuming one that is not paused is not an error.
    */
   resumeSchedule: {
     path: "/duebus.v1.EventBusSchedules/ResumeSchedule" as const,
@@ -1936,8 +1939,8 @@ export const EventBusSchedulesService = {
     responseDeserialize: (value: Buffer): ResumeScheduleResponse => ResumeScheduleResponse.decode(value),
   },
   /**
-   * Dispatches the schedule's event once, now, also while the schedule is paused or has ended. Changes neither its next
-   * time nor its counters, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
+   * Dispatches the schedule's event once, now, even if the schedule is paused or has ended. Its next time and its
+   * counters do not change, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
    *
    * Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
    */
@@ -1953,11 +1956,11 @@ export const EventBusSchedulesService = {
     responseDeserialize: (value: Buffer): TriggerScheduleResponse => TriggerScheduleResponse.decode(value),
   },
   /**
-   * Dispatches an event for each nominal time of the rule between two moments, all now; all or none, as a Dispatch. The
-   * events' ids are NAME@TIME@REQUEST_ID, so a nominal time that fired before gets one more. Otherwise as
+   * Dispatches an event, now, for each nominal time of the rule in a period: all of them or none, like Dispatch. The
+   * events' ids are NAME@TIME@REQUEST_ID, so a nominal time that has already fired gets another event. Otherwise like
    * TriggerSchedule.
    *
-   * Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times, or their events exceed 4 MiB;
+   * Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times or their events exceed 4 MiB;
    * RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
    */
   backfillSchedule: {
@@ -1971,7 +1974,7 @@ export const EventBusSchedulesService = {
       Buffer.from(BackfillScheduleResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): BackfillScheduleResponse => BackfillScheduleResponse.decode(value),
   },
-  /** When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as PutSchedule. */
+  /** When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as in PutSchedule. */
   previewSchedule: {
     path: "/duebus.v1.EventBusSchedules/PreviewSchedule" as const,
     requestStream: false as const,
@@ -1987,51 +1990,51 @@ export const EventBusSchedulesService = {
 
 export interface EventBusSchedulesServer extends UntypedServiceImplementation {
   /**
-   * Creates a schedule, or replaces the one of this name. A schedule that is equal to the
-   * stored one changes nothing, so any number of workers may put it when they start.
+   * Creates a schedule, or replaces the one with this name. Putting a schedule that is equal to the stored one changes
+   * nothing, so every worker may put it when it starts.
    *
-   * A replaced schedule keeps its counters, goes on after the last nominal time that it fired, and stays paused if it
-   * is: `Schedule.paused` counts only when the schedule is made.
+   * A replaced schedule keeps its counters, continues after the last nominal time that fired, and stays paused if it
+   * was: `Schedule.paused` counts only when the schedule is created.
    *
-   * Errors: INVALID_ARGUMENT names the field, for a rule that can't be read or never fires, a time zone that does not
-   * exist, `end` before `start`, and when the engine has as many schedules as the server's setting `max_schedules`
-   * allows, and for `event.key`, when another key would move the schedule to another partition of its topic;
+   * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
+   * `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+   * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: handleUnaryCall<PutScheduleRequest, PutScheduleResponse>;
   /** One schedule: when it fires next, and what it has done. */
   getSchedule: handleUnaryCall<GetScheduleRequest, GetScheduleResponse>;
   /**
-   * The schedules of an engine by name, a page at a time. INVALID_ARGUMENT when the page token is not one of this
-   * request's.
+   * The schedules of an engine, sorted by name, a page at a time. INVALID_ARGUMENT when the page token does not belong
+   * to this request.
    */
   listSchedules: handleUnaryCall<ListSchedulesRequest, ListSchedulesResponse>;
-  /** Removes a schedule. Events that it has dispatched stay. */
+  /** Removes a schedule. Events that it has dispatched are kept. */
   deleteSchedule: handleUnaryCall<DeleteScheduleRequest, DeleteScheduleResponse>;
   /** Stops a schedule from firing until it is resumed. Pausing one that is paused is not an error. */
   pauseSchedule: handleUnaryCall<PauseScheduleRequest, PauseScheduleResponse>;
   /**
-   * Ends a pause. The schedule goes on with the next nominal time from now: those that passed while it was paused are
-   * not made up for. Resuming one that is not paused is not an error.
+   * Ends a pause. The schedule continues with the next nominal time from now: those that passed while it was paused do
+   * not fire. Resuming one that is not paused is not an error.
    */
   resumeSchedule: handleUnaryCall<ResumeScheduleRequest, ResumeScheduleResponse>;
   /**
-   * Dispatches the schedule's event once, now, also while the schedule is paused or has ended. Changes neither its next
-   * time nor its counters, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
+   * Dispatches the schedule's event once, now, even if the schedule is paused or has ended. Its next time and its
+   * counters do not change, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
    *
    * Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
    */
   triggerSchedule: handleUnaryCall<TriggerScheduleRequest, TriggerScheduleResponse>;
   /**
-   * Dispatches an event for each nominal time of the rule between two moments, all now; all or none, as a Dispatch. The
-   * events' ids are NAME@TIME@REQUEST_ID, so a nominal time that fired before gets one more. Otherwise as
+   * Dispatches an event, now, for each nominal time of the rule in a period: all of them or none, like Dispatch. The
+   * events' ids are NAME@TIME@REQUEST_ID, so a nominal time that has already fired gets another event. Otherwise like
    * TriggerSchedule.
    *
-   * Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times, or their events exceed 4 MiB;
+   * Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times or their events exceed 4 MiB;
    * RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
    */
   backfillSchedule: handleUnaryCall<BackfillScheduleRequest, BackfillScheduleResponse>;
-  /** When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as PutSchedule. */
+  /** When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as in PutSchedule. */
   previewSchedule: handleUnaryCall<PreviewScheduleRequest, PreviewScheduleResponse>;
 }
 
