@@ -177,7 +177,7 @@ async def test_a_lease_whose_cause_could_not_be_saved_is_taken_back(tmp_path: Pa
             await one.topic.lease()
         with pytest.raises(DispatcherNotWorking):
             await dispatching
-        assert not one.engine._topics.known_group("topic", "default").held
+        assert not one.engine._topics.known_group("topic", "default").leases.held
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ class RandomHistory:
 
     def _entries_of(self, subscriber: Subscriber) -> Collection[Entry]:
         """The session's leases in the engine, which may differ from what the session believes."""
-        by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).held
+        by_session = self.bench.engine._topics.known_group(TOPIC, GROUP).leases.held
         return by_session.get(subscriber.session.options.session_id, {}).values()
 
     def _may_take_a_second(self, subscriber: Subscriber, due_us: int) -> bool:

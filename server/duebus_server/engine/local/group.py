@@ -28,20 +28,20 @@ from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 from duebus_server.engine.local.indexes import StateIndexes
 from duebus_server.engine.local.key_order import KeyOrder
+from duebus_server.engine.local.leases import Leases, find_held, renew
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 from duebus_server.engine.local.throttle import Throttle
 from duebus_server.engine.local.unannounced import Unannounced
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from duebus_server.domain.administration import NewDueTime
     from duebus_server.domain.model import Pause
     from duebus_server.domain.retry import RetryPolicy
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.local.due_index import DueIndex
-    from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.recorder import Recorder
 
@@ -60,7 +60,7 @@ class Holder(Protocol):
     """What a group needs of its topic, which counts how many groups still hold each event."""
 
     name: str
-    recorder: Recorder | None
+    recorder: Recorder[Group] | None
 
     @property
     def config(self) -> TopicConfig:
@@ -87,8 +87,7 @@ class Group:
 
     Attributes:
         topic: the topic's name.
-        held: the leases of each session: session id -> fencing token -> entry. A session that has left may still hold
-            leases.
+        leases: those of its sessions.
         unannounced: changes that are yet to be reported to the watcher.
         indexes: the events of each state, in order.
         order: the order of events with the same key.
@@ -117,7 +116,7 @@ class Group:
         self.throttle = Throttle()
         self.max_blocked = 0
         self.sessions: dict[str, SubscriberInfo] = {}
-        self.held: dict[str, dict[int, Entry]] = {}
+        self.leases = Leases()
         self.unannounced = Unannounced()
         self.dispatched = RateMeter(now_us)
         self.delivered = RateMeter(now_us)
@@ -175,7 +174,7 @@ class Group:
         for entry in entries:
             if entry.lease is not None:
                 entry.at_us = now_us + max(return_us, entry.lease.grace_us)
-                self._begin_lease(entry, entry.lease)
+                self.leases.put(entry, entry.lease)
             if entry.key and self.order.restore(entry):
                 behind.append(entry)
             else:
@@ -187,13 +186,15 @@ class Group:
 
     # --- into the group ---------------------------------------------------------------------------------------------
 
-    def put(self, entries: Sequence[Entry], now_us: int, hand_over: HandOver | None = None) -> None:
+    def put(
+        self, entries: Sequence[Entry], now_us: int, hand_over: Callable[[Sequence[Entry]], int] | None = None
+    ) -> None:
         """Add dispatched events: SCHEDULED, or READY or BLOCKED if they are due, or LEASED if they are handed over.
 
         Args:
             entries: their entries in the group, SCHEDULED or READY.
             now_us: the time, in microseconds.
-            hand_over: leases those that are due to a session, as far as they fit.
+            hand_over: leases the first of those that are due to a session, as far as they fit, and returns how many.
         """
         ready: list[Entry] = []
         priority = 0
@@ -210,7 +211,7 @@ class Group:
         if priority:
             ready.sort(key=attrgetter("rank"))
         if hand_over is not None:
-            del ready[: hand_over.take(ready)]
+            del ready[: hand_over(ready)]
         if priority:
             for entry in ready:
                 self.indexes.add(entry)
@@ -280,7 +281,7 @@ class Group:
         return self.throttle.opens_us(self._host.now_us - self._host.ahead_us)
 
     def _expire(self, entry: Entry, now_us: int) -> None:
-        lease = self._end_lease(entry, ran_out=True)
+        lease = self.leases.end(entry, self.unannounced.ran_out)
         was_suspect = entry.is_suspect
         if lease.stalled or not was_suspect:
             entry.note_free_attempt()
@@ -341,28 +342,12 @@ class Group:
         ]
         if leases and self._recorder is not None:
             self._recorder.leased(self, entries, leases[0], expires_us)
-        leased = [self._lease_one(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
+        leased = [self.leases.begin(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
         self.indexes.add_all(EventState.LEASED, entries)
         self.throttle.begun(len(entries), now_us)
         self.order.leased(entries, now_us)
         self.delivered.mark(len(leased), now_us)
         return leased
-
-    def _lease_one(self, entry: Entry, lease: Lease, expires_us: int) -> LeasedEvent:
-        event = entry.event
-        deliver_at_us = entry.deliver_at_us
-        entry.begin(lease, expires_us)
-        self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
-        return LeasedEvent(
-            event.id,
-            event.body,
-            lease.fencing_token,
-            entry.attempt,
-            deliver_at_us,
-            event.arrival.dispatched_us,
-            expires_us,
-            entry.past.last_error,
-        )
 
     # --- settle -----------------------------------------------------------------------------------------------------
 
@@ -393,43 +378,37 @@ class Group:
         self, ref: LeaseRef, session: SubscriberInfo, expires_us: int, now_us: int
     ) -> AdoptedLease | LeaseFailureReason:
         """Move a lease to ``session`` and renew it, or return why it was not moved."""
-        entry = self._held(ref, now_us)
+        entry = find_held(self.entries.get(ref.event_id), ref, now_us)
         if not isinstance(entry, Entry):
             return entry
-        lease = entry.lease
-        assert lease is not None  # noqa: S101  # `_held` returned it
-        if lease.session_id != session.session_id:
-            self._end_lease(entry)
-            moved = Lease(
-                session.session_id, session.consumer, lease.fencing_token, lease.started_us, grace_us=session.grace_us
-            )
-            self._begin_lease(entry, moved)
-        self._renew(entry, expires_us)
+        self.leases.adopt(entry, session, self.unannounced.ended)
+        renew(entry)
+        self._move(entry, EventState.LEASED, expires_us)
         return AdoptedLease(ref.fencing_token, entry.event.body_size, entry.is_suspect)
 
     def shorten(self, session_id: str, expires_us: int) -> None:
         """Make the leases of this session expire at ``expires_us`` or earlier."""
-        for entry in self.held.get(session_id, {}).values():
+        for entry in self.leases.held.get(session_id, {}).values():
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
     def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
         """Remove an entry, except from the index: ``ack`` removes all of its entries there in one call."""
-        entry = self._held(ref, now_us)
+        entry = find_held(self.entries.get(ref.event_id), ref, now_us)
         if not isinstance(entry, Entry):
             return entry
-        self._end_lease(entry)
+        self.leases.end(entry, self.unannounced.ended)
         del self.entries[ref.event_id]
         done.append(entry)
         return None
 
     def _nack_one(self, nack: NackRef, now_us: int) -> LeaseFailureReason | None:
-        entry = self._held(nack.lease, now_us)
+        entry = find_held(self.entries.get(nack.lease.event_id), nack.lease, now_us)
         if not isinstance(entry, Entry):
             return entry
         if nack.pause is not None and not self._pause(entry, nack.pause, now_us):
             return LeaseFailureReason.NO_KEY
-        lease = self._end_lease(entry)
+        lease = self.leases.end(entry, self.unannounced.ended)
         if nack.action is NackAction.RELEASE:
             self._release(entry, lease, now_us)
         elif nack.action is NackAction.DEAD_LETTER or entry.failures > self.max_retries(entry):
@@ -441,11 +420,11 @@ class Group:
         return None
 
     def _extend_one(self, ref: LeaseRef, expires_us: int, now_us: int) -> LeaseFailureReason | None:
-        entry = self._held(ref, now_us)
+        entry = find_held(self.entries.get(ref.event_id), ref, now_us)
         if not isinstance(entry, Entry):
             return entry
-        lease = self._renew(entry, expires_us)
-        self.unannounced.extended.add(lease.session_id)
+        self.unannounced.extended.add(renew(entry).session_id)
+        self._move(entry, EventState.LEASED, expires_us)
         return None
 
     def _release(self, entry: Entry, lease: Lease, now_us: int) -> None:
@@ -540,19 +519,9 @@ class Group:
         while self.indexes.ranked.pop_block():
             yield
         yield from self.indexes.keys.dissolve()
-        self.entries, self.held = {}, {}  # a dict does not shrink
+        self.entries, self.leases = {}, Leases()  # a dict does not shrink
 
     # --- helpers ----------------------------------------------------------------------------------------------------
-
-    def _held(self, ref: LeaseRef, now_us: int) -> Entry | LeaseFailureReason:
-        """The entry that this lease holds, or why it does not hold one."""
-        entry = self.entries.get(ref.event_id)
-        if entry is None or entry.state is EventState.DEAD:
-            return LeaseFailureReason.SETTLED
-        lease = entry.lease
-        if lease is None or lease.fencing_token != ref.fencing_token or entry.at_us <= now_us:
-            return LeaseFailureReason.EXPIRED
-        return entry
 
     def _waits(self, state: EventState) -> bool:
         """Whether an event in this state counts as queued because of this group."""
@@ -562,30 +531,6 @@ class Group:
         """How many times an event may be retried: by its own setting, or else by the group's policy."""
         own = entry.event.arrival.max_retries
         return self.retry_policy.max_retries if own is None else own
-
-    def _begin_lease(self, entry: Entry, lease: Lease) -> None:
-        entry.lease = lease
-        self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
-
-    def _renew(self, entry: Entry, expires_us: int) -> Lease:
-        """Renew a lease. Its holder is alive, so the lease no longer counts as one of a stalled session."""
-        lease = entry.lease
-        assert lease is not None  # noqa: S101  # the entry is LEASED
-        lease.stalled = False
-        self._move(entry, EventState.LEASED, expires_us)
-        return lease
-
-    def _end_lease(self, entry: Entry, *, ran_out: bool = False) -> Lease:
-        lease = entry.lease
-        assert lease is not None  # noqa: S101  # the entry is LEASED
-        entry.lease = None
-        ended = self.unannounced.ran_out if ran_out else self.unannounced.ended
-        ended.setdefault(lease.session_id, []).append(lease.fencing_token)
-        held = self.held[lease.session_id]
-        del held[lease.fencing_token]
-        if not held:
-            del self.held[lease.session_id]
-        return lease
 
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)

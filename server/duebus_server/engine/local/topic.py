@@ -65,7 +65,7 @@ class Topic:
         host: HostTime,
         room: BodyRoom,
         now_us: int,
-        recorder: Recorder | None = None,
+        recorder: Recorder[Group] | None = None,
     ) -> None:
         self.name = name
         self.recorder = recorder
@@ -198,11 +198,12 @@ class Topic:
         self._room.used += sum([len(event.body) for event in events])
         if self.recorder is not None and (events or request.request_id):
             until_us = now_us + self.config.dedupe_window_us
-            self.recorder.dispatched(self, receivers, stored, request, duplicates, until_us)
+            self.recorder.dispatched(self.name, receivers, stored, request, duplicates, until_us)
         copies = [[EventCopy(event) for event in stored] for _ in receivers[1:]]
         of_groups: list[Sequence[Entry]] = [stored, *copies]
         for group, entries in zip(receivers, of_groups, strict=True):
-            group.put(entries, now_us, hand_overs.get(group.name))
+            hand_over = hand_overs.get(group.name)
+            group.put(entries, now_us, None if hand_over is None else hand_over.take)
 
     def _new_events(self, events: Sequence[NewEvent], origin: str, now_us: int, holders: int) -> list[StoredEvent]:
         stored: list[StoredEvent] = []

@@ -47,7 +47,7 @@ class Topics:
         max_body_bytes: how many bytes the bodies of all events may take up; 0 is unlimited.
     """
 
-    def __init__(self, defaults: TopicConfig, recorder: Recorder | None = None, max_body_bytes: int = 0) -> None:
+    def __init__(self, defaults: TopicConfig, recorder: Recorder[Group] | None = None, max_body_bytes: int = 0) -> None:
         self.host = HostTime()
         self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None
@@ -242,7 +242,7 @@ class Topics:
         """Report that these groups are gone, and their leases with them; None is the topic."""
         for members in gone:
             self.announce_past(topic, members)
-            members.unannounced.ended = {session_id: list(held) for session_id, held in members.held.items()}
+            members.unannounced.ended = {session_id: list(held) for session_id, held in members.leases.held.items()}
             self.announce_past(topic, members)
         if self.watcher is not None:
             self.watcher.deleted(topic, group)

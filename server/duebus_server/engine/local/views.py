@@ -49,7 +49,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         group.name,
         group.paused,
         {state: group.indexes.count(state) for state in EventState},
-        [replace(session, in_flight=len(group.held.get(name, ()))) for name, session in group.sessions.items()],
+        [replace(session, in_flight=len(group.leases.held.get(name, ()))) for name, session in group.sessions.items()],
         None if oldest is None else max(0, now_us - oldest),
         Rates(
             group.dispatched.per_second(now_us),

@@ -40,7 +40,7 @@ class Running(NamedTuple):
     bodies: Bodies
 
 
-class Recording(Recorder):
+class Recording(Recorder["Group"]):
     """Appends a record of each step to the current segment. The engine calls it in the step itself, so it never waits.
 
     Attributes:
@@ -112,7 +112,7 @@ class Recording(Recorder):
 
     def dispatched(
         self,
-        topic: Topic,
+        topic: str,
         groups: Sequence[Group],
         stored: Sequence[StoredEvent],
         request: DispatchRequest,
@@ -131,7 +131,7 @@ class Recording(Recorder):
         bodies = [event.body for event in stored]
         segment = self._append(
             records.Dispatched(
-                topic.name,
+                topic,
                 now_us,
                 stored[0].seq if stored else 0,
                 request.origin,
