@@ -18,6 +18,7 @@ from duebus_server.domain.model import (
     AdoptedLease,
     DispatchAnswer,
     DispatchRequest,
+    LeaseFailureReason,
     LeaseRef,
     LeaseRequest,
     NackAction,
@@ -29,7 +30,8 @@ from duebus_server.domain.states import EventState
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from property.comparison import Comparison
-from property.model import UNKNOWN, Model, ModelEntry, Partial
+from property.model import Model, Partial
+from property.model_group import UNKNOWN, ModelEntry
 from property.plans import (
     CONFIG,
     EPHEMERAL,
@@ -57,8 +59,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
     from duebus_server.domain.errors import DueBusError
-    from duebus_server.domain.model import LeaseBatch, LeasedEvent, LeaseFailureReason
-    from property.model import Failure, ModelGroup
+    from duebus_server.domain.model import LeaseBatch, LeasedEvent
+    from property.model_group import Failure, ModelGroup
     from support.harnesses import OpenHarness
 
 T = TypeVar("T")
@@ -167,8 +169,9 @@ class EngineMachine(RuleBasedStateMachine):
         group = self.model.groups[member.group]
         found = ids(batch.events)
         if self.model.partitions == 1:
-            expected = [] if waited else group.batch(request)
-            assert found == [entry.event.id for entry in expected]
+            possible = [[]] if waited else group.handed_over(request, self.model.now_us)
+            assert found in [[entry.event.id for entry in entries] for entries in possible]
+            expected = [group.entries[event_id] for event_id in found]
         else:
             expected = [group.entries[event_id] for event_id in found]
             assert len(expected) <= request.max_events
@@ -177,8 +180,8 @@ class EngineMachine(RuleBasedStateMachine):
             assert entry.order_us == UNKNOWN, "it was dispatched in this step"
             assert self.comparison.is_at(leased.deliver_at_us, entry.due_us)
             entry.order_us = leased.deliver_at_us
-        self.note_leased(member.session_id, request, expected, batch)
-        left = bool(group.open_to(request)) and not group.paused
+        self.note_leased(group, member.session_id, request, expected, batch)
+        left = bool(group.open_to(request)) and not group.paused and group.room(self.model.now_us) > 0
         assert batch.is_paused == group.paused
         if self.model.partitions == 1:
             assert batch.has_more == left
@@ -295,13 +298,14 @@ class EngineMachine(RuleBasedStateMachine):
         batch = await self.topic.engine.lease(self.topic.name, name, session_id, request)
         found = ids(batch.events)
         if self.model.partitions == 1:
-            expected = group.batch(request)
+            expected = group.batch(request, self.model.now_us)
             assert found == [entry.event.id for entry in expected]
         else:
-            expected = group.accept(request, found)
-        self.note_leased(session_id, request, expected, batch)
+            expected = group.accept(request, found, self.model.now_us)
+        self.note_leased(group, session_id, request, expected, batch)
         takes_suspect = request.with_suspect and not any(entry.is_suspect for entry in expected)
-        left = bool(group.open_to(replace(request, with_suspect=takes_suspect))) and not group.paused
+        waiting = group.open_to(replace(request, with_suspect=takes_suspect))
+        left = bool(waiting) and not group.paused and group.room(self.model.now_us) > 0
         # Of several partitions, the last ones are not asked once there is no more room.
         assert batch.has_more == left or (self.model.partitions > 1 and not left)
         if not left and self.model.partitions == 1:
@@ -310,12 +314,17 @@ class EngineMachine(RuleBasedStateMachine):
         self.comparison.batch_said(name, batch.next_due_us, batch.suspect_due_us)
 
     def note_leased(
-        self, session_id: str, request: LeaseRequest, expected: Sequence[ModelEntry], batch: LeaseBatch
+        self,
+        group: ModelGroup,
+        session_id: str,
+        request: LeaseRequest,
+        expected: Sequence[ModelEntry],
+        batch: LeaseBatch,
     ) -> None:
         lease_us = CONFIG.lease_us if request.lease_us is None else request.lease_us
         for entry, leased in zip(expected, batch.events, strict=True):
             assert leased.fencing_token > entry.fencing_token
-            self.model.lease(entry, session_id, leased.fencing_token, lease_us, stalled=request.stalled)
+            self.model.lease(group, entry, session_id, leased.fencing_token, lease_us, stalled=request.stalled)
             self.check_leased(entry, leased)
             self.given.append(ref(leased))
 
@@ -381,13 +390,21 @@ class EngineMachine(RuleBasedStateMachine):
         self.jump(wait)
         how = data.draw(st.lists(nack_plans, min_size=len(refs), max_size=len(refs)), label="how")
         nacks = [
-            NackRef(lease, action, delay_us, f"failure {lease.fencing_token}")
-            for lease, (action, delay_us) in zip(refs, how, strict=True)
+            NackRef(lease, action, delay_us, f"failure {lease.fencing_token}", pause)
+            for lease, (action, delay_us, pause) in zip(refs, how, strict=True)
         ]
+        if len({nack.lease.event_id for nack in nacks}) < len(nacks):  # an engine may begin the pause of the second
+            nacks = [replace(nack, pause=None) for nack in nacks]
         results = self.run(self.topic.engine.nack(self.topic.name, group, nacks))
-        for _, entry, index in self.judged(group, refs, results):
+        for owner, entry, index in self.judged(group, refs, results):
+            nack = nacks[index]
+            if nack.pause is not None and not self.model.can_pause(owner, entry, nack.pause):
+                assert results[index] is LeaseFailureReason.NO_KEY
+                continue
             assert results[index] is None
-            self.model.nack(entry, nacks[index].action, nacks[index].delay_us or 0, nacks[index].error)
+            if nack.pause is not None:
+                self.model.pause(owner, entry, nack.pause)
+            self.model.nack(owner, entry, nack.action, nack.delay_us or 0, nack.error)
 
     @precondition(lambda self: self.model.can_hold())
     @rule(data=st.data(), lease_us=lease_times, wait=waits)
@@ -429,9 +446,13 @@ class EngineMachine(RuleBasedStateMachine):
         assert await self.topic.nack(lease, error="boom", group=name) == [None]
         await self.comparison.wakeups()
         backoff_us = min(POLICY.backoff_max_us, POLICY.backoff_initial_us << (entry.attempt - entry.free_attempts - 1))
-        self.model.nack(entry, NackAction.RETRY, backoff_us, "boom")
+        group = self.model.groups[name]
+        closed_us = group.keys.closed_until(entry.event.key, self.model.now_us) if entry.event.key else 0
+        self.model.nack(group, entry, NackAction.RETRY, backoff_us, "boom")
         if entry.state is EventState.SCHEDULED:
+            assert closed_us <= self.model.now_us + backoff_us * (1 - JITTER), "a pause is shorter than a backoff"
             entry.order_us = (await self.topic.group_info(entry.event.id, name)).deliver_at_us
             wait_us = entry.order_us - nacked_us
+            entry.at_us = entry.due_us = self.model.now_us + wait_us
             assert backoff_us * (1 - JITTER) <= wait_us <= backoff_us * (1 + JITTER) + self.harness.grain_us
             await self.pass_time(round(backoff_us * (1 + JITTER)) + TICK)

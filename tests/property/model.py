@@ -8,209 +8,26 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
-from itertools import count, groupby
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 from zlib import crc32
 
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
-from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason, LeaseRef, NackAction
+from duebus_server.domain.model import DispatchAnswer, LeaseFailureReason, LeaseRef, NackAction, PauseScope
 from duebus_server.domain.states import TRANSITIONS, EventState, Transition
 from duebus_server.domain.views import AttemptOutcome
+from property.model_group import Failure, ModelEntry, ModelGroup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from duebus_server.domain.model import DispatchRequest, LeaseRequest, NewEvent
+    from duebus_server.domain.model import DispatchRequest, NewEvent, Pause
+    from duebus_server.domain.rates import KeyPolicy, Limits
     from duebus_server.domain.views import TopicConfig
 
 EXPIRED = "lease expired"
 """Stands for any reason that an engine gives for an expired lease."""
-
-UNKNOWN = -1
-
-Failure = frozenset[LeaseFailureReason]
-"""The reasons that an engine may give."""
-
-
-@dataclass
-class ModelEntry:
-    """One event in one group.
-
-    Attributes:
-        at_us: when it is due, or when its lease runs out.
-        due_us: when it was due, in any state.
-        order_us: the same as reported by the engine, which orders events on a running clock; UNKNOWN until asked.
-        died_unseen: whether it is dead because its last lease ran out, which an engine may notice later.
-        due_unseen: whether it has become due, which an engine may notice later.
-        free_attempts: the attempts that used up no retry, because their lease ran out.
-        stalled: whether its lease was given to a stalled session.
-        pinned: whether it has a key and was leased, so no other event of the key is delivered before it is done.
-    """
-
-    event: NewEvent
-    partition: int
-    seq: int
-    max_retries: int
-    at_us: int
-    state: EventState = EventState.SCHEDULED
-    due_us: int = 0
-    order_us: int = UNKNOWN
-    attempt: int = 0
-    session_id: str = ""
-    fencing_token: int = 0
-    last_error: str = ""
-    died_unseen: bool = False
-    due_unseen: bool = False
-    free_attempts: int = 0
-    stalled: bool = False
-    pinned: bool = False
-    history: list[AttemptOutcome] = field(default_factory=list)
-
-    @property
-    def place(self) -> tuple[float, int]:
-        """What orders the events of a key. What is not known yet has just become due."""
-        return (math.inf if self.order_us == UNKNOWN else self.order_us), self.seq
-
-    @property
-    def is_suspect(self) -> bool:
-        """Whether two leases have run out."""
-        return self.free_attempts >= 2
-
-    @property
-    def has_failed_for_good(self) -> bool:
-        """Whether the attempt that fails now was the last one."""
-        return self.attempt - self.free_attempts > self.max_retries
-
-    def move(self, transition: Transition) -> None:
-        """Make a transition, which must exist and lead to a state."""
-        target = TRANSITIONS[self.state, transition]
-        assert target is not None
-        self.state = target
-
-
-class ModelGroup:
-    """The events of one group."""
-
-    def __init__(self, *, ephemeral: bool = False) -> None:
-        self.entries: dict[str, ModelEntry] = {}
-        self.sessions: set[str] = set()
-        self.paused = False
-        self.ephemeral = ephemeral
-        self.kept_until_us = 0
-
-    def arrange(self) -> None:
-        """Of the events of a key that are due, the first is ready unless one was leased; the others are blocked."""
-        for key in self.keys_held():
-            entries = [entry for entry in self.entries.values() if entry.event.key == key]
-            due = [entry for entry in entries if entry.state in (EventState.READY, EventState.BLOCKED)]
-            pinned = [entry for entry in entries if entry.pinned]
-            assert len(pinned) <= 1
-            first = pinned or sorted(due, key=lambda entry: entry.place)[:1]
-            for entry in due:
-                if entry in first and entry.state is EventState.BLOCKED:
-                    entry.move(Transition.OPEN)
-                elif entry not in first and entry.state is EventState.READY:
-                    entry.move(Transition.BLOCK)
-
-    def keys_held(self) -> set[str]:
-        """The keys of its events."""
-        return {entry.event.key for entry in self.entries.values() if entry.event.key}
-
-    def head(self, key: str) -> ModelEntry | None:
-        """The event that the blocked ones of a key wait for."""
-        states = (EventState.READY, EventState.LEASED)
-        of_key = [entry for entry in self.entries.values() if entry.event.key == key]
-        return next((entry for entry in of_key if entry.pinned or entry.state in states), None)
-
-    def blocked(self, key: str) -> int:
-        """How many events of a key are blocked."""
-        return sum(entry.event.key == key for entry in self.in_state(EventState.BLOCKED))
-
-    def is_over(self, now_us: int) -> bool:
-        """Whether the next sweep removes it."""
-        is_left = not self.sessions and not self.in_state(EventState.LEASED)
-        return self.ephemeral and is_left and self.kept_until_us <= now_us
-
-    def in_state(self, state: EventState) -> list[ModelEntry]:
-        """The entries in a state, in the order in which they are due."""
-        found = [entry for entry in self.entries.values() if entry.state is state]
-        return sorted(found, key=lambda entry: (entry.order_us, entry.seq))
-
-    def held_by(self, session_id: str) -> list[ModelEntry]:
-        """The entries that a session holds."""
-        return [entry for entry in self.in_state(EventState.LEASED) if entry.session_id == session_id]
-
-    def known_sessions(self) -> list[str]:
-        """The sessions that have joined, or have left but still hold something."""
-        return sorted(self.sessions | {entry.session_id for entry in self.in_state(EventState.LEASED)})
-
-    def open_to(self, request: LeaseRequest) -> list[ModelEntry]:
-        """The ready events that a lease may hand out: at most one suspect, and all others."""
-        ready = self.in_state(EventState.READY)
-        suspects = [entry for entry in ready if entry.is_suspect]
-        left_out = suspects[1:] if request.with_suspect else suspects
-        return [entry for entry in ready if entry not in left_out]
-
-    def batch(self, request: LeaseRequest) -> list[ModelEntry]:
-        """The entries that a lease should hand out."""
-        if self.paused:
-            return []
-        found: list[ModelEntry] = []
-        size = 0
-        for entry in self.open_to(request)[: request.max_events]:
-            size += len(entry.event.body)
-            if size > request.max_bytes and (found or not request.at_least_one):
-                break
-            found.append(entry)
-        return found
-
-    def accept(self, request: LeaseRequest, event_ids: list[str]) -> list[ModelEntry]:
-        """What a lease from several partitions has handed out, if that is possible: the first events of each partition
-        in turn, until none is left or one has no room.
-        """
-        taken = [self.entries[event_id] for event_id in event_ids]
-        suspects = [entry for entry in taken if entry.is_suspect]
-        assert len(suspects) <= request.with_suspect
-        first = []
-        for partition, ready in self._ready_by_partition().items():
-            own = [entry for entry in taken if entry.partition == partition]
-            own_suspects = [entry for entry in ready if entry.is_suspect]
-            left_out = [entry for entry in own_suspects if entry not in own_suspects[:1]]
-            if not request.with_suspect or (suspects and suspects[0].partition != partition):
-                left_out = own_suspects
-            could_have = [entry for entry in ready if entry not in left_out]
-            assert own == could_have[: len(own)]
-            first += could_have[len(own) : len(own) + 1]
-        order = [partition for partition, _ in groupby(entry.partition for entry in taken)]
-        assert len(order) == len(set(order))
-        size = sum(len(entry.event.body) for entry in taken)
-        assert len(taken) <= request.max_events
-        assert size <= request.max_bytes or (len(taken) == 1 and request.at_least_one)
-        if first and not self.paused:
-            fits = [entry for entry in first if size + len(entry.event.body) <= request.max_bytes]
-            assert len(taken) == request.max_events or len(fits) < len(first)
-            assert taken or not request.at_least_one or not request.max_events
-        assert not (taken and self.paused)
-        return taken
-
-    def _ready_by_partition(self) -> dict[int, list[ModelEntry]]:
-        ready: dict[int, list[ModelEntry]] = defaultdict(list)
-        for entry in self.in_state(EventState.READY):
-            ready[entry.partition].append(entry)
-        return ready
-
-    def judge(self, ref: LeaseRef) -> ModelEntry | Failure:
-        """The entry that a lease holds, or why it holds none."""
-        entry = self.entries.get(ref.event_id)
-        if entry is None:
-            return Failure({LeaseFailureReason.SETTLED})
-        if entry.state is EventState.DEAD:
-            late = {LeaseFailureReason.EXPIRED} if entry.died_unseen else set()
-            return Failure({LeaseFailureReason.SETTLED, *late})
-        if entry.state is EventState.LEASED and entry.fencing_token == ref.fencing_token:
-            return entry
-        return Failure({LeaseFailureReason.EXPIRED})
 
 
 @dataclass(frozen=True)
@@ -237,6 +54,7 @@ class Model:
         self.unclaimed = ModelGroup()
         self.ended: dict[str, set[int]] = defaultdict(set)
         self._seqs = count()
+        self._requests = count()
         self._gone: dict[str, int] = {}
         self._answers: dict[tuple[str, int], tuple[int, list[tuple[str, str | None]], DispatchAnswer]] = {}
 
@@ -281,7 +99,7 @@ class Model:
         ready = [
             name
             for name in self.places_with(EventState.READY)
-            if self.groups[name].sessions and not self.groups[name].paused
+            if (group := self.groups[name]).sessions and not group.paused and group.room(self.now_us) > 0
         ]
         return self.places_with(EventState.LEASED) or ready
 
@@ -294,32 +112,39 @@ class Model:
         """Due events become ready, and leases run out."""
         self.now_us += by_us
         for group in self.holders().values():
-            for entry in group.entries.values():
-                if entry.at_us <= self.now_us:
-                    self._time_has_come(entry)
-            group.arrange()
+            come = [entry for entry in group.entries.values() if entry.at_us <= self.now_us]
+            for entry in [entry for entry in come if entry.state is EventState.SCHEDULED]:
+                entry.due_unseen = True
+                entry.move(Transition.DUE)
+            group.keys.arrange(self.now_us)
+            leased = [entry for entry in come if entry.state is EventState.LEASED]
+            for entry in sorted(leased, key=lambda entry: (entry.at_us, entry.seq)):
+                self._run_out(group, entry)
+                group.keys.arrange(self.now_us)
 
     def next_time(self) -> int | None:
         """When time next changes something: an event is due, a lease runs out, an id is forgotten."""
         waiting = (EventState.SCHEDULED, EventState.LEASED)
         entries = [entry for group in self.holders().values() for entry in group.entries.values()]
         times = [entry.at_us for entry in entries if entry.state in waiting]
+        for group in self.holders().values():
+            times += group.keys.opens_us(self.now_us)
+            if (opens_us := group.opens_us(self.now_us)) < math.inf:
+                times.append(int(opens_us))
         times += [group.kept_until_us for group in self.groups.values() if not group.sessions]
         times += [*self._gone.values(), *(until_us for until_us, _, _ in self._answers.values())]
         return min((at_us for at_us in times if at_us > self.now_us), default=None)
 
-    def _time_has_come(self, entry: ModelEntry) -> None:
-        if entry.state is EventState.SCHEDULED:
-            entry.due_unseen = True
-            entry.move(Transition.DUE)
-        elif entry.state is EventState.LEASED:
-            if entry.stalled or not entry.is_suspect:
-                entry.free_attempts += 1
-                self._end(entry, Transition.EXPIRE, AttemptOutcome.EXPIRED)
-                entry.last_error = EXPIRED
-            else:
-                entry.died_unseen = entry.has_failed_for_good
-                self._fail(entry, EXPIRED, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+    def _run_out(self, group: ModelGroup, entry: ModelEntry) -> None:
+        if entry.stalled or not entry.is_suspect:
+            entry.free_attempts += 1
+            self._end(group, entry, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+            entry.last_error = EXPIRED
+        else:
+            entry.died_unseen = entry.has_failed_for_good
+            self._fail(group, entry, EXPIRED, Transition.EXPIRE, AttemptOutcome.EXPIRED)
+        if entry.state is EventState.READY:
+            group.keys.come_back(entry, min(entry.due_us, self.now_us), self.now_us)
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
@@ -365,8 +190,9 @@ class Model:
             return MaxQueuedEventsReached
         if self._blocks_too_many(fresh, replace(self.config, max_queued=share).max_blocked):
             return MaxQueuedEventsReached
+        number = next(self._requests)
         for event in fresh:
-            self._store(event, partition)
+            self._store(event, partition, number)
         self._arrange()
         answer = DispatchAnswer([event.id for event in events], duplicates)
         if request.request_id:
@@ -378,8 +204,8 @@ class Model:
         for key in {event.key for event in events if event.key}:
             due = sum(event.key == key and self._due_us(event) <= self.now_us for event in events)
             for group in self.holders().values():
-                is_free = group.head(key) is None
-                if not group.ephemeral and group.blocked(key) + due - (is_free and due > 0) > most:
+                room = max(0, group.keys.room(key, self.now_us))
+                if not group.ephemeral and group.keys.blocked(key) + due - min(due, room) > most:
                     return True
         return False
 
@@ -398,12 +224,13 @@ class Model:
                 fresh[event.id] = event
         return list(fresh.values()), duplicates
 
-    def _store(self, event: NewEvent, partition: int) -> None:
+    def _store(self, event: NewEvent, partition: int, request: int) -> None:
         due_us = self._due_us(event)
         retries = self.config.retry_policy.max_retries if event.max_retries is None else event.max_retries
         seq = next(self._seqs)
         for group in self.holders().values():
             entry = group.entries[event.id] = ModelEntry(event, partition, seq, retries, due_us, due_us=due_us)
+            entry.request = request
             if due_us <= self.now_us:
                 entry.move(Transition.DUE)
 
@@ -416,9 +243,21 @@ class Model:
             self.groups[name] = self.unclaimed if is_first else ModelGroup(ephemeral=ephemeral)
         self.groups[name].sessions.add(session_id)
 
-    def lease(self, entry: ModelEntry, session_id: str, fencing_token: int, lease_us: int, *, stalled: bool) -> None:
+    def lease(
+        self,
+        group: ModelGroup,
+        entry: ModelEntry,
+        session_id: str,
+        fencing_token: int,
+        lease_us: int,
+        *,
+        stalled: bool,
+    ) -> None:
         """The engine has handed the event to a session."""
         entry.move(Transition.LEASE)
+        group.keys.leased(entry, self.now_us)
+        if group.limits.rate is not None:
+            group.tat_us = group.limits.rate.begun(group.tat_us, self.now_us, 1)
         entry.attempt += 1
         entry.pinned = entry.event.key != ""
         entry.session_id = session_id
@@ -449,6 +288,8 @@ class Model:
             group.kept_until_us = self.now_us + ephemeral_us
             for entry in group.in_state(EventState.LEASED):
                 entry.at_us = self.now_us + grace_us
+            group.keys.restarted()
+            group.keys.arrange(self.now_us)
             for entry in group.in_state(EventState.BLOCKED):
                 entry.due_unseen = True
 
@@ -484,48 +325,78 @@ class Model:
     def remove(self, group: ModelGroup, entry: ModelEntry) -> None:
         """The group no longer holds it; its id is remembered once no group does."""
         del group.entries[entry.event.id]
-        group.arrange()
+        group.keys.leave(entry)
+        group.keys.arrange(self.now_us)
         if entry.event.id not in self.event_ids() and not entry.event.id_is_generated:
             self._gone[entry.event.id] = self.now_us + self.config.dedupe_window_us
 
-    def nack(self, entry: ModelEntry, action: NackAction, delay_us: int, error: str) -> None:
+    def can_pause(self, group: ModelGroup, entry: ModelEntry, pause: Pause) -> bool:
+        """Whether there is something to pause."""
+        return pause.scope is PauseScope.GROUP or (entry.event.key != "" and group.keys.policy.slots > 0)
+
+    def pause(self, group: ModelGroup, entry: ModelEntry, pause: Pause) -> None:
+        """A nack begins a pause."""
+        until_us = self.now_us + pause.duration_us
+        if pause.scope is PauseScope.GROUP:
+            group.paused_until_us = max(group.paused_until_us, until_us)
+        else:
+            group.keys.pause(entry, until_us)
+
+    def nack(self, group: ModelGroup, entry: ModelEntry, action: NackAction, delay_us: int, error: str) -> None:
         """The event is nacked."""
         if action is NackAction.RETRY:
-            self._fail(entry, error, Transition.RETRY, AttemptOutcome.NACKED)
+            self._fail(group, entry, error, Transition.RETRY, AttemptOutcome.NACKED)
             if entry.state is EventState.SCHEDULED:
-                entry.at_us = entry.due_us = self.now_us + delay_us
-                entry.order_us = UNKNOWN
-                if not delay_us:
-                    entry.move(Transition.DUE)
+                entry.due_at(self.now_us + delay_us)
+                group.keys.come_back(entry, entry.due_us, self.now_us)
         elif action is NackAction.DEAD_LETTER:
-            self._end(entry, Transition.DIE, AttemptOutcome.DEAD)
+            self._end(group, entry, Transition.DIE, AttemptOutcome.DEAD)
             entry.last_error = error
         else:
-            self._end(entry, Transition.RELEASE, AttemptOutcome.RELEASED)
+            self._end(group, entry, Transition.RELEASE, AttemptOutcome.RELEASED)
             entry.attempt -= 1
+            group.keys.refund(entry, self.now_us)
+            if group.limits.rate is not None:
+                group.tat_us = group.limits.rate.refunded(group.tat_us, self.now_us)
+            group.keys.come_back(entry, min(entry.due_us, self.now_us), self.now_us)
         self._arrange()
 
     def _arrange(self) -> None:
         for group in self.holders().values():
-            group.arrange()
+            group.keys.arrange(self.now_us)
 
     # --- operators ----------------------------------------------------------------------------------------------------
 
-    def due_at(self, entry: ModelEntry, at_us: int) -> None:
-        """A scheduled, ready or blocked event gets a new due time."""
+    def due_at(self, group: ModelGroup, entry: ModelEntry, at_us: int) -> None:
+        """A scheduled, ready or blocked event gets a new due time. What was behind it comes in before it does."""
         entry.move(Transition.RESCHEDULE)
-        entry.pinned = False
-        entry.at_us = entry.due_us = at_us
-        entry.order_us = UNKNOWN
+        group.keys.leave(entry)
+        self._arrange()
+        entry.due_at(at_us)
+        entry.admitted = not entry.event.key
         if at_us <= self.now_us:
             entry.move(Transition.DUE)
         self._arrange()
 
-    def redrive(self, entry: ModelEntry, at_us: int) -> None:
+    def redrive(self, group: ModelGroup, entry: ModelEntry, at_us: int) -> None:
         """A dead event waits again, with all its retries."""
         entry.move(Transition.REDRIVE)
         entry.attempt = entry.free_attempts = 0
-        self.due_at(entry, at_us)
+        if group.keys.is_held_by(entry):
+            entry.move(Transition.RESCHEDULE)
+            group.keys.come_back_in_front(entry, at_us, self.now_us)
+            self._arrange()
+        else:
+            self.due_at(group, entry, at_us)
+
+    def configure(self, group: ModelGroup, policy: KeyPolicy | None, limits: Limits | None) -> None:
+        """The group gets another key policy or other limits."""
+        if policy is not None:
+            group.keys.ever_changed = group.keys.ever_changed or policy != group.keys.policy
+            group.keys.policy = policy
+        if limits is not None:
+            group.limits = limits
+        self._arrange()
 
     def delete_group(self, name: str) -> None:
         """The group is removed with its events."""
@@ -545,15 +416,18 @@ class Model:
         self._gone.clear()
         self._answers.clear()
 
-    def _fail(self, entry: ModelEntry, error: str, transition: Transition, outcome: AttemptOutcome) -> None:
+    def _fail(
+        self, group: ModelGroup, entry: ModelEntry, error: str, transition: Transition, outcome: AttemptOutcome
+    ) -> None:
         if entry.has_failed_for_good:
             transition, outcome = Transition.DIE, AttemptOutcome.DEAD
-        self._end(entry, transition, outcome)
+        self._end(group, entry, transition, outcome)
         entry.last_error = error
 
-    def _end(self, entry: ModelEntry, transition: Transition, outcome: AttemptOutcome) -> None:
+    def _end(self, group: ModelGroup, entry: ModelEntry, transition: Transition, outcome: AttemptOutcome) -> None:
         entry.move(transition)
-        entry.pinned = entry.pinned and entry.state is not EventState.DEAD
+        if entry.state is EventState.DEAD:
+            group.keys.died(entry)
         entry.history.append(outcome)
         self.ended[entry.session_id].add(entry.fencing_token)
         entry.session_id = ""

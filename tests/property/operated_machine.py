@@ -12,12 +12,13 @@ from duebus_server.domain.states import EventState
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from property.engine_machine import EngineMachine
-from property.plans import TICK, Jump, delays, filters, limits, waits
+from property.plans import TICK, Jump, delays, filters, group_limits, key_policies, limits, waits
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from property.model import ModelEntry, ModelGroup
+    from duebus_server.domain.rates import KeyPolicy, Limits
+    from property.model_group import ModelEntry, ModelGroup
     from property.plans import FilterPlan
 
     Copies = list[tuple[ModelGroup, ModelEntry]]
@@ -54,6 +55,20 @@ class OperatedMachine(EngineMachine):
         self.hears_deleted(None)
         self.model.delete()
         self.run(self.topic.set_partitions())
+
+    @precondition(lambda self: self.model.groups)
+    @rule(data=st.data(), policy=key_policies, limits=group_limits, wait=waits)
+    def a_group_is_configured(
+        self, data: st.DataObject, policy: KeyPolicy | None, limits: Limits | None, wait: Jump
+    ) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.groups)), label="group")
+        if self.model.partitions > 1:
+            limits = None
+        self.advance_and_sweep(wait)
+        config = self.run(self.topic.configure_group(name, keys=policy, limits=limits))
+        self.model.configure(self.model.groups[name], policy, limits)
+        group = self.model.groups[name]
+        assert (config.keys, config.limits) == (group.keys.policy, group.limits)
 
     def advance_and_sweep(self, wait: Jump) -> None:
         """Time advances, and the engine notices what has run out."""
@@ -97,7 +112,8 @@ class OperatedMachine(EngineMachine):
     def events_are_rescheduled(self, data: st.DataObject, delay_us: int, wait: Jump) -> None:
         event_ids, group, meant = self.draw_copies(data)
         self.advance_and_sweep(wait)
-        entries = [entry for copies in meant.values() for _, entry in copies]
+        moved = [copy for copies in meant.values() for copy in copies]
+        entries = [entry for _, entry in moved]
         refusals: list[type[DueBusError]] = [NotFound for copies in meant.values() if not copies]
         refusals += [ConcurrentModification for entry in entries if entry.state not in WAITING]
         rescheduling = self.topic.reschedule(*event_ids, delay_us=delay_us, group=group)
@@ -106,8 +122,8 @@ class OperatedMachine(EngineMachine):
                 self.run(rescheduling)
             return
         assert self.run(rescheduling) == len(event_ids)
-        for entry in entries:
-            self.model.due_at(entry, self.model.now_us + delay_us)
+        for owner, entry in moved:
+            self.model.due_at(owner, entry, self.model.now_us + delay_us)
 
     # --- dead letters -------------------------------------------------------------------------------------------------
 
@@ -121,7 +137,7 @@ class OperatedMachine(EngineMachine):
         step = DeadLetterStep(limit, rate=SECOND / TICK if spread else 0)
         assert self.run(self.in_steps(name, chosen, step, redrive=True)) == len(entries)
         for index, entry in enumerate(entries):
-            self.model.redrive(entry, self.model.now_us + index * TICK * spread)
+            self.model.redrive(self.model.groups[name], entry, self.model.now_us + index * TICK * spread)
 
     @precondition(lambda self: self.model.places_with(EventState.DEAD))
     @rule(data=st.data(), plan=filters, limit=limits, wait=waits)

@@ -6,7 +6,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from duebus_server.domain.clock import MILLISECOND, SECOND
-from duebus_server.domain.model import DispatchRequest, LeaseRequest, NackAction, NewEvent
+from duebus_server.domain.model import DispatchRequest, LeaseRequest, NackAction, NewEvent, Pause, PauseScope
+from duebus_server.domain.rates import DEFAULT_KEY_POLICY, NO_LIMITS, KeyPolicy, Limits, OnDead, Rate
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.views import TopicConfig
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ class EventPlan(NamedTuple):
     due_in_us: int
     as_delay: bool
     key: str
+    priority: int
 
     def build(self, now_us: int) -> NewEvent:
         """The event, with times of the model."""
@@ -43,6 +45,7 @@ class EventPlan(NamedTuple):
             delay_us=max(0, self.due_in_us) if self.as_delay else None,
             deliver_at_us=None if self.as_delay else now_us + self.due_in_us,
             key=self.key if self.event_id is None else KEY_OF[self.event_id],
+            priority=self.priority,
         )
 
 
@@ -102,6 +105,7 @@ plans = st.builds(
     due_in_us=st.sampled_from([0, 0, -1, 1, 2, 5]).map(TICK.__mul__),
     as_delay=st.booleans(),
     key=st.sampled_from(["", "", "k", "k", "l"]),
+    priority=st.sampled_from([0, 0, 0, 25, -15]),
 )
 requests = st.builds(
     RequestPlan,
@@ -119,7 +123,20 @@ lease_requests = st.builds(
     stalled=st.sampled_from([False, False, False, True]),
 )
 graces = st.sampled_from([0, 1, 2, 20]).map(TICK.__mul__)
-nack_plans = st.tuples(st.sampled_from(NackAction), st.sampled_from([0, 1, 3]).map(TICK.__mul__))
+pauses = st.none() | st.builds(Pause, st.sampled_from([1, 3]).map(TICK.__mul__), st.sampled_from(PauseScope))
+key_policies = st.sampled_from(
+    [
+        None,
+        DEFAULT_KEY_POLICY,
+        KeyPolicy(2),
+        KeyPolicy(0),
+        KeyPolicy(on_dead=OnDead.HOLD),
+        KeyPolicy(rate=Rate(1, 2 * TICK)),
+        KeyPolicy(rate=Rate(2, 5 * TICK, burst=2), on_dead=OnDead.HOLD),
+    ]
+)
+group_limits = st.sampled_from([None, NO_LIMITS, NO_LIMITS, Limits(2), Limits(rate=Rate(2, 3 * TICK, burst=2))])
+nack_plans = st.tuples(st.sampled_from(NackAction), st.sampled_from([0, 1, 3]).map(TICK.__mul__), st.none() | pauses)
 delays = st.sampled_from([0, 0, 1, 3]).map(TICK.__mul__)
 limits = st.sampled_from([1, 2, 1_000])
 
