@@ -10,6 +10,7 @@ from duebus_server.domain.model import LeaseRequest, NewEvent
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery
 from support.builders import new_event
+from support.keyed import keyed
 from support.topics import PLENTY, TopicDriver, ids
 
 if TYPE_CHECKING:
@@ -143,6 +144,16 @@ async def test_scheduled_events_rank_by_priority_once_they_are_due(joined: Topic
     await joined.harness.advance(MINUTE)
 
     assert await order_of(joined) == ["c", "b", "a", "d"]
+
+
+@pytest.mark.parametrize("delay_us", [0, SECOND])
+async def test_the_first_event_of_a_topic_with_a_priority_may_have_a_key(joined: TopicDriver, delay_us: int) -> None:
+    await joined.dispatch(*keyed("before", key="one"))
+    await joined.dispatch(ranked("a", 5, delay_us, key="one"))
+    await joined.ack(*await joined.lease(max_events=1))
+    await joined.harness.advance(delay_us)
+
+    assert ids(await joined.lease()) == ["a"]
 
 
 async def test_it_does_not_overtake_within_a_key(joined: TopicDriver) -> None:

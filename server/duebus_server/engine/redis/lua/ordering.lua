@@ -98,14 +98,27 @@ local function make_ordering()
     end
   end
 
-  -- Adds events with keys, as {due, member, ...}. They are moved on when they are due.
-  local function add_upcoming(group, scored)
+  -- Adds events to `upcoming` and `blocked`, as {upcoming = {due, member, ...}, blocked = ...}. The gate for priorities is
+  -- opened now, because the script that makes them READY must be one that knows priorities.
+  local function add_behind(group, queue)
     local entries = {}
-    for i = 1, #scored, 2 do
-      entries[i], entries[i + 1] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
+    for _, scored in pairs(queue) do
+      for i = 1, #scored, 2 do
+        entries[#entries + 1], entries[#entries + 2] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
+        if priority_of(scored[i + 1]) ~= 0 then
+          open_gate(PRIORITIES)
+        end
+      end
     end
     write_all('ZADD', group_key(group, 'by_key'), entries)
-    write_all('ZADD', group_key(group, 'upcoming'), scored)
+    for name, scored in pairs(queue) do
+      write_all('ZADD', group_key(group, name), scored)
+    end
+  end
+
+  -- Adds events with keys, as {due, member, ...}. They are moved on when they are due.
+  local function add_upcoming(group, scored)
+    add_behind(group, { upcoming = scored })
     if #scored > 0 then
       note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
     end
@@ -201,20 +214,6 @@ local function make_ordering()
     make_heads(group, members, dues)
     write_all('ZREM', group_key(group, 'by_key'), entries)
     redis.call('ZREMRANGEBYRANK', key, 0, #found / 2 - 1)
-  end
-
-  -- Adds events to `upcoming` and `blocked`, as {upcoming = {due, member, ...}, blocked = ...}.
-  local function add_behind(group, queue)
-    local entries = {}
-    for _, scored in pairs(queue) do
-      for i = 1, #scored, 2 do
-        entries[#entries + 1], entries[#entries + 2] = 0, entry_of(scored[i + 1], tonumber(scored[i]))
-      end
-    end
-    write_all('ZADD', group_key(group, 'by_key'), entries)
-    for name, scored in pairs(queue) do
-      write_all('ZADD', group_key(group, name), scored)
-    end
   end
 
   -- Adds those of the new events with keys that are not READY. The first due event of a key without a head becomes the
