@@ -96,7 +96,8 @@ end
 local function find_ready()
   local members = first_ready()
   local scores = scores_of(members)
-  if HAS_PRIORITIES then
+  -- In a topic without priorities, a damaged member of `leased` may look like one with a priority: the next lease finds it.
+  if HAS_PRIORITIES and IS_WHOLE then
     return merge_ranked(group, members, scores, max_events + 1)
   end
   return members, scores, {}, {}
