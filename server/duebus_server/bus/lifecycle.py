@@ -138,8 +138,8 @@ class Lifecycle:
 
     async def abandon(self) -> None:
         """Stop the engines without a drain, after a failed start."""
-        for starting in self._starts.values():
-            starting.cancel()
+        for task in (*self._starts.values(), *self._reapers.values(), *self._schedulers.values()):
+            task.cancel()
         for running in self._engines:
             await running.engine.stop()
 
