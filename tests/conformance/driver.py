@@ -185,7 +185,7 @@ def _split(line: Fields) -> list[tuple[str, Fields]]:
     if line["event"] == "deliveries":
         return [("delivery", each) for each in line["deliveries"]]
     if line["event"] == "handling":
-        return [("handling", {**line["delivery"], "at_ms": line["at_ms"], "payload": line.get("payload")})]
+        return [("handling", line["delivery"] | {name: line[name] for name in ("at_ms", "payload") if name in line})]
     return [(line["event"], line)]
 
 
