@@ -234,6 +234,8 @@ def test_settings_are_shown_and_changed(cli: Cli, client: Client, topic: str) ->
         "dedupe-window": "10m",
         "dead-letter-retention": "until purged",
         "partitions": "1",
+        "limits": "none",
+        "keys": "max-in-flight=1",
     }
     assert settings(cli, topic) == now
     changed = cli.ok("config", topic, "--dead-letter-retention", "7d", "--dedupe-window", "0s", "--json").record
@@ -242,7 +244,14 @@ def test_settings_are_shown_and_changed(cli: Cli, client: Client, topic: str) ->
 
 def test_a_group_has_its_own_retry_policy(cli: Cli, client: Client, topic: str) -> None:
     with client.subscribe(topic, group="mail"):
-        own = {"SETTING": "VALUE", "max-retries": "9", "backoff-initial": "500ms", "backoff-max": "5m"}
+        own = {
+            "SETTING": "VALUE",
+            "max-retries": "9",
+            "backoff-initial": "500ms",
+            "backoff-max": "5m",
+            "limits": "none",
+            "keys": "max-in-flight=1",
+        }
         assert settings(cli, topic, "--group", "mail", "--max-retries", "9") == own
         assert settings(cli, topic, "--group", "mail") == own
         assert settings(cli, topic)["max-retries"] == "3"
