@@ -1,9 +1,15 @@
-"""A crash at every byte of the journal: nothing answered is lost, and nothing acked comes again."""
+"""A crash at every byte of the journal: nothing answered is lost, and nothing acked comes again.
+
+Schedules are as they were answered, each firing has its event, and a paused key stays paused.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from bisect import bisect_right
+from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from duebus_server.domain.schedules import ScheduleRecord
     from journal.history import Checkpoint
 
 STEP = int(os.environ.get("JOURNAL_STEP", "31"))
@@ -35,20 +42,35 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
     return history
 
 
-def recovered(path: Path) -> dict[str, int]:
-    """How many copies of each event a start on this directory finds."""
+@dataclass
+class Recovered:
+    """What a start on a directory finds.
+
+    Attributes:
+        copies: how many copies of each event.
+        schedules: the schedules, by name.
+        pauses: until when keys are paused, by key.
+    """
+
+    copies: Counter[str]
+    schedules: dict[str, ScheduleRecord]
+    pauses: dict[str, int]
+
+
+def recovered(path: Path) -> Recovered:
+    """What a start on this directory finds."""
     topics = Topics(TopicConfig())
     journal = Journal(path, Fsync.ALWAYS, disk=QuickDisk())
     recovery = journal.recover(topics, START_US)
     journal.close()
     recovery.finish(recovery.last_us)
-    counts: dict[str, int] = {}
-    for topic in topics:
-        for group in topic.all_groups():
-            if group.name != "instance":
-                for event_id in group.entries:
-                    counts[event_id] = counts.get(event_id, 0) + 1
-    return counts
+    groups = [group for topic in topics for group in topic.all_groups() if group.name != "instance"]
+    keys = [key for group in groups for key in group.indexes.keys if key.paused_until_us]
+    return Recovered(
+        Counter(event_id for group in groups for event_id in group.entries),
+        {record.name: record for record in topics.schedules},
+        {key.name: key.paused_until_us for key in keys},
+    )
 
 
 def why_refused(path: Path) -> str:
@@ -80,11 +102,26 @@ def crashes(history: History, step: int) -> Iterator[tuple[int, Files]]:
                 yield position, files
 
 
-def checkpoints_around(history: History, position: int) -> tuple[Checkpoint | None, Checkpoint | None]:
-    """The last checkpoint before a crash, and that of the verb that was running."""
-    before = [each for each in history.checkpoints if each.position <= position]
-    after = history.checkpoints[len(before) : len(before) + 1]
-    return (before[-1] if before else None), (after[0] if after else None)
+def checkpoints_around(history: History, position: int) -> tuple[Checkpoint, Checkpoint]:
+    """The last checkpoint before a crash, and that of the verb that was running; the same if none was."""
+    count = bisect_right(history.checkpoints, position, key=lambda each: each.position)
+    around = history.checkpoints[count - 1 : count + 1]
+    return around[0], around[-1]
+
+
+def assert_holds(found: Recovered, before: Checkpoint, after: Checkpoint) -> None:
+    """Assert that what was answered holds, and that the verb that was running has happened or has not."""
+    running = {event_id for event_id, _ in after.outcomes.items() - before.outcomes.items()}
+    for event_id, outcome in before.outcomes.items():
+        if event_id not in running:
+            assert found.copies[event_id] == (outcome is Outcome.HELD), (event_id, outcome)
+    assert max(found.copies.values(), default=1) == 1
+    for name in found.schedules | before.schedules | after.schedules:
+        assert found.schedules.get(name) in (before.schedules.get(name), after.schedules.get(name))
+    for key in found.pauses | before.pauses | after.pauses:
+        assert found.pauses.get(key) in (before.pauses.get(key), after.pauses.get(key))
+    fired = {event_id for record in found.schedules.values() for event_id in record.last_event_ids}
+    assert all(found.copies[event_id] == 1 for event_id in fired - before.outcomes.keys())
 
 
 def test_the_history_has_every_kind_of_record(history: History) -> None:
@@ -105,15 +142,8 @@ def test_a_crash_at_any_byte_loses_nothing_answered_and_brings_nothing_acked_bac
     for position, files in crashes(history, STEP):
         write(tmp_path, files)
         with capture_logs():
-            counts = recovered(tmp_path)
-        before, after = checkpoints_around(history, position)
-        outcomes = before.outcomes if before else {}
-        running = (after.outcomes if after else {}).items() - outcomes.items()
-        may_differ = {event_id for event_id, _ in running}
-        for event_id, outcome in outcomes.items():
-            if event_id not in may_differ:
-                assert counts.get(event_id, 0) == (outcome is Outcome.HELD), (position, event_id, outcome)
-        assert max(counts.values(), default=1) == 1
+            found = recovered(tmp_path)
+        assert_holds(found, *checkpoints_around(history, position))
         checked += 1
     assert checked > 500
 
