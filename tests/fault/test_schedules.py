@@ -39,8 +39,8 @@ SERVERS = int(os.environ.get("CHAOS_SERVERS", "2"))
 
 SCHEDULES = 200
 PERIODS_S = (1, 2, 3, 4, 5)
-END_BEFORE_S = 3
-"""The last nominal times are so long before the faults end."""
+FIRES_FOR_S = round(MINUTES * 60) - 3
+"""How long each schedule fires after it was put, however long it takes to put all. The faults begin after the last."""
 
 SECOND_US = 1_000_000
 RECOVERY_US = 3 * SECOND_US
@@ -76,7 +76,8 @@ class Planned:
         how = schedules_pb2.Schedule
         schedule.catch_up = how.CATCH_UP_ALL if self.catches_up else how.CATCH_UP_LAST
         answer = stub.PutSchedule(schedules_pb2.PutScheduleRequest(schedule=schedule), timeout=TIMEOUT_S)
-        self.first_us = answer.schedule.next[0].ToMicroseconds()
+        info = answer.schedule  # it may have fired before the answer was made
+        self.first_us = info.next[0].ToMicroseconds() - (info.runs + info.missed) * self.period_us
 
 
 class ScheduledBus(Bus):
@@ -88,12 +89,12 @@ class ScheduledBus(Bus):
 
     def _start_producers(self) -> None:
         start_us = now_us() // SECOND_US * SECOND_US
-        end_us = start_us + round((MINUTES * 60 - END_BEFORE_S) * SECOND_US)
         with grpc.insecure_channel(self.servers[0].address) as channel:
             stub = schedules_pb2_grpc.EventBusSchedulesStub(channel)  # type: ignore[no-untyped-call]  # generated
             for number in range(SCHEDULES):
                 period_us = PERIODS_S[number % len(PERIODS_S)] * SECOND_US
                 own_us = start_us + number * 4_999  # spread over a second
+                end_us = now_us() + FIRES_FOR_S * SECOND_US
                 self.planned.append(Planned(f"schedule-{number}", period_us, own_us, end_us, number % 2 == 0))
                 self.planned[-1].put(stub)
 
