@@ -222,6 +222,26 @@ def test_a_group_is_paused_configured_and_deleted(shop: ServerProcess, visit: Ca
         assert not [each for each in client.admin.list_topics() if each.topic == topic and each.groups]
 
 
+def test_what_is_typed_stays_while_the_page_is_drawn_again(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    topic = unique_name()
+    with Client(shop.address) as client:
+        with client.subscribe(topic, group="g"):
+            pass
+        client.dispatch(topic, 1)
+        page = visit(shop.web).open(at("group", shop, topic=topic, group="g", show="ready"), "table")
+        ready = page.locator(".tabs a", has_text="Ready")
+        page.get_by_label("Key").fill("customer-1")
+        client.dispatch(topic, 2)
+        expect(ready).to_have_text("Ready 2")
+        assert page.get_by_label("Key").input_value() == "customer-1"
+        page.get_by_role("button", name="Configure").click()
+        page.get_by_label("Retries").fill("9")
+        client.dispatch(topic, 3)
+        expect(ready).to_have_text("Ready 3")
+        assert page.get_by_label("Retries").input_value() == "9"
+        client.admin.delete_topic(topic)
+
+
 def test_an_event_is_dispatched_copied_rescheduled_and_cancelled(
     shop: ServerProcess, visit: Callable[..., Visitor]
 ) -> None:

@@ -59,14 +59,15 @@ export function Ask({ title, action, danger, children, onClose, run }) {
 }
 
 /**
- * A labelled input.
+ * A labelled input of a form. `value` is what it starts with: as the input's own `value`, it would replace what was
+ * typed each time the page is drawn again.
  *
- * @param {{ label: string, name: string, value?: string, hint?: string, [more: string]: any }} props
+ * @param {{ label: string, name: string, value?: string | number, hint?: string, [more: string]: any }} props
  */
-export function Field({ label, name, hint, ...more }) {
+export function Field({ label, name, value, hint, ...more }) {
   return html`<label class="field">
     <span>${label}</span>
-    <input name=${name} autocomplete="off" spellcheck=${false} ...${more} />
+    <input name=${name} defaultValue=${value} autocomplete="off" spellcheck=${false} ...${more} />
     ${hint && html`<small>${hint}</small>`}
   </label>`;
 }

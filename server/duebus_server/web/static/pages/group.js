@@ -1,7 +1,7 @@
 /** One group: its events by state, its dead letters by error, its keys and subscribers. */
 
 import { html } from "htm/preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
 import { ago, bytes, count, counted, seconds, text } from "../format.js";
 import { useLive } from "../live.js";
@@ -112,9 +112,11 @@ const TIMES = /** @type {Record<string, string>} */ ({ dead: "Died", leased: "Le
 function Events({ where, state, number, query, rights }) {
   const [cancels, setCancels] = useState(false);
   const { key = "", order = "" } = query;
+  const [typed, type] = useState(key);
+  useEffect(() => type(key), [key]);
   return html`<section>
     <form class="filter" onSubmit=${(/** @type {Event} */ event) => event.preventDefault()}>
-      <label>Key <input type="search" value=${key} placeholder="any" onChange=${(/** @type {any} */ event) => change({ key: event.target.value })} /></label>
+      <label>Key <input type="search" value=${typed} placeholder="any" onInput=${(/** @type {any} */ event) => type(event.target.value)} onChange=${(/** @type {any} */ event) => change({ key: event.target.value })} /></label>
       <label>Order <select value=${order} onChange=${(/** @type {any} */ event) => change({ order: event.target.value })}>
         <option value="">oldest first</option><option value="newest">newest first</option>
       </select></label>
