@@ -117,6 +117,7 @@ def test_every_page_is_accessible_in_both_themes_and_on_a_phone(
         visitor.page.set_viewport_size({"width": 360, "height": 740})
         overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         assert visitor.page.evaluate(overflow) <= 0, name
+        assert visitor.page.evaluate("document.querySelector('header').offsetHeight") < 90, "it has two lines"
         assert visitor.accessibility_problems() == [], name
 
 

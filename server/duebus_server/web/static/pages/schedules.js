@@ -69,7 +69,7 @@ function Row({ found, several, now, mayAct, act }) {
     <th scope="row">${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html`<div class="muted">${note}</div>`}</th>
     <td><a href=${href("topic", { engine, topic })}>${topic}</a></td>
     <td>${info.description}</td>
-    <td class="time">${next ? html`<span title=${moment(seconds(next))}>${ago(seconds(next), now)}</span>` : paused ? "" : "has ended"}</td>
+    <td class="time">${next ? html`<span title=${moment(seconds(next))}>${seconds(next) > now ? ago(seconds(next), now) : "now"}</span>` : paused ? "" : "has ended"}</td>
     <td class="time">${info.lastEventId && html`<a href=${href("event", { engine, topic, id: info.lastEventId })} title=${moment(last)}>${ago(last, now)}</a>`}</td>
     ${["runs", "skipped", "missed"].map((each) => html`<td class=${`number ${Number(info[each] ?? 0) ? "" : "zero"}`}>${count(Number(info[each] ?? 0))}</td>`)}
     ${mayAct && html`<td class="actions">
