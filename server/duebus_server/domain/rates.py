@@ -17,7 +17,7 @@ BURST_US = 100 * MILLISECOND
 """How long a burst lasts at its rate, if the rate does not say how many events it has."""
 
 NO_TAT = 0
-"""The ``tat`` of what has been idle for so long that it may begin a whole burst."""
+"""The ``tat`` of what has been idle: it may begin a whole burst."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ COMMANDS = {
     "config": Command("config", "Show or change the settings of a topic, or those of one of its groups."),
     "delete-group": Command("groups", "Remove a group and its copies of the events, including dead ones."),
     "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, including dead ones."),
-    "schedule": Command("schedule", "Dispatch an event again and again, by cron or every so often."),
+    "schedule": Command("schedule", "Dispatch an event again and again, by cron or at a fixed interval."),
     "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),

@@ -21,7 +21,7 @@ _COLUMNS = ("NAME", "TOPIC", "NEXT", "LAST", "RUNS", "SKIPPED", "MISSED", "RULE"
 _NEXT_SHOWN = 3
 
 schedule = typer.Typer(
-    help="Dispatch an event again and again, by cron or every so often.",
+    help="Dispatch an event again and again, by cron or at a fixed interval.",
     cls=conversion.Group,
     no_args_is_help=True,
     add_completion=False,
@@ -77,7 +77,7 @@ _RequestId = Annotated[
 
 @schedule.callback()
 def _root() -> None:
-    """Dispatch an event again and again, by cron or every so often."""
+    """Dispatch an event again and again, by cron or at a fixed interval."""
 
 
 @_command(cls=conversion.Command)

@@ -35,7 +35,7 @@ much to copy.
 
 SLOW_WRITE_S = 0.05
 SLOW_FOR_S = 1.0
-"""After a write that took longer than SLOW_WRITE_S, a thread writes for so long: the disk may stall again. A busy
+"""A thread writes for this long after a write that took longer than SLOW_WRITE_S: the disk may stall again. A busy
 machine can interrupt a write for some 20 ms.
 """
 

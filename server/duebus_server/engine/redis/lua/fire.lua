@@ -1,5 +1,5 @@
 -- Fires schedules: each that is due and has the version that the caller knows dispatches its event, as in dispatch.lua,
--- and moves on to its next time; or only moves on, because of the overlap or for want of an event.
+-- and moves on to its next time; or only moves on, because of the overlap or because there is no event.
 --
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
