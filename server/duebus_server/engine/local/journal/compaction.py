@@ -202,6 +202,8 @@ class Compaction:
         if group is not None and (name, group_name) not in seen:
             seen.add((name, group_name))
             self._keep(records.GroupState.of(group))
+            # A restart can't use those that come before the group's state.
+            self._copy_times(name, group_name, seen)
 
     def _copy_times(self, name: str, group_name: str, seen: set[tuple[str, ...]]) -> None:
         """Copy how far a group and its keys have used up their rates, and their pauses."""
