@@ -66,6 +66,7 @@ class Comparison:
         """Nothing becomes due without a report."""
         for group, members in self._model.groups.items():
             due_us = await self._topic.next_due(group)
+            self._keep_reports(group)  # also while its limits let it lease nothing: they count afterwards
             if due_us is not None and (opens_us := self._opens_us(members)) is not None:
                 due_us = max(due_us, opens_us)
                 await self._harness.recorder.until(partial(self._knows, group, due_us), f"{group} due at {due_us}")
@@ -75,9 +76,12 @@ class Comparison:
         opens_us = group.opens_us(self._model.now_us)
         return None if opens_us == math.inf else self.to_engine(int(opens_us))
 
-    def _knows(self, group: str, due_us: int) -> bool:
+    def _keep_reports(self, group: str) -> None:
         dues_us = [due.at_us for due in self._harness.recorder.dues if due.group == group]
         self.reported_us[group] = min([self.reported_us[group], *dues_us])
+
+    def _knows(self, group: str, due_us: int) -> bool:
+        self._keep_reports(group)
         return self.reported_us[group] <= max(due_us, self._harness.now_us())
 
     async def _next_due(self) -> None:
