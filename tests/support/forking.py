@@ -23,6 +23,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from support.environment import environment
+
 MODULES = ("duebus_server.launch", "duebus_server.processes", "duebus._api", "duebus.cli.terminal", "rich.progress")
 """The modules of the commands import nearly everything else. None starts a thread, which a fork would lose."""
 
@@ -38,7 +40,7 @@ class Forked(subprocess.Popen[Any]):
         stdin, _, _, stdout, _, stderr = pipes
         program = Program(
             [os.fspath(each) for each in args],
-            dict(os.environ if env is None else env),
+            environment() if env is None else dict(env),
             os.fspath(directory or os.getcwd()),  # noqa: PTH109  # text, as JSON takes it
             new_session,
             process_group,
@@ -52,8 +54,12 @@ class Forked(subprocess.Popen[Any]):
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # as Popen does
 
-    def _internal_poll(self, _deadstate: object = None) -> int | None:
-        return self._end(0)
+    def _internal_poll(self, _deadstate: int | None = None) -> int | None:
+        if _deadstate is None:
+            return self._end(0)
+        # Called by `__del__`. The pipe may be closed by now, and its number that of another program's.
+        self.returncode = _deadstate if self.returncode is None else self.returncode
+        return self.returncode
 
     def _wait(self, timeout: float | None) -> int:
         status = self._end(timeout)
@@ -105,7 +111,7 @@ class Forker:
         self._lock = threading.Lock()
         command = [sys.executable, "-P", "-m", __name__, str(theirs.fileno())]
         # As the command line does: gRPC reads this once, when it is loaded.
-        env = {**os.environ, "PYTHONPATH": str(TESTS), "GRPC_VERBOSITY": "ERROR"}
+        env = {**environment(), "PYTHONPATH": str(TESTS), "GRPC_VERBOSITY": "ERROR"}
         with theirs:
             self._process = subprocess.Popen(command, env=env, pass_fds=[theirs.fileno()], process_group=0)
 

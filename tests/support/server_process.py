@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from support.environment import environment
 from support.forking import Forked
 
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)(?: web=(\S+))?")
@@ -59,7 +59,7 @@ class ServerProcess:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
-                env={**os.environ, **(env or {})},
+                env={**environment(), **(env or {})},
                 process_group=0,  # Ctrl-C is for pytest, whose fixtures stop the server
             )
         if is_ready:
