@@ -166,7 +166,7 @@ def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, vis
         page.get_by_role("list").get_by_role("link", name=f"{topic}/g").first.click()
         expect(row(page, "Dead letters by error", "no disk").get_by_role("cell").first).to_have_text("2")
 
-        page.get_by_role("link", name="e0").click()
+        page.get_by_role("link", name="e0", exact=True).click()
         story = page.get_by_role("listitem")
         expect(story.filter(has_text="Attempt 1 failed, and became a dead letter")).to_contain_text("by worker-1")
         expect(page.get_by_text('{ "n": 0 }')).to_be_visible()

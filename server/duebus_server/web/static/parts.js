@@ -59,6 +59,20 @@ export function Ask({ title, action, danger, children, onClose, run }) {
 }
 
 /**
+ * A value, or the last one that there was while `keep` is true: a dialog says how a deletion went when its object is gone.
+ *
+ * @template T
+ * @param {T | undefined} value
+ * @param {boolean} keep
+ * @returns {T | undefined}
+ */
+export function useLast(value, keep) {
+  const last = useRef(value);
+  if (value || !keep) last.current = value;
+  return last.current;
+}
+
+/**
  * A labelled input of a form. `value` is what it starts with: as the input's own `value`, it would replace what was
  * typed each time the page is drawn again.
  *

@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
 import { ago, bytes, count, counted, seconds, text } from "../format.js";
 import { useLive } from "../live.js";
-import { Ask, Empty, Table, useAnswer, useRights } from "../parts.js";
+import { Ask, Empty, Table, useAnswer, useLast, useRights } from "../parts.js";
 import { change, href } from "../route.js";
 import { troubles } from "../trouble.js";
 import { DeadLetters } from "./dead.js";
@@ -31,7 +31,8 @@ export function GroupPage({ query }) {
   const live = useLive();
   const rights = useRights(topic);
   const [open, set] = useState("");
-  const found = live.find(engine, topic);
+  const now = live.find(engine, topic);
+  const found = useLast(now?.groups.some((each) => each.group === group) ? now : undefined, open !== "");
   const info = found?.groups.find((each) => each.group === group);
   const config = useAnswer(async () => {
     const answer = await call("EventBusAdmin/GetTopic", { engine: engineName(engine), topic });

@@ -6,7 +6,7 @@ import { call, engineName } from "../api.js";
 import { Chart } from "../chart.js";
 import { count, counted, durationSeconds, rate, span } from "../format.js";
 import { useLive } from "../live.js";
-import { Ask, Empty, Field, Table, useAnswer, useRights } from "../parts.js";
+import { Ask, Empty, Field, Table, useAnswer, useLast, useRights } from "../parts.js";
 import { href } from "../route.js";
 import { troubles } from "../trouble.js";
 import { OneTrouble } from "./overview.js";
@@ -17,7 +17,7 @@ export function TopicPage({ query }) {
   const live = useLive();
   const rights = useRights(topic);
   const [open, set] = useState("");
-  const found = live.find(engine, topic);
+  const found = useLast(live.find(engine, topic), open !== "");
   const config = useAnswer(
     async () => (await call("EventBusAdmin/GetTopic", { engine: engineName(engine), topic })).topic.config,
     [engine, topic],
