@@ -128,8 +128,16 @@ class Forker:
         return status
 
 
-@cache
+_MAKING = threading.Lock()
+
+
 def _forker() -> Forker:
+    with _MAKING:  # of two that threads make at once, one would be dropped, and would end
+        return _only_forker()
+
+
+@cache
+def _only_forker() -> Forker:
     return Forker()
 
 
