@@ -238,7 +238,9 @@ async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_singl
                 assert await all_refused(calls) == {"Redis can't be reached"}
             for node in nodes:
                 node.restart()
-            assert await until_accepted(wire.ack, held, timeout_s=20) == []
+            failures = await until_accepted(wire.ack, held, timeout_s=20)
+            # While the nodes start, an attempt may have settled the event and its answer may have come too late.
+            assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
             await until_accepted(wire.dispatch, topic, "after")
             assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
         assert_untroubled(server.log.read_text())

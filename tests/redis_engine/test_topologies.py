@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import redis
+from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import UnusableStorage
 from duebus_server.domain.views import TopicConfig
@@ -26,6 +27,8 @@ from support.wire import figure
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+SETTLED = event_bus_pb2.LeaseFailure.REASON_SETTLED
 
 
 # --- TLS ---
@@ -139,7 +142,9 @@ async def test_a_failover_loses_no_event_that_the_replica_had(sentinel: Any) -> 
             await asyncio.to_thread(primary.kill)
             await until(lambda: ask_sentinel(port)["port"] == replica.port, "the failover", 20)
             elected_s = loop.time() - began
-            assert await until_accepted(here.ack, *held) == []
+            failures = await until_accepted(here.ack, *held)
+            # The answer of an attempt at the new primary may have come too late.
+            assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
             through_s = loop.time() - began
             figure(f"a new primary after {elected_s:.1f} s, calls through after {through_s:.1f} s")
             assert (await there.topic(topic)).queued == 0
