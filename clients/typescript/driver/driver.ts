@@ -1,6 +1,7 @@
 import { Client, type Subscription } from "duebus";
 import * as v1 from "duebus/v1";
 import { answer, type Fields, write } from "./lines.js";
+import { scheduleCommands } from "./schedules.js";
 import { ScriptedWorker } from "./scripted.js";
 import { read, readStarted } from "./stream.js";
 import { DriverError, engines, eventOf, nackOf, optional, readError, readFailures, required } from "./values.js";
@@ -27,7 +28,9 @@ export class Driver {
     subscribe: (fields) => this.#subscribe(fields),
     unsubscribe: (fields) => this.#unsubscribe(fields),
     stop: (fields) => this.#stop(fields),
+    is_serving: async (fields) => ({ serving: await this.#client(fields).isServing(optional(fields, "service")) }),
     admin: (fields) => this.#admin(fields),
+    ...scheduleCommands((fields) => this.#client(fields).schedules),
     "worker.start": (fields) => this.#startWorker(fields),
     "worker.finish": (fields) => this.#finish(fields),
     "worker.stop": (fields) => this.#stopWorker(fields),

@@ -29,16 +29,21 @@ export function engines(fields: Fields): Engine[] {
   return optional<Engine[]>(fields, "engines") ?? [];
 }
 
+/** A time since the Unix epoch; `null` is the same as absent. */
+export function moment(fields: Fields, name: string): Date | undefined {
+  const ms = optional<number>(fields, name);
+  return ms === undefined ? undefined : new Date(ms);
+}
+
 /** An event to dispatch. */
 export function eventOf(fields: Fields): NewEvent {
-  const deliverAt = optional<number>(fields, "deliver_at_ms");
   return {
     id: optional(fields, "id"),
     data: Buffer.from(optional<string>(fields, "data") ?? "", "base64"),
     contentType: optional(fields, "content_type"),
     attributes: optional(fields, "attributes"),
     delayMs: optional(fields, "delay_ms"),
-    deliverAt: deliverAt === undefined ? undefined : new Date(deliverAt),
+    deliverAt: moment(fields, "deliver_at_ms"),
     maxRetries: optional(fields, "max_retries"),
     key: optional(fields, "key"),
     priority: optional(fields, "priority"),

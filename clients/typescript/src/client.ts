@@ -6,7 +6,9 @@ import { invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import * as messages from "./generated/duebus/v1/admin.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
+import { HealthCheckResponse_ServingStatus, HealthService } from "./generated/grpc/health/v1/health.js";
 import { type CallOptions, repeated } from "./retry.js";
+import { Schedules } from "./schedules.js";
 import {
   batches,
   DONE_BY_LOST_ACK,
@@ -20,7 +22,7 @@ import {
 } from "./settle.js";
 import { type Stubs, stubs } from "./stubs.js";
 import { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
-import { durationToWire, type Engine, engineFromWire, enginesToWire, timerMs } from "./values.js";
+import { durationToWire, type Engine, engineFromWire, enginesToWire, text, timerMs } from "./values.js";
 
 /** The settings of a client. */
 export interface ClientOptions {
@@ -46,7 +48,7 @@ export interface StoppedEngine {
  *
  * A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
  * a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. `stop`,
- * `subscribe` and the calls of `admin` are not retried. Every failed call rejects with a `DueBusError`.
+ * `subscribe`, `isServing` and the calls of `admin` are not retried. Every failed call rejects with a `DueBusError`.
  */
 export class Client implements AsyncDisposable {
   /**
@@ -54,6 +56,8 @@ export class Client implements AsyncDisposable {
    * matter: `bus.admin.getTopic({ topic: "order.created" })`.
    */
   readonly admin: Stubs<typeof messages.EventBusAdminService>;
+  /** Rules that dispatch an event again and again. */
+  readonly schedules: Schedules;
   /** @internal */
   readonly connection: Connection;
   /** The default timeout of calls. */
@@ -70,6 +74,7 @@ export class Client implements AsyncDisposable {
     this.connection = new Connection(target, options.tls, options.token);
     this.#dispatcher = new Dispatcher(this.connection);
     this.admin = stubs(messages.EventBusAdminService, messages, this.connection, this.timeoutMs);
+    this.schedules = new Schedules(this.connection, this.timeoutMs);
   }
 
   /**
@@ -176,6 +181,19 @@ export class Client implements AsyncDisposable {
     return response.engines.flatMap(({ engine, released, queued }) =>
       engineFromWire(engine).map((name) => ({ engine: name, released: Number(released), queued: Number(queued) })),
     );
+  }
+
+  /**
+   * Asks the gRPC health service whether the server accepts new work: false while it drains. It is not retried.
+   *
+   * @param service one of the server's services, such as `duebus.v1.EventBus`; empty: the server as a whole.
+   * @throws DueBusError `NOT_FOUND` when the server has no such service.
+   */
+  async isServing(service = "", options: CallOptions = {}): Promise<boolean> {
+    const limits = { signal: options.signal, timeoutMs: this.#limit(options) };
+    const request = { service: text("service", service) };
+    const { status } = await this.connection.unary(HealthService.check, request, limits);
+    return status === HealthCheckResponse_ServingStatus.SERVING;
   }
 
   #repeated<Request, Response>(

@@ -1,6 +1,6 @@
 import { invalid } from "./errors.js";
 import type { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
-import { durationToWire, integer, text } from "./values.js";
+import { durationToWire, integer, moment, text } from "./values.js";
 
 /** An event to dispatch. The server chooses what is left out. */
 export interface NewEvent {
@@ -100,16 +100,13 @@ function attributes(given: Readonly<Record<string, string>>, field: string): Rec
 
 function due(event: NewEvent, path: string): WireEvent["due"] {
   const delay = durationToWire(`${path}delay`, event.delayMs);
-  if (event.deliverAt === undefined) {
+  const deliverAt = moment(`${path}deliver_at`, event.deliverAt);
+  if (deliverAt === undefined) {
     return delay && { $case: "delay", delay };
   }
   if (delay !== undefined) {
     throw invalid(`${path}delay`, "can't be set together with deliver_at");
   }
-  const moment = event.deliverAt.getTime();
-  if (Number.isNaN(moment)) {
-    throw invalid(`${path}deliver_at`, "is not a valid time");
-  }
   // Anything in the past means at once; a time before 1970 would only be harder to express.
-  return { $case: "deliverAt", deliverAt: new Date(Math.max(0, moment)) };
+  return { $case: "deliverAt", deliverAt: new Date(Math.max(0, deliverAt.getTime())) };
 }

@@ -6,6 +6,17 @@ export { DueBusError, type ErrorDetails, type FieldViolation, type Reason } from
 export type { NewEvent } from "./event.js";
 export type { Logger } from "./logger.js";
 export type { CallOptions } from "./retry.js";
+export type {
+  CatchUp,
+  Overlap,
+  ScheduleCallOptions,
+  ScheduledEvent,
+  ScheduleInfo,
+  ScheduleOptions,
+  SchedulePreview,
+  ScheduleRule,
+  Schedules,
+} from "./schedules.js";
 export type { LeaseFailure, LeaseFailureReason, Nack, Pause, PauseScope } from "./settle.js";
 export type { Stubs } from "./stubs.js";
 export type { Frame, Started, SubscribeOptions, Subscription } from "./subscription.js";

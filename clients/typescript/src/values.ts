@@ -48,6 +48,14 @@ export function durationFromWire(duration: Duration | undefined): number {
   return duration === undefined ? 0 : Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 }
 
+/** A valid time; undefined stays undefined. */
+export function moment(field: string, at: Date | undefined): Date | undefined {
+  if (at !== undefined && Number.isNaN(at.getTime())) {
+    throw invalid(field, "is not a valid time");
+  }
+  return at;
+}
+
 /** Text that UTF-8 can carry; undefined is empty. */
 export function text(field: string, value: string | undefined): string {
   if (value === undefined) {

@@ -28,6 +28,16 @@ import {
   type SubscribeRequest,
   SubscribeResponse,
 } from "../src/generated/duebus/v1/event_bus.js";
+import {
+  type DeleteScheduleRequest,
+  type EventBusSchedulesServer,
+  EventBusSchedulesService,
+  type ListSchedulesRequest,
+  ListSchedulesResponse,
+  type PutScheduleRequest,
+  PutScheduleResponse,
+  type TriggerScheduleRequest,
+} from "../src/generated/duebus/v1/schedules.js";
 import { ErrorInfo, RetryInfo } from "../src/generated/google/rpc/error_details.js";
 import { Status } from "../src/generated/google/rpc/status.js";
 import { Changes } from "../src/worker/changes.js";
@@ -64,6 +74,10 @@ export class FakeBus {
   readonly nacks: NackRequest["nacks"][] = [];
   readonly extended: string[][] = [];
   readonly topics: GetTopicRequest[] = [];
+  readonly schedules: PutScheduleRequest[] = [];
+  readonly schedulePages: ListSchedulesRequest[] = [];
+  readonly triggers: TriggerScheduleRequest[] = [];
+  readonly deletions: DeleteScheduleRequest[] = [];
   readonly tokens: string[] = [];
   /** Thrown instead of the answer to the next calls; one each. */
   readonly failures: ServiceError[] = [];
@@ -121,11 +135,30 @@ export class FakeBus {
       GetTopicResponse.fromPartial({ topic: { topic } }),
     );
     this.#server.addService(EventBusAdminService, { getTopic } as Partial<EventBusAdminServer> as EventBusAdminServer);
+    this.#server.addService(EventBusSchedulesService, this.#ofSchedules() as EventBusSchedulesServer);
     this.#port = await new Promise((resolve, reject) => {
       const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
       this.#server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
     });
     return this;
+  }
+
+  /** Two pages of schedules: a and b, then c. */
+  #ofSchedules(): Partial<EventBusSchedulesServer> {
+    return {
+      putSchedule: this.#answer(this.schedules, ({ schedule }: PutScheduleRequest) =>
+        PutScheduleResponse.fromPartial({ schedule: { schedule, runs: 3n } } as object),
+      ),
+      listSchedules: this.#answer(this.schedulePages, ({ pageToken }: ListSchedulesRequest) =>
+        ListSchedulesResponse.fromPartial(
+          pageToken === ""
+            ? { schedules: [{ schedule: { name: "a" } }, { schedule: { name: "b" } }], nextPageToken: "2" }
+            : { schedules: [{ schedule: { name: "c" } }] },
+        ),
+      ),
+      triggerSchedule: this.#answer(this.triggers, ({ requestId }: TriggerScheduleRequest) => ({ eventId: requestId })),
+      deleteSchedule: this.#answer(this.deletions, () => ({})),
+    };
   }
 
   stop(): void {
