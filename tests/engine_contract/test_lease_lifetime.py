@@ -246,3 +246,43 @@ async def test_leasing_ends_expired_leases_too(harness: Harness, pair: TopicDriv
     await harness.advance(SECOND)
 
     assert ids(await pair.lease("new")) == ["event"]
+
+
+# --- how long the oldest has lasted -----------------------------------------------------------------------------------
+
+
+async def oldest_lease_is(age_us: int, topic: TopicDriver) -> bool:
+    """Whether the group's oldest lease has this age."""
+    found, grain_us = (await topic.group()).oldest_lease_age_us, topic.harness.grain_us
+    return found is not None and age_us - grain_us <= found <= age_us + grain_us
+
+
+async def test_the_age_of_the_oldest_lease_grows_although_it_is_extended(harness: Harness, joined: TopicDriver) -> None:
+    await joined.dispatch("slow")
+    assert (await joined.group()).oldest_lease_age_us is None
+    slow = await joined.lease_one(lease_us=MINUTE)
+    await harness.advance(30 * SECOND)
+    await joined.extend(slow, lease_us=HOUR)
+    await joined.dispatch("quick")
+    quick = await joined.lease_one(lease_us=MINUTE)
+    await harness.advance(10 * SECOND)
+
+    assert await oldest_lease_is(40 * SECOND, joined)
+
+    await joined.ack(slow)
+    assert await oldest_lease_is(10 * SECOND, joined)
+    await joined.ack(quick)
+    assert (await joined.group()).oldest_lease_age_us is None
+
+
+async def test_a_lease_that_moves_to_another_session_keeps_its_age(harness: Harness, joined: TopicDriver) -> None:
+    await joined.join("next")
+    leases = []
+    for name in ("first", "second"):
+        await joined.dispatch(name)
+        leases.append(await joined.lease_one(lease_us=HOUR))
+        await harness.advance(10 * SECOND)
+
+    await joined.adopt("next", *reversed(leases), lease_us=HOUR)
+
+    assert await oldest_lease_is(20 * SECOND, joined)

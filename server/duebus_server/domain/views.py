@@ -75,6 +75,8 @@ class GroupInfo:
         keys: the key policy in force.
         throttled_until_us: when its limits, or a pause, next let something be delivered, at the latest; None while
             none of them holds it up.
+        oldest_lease_age_us: how long the event that has been leased longest has been held; None if none is leased. Of
+            many leases, an engine may examine only those that expire first.
     """
 
     group: str
@@ -89,6 +91,7 @@ class GroupInfo:
     limits: Limits = NO_LIMITS
     keys: KeyPolicy = DEFAULT_KEY_POLICY
     throttled_until_us: int | None = None
+    oldest_lease_age_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

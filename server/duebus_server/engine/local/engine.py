@@ -236,9 +236,10 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
         now_us = self._working_now()
         members, session = self._topics.joined(topic, group, session_id)
         expires_us = now_us + self._lease_us(topic, lease_us)
-        results = [members.adopt(ref, session, expires_us, now_us) for ref in leases]
+        oldest_first = sorted(leases, key=lambda ref: ref.fencing_token)
+        results = {ref: members.adopt(ref, session, expires_us, now_us) for ref in oldest_first}
         self._topics.announce(topic, members)
-        return results
+        return [results[ref] for ref in leases]
 
     async def leave(self, topic: str, group: str, session_id: str, returns_in_us: int = 0) -> None:
         """See ``Engine.leave``."""

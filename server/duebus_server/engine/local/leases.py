@@ -17,7 +17,8 @@ class Leases:
     """The leases by session. What changes one also changes ``Entry.lease``; the group moves the entry in its indexes.
 
     Attributes:
-        held: session id -> fencing token -> entry. A session that has left may still hold leases.
+        held: session id -> fencing token -> entry, those of a session from the oldest on. A session that has left may
+            still hold leases.
     """
 
     __slots__ = ("held",)
@@ -46,6 +47,11 @@ class Leases:
         """Record that this lease, which was restored or moved, holds a LEASED entry."""
         entry.lease = lease
         self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
+
+    def oldest_us(self) -> int | None:
+        """When the lease began that has lasted longest; None if there is none. O(sessions)."""
+        oldest = [next(iter(held.values())).lease for held in self.held.values()]
+        return min([lease.started_us for lease in oldest if lease is not None], default=None)
 
     def end(self, entry: Entry, ended: dict[str, list[int]]) -> Lease:
         """End the lease of an entry, which is LEASED.

@@ -44,13 +44,12 @@ def topic_info(topic: Topic, now_us: int) -> TopicInfo:
 
 def group_info(group: Group, now_us: int) -> GroupInfo:
     """Counts, subscribers, age and rates; O(subscribers)."""
-    oldest, blocked = _oldest(group, EventState.READY), _oldest(group, EventState.BLOCKED)
     return GroupInfo(
         group.name,
         group.paused,
         {state: group.indexes.count(state) for state in EventState},
         [replace(session, in_flight=len(group.leases.held.get(name, ()))) for name, session in group.sessions.items()],
-        None if oldest is None else max(0, now_us - oldest),
+        _age(_oldest(group, EventState.READY), now_us),
         Rates(
             group.dispatched.per_second(now_us),
             group.delivered.per_second(now_us),
@@ -59,11 +58,16 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         ),
         group.retry_policy,
         group.ephemeral,
-        None if blocked is None else max(0, now_us - blocked),
+        _age(_oldest(group, EventState.BLOCKED), now_us),
         group.throttle.limits,
         group.order.policy,
         group.throttled_until(now_us),
+        _age(group.leases.oldest_us(), now_us),
     )
+
+
+def _age(since_us: int | None, now_us: int) -> int | None:
+    return None if since_us is None else max(0, now_us - since_us)
 
 
 def _oldest(group: Group, state: EventState) -> int | None:

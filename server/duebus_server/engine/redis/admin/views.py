@@ -284,7 +284,7 @@ def _group_info(
 ) -> GroupInfo:
     paused, ephemeral = map(bool, flags)
     in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config)
-    ready_age, blocked_age = (_age(now_us, since) for since in oldest)
+    ready_age, blocked_age, lease_age = (_age(now_us, since) for since in oldest)
     return GroupInfo(
         name.decode(),
         paused,
@@ -298,6 +298,7 @@ def _group_info(
         in_force.limits,
         in_force.keys,
         read_time(throttled_until),
+        lease_age,
     )
 
 

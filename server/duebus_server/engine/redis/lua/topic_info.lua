@@ -6,7 +6,8 @@
 -- returns  {now, {session, tokens, ...} of leases that have ended, '' or what is missing, queued, settings, {group,
 --          ...}}, settings: {name, value, ...} of those that differ from the server's; a group: {name,
 --          {paused, ephemeral (0, 1)}, {scheduled, ready, blocked, leased, dead}, {since when the first has been ready,
---          since when the first that is blocked has been due, both -1 for none},
+--          since when the first that is blocked has been due, since when the lease that has lasted longest, each -1
+--          for none},
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
 --          {name, value, ...} of its own settings, until when its limits or a pause hold it up or -1}
@@ -66,6 +67,25 @@ local function throttled_until(group)
   return until_us > now and until_us or NEVER
 end
 
+-- How many leases of a group are examined for the oldest: those that expire first. New leases expire last.
+local LEASES_EXAMINED = 100
+
+-- Since when the lease that was given first has lasted; NEVER if there is none.
+local function oldest_lease(group)
+  local ids = redis.call('ZRANGE', group_key(group, 'leased'), 0, LEASES_EXAMINED - 1)
+  for i = 1, #ids do
+    ids[i] = id_of(ids[i])
+  end
+  local oldest = NEVER
+  if #ids > 0 then
+    for _, raw in ipairs(redis.call('HMGET', group_key(group, 'records'), unpack(ids))) do
+      local record = raw and read_record(raw)
+      oldest = math.min(oldest, record and record[STARTED] or NEVER)
+    end
+  end
+  return oldest
+end
+
 local function info(group)
   local ready, waiting = 0, 0
   local oldest = NEVER
@@ -87,6 +107,7 @@ local function info(group)
     {
       answer_time(ready > 0 and oldest or NEVER),
       answer_time(first_score(group, 'blocked')),
+      answer_time(oldest_lease(group)),
     },
     subscribers(group),
     rates(group),

@@ -38,6 +38,7 @@ def _group(parts: Sequence[GroupInfo]) -> GroupInfo:
         subscribers=_subscribers(parts),
         oldest_ready_age_us=_oldest(part.oldest_ready_age_us for part in parts),
         oldest_blocked_age_us=_oldest(part.oldest_blocked_age_us for part in parts),
+        oldest_lease_age_us=_oldest(part.oldest_lease_age_us for part in parts),
         rates=Rates(*(sum(getattr(part.rates, one.name) for part in parts) for one in fields(Rates))),
     )
 
