@@ -52,6 +52,7 @@ from duebus_server.wire.scaler import ScalerServicer
 from duebus_server.wire.schedule_codec import ScheduleCodec
 from duebus_server.wire.schedules import EventBusSchedulesServicer
 from duebus_server.wire.server import ADMIN, EVENT_BUS, SCALER, SCHEDULES, TEST_CLOCK, Limits, WireServer
+from duebus_server.wire.status import code_of
 from duebus_server.wire.test_clock import TestClockServicer
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class App:
         self._settings = settings
         self._clock = clock
         self._failed = failed
-        self._tracing = make_tracing(os.environ)
+        self._tracing = make_tracing(os.environ, code_of)
         self._metrics = make_metrics(settings, self._tracing)
         if self._metrics is not None:
             engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]

@@ -17,7 +17,7 @@ from duebus_server.engine.redis import (
     RedisUrlError,
     make_redis_engine,
 )
-from duebus_server.ops.metrics import Metrics
+from duebus_server.ops.metrics import Metrics, untraced
 from duebus_server.security.access import Access
 from duebus_server.security.acl import read_acl
 from duebus_server.security.audit import audit_to_file, audit_to_log
@@ -43,7 +43,7 @@ def make_metrics(settings: Settings, tracing: Tracing | None) -> Metrics | None:
     """The metrics; None if neither HTTP nor tracing is on, because nobody would read them."""
     if settings.http_listen is None and tracing is None:
         return None
-    return Metrics(settings.metrics_topics, tracing.engine_called if tracing else None)
+    return Metrics(settings.metrics_topics, tracing.engine_called if tracing else untraced)
 
 
 def make_observers(metrics: Metrics | None, tracing: Tracing | None) -> dict[str, Any]:

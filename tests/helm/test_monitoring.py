@@ -13,6 +13,7 @@ import yaml
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import EngineName, LeaseBatch, LeasedEvent, NackAction, SubscriberInfo
+from duebus_server.domain.rates import Limits
 from duebus_server.domain.schedules import ADVANCED, Firing, ScheduleRecord
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
@@ -28,7 +29,7 @@ async def scraped() -> bytes:
     event = LeasedEvent("e", b"", 1, 1, 0, 0, 0, "")
     away = DispatcherNotWorking("away")
     away.__cause__ = ConnectionError()
-    engine = LocalEngine(SystemClock(), TopicConfig())
+    engine = LocalEngine(SystemClock(), TopicConfig(max_queued=1, limits=Limits(max_in_flight=1)))
     await engine.start()
     await engine.join("orders", "billing", SubscriberInfo("session", "", 0))
     metrics.watch([engine])
@@ -39,11 +40,12 @@ async def scraped() -> bytes:
     metrics.acked(*group, 1)
     metrics.nacked(*group, NackAction.RETRY, 1)
     metrics.died(*group, 1)
+    metrics.stored(EngineName.REDIS, "ack", 0.1)
     firing = Firing(ScheduleRecord("nightly", "orders", "", b""), nominal_us=1, event=None, missed=1)
     for outcome in ADVANCED:
         metrics.fired(EngineName.LOCAL, firing, outcome, now_us=1)
-    metrics.rpc("/duebus.v1.EventBus/Ack", "OK")
-    return await metrics.scrape()
+    metrics.rpc("/duebus.v1.EventBus/Ack", "OK", 0.1)
+    return (await metrics.scrape()).text
 
 
 def labels_by_metric() -> dict[str, set[str]]:

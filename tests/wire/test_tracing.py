@@ -10,12 +10,14 @@ import grpc
 import pytest
 from duebus import Delivery, RetryAfter, Worker
 from duebus.aio import Client
+from duebus.errors import InvalidArgument
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from support.wire import SIGNAL_TIMEOUT_S
+from support.redis_server import RedisServer
+from support.wire import SIGNAL_TIMEOUT_S, connect, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,4 +159,43 @@ async def test_the_server_traces_calls_under_the_span_of_the_client(
     assert call.parent_span_id.hex() == f"{producer.get_span_context().span_id:016x}"
     assert (engine.trace_id, engine.parent_span_id) == (call.trace_id, call.span_id)
     assert call.start_time_unix_nano <= engine.start_time_unix_nano <= engine.end_time_unix_nano
+    assert attributes_of(call)["rpc.response.status_code"] == "OK"
+    assert attributes_of(call)["rpc.grpc.status_code"] == 0
     assert "payload-nobody-may-see" not in str(collector.spans)
+
+
+def attributes_of(span: Any) -> dict[str, Any]:
+    """The attributes of a span on the wire."""
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in span.attributes}
+
+
+async def test_a_clients_fault_is_no_error_of_the_servers_span(
+    start_server: Callable[..., ServerProcess], collector: Collector
+) -> None:
+    server = start_server(env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    async with Client(server.address) as bus:
+        with pytest.raises(InvalidArgument):
+            await bus.dispatch("no such name", 1)
+    assert await asyncio.to_thread(server.terminate) == 0
+    (call,) = [span for span in collector.spans if span.name == "duebus.v1.EventBus/Dispatch"]
+    assert call.status.code == call.status.STATUS_CODE_UNSET
+    attributes = attributes_of(call)
+    assert (attributes["rpc.response.status_code"], attributes["rpc.grpc.status_code"]) == ("INVALID_ARGUMENT", 3)
+    assert "error.type" not in attributes
+
+
+async def test_a_fault_of_the_server_is_an_error_of_its_span(
+    start_server: Callable[..., ServerProcess], collector: Collector
+) -> None:
+    redis = RedisServer()
+    flags = ("--engine", "redis", "--redis-url", redis.url)
+    server = start_server(*flags, env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
+    redis.close()
+    async with connect(server.address) as wire:
+        await failure_of(wire.dispatch("orders", "a"))
+    assert await asyncio.to_thread(server.terminate) == 0
+    (call,) = [span for span in collector.spans if span.name == "duebus.v1.EventBus/Dispatch"]
+    assert call.status.code == call.status.STATUS_CODE_ERROR
+    assert call.status.message == "", "the text of an error may quote the request"
+    attributes = attributes_of(call)
+    assert (attributes["error.type"], attributes["rpc.grpc.status_code"]) == ("UNAVAILABLE", 14)

@@ -7,6 +7,7 @@ and every engine passes it unchanged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from duebus_server.domain.clock import SECOND
@@ -52,6 +53,14 @@ if TYPE_CHECKING:
 
 WORK_AHEAD_US = 30 * SECOND
 """What may begin within this time counts as work: about as long as it takes to start a worker."""
+
+
+StorageTimer = Callable[[str, float], None]
+"""Receives what was done in the storage, such as ``write``, and how many seconds it took. Called on the event loop."""
+
+
+def untimed(_operation: str, _seconds: float) -> None:
+    """The timer of an engine that nobody times."""
 
 
 class Watcher(Protocol):
@@ -138,6 +147,9 @@ class Engine(Protocol):
         """The clock of ``NewEvent.deliver_at_us`` and of schedules, in microseconds since the Unix epoch. It may jump
         when it is set.
         """
+
+    def time_storage(self, timed: StorageTimer) -> None:
+        """Time each write and sync of the journal, and each script in Redis, from ``start`` on."""
 
     def partitions(self, topic: str) -> int:
         """How many partitions the topic has, as far as this replica knows; 1 where topics have none. One call works on

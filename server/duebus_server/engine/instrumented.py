@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from duebus_server.domain.errors import DispatcherNotWorking
@@ -67,6 +68,9 @@ class EngineRecorder(Protocol):
     def fired(self, engine: EngineName, firing: Firing, outcome: FiringOutcome, now_us: int) -> None:
         """A schedule was fired, or was not; ``now_us`` is the engine's wall clock."""
 
+    def stored(self, engine: EngineName, operation: str, seconds: float) -> None:
+        """The journal was written or synced, or a script has run in Redis."""
+
 
 class InstrumentedEngine:
     """Forwards every call to the wrapped engine, and records it.
@@ -81,6 +85,8 @@ class InstrumentedEngine:
         self.now_us = engine.now_us
         self.wall_us = engine.wall_us
         self.partitions = engine.partitions
+        self.time_storage = engine.time_storage
+        engine.time_storage(partial(recorder.stored, engine.name))
         self.start = self._timed("start", engine.start)
         self.stop = self._timed("stop", engine.stop)
         self.check = self._timed("check", engine.check)

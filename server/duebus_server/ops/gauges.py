@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily
 
 from duebus_server.domain.errors import DueBusError
+from duebus_server.ops.labels import EPHEMERAL, OTHER
 from duebus_server.ops.topic_choice import TopicChoice, TopicFigures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.engine.base import Engine
     from duebus_server.ops.labels import Labels
-    from duebus_server.ops.topic_choice import Figures, GroupFigures
+    from duebus_server.ops.topic_choice import Figures
 
 ANSWER_S = 2.0
 """How long a scrape waits for an engine. One that does not answer a check in this time is down."""
@@ -28,7 +30,40 @@ TOPICS_AT_ONCE = 500
 PAUSE = 9
 """The pause after a reading, in multiples of the time that it took: readings take at most a tenth of the time."""
 
-GROUP = ("engine", "topic", "group")
+TOPIC = ("engine", "topic")
+GROUP = (*TOPIC, "group")
+
+OF_GROUP: tuple[tuple[str, str, str], ...] = (
+    (
+        "duebus_stuck_age_seconds",
+        "How long the oldest ready event has been due, if no pause or limit explains why nothing is delivered.",
+        "stuck_age_s",
+    ),
+    (
+        "duebus_oldest_ready_age_seconds",
+        "How long the oldest ready event has been due; 0 when none is ready, or the group is paused.",
+        "oldest_ready_age_s",
+    ),
+    (
+        "duebus_oldest_blocked_age_seconds",
+        "How long the oldest blocked event has been due; 0 when none is blocked, or the group is paused.",
+        "oldest_blocked_age_s",
+    ),
+    (
+        "duebus_oldest_lease_age_seconds",
+        "How long the oldest lease has lasted, extensions included; 0 when none is leased.",
+        "oldest_lease_age_s",
+    ),
+    ("duebus_paused_groups", "Paused groups: 1 if this one is, otherwise 0.", "paused"),
+    (
+        "duebus_throttled_groups",
+        "Groups that limits or a pause hold up: 1 if this one is, otherwise 0.",
+        "throttled",
+    ),
+    ("duebus_subscribers", "Open streams of the group, on all replicas.", "subscribers"),
+    ("duebus_in_flight", "Events that subscribers hold, on all replicas.", "in_flight"),
+)
+"""Gauges with a sample for each group: name, help text, and the figure that they show."""
 
 log = structlog.get_logger()
 
@@ -39,6 +74,7 @@ class EngineReading:
     Attributes:
         is_up: whether the engine answered the last check.
         figures: of the groups, by the labels of topic and group.
+        topics: those that have gauges of their own.
         read_s: when the reading that they are from began, in seconds of the monotonic clock; None before the first, and
             after one that failed.
 
@@ -51,17 +87,18 @@ class EngineReading:
     def __init__(self, engine: Engine, labels: Labels, topics: int) -> None:
         self.is_up = False
         self.figures: Figures = {}
+        self.topics: Sequence[TopicFigures] = ()
         self.read_s: float | None = None
         self._engine = engine
         self._labels = labels
-        self._topics = topics
+        self._most = topics
         self._chosen: frozenset[str] = frozenset()
         self._next_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
     async def refresh(self) -> None:
         """Check the engine, and wait a while for a reading if one is due or under way."""
-        if self._task is None and self._topics and time.monotonic() >= self._next_s:
+        if self._task is None and self._most and time.monotonic() >= self._next_s:
             self._task = asyncio.create_task(self._read(), name="gauges")
         check = asyncio.create_task(self._check())
         await asyncio.wait([check, *([] if self._task is None else [self._task])], timeout=ANSWER_S)
@@ -81,18 +118,18 @@ class EngineReading:
         """Read all topics, a page at a time."""
         began_s = time.monotonic()
         try:
-            choice = TopicChoice(self._topics, self._chosen)
+            choice = TopicChoice(self._most, self._chosen)
             after = ""
             while page := await self._engine.list_topics(after, TOPICS_AT_ONCE):
                 after = page[-1].topic
                 choice.add(map(TopicFigures, page))
         except DueBusError as error:
             log.warning("engine left out of the metrics", engine=self._engine.name, error=str(error))
-            self.figures, self.read_s = {}, None
+            self.figures, self.topics, self.read_s = {}, (), None
         else:
-            chosen = choice.chosen()
-            self._chosen = frozenset(topic.name for topic in chosen)
-            self.figures, self.read_s = choice.figures(chosen), began_s
+            self.topics = choice.chosen()
+            self._chosen = frozenset(topic.name for topic in self.topics)
+            self.figures, self.read_s = choice.figures(self.topics), began_s
             self._labels.add_troubled(self._chosen)
         finally:
             ended_s = time.monotonic()
@@ -140,31 +177,40 @@ class Gauges:
                 for state, count in figures.events.items():
                     events.add_metric((name, *labels, state), count)
         yield from (up, age, events)
-        yield self._gauge(
-            "duebus_oldest_ready_age_seconds",
-            "How long the oldest ready event has been due; 0 when none is ready.",
-            lambda figures: figures.oldest_ready_age_s,
-        )
-        yield self._gauge(
-            "duebus_oldest_blocked_age_seconds",
-            "How long the oldest blocked event has been due; 0 when none is blocked.",
-            lambda figures: figures.oldest_blocked_age_s,
-        )
-        yield self._gauge(
-            "duebus_throttled_groups",
-            "Groups that limits or a pause hold up: 1 if this one is, otherwise 0.",
-            lambda figures: figures.throttled,
-        )
-        yield self._gauge(
-            "duebus_subscribers", "Open streams of the group, on all replicas.", lambda figures: figures.subscribers
-        )
-        yield self._gauge(
-            "duebus_in_flight", "Events that subscribers hold, on all replicas.", lambda figures: figures.in_flight
-        )
+        for family_name, documentation, figure in OF_GROUP:
+            yield self._of_groups(family_name, documentation, figure)
+        yield from self._limits()
 
-    def _gauge(self, name: str, documentation: str, value: Callable[[GroupFigures], float]) -> GaugeMetricFamily:
+    def groups(self) -> Iterator[tuple[str, str, str]]:
+        """The engine, topic and group of those that have gauges of their own."""
+        for name, reading in self._readings.items():
+            for topic, group in reading.figures:
+                if group not in ("", OTHER, EPHEMERAL):
+                    yield name, topic, group
+
+    def _of_groups(self, name: str, documentation: str, figure: str) -> GaugeMetricFamily:
         family = GaugeMetricFamily(name, documentation, labels=GROUP)
+        value = attrgetter(figure)
         for engine, reading in self._readings.items():
             for labels, figures in reading.figures.items():
                 family.add_metric((engine, *labels), value(figures))
         return family
+
+    def _limits(self) -> tuple[GaugeMetricFamily, ...]:
+        """What topics and groups may hold, where that is limited, and what topics do hold."""
+        queued = GaugeMetricFamily("duebus_queued", "Events that the topic holds, without dead letters.", labels=TOPIC)
+        may = GaugeMetricFamily("duebus_max_queued", "How many events the topic may hold, if limited.", labels=TOPIC)
+        at_once = GaugeMetricFamily(
+            "duebus_max_in_flight",
+            "How many deliveries of the group may be under way at once, if limited.",
+            labels=GROUP,
+        )
+        for engine, reading in self._readings.items():
+            for topic in reading.topics:
+                queued.add_metric((engine, topic.name), topic.queued)
+                if topic.max_queued:
+                    may.add_metric((engine, topic.name), topic.max_queued)
+            for labels, figures in reading.figures.items():
+                if figures.max_in_flight:
+                    at_once.add_metric((engine, *labels), figures.max_in_flight)
+        return queued, may, at_once

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import Exemplar, HistogramMetricFamily
 
 from duebus_server.domain.clock import SECOND
 
@@ -35,11 +36,14 @@ class BatchHistogram:
         self._bounds_us = [round(bound * SECOND) for bound in bounds]
         self._series: dict[tuple[str, ...], _Series] = {}
 
-    def observe(self, labels: tuple[str, ...], value: float) -> None:
-        """Observe one value."""
+    def observe(self, labels: tuple[str, ...], value: float, trace_id: str = "") -> None:
+        """Observe one value; ``trace_id`` is that of the trace it belongs to, the exemplar of its bucket."""
         series = self._of(labels)
-        series.counts[bisect_left(self._bounds, value)] += 1
+        bucket = bisect_left(self._bounds, value)
+        series.counts[bucket] += 1
         series.total += value
+        if trace_id:
+            series.exemplars[bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
     def observe_since(self, labels: tuple[str, ...], now_us: int, since_us: list[int]) -> None:
         """Observe the seconds from each moment to now, in microseconds since the Unix epoch. Sorts the list."""
@@ -67,8 +71,7 @@ class BatchHistogram:
         family = self._family()
         names = [str(float(bound)) for bound in self._bounds] + ["+Inf"]
         for labels, series in self._series.items():
-            buckets = list(zip(names, map(float, accumulate(series.counts)), strict=True))
-            family.add_metric(labels, buckets, series.total)
+            family.add_metric(labels, series.buckets(names), series.total)
         yield family
 
     def _family(self) -> HistogramMetricFamily:
@@ -82,10 +85,20 @@ class BatchHistogram:
 
 
 class _Series:
-    """The values of one set of labels."""
+    """The values of one set of labels.
 
-    __slots__ = ("counts", "total")
+    Attributes:
+        exemplars: the last one of each bucket that has one.
+    """
+
+    __slots__ = ("counts", "exemplars", "total")
 
     def __init__(self, buckets: int) -> None:
         self.counts = [0] * buckets
+        self.exemplars: dict[int, Exemplar] = {}
         self.total = 0.0
+
+    def buckets(self, names: Sequence[str]) -> list[tuple[str, float] | tuple[str, float, Exemplar]]:
+        """The cumulative counts, each with the name of its bucket and its exemplar."""
+        counted = enumerate(zip(names, map(float, accumulate(self.counts)), strict=True))
+        return [(*one, self.exemplars[at]) if at in self.exemplars else one for at, one in counted]

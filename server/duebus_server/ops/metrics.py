@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     GCCollector,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
-from prometheus_client.exposition import generate_latest
+from prometheus_client.exposition import choose_encoder
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import EngineName, NackAction
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.schedules import Firing
     from duebus_server.engine.base import Engine
 
-    EngineCall = Callable[[EngineName, str, float, int], None]
+    EngineCall = Callable[[EngineName, str, float, int], str]
 
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600)
 CALL_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -48,31 +51,68 @@ OF_GROUP = (*OF_TOPIC, "group")
 FRESH_S = 1.0
 """How old gauges may be without being read again."""
 
+T = TypeVar("T")
+
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-class Children(dict[tuple[str, ...], Counter]):
-    """A counter's children by engine, topic and perhaps group. Looking one up costs more than counting.
+def untraced(_engine: EngineName, _verb: str, _seconds: float, _batch: int) -> str:
+    """The trace of an engine call that has none."""
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCounters:
+    """The counters of one group, or of those that share its labels."""
+
+    delivered: Counter
+    acked: Counter
+    nacked: dict[NackAction, Counter]
+    dead: Counter
+    suspected: Counter
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleCounters:
+    """The counters of the schedules of one topic, or of those that share its labels."""
+
+    fired: Counter
+    skipped: Counter
+    missed: Counter
+
+
+class ByLabels(dict[tuple[str, ...], T]):
+    """Counters by engine, topic and perhaps group. Looking them up costs more than counting.
+
+    All counters of a group appear together, at 0: nothing is known of how a counter grew before it was first scraped.
 
     Args:
-        counter: the counter.
+        make: makes the counters of an engine, and of the labels of a topic and perhaps a group.
         labels: which topics and groups have their own labels.
-        *more: further labels.
     """
 
-    def __init__(self, counter: Counter, labels: Labels, *more: str) -> None:
+    def __init__(self, make: Callable[..., T], labels: Labels) -> None:
         super().__init__()
-        self._counter = counter
+        self._make = make
         self._labels = labels
-        self._more = more
+        self._made: dict[tuple[str, ...], T] = {}
 
-    def __missing__(self, key: tuple[str, ...]) -> Counter:
+    def __missing__(self, key: tuple[str, ...]) -> T:
         engine, topic, *group = key
-        shown = self._labels.group(topic, *group) if group else (self._labels.topic(topic),)
-        child = self._counter.labels(engine, *shown, *self._more)
+        shown = (engine, *(self._labels.group(topic, *group) if group else (self._labels.topic(topic),)))
+        counters = self._made.get(shown)
+        if counters is None:
+            counters = self._made[shown] = self._make(*shown)
         if OTHER not in shown:  # the number of other topics is unbounded
-            self[key] = child
-        return child
+            self[key] = counters
+        return counters
+
+
+class Scrape(NamedTuple):
+    """All metrics, in the format that was asked for."""
+
+    text: bytes
+    content_type: str
 
 
 class Metrics:
@@ -80,10 +120,11 @@ class Metrics:
 
     Args:
         topics: how many topics have their own metrics.
-        on_engine_call: also called for each engine call: engine, verb, seconds, events.
+        on_engine_call: also called for each engine call: engine, verb, seconds, events. Returns the id of its trace;
+            empty if it has none.
     """
 
-    def __init__(self, topics: int, on_engine_call: EngineCall | None = None) -> None:
+    def __init__(self, topics: int, on_engine_call: EngineCall = untraced) -> None:
         self._on_engine_call = on_engine_call
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the number of lines
         self._labels = Labels(topics)
@@ -98,39 +139,56 @@ class Metrics:
             self._lateness,
             self._latency,
             self._schedule_lateness,
+            self._rpc_durations,
             self._durations,
+            self._storage,
             self._batches,
         ):
             self._registry.register(collector)
+        build = Gauge("duebus_build_info", "1; the build is in the labels.", ("version",), registry=self._registry)
+        build.labels(version("duebus")).set(1)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
     def _make_counters(self) -> None:
         def counter(name: str, documentation: str, *labels: str) -> Counter:
-            return Counter(f"duebus_{name}", documentation, labels, registry=self._registry)
+            return Counter(f"duebus_{name}_total", documentation, labels, registry=self._registry)
 
-        def of_group(name: str, documentation: str) -> Children:
-            return Children(counter(name, documentation, *OF_GROUP), self._labels)
+        dispatched = counter("events_dispatched", "Events that were stored.", *OF_TOPIC)
+        delivered = counter("events_delivered", "Events that were leased to a subscriber.", *OF_GROUP)
+        acked = counter("events_acked", "Events that were acked.", *OF_GROUP)
+        nacked = counter("events_nacked", "Events that were nacked or released.", *OF_GROUP, "action")
+        dead = counter("events_dead", "Events that became dead letters.", *OF_GROUP)
+        suspected = counter("events_suspected", "Events that became suspects: leases ran out twice.", *OF_GROUP)
+        fired = counter("schedules_fired", "Nominal times of schedules that dispatched an event.", *OF_TOPIC)
+        skipped = counter("schedules_skipped", "Nominal times that were skipped because of the overlap.", *OF_TOPIC)
+        missed = counter("schedules_missed", "Nominal times that were given up.", *OF_TOPIC)
 
-        dispatched = counter("events_dispatched_total", "Events that were stored.", *OF_TOPIC)
-        nacked = counter("events_nacked_total", "Events that were nacked or released.", *OF_GROUP, "action")
-        self._dispatched = Children(dispatched, self._labels)
-        self._delivered = of_group("events_delivered_total", "Events that were leased to a subscriber.")
-        self._acked = of_group("events_acked_total", "Events that were acked.")
-        self._nacked = {action: Children(nacked, self._labels, action) for action in NackAction}
-        self._dead = of_group("events_dead_total", "Events that became dead letters.")
-        self._suspects = of_group("events_suspected_total", "Events that became suspects: leases ran out twice.")
-        fired = counter("schedules_fired_total", "Nominal times of schedules that dispatched an event.", *OF_TOPIC)
-        skipped = counter(
-            "schedules_skipped_total", "Nominal times that were skipped because of the overlap.", *OF_TOPIC
-        )
-        missed = counter("schedules_missed_total", "Nominal times that were given up.", *OF_TOPIC)
-        self._fired, self._skipped, self._missed = [Children(each, self._labels) for each in (fired, skipped, missed)]
-        self._redis_errors = counter("redis_errors_total", "Calls that failed because of Redis.", "kind")
-        self._rpcs = counter("rpcs_total", "Calls that have ended; streams when they end.", "method", "code")
+        def of_group(*group: str) -> GroupCounters:
+            by_action = {action: nacked.labels(*group, action) for action in NackAction}
+            one = [each.labels(*group) for each in (delivered, acked, dead, suspected)]
+            return GroupCounters(one[0], one[1], by_action, one[2], one[3])
+
+        def of_schedules(*topic: str) -> ScheduleCounters:
+            return ScheduleCounters(*[each.labels(*topic) for each in (fired, skipped, missed)])
+
+        self._dispatched = ByLabels(dispatched.labels, self._labels)
+        self._groups = ByLabels(of_group, self._labels)
+        self._schedules = ByLabels(of_schedules, self._labels)
+        self._redis_errors = counter("redis_errors", "Calls that failed because of Redis.", "kind")
+        self._rpcs = counter("rpcs", "Calls that have ended; streams when they end.", "method", "code")
 
     def _make_histograms(self) -> None:
+        self._rpc_durations = BatchHistogram(
+            "duebus_rpc_duration_seconds", "Duration of a call that is no stream.", ("method",), CALL_S
+        )
+        self._storage = BatchHistogram(
+            "duebus_storage_call_duration_seconds",
+            "Duration of a write or sync of the journal, or of a script in Redis.",
+            ("engine", "operation"),
+            CALL_S,
+        )
         self._lateness = BatchHistogram(
             "duebus_delivery_lateness_seconds", "Time from due to delivered.", ("engine",), LATENESS_S
         )
@@ -157,27 +215,39 @@ class Metrics:
         """Read the gauges from these engines."""
         self._gauges.watch(engines)
 
-    async def scrape(self) -> bytes:
-        """All metrics, in the text format of Prometheus."""
+    async def scrape(self, accept: str = "") -> Scrape:
+        """All metrics: as OpenMetrics, with exemplars, if the header ``accept`` asks for that."""
         async with self._gathering:
             if time.monotonic() - self._gathered_s > FRESH_S:
                 await self._gauges.gather()
                 self._gathered_s = time.monotonic()
-        return generate_latest(self._registry)
+        for group in self._gauges.groups():
+            self._groups[group]  # its counters begin
+        encode, content_type = choose_encoder(accept)
+        return Scrape(encode(self._registry), content_type)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 
-    def rpc(self, method: str, code: str) -> None:
-        """A call has ended; ``method`` is its path."""
-        self._rpcs.labels(method.removeprefix("/"), code).inc()
+    def rpc(self, method: str, code: str, seconds: float | None = None, trace_id: str = "") -> None:
+        """A call has ended.
+
+        Args:
+            method: its path.
+            code: the name of its status code.
+            seconds: how long it took; None for a stream.
+            trace_id: of its trace; empty if it has none.
+        """
+        path = method.removeprefix("/")
+        self._rpcs.labels(path, code).inc()
+        if seconds is not None:
+            self._rpc_durations.observe((path,), seconds, trace_id)
 
     # --- the engines' recorder --------------------------------------------------------------------------------------
 
     def called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
         """An engine's verb has ended: how long it took, and for how many events."""
-        if self._on_engine_call is not None:
-            self._on_engine_call(engine, verb, seconds, batch)
-        self._durations.observe((engine, verb), seconds)
+        trace_id = self._on_engine_call(engine, verb, seconds, batch)
+        self._durations.observe((engine, verb), seconds, trace_id)
         if batch:
             self._batches.observe((engine, verb), batch)
 
@@ -192,26 +262,28 @@ class Metrics:
 
     def delivered(self, engine: EngineName, topic: str, group: str, batch: LeaseBatch, now_us: int) -> None:
         """Events were leased to a session."""
-        self._delivered[engine, topic, group].inc(len(batch.events))
+        self._groups[engine, topic, group].delivered.inc(len(batch.events))
         self._lateness.observe_since((engine,), now_us, [event.deliver_at_us for event in batch.events])
         dispatched = [event.dispatched_us for event in batch.events if event.attempt == 1]
         self._latency.observe_since((engine,), now_us, dispatched)
 
     def acked(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events are done."""
-        self._acked[engine, topic, group].inc(count)
+        self._groups[engine, topic, group].acked.inc(count)
 
     def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
         """Events were given back."""
-        self._nacked[action][engine, topic, group].inc(count)
+        self._groups[engine, topic, group].nacked[action].inc(count)
 
     def died(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became dead letters."""
-        self._dead[engine, topic, group].inc(count)
+        self._labels.add_troubled([topic])
+        self._groups[engine, topic, group].dead.inc(count)
 
     def suspected(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events became suspects."""
-        self._suspects[engine, topic, group].inc(count)
+        self._labels.add_troubled([topic])
+        self._groups[engine, topic, group].suspected.inc(count)
 
     def fired(self, engine: EngineName, firing: Firing, outcome: FiringOutcome, now_us: int) -> None:
         """A schedule was fired, or was not."""
@@ -219,14 +291,20 @@ class Metrics:
             return
         of_topic = (engine, firing.record.topic)
         if firing.missed:
-            self._missed[of_topic].inc(firing.missed)
+            self._labels.add_troubled([firing.record.topic])
+        counters = self._schedules[of_topic]
+        counters.missed.inc(firing.missed)
         if outcome is FiringOutcome.SKIPPED:
-            self._skipped[of_topic].inc()
+            counters.skipped.inc()
         if outcome is FiringOutcome.FIRED:
-            self._fired[of_topic].inc()
+            counters.fired.inc()
             self._dispatched[of_topic].inc()
             late_us = now_us - (firing.record.due_us or now_us)
             self._schedule_lateness.observe((engine,), max(0, late_us) / SECOND)
+
+    def stored(self, engine: EngineName, operation: str, seconds: float) -> None:
+        """The journal was written or synced, or a script has run in Redis."""
+        self._storage.observe((engine, operation), seconds)
 
 
 def _kind(cause: BaseException) -> str:

@@ -22,36 +22,78 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class GroupFigures:
-    """One group, or several groups together."""
+    """One group, or several groups together.
+
+    Attributes:
+        events: how many there are, by state.
+        stuck_age_s: the age of the oldest ready event, where nothing was delivered in the last minute although neither
+            a pause nor a limit holds the group up.
+        oldest_ready_age_s: the age of the oldest ready event; 0 in a paused group, where nothing is late.
+        oldest_blocked_age_s: the same of blocked events.
+        oldest_lease_age_s: how long the oldest lease has lasted.
+        nacked_per_s: how many deliveries were nacked a second, in the last minute.
+        paused: how many groups are paused.
+        paused_ready: how many ready events these have.
+        throttled: how many groups a limit or a pause holds up.
+        max_in_flight: the limit of one group; 0 where it has none, and of several groups.
+        subscribers: open streams.
+        in_flight: events that they hold.
+    """
 
     events: dict[EventState, int] = field(default_factory=lambda: dict.fromkeys(EventState, 0))
+    stuck_age_s: float = 0.0
     oldest_ready_age_s: float = 0.0
     oldest_blocked_age_s: float = 0.0
+    oldest_lease_age_s: float = 0.0
+    nacked_per_s: float = 0.0
+    paused: int = 0
+    paused_ready: int = 0
+    throttled: int = 0
+    max_in_flight: int = 0
     subscribers: int = 0
     in_flight: int = 0
-    throttled: int = 0
 
     @classmethod
     def of(cls, info: GroupInfo) -> GroupFigures:
         """The figures of a group."""
+        is_throttled = info.throttled_until_us is not None
+        ready_age_s = 0.0 if info.paused else (info.oldest_ready_age_us or 0) / SECOND
         return cls(
             dict(info.counts),
-            (info.oldest_ready_age_us or 0) / SECOND,
-            (info.oldest_blocked_age_us or 0) / SECOND,
+            0.0 if is_throttled or info.rates.delivered else ready_age_s,
+            ready_age_s,
+            0.0 if info.paused else (info.oldest_blocked_age_us or 0) / SECOND,
+            (info.oldest_lease_age_us or 0) / SECOND,
+            info.rates.nacked,
+            int(info.paused),
+            info.counts[EventState.READY] if info.paused else 0,
+            int(is_throttled),
+            info.limits.max_in_flight,
             len(info.subscribers),
             sum([subscriber.in_flight for subscriber in info.subscribers]),
-            int(info.throttled_until_us is not None),
         )
 
     def add(self, other: GroupFigures) -> None:
         """Add groups: numbers add up, and the greater ages count."""
         for state, count in other.events.items():
             self.events[state] += count
+        self.stuck_age_s = max(self.stuck_age_s, other.stuck_age_s)
         self.oldest_ready_age_s = max(self.oldest_ready_age_s, other.oldest_ready_age_s)
         self.oldest_blocked_age_s = max(self.oldest_blocked_age_s, other.oldest_blocked_age_s)
+        self.oldest_lease_age_s = max(self.oldest_lease_age_s, other.oldest_lease_age_s)
+        self.nacked_per_s += other.nacked_per_s
+        self.paused += other.paused
+        self.paused_ready += other.paused_ready
+        self.throttled += other.throttled
         self.subscribers += other.subscribers
         self.in_flight += other.in_flight
-        self.throttled += other.throttled
+
+    def subtract_numbers(self, other: GroupFigures) -> None:
+        """Take the numbers of some groups out of these. Ages stay."""
+        for state, count in other.events.items():
+            self.events[state] -= count
+        for number in NUMBERS:
+            setattr(self, number, getattr(self, number) - getattr(other, number))
 
     @property
     def dead(self) -> int:
@@ -64,39 +106,57 @@ class GroupFigures:
         return self.events[EventState.READY] + self.events[EventState.BLOCKED]
 
 
-MEASURES: tuple[Callable[[GroupFigures], float], ...] = tuple(
-    map(attrgetter, ("oldest_ready_age_s", "oldest_blocked_age_s", "dead", "waiting"))
-)
-"""What trouble is. Topics are chosen by each in turn, from the greatest on, so that none hides the others."""
+AGES = ("stuck_age_s", "oldest_ready_age_s", "oldest_blocked_age_s", "oldest_lease_age_s")
+NUMBERS = ("nacked_per_s", "paused", "paused_ready", "throttled", "subscribers", "in_flight")
+
+TROUBLES = (*AGES, "dead", "waiting", "nacked_per_s", "paused_ready")
+"""What trouble of a group is, as names of its figures."""
+
+of_trouble: Callable[[GroupFigures], tuple[float, ...]] = attrgetter(*TROUBLES)
 
 Figures = dict[tuple[str, str], GroupFigures]
 """By the labels of topic and group."""
+
+Ranked = tuple[float, bool, int, "TopicFigures"]
+"""How much trouble a topic is in, whether it was chosen last time, its place in reverse order, and the topic."""
 
 
 class TopicFigures:
     """A topic.
 
     Attributes:
+        queued: how many events it holds, dead letters not counted.
+        max_queued: how many it may hold; 0 is unlimited.
         total: all its groups together.
     """
 
-    __slots__ = ("groups", "name", "total")
+    __slots__ = ("groups", "max_queued", "name", "queued", "total")
 
     def __init__(self, info: TopicInfo) -> None:
         self.name = info.topic
+        self.queued, self.max_queued = info.queued, info.config.max_queued
         self.groups = [(group.group, GroupFigures.of(group)) for group in info.groups]
+        if len(self.groups) == 1:  # as most topics have
+            self.total = self.groups[0][1]
+            return
         self.total = GroupFigures()
         for _, group in self.groups:
             self.total.add(group)
+
+    def troubles(self) -> tuple[float, ...]:
+        """What trouble is. Topics are chosen by each in turn, from the greatest on, so that none hides the others."""
+        return (*of_trouble(self.total), self.queued / self.max_queued if self.max_queued else 0.0)
 
     def by_label(self) -> Figures:
         """The figures of its groups, of which those with the oldest events have labels of their own."""
         found: defaultdict[tuple[str, str], GroupFigures] = defaultdict(GroupFigures)
         named = [one for one in self.groups if not is_new_each_time(one[0])]
-        shown = {name for name, _ in nlargest(GROUPS_OF_A_TOPIC, named, key=_trouble_of_group)}
+        shown = {name for name, _ in nlargest(GROUPS_OF_A_TOPIC, named, key=lambda one: of_trouble(one[1]))}
         for name, figures in self.groups:
-            label = name if name in shown else EPHEMERAL if is_new_each_time(name) else OTHER
-            found[self.name, label].add(figures)
+            if name in shown:
+                found[self.name, name] = figures
+            else:
+                found[self.name, EPHEMERAL if is_new_each_time(name) else OTHER].add(figures)
         return found
 
 
@@ -115,17 +175,20 @@ class TopicChoice:
         self._before = before
         self._count = 0
         self._all = GroupFigures()
-        # By each measure the topics in the most trouble, one more than are shown: the first of the others.
-        self._rankings: list[list[tuple[float, bool, int, TopicFigures]]] = [[] for _ in MEASURES]
+        # By each kind of trouble the topics in the most, one more than are shown: the first of the others.
+        self._rankings: list[list[Ranked]] = [[] for _ in (*TROUBLES, "full")]
 
     def add(self, topics: Iterable[TopicFigures]) -> None:
         """Add topics, in order of their names."""
         for topic in topics:
             self._count += 1
             self._all.add(topic.total)
-            for measure, ranking in zip(MEASURES, self._rankings, strict=True):
-                push = heappush if len(ranking) <= self._most else heappushpop
-                push(ranking, (measure(topic.total), topic.name in self._before, -self._count, topic))
+            was_chosen, number = topic.name in self._before, -self._count
+            for trouble, ranking in zip(topic.troubles(), self._rankings, strict=True):
+                if len(ranking) <= self._most:
+                    heappush(ranking, (trouble, was_chosen, number, topic))
+                elif trouble >= ranking[0][0]:
+                    heappushpop(ranking, (trouble, was_chosen, number, topic))
 
     def chosen(self) -> list[TopicFigures]:
         """The topics that have gauges of their own. Without trouble, they are the first by name."""
@@ -147,24 +210,15 @@ class TopicChoice:
         return found
 
     def _others(self, chosen: Collection[str]) -> GroupFigures:
-        rest = self._all
-        left = {each.name: each for ranking in self._rankings for *_, each in ranking if each.name not in chosen}
-        shown = {each.name: each for ranking in self._rankings for *_, each in ranking if each.name in chosen}
-        for topic in shown.values():
-            for state, count in topic.total.events.items():
-                rest.events[state] -= count
-            rest.subscribers -= topic.total.subscribers
-            rest.in_flight -= topic.total.in_flight
-            rest.throttled -= topic.total.throttled
-        rest.oldest_ready_age_s = max([each.total.oldest_ready_age_s for each in left.values()])
-        rest.oldest_blocked_age_s = max([each.total.oldest_blocked_age_s for each in left.values()])
+        ranked = {each.name: each for ranking in self._rankings for *_, each in ranking}
+        rest, left = self._all, [each.total for name, each in ranked.items() if name not in chosen]
+        for name in ranked.keys() & chosen:
+            rest.subtract_numbers(ranked[name].total)
+        for age in AGES:
+            setattr(rest, age, max(getattr(each, age) for each in left))
         return rest
 
 
-def _trouble_of_group(named: tuple[str, GroupFigures]) -> tuple[float, ...]:
-    return tuple(measure(named[1]) for measure in MEASURES)
-
-
-def _in_turn(rankings: Iterable[list[tuple[float, bool, int, TopicFigures]]]) -> list[TopicFigures]:
+def _in_turn(rankings: Iterable[list[Ranked]]) -> list[TopicFigures]:
     """The first of each ranking, then the second of each, and so on."""
     return [each[-1] for some in zip_longest(*rankings) for each in some if each is not None]

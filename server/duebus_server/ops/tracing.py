@@ -11,17 +11,22 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     import grpc.aio
 
     from duebus_server.domain.model import EngineName
+
+    CodeOf = Callable[[BaseException], tuple[int, str]]
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """OpenTelemetry's own settings for where spans go. Its SDK reads more of them."""
 
 SERVICE = "duebus"
 NANOS = 1_000_000_000
+
+SERVER_FAULTS = frozenset(("UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"))
+"""The status codes that OpenTelemetry's conventions count as errors of a server's span."""
 
 
 class NoOpenTelemetryError(Exception):
@@ -33,47 +38,77 @@ class Tracing:
 
     Args:
         provider: opentelemetry.sdk.trace.TracerProvider, or a test's substitute.
+        code_of: the gRPC status code of a call that ended with an error, as its number and name.
     """
 
-    def __init__(self, provider: Any) -> None:
+    def __init__(self, provider: Any, code_of: CodeOf) -> None:
         from opentelemetry import trace  # noqa: PLC0415  # it need not be installed
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
 
         self._provider = provider
         self._trace = trace
         self._tracer = provider.get_tracer(SERVICE)
+        self._code_of = code_of
         self._propagator = TraceContextTextMapPropagator()
 
     @contextmanager
-    def call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
-        """A span around a unary call; ``method`` is its path."""
+    def call(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[str]:
+        """A span around a unary call; ``method`` is its path. The context's value is the id of the trace, or empty if
+        it is not sampled.
+
+        Only what is the server's fault makes the span an error; its status code tells the others.
+        """
         headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        service, _, name = method.strip("/").partition("/")
+        name = method.strip("/")
         with self._tracer.start_as_current_span(
-            method.strip("/"),
+            name,
             context=self._propagator.extract(headers),
             kind=self._trace.SpanKind.SERVER,
-            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+            attributes={"rpc.system.name": "grpc", "rpc.method": name},
             record_exception=False,  # its text may quote the request
-        ):
-            yield
+            set_status_on_exception=False,
+        ) as span:
+            number, code = 0, "OK"
+            try:
+                yield self._trace_id(span)
+            except BaseException as error:
+                number, code = self._code_of(error)
+                raise
+            finally:
+                span.set_attributes({"rpc.response.status_code": code, "rpc.grpc.status_code": number})
+                if code in SERVER_FAULTS:
+                    span.set_attribute("error.type", code)
+                    span.set_status(self._trace.StatusCode.ERROR)
 
-    def engine_called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> None:
-        """Add a span for an engine verb that has just ended, if it is part of a call. Sweeps, for example, are not."""
-        if not self._trace.get_current_span().is_recording():
-            return
+    def _trace_id(self, span: Any) -> str:
+        return self._trace.format_trace_id(span.get_span_context().trace_id) if span.is_recording() else ""
+
+    def engine_called(self, engine: EngineName, verb: str, seconds: float, batch: int) -> str:
+        """Add a span for an engine verb that has just ended, if it is part of a call. Sweeps, for example, are not.
+
+        Returns:
+            The id of the trace; empty if there is none.
+        """
+        current = self._trace.get_current_span()
+        if not current.is_recording():
+            return ""
         end = time.time_ns()
         attributes = {"duebus.engine": engine, "duebus.batch_size": batch}
         span = self._tracer.start_span(f"engine {verb}", start_time=end - round(seconds * NANOS), attributes=attributes)
         span.end(end)
+        return self._trace_id(current)
 
     def stop(self) -> None:
         """Send the remaining spans."""
         self._provider.shutdown()
 
 
-def make_tracing(environment: Mapping[str, str]) -> Tracing | None:
+def make_tracing(environment: Mapping[str, str], code_of: CodeOf) -> Tracing | None:
     """Tracing set up from OpenTelemetry's environment variables; None if they name no endpoint.
+
+    Args:
+        environment: the environment variables.
+        code_of: as in ``Tracing``.
 
     Raises:
         NoOpenTelemetryError: they do, and the extra ``otel`` is not installed.
@@ -92,4 +127,4 @@ def make_tracing(environment: Mapping[str, str]) -> Tracing | None:
     resource = Resource.create({} if environment.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: SERVICE})
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    return Tracing(provider)
+    return Tracing(provider, code_of)

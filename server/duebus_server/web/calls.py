@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from duebus_server.security.access import Caller
     from duebus_server.wire.authorization import Authorizer
+    from duebus_server.wire.guard import Record
 
-    Record = Callable[[str, str], None]
-    Trace = Callable[[str, Any], AbstractContextManager[None]]
+    Trace = Callable[[str, Any], AbstractContextManager[str]]
 
 
 COOKIE = "duebus_token"
@@ -114,8 +115,8 @@ class Calls:
         services: service descriptors, each with its servicer.
         authorizer: decides who may call, and what they may do.
         max_bytes: the largest body of a request.
-        record: called when a call has ended, with its method's path and the name of its status code.
-        trace: makes the context that a call runs in.
+        record: as in ``Guard``.
+        trace: makes the context that a call runs in, as in ``Guard``.
     """
 
     def __init__(
@@ -167,12 +168,13 @@ class Calls:
         context = HttpContext(request)
         caller, message = NOBODY, None
         code = outcome = "CANCELLED"
+        began_s, trace_id = time.perf_counter(), ""
         try:
             await self._authorizer.authenticate(context)  # type: ignore[arg-type]  # as much of one as it reads
             caller = caller_of_the_call()
             message = parse(await _read(request, self._max_bytes))
             self._authorizer.authorize(caller, method.path, message)
-            with self._trace(method.path, context):
+            with self._trace(method.path, context) as trace_id:
                 response = await method.behaviour(message, context)
             code = outcome = "OK"
         except ClientDisconnect:
@@ -185,7 +187,7 @@ class Calls:
             code = outcome = "INTERNAL"
             raise CallFailedError(failure_of(unexpected(error, method.path))) from None
         finally:
-            self._record(method.path, code)
+            self._record(method.path, code, time.perf_counter() - began_s, trace_id)
             self._authorizer.audit(method.path, caller, message, outcome, context)  # type: ignore[arg-type]
         return response
 

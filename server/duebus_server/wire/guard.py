@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from duebus_server.wire.status import Status
 
-    Trace = Callable[[str, "Context"], AbstractContextManager[None]]
+    Record = Callable[[str, str, float | None, str], None]
+    Trace = Callable[[str, "Context"], AbstractContextManager[str]]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -33,14 +35,14 @@ WITHOUT_CREDENTIALS = "/grpc.health."
 """Methods for probes, which have no credentials."""
 
 
-def unrecorded(_method: str, _code: str) -> None:
+def unrecorded(_method: str, _code: str, _seconds: float | None, _trace_id: str) -> None:
     """Counts nothing."""
 
 
-_NO_SPAN = nullcontext()
+_NO_SPAN = nullcontext("")
 
 
-def untraced(_method: str, _context: Context) -> AbstractContextManager[None]:
+def untraced(_method: str, _context: Context) -> AbstractContextManager[str]:
     """The context of a call that makes no span."""
     return _NO_SPAN
 
@@ -50,8 +52,10 @@ class Guard:
 
     Args:
         authorizer: decides who may call, and what they may do.
-        record: called when a call has ended, with its method's path and the name of its status code.
-        trace: makes the context that every unary call runs in, from its method's path and its context.
+        record: called when a call has ended, with its method's path, the name of its status code, how many seconds it
+            took (None for a stream), and the id of its trace (empty if it has none).
+        trace: makes the context that every unary call runs in, from its method's path and its context. The context's
+            value is the id of the trace.
 
     Attributes:
         idle: set while no call of our services is running, and every answer has been sent.
@@ -60,7 +64,7 @@ class Guard:
     def __init__(
         self,
         authorizer: Authorizer | None = None,
-        record: Callable[[str, str], None] = unrecorded,
+        record: Record = unrecorded,
         trace: Trace = untraced,
     ) -> None:
         self.idle = asyncio.Event()
@@ -83,7 +87,7 @@ class Guard:
             await self._authorizer.authenticate(context)
         except DueBusError as error:
             status = status_of(error)
-            self._record(method, status[0].name)
+            self._record(method, status[0].name, None, "")
             self._authorizer.audit(method, NOBODY, None, error.reason, context)
             return status
         return None
@@ -110,6 +114,7 @@ class Guard:
             when_ended(self._ended)
             caller, request, response, status = caller_of_the_call(), None, None, None
             code = outcome = "CANCELLED"
+            began_s, trace_id = time.perf_counter(), ""
             try:
                 request = _parse(parse, received, method)
                 del received
@@ -117,14 +122,14 @@ class Guard:
                 if streams:
                     await self._authorizer.run_stream(method, request, context, partial(behaviour, request, context))
                 else:
-                    with self._trace(method, context):
+                    with self._trace(method, context) as trace_id:
                         response = await behaviour(request, context)
                 code = outcome = "OK"
             except Exception as error:  # noqa: BLE001  # nothing above hides it from the client
                 status, outcome = _status_for(error, method)
                 code = status[0].name
             finally:
-                self._record(method, code)
+                self._record(method, code, None if streams else time.perf_counter() - began_s, trace_id)
                 self._authorizer.audit(method, caller, request, outcome, context)
             if status is None:
                 return response

@@ -60,6 +60,14 @@ def status_of(error: errors.DueBusError) -> Status:
     return _status(STATUS_CODES[type(cause)], str(error), _details(error))
 
 
+def code_of(error: BaseException) -> tuple[int, str]:
+    """The number and the name of the status code of a call that ends with an error."""
+    cause = error.cause if isinstance(error, errors.PartialDispatch) else error
+    otherwise = grpc.StatusCode.INTERNAL if isinstance(error, Exception) else grpc.StatusCode.CANCELLED
+    code = STATUS_CODES[type(cause)] if isinstance(cause, errors.DueBusError) else otherwise
+    return int(code.value[0]), code.name
+
+
 def internal_status(log_id: str) -> Status:
     """The status of an unexpected error: it contains only the id of its log line."""
     info = rpc_details_pb2.ErrorInfo(reason="INTERNAL", domain=DOMAIN, metadata={"log_id": log_id})

@@ -7,12 +7,17 @@ import asyncio
 import pytest
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import EngineName
+from duebus_server.domain.rates import Limits
 from duebus_server.domain.retry import RetryPolicy
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import GroupInfo, Rates, TopicConfig, TopicInfo
 from duebus_server.ops import gauges
 from duebus_server.ops.gauges import EngineReading
 from duebus_server.ops.labels import Labels
+from duebus_server.ops.metrics import Metrics
+from prometheus_client.parser import text_string_to_metric_families
+from support.engines import local
+from support.topics import TopicDriver
 
 GROUP = GroupInfo("g", False, dict.fromkeys(EventState, 1), (), 0, Rates(0, 0, 0, 0), RetryPolicy())
 
@@ -124,3 +129,30 @@ async def test_without_topics_nothing_is_listed() -> None:
     reading = reading_of(engine, topics=0)
     await reading.refresh()
     assert (reading.is_up, engine.listed) == (True, 0)
+
+
+async def test_limits_are_shown_where_there_are_some() -> None:
+    metrics = Metrics(topics=10)
+    async with local(TopicConfig(max_queued=0)) as harness:
+        metrics.watch([harness.engine])
+        limited, free = TopicDriver(harness), TopicDriver(harness)
+        for topic in (limited, free):
+            await topic.join()
+            await topic.dispatch("a", "b")
+        await limited.configure(max_queued=10, limits=Limits(max_in_flight=3))
+        text = (await metrics.scrape()).text.decode()
+    shown = {
+        (
+            family.name,
+            *(sample.labels[name] for name in ("engine", "topic", "group") if name in sample.labels),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.name in ("duebus_queued", "duebus_max_queued", "duebus_max_in_flight")
+    }
+    assert shown == {
+        ("duebus_queued", "local", limited.name): 2,
+        ("duebus_queued", "local", free.name): 2,
+        ("duebus_max_queued", "local", limited.name): 10,
+        ("duebus_max_in_flight", "local", limited.name, "default"): 3,
+    }

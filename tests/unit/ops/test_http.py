@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from unittest.mock import Mock
 
 import pytest
 from duebus_server.ops.http import HttpPort, StrictHttp
+from duebus_server.ops.metrics import Metrics, Scrape
 from duebus_server.ops.probes import probes
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,8 +26,8 @@ async def ill() -> str:
     return "the reason"
 
 
-async def scrape() -> bytes:
-    return b""
+async def scrape(_accept: str) -> Scrape:
+    return Scrape(b"", "text/plain")
 
 
 @asynccontextmanager
@@ -37,13 +40,20 @@ async def serving(port: HttpPort) -> AsyncIterator[int]:
         await port.stop()
 
 
+async def ask(port: int, path: str, *headers: str) -> tuple[str, bytes]:
+    """The head and the body of an answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = (f"GET {path} HTTP/1.1", "Host: bus", "Connection: close", *headers, "", "")
+    writer.write("\r\n".join(lines).encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return head.decode().lower(), body
+
+
 async def get(port: int, path: str) -> tuple[int, str]:
     """The status and the body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET {path} HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n".encode())
-    head, _, body = (await reader.read()).decode().partition("\r\n\r\n")
-    writer.close()
-    return int(head.split()[1]), body
+    head, body = await ask(port, path)
+    return int(head.split()[1]), body.decode()
 
 
 @pytest.mark.parametrize(
@@ -59,6 +69,40 @@ async def test_probes_report_what_is_wrong(port: HttpPort, healthz: tuple[int, s
         assert await get(number, "/healthz") == healthz
         assert await get(number, "/readyz") == readyz
 
+
+async def test_a_scrape_has_the_format_that_is_asked_for() -> None:
+    metrics = Metrics(topics=1)
+    metrics.rpc("/duebus.v1.EventBus/Ack", "OK", 0.002, trace_id="0af7651916cd43dd8448eb211c80319c")
+    async with serving(HttpPort(probes(well, well, metrics.scrape))) as number:
+        head, plain = await ask(number, "/metrics")
+        assert "content-type: text/plain; version=0.0.4" in head
+        assert b"trace_id" not in plain
+        head, openmetrics = await ask(number, "/metrics", OPENMETRICS)
+        assert "content-type: application/openmetrics-text; version=1.0.0" in head
+        (durations,) = [
+            family
+            for family in text_string_to_metric_families(openmetrics.decode())  # type: ignore[no-untyped-call]
+            if family.name == "duebus_rpc_duration_seconds"
+        ]
+        exemplars = {sample.labels["le"]: sample.exemplar for sample in durations.samples if sample.exemplar}
+        assert exemplars.keys() == {"0.0025"}
+        assert exemplars["0.0025"].labels == {"trace_id": "0af7651916cd43dd8448eb211c80319c"}
+        assert exemplars["0.0025"].value == 0.002
+
+
+async def test_a_scrape_is_compressed_if_that_is_asked_for() -> None:
+    metrics = Metrics(topics=1)
+    async with serving(HttpPort(probes(well, well, metrics.scrape))) as number:
+        head, packed = await ask(number, "/metrics", "Accept-Encoding: gzip")
+        assert "content-encoding: gzip" in head
+        assert b"duebus_build_info" in gzip.decompress(packed)
+        head, plain = await ask(number, "/metrics")
+        assert "content-encoding" not in head
+        assert len(packed) < len(plain) / 2
+
+
+OPENMETRICS = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+"""As Prometheus asks."""
 
 WHOLE = b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n"
 WITH_BODY = b"GET /healthz HTTP/1.1\r\nHost: bus\r\nContent-Length: 9\r\n\r\n"

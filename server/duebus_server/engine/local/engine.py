@@ -34,7 +34,7 @@ from duebus_server.engine.local.schedule_verbs import ScheduleVerbs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.base import StorageTimer, Watcher
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal import Journal
     from duebus_server.engine.local.topic import Topic
@@ -94,6 +94,11 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
     def watch(self, watcher: Watcher) -> None:
         """See ``Engine.watch``."""
         self._topics.watcher = watcher
+
+    def time_storage(self, timed: StorageTimer) -> None:
+        """See ``Engine.time_storage``."""
+        if self._journal is not None:
+            self._journal.timed = timed
 
     def partitions(self, topic: str) -> int:  # noqa: ARG002  # as the protocol has it
         """A topic is not divided."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,11 +16,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking
+from duebus_server.engine.base import untimed
 from duebus_server.engine.local.journal.appender import Run, is_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from duebus_server.engine.base import StorageTimer
     from duebus_server.engine.local.journal.appender import Appender
 
 log = structlog.get_logger()
@@ -92,15 +95,23 @@ class GroupCommit:
         appender: writes the files.
         fsync: when a record is saved.
         on_failure: called once when writing has failed for good.
+        timed: called after each write and sync.
     """
 
-    def __init__(self, appender: Appender, fsync: Fsync, on_failure: Callable[[DispatcherNotWorking], None]) -> None:
+    def __init__(
+        self,
+        appender: Appender,
+        fsync: Fsync,
+        on_failure: Callable[[DispatcherNotWorking], None],
+        timed: StorageTimer = untimed,
+    ) -> None:
         self.position = 0
         self.failure: DispatcherNotWorking | None = None
         self.space = Space.AMPLE
         self._appender = appender
         self._always = fsync is Fsync.ALWAYS
         self._on_failure = on_failure
+        self._timed = timed
         self._runs: deque[Run] = deque()
         self._written = 0
         self._synced = 0
@@ -221,6 +232,7 @@ class GroupCommit:
         runs, self._runs = self._runs, deque()
         position = self.position
         sync = self._sync_wanted > self._synced
+        began_s = time.perf_counter()
         try:
             if sync or self._may_block(runs):
                 write = partial(self._appender.write, runs, sync=sync)
@@ -237,6 +249,7 @@ class GroupCommit:
         if self.space is Space.NONE:
             self.space = Space.SCARCE
         self._written = position
+        self._timed("sync" if sync else "write", time.perf_counter() - began_s)
         if sync:
             self._synced = position
         elif not self._always:
@@ -302,7 +315,7 @@ class GroupCommit:
             self._start_task(self._sync(), "journal sync")
 
     async def _sync(self) -> None:
-        position = self._written
+        position, began_s = self._written, time.perf_counter()
         try:
             await asyncio.get_running_loop().run_in_executor(self._syncing, self._appender.sync_behind)
         except OSError as error:
@@ -310,6 +323,7 @@ class GroupCommit:
             return
         finally:
             self._sync_under_way = False
+        self._timed("sync", time.perf_counter() - began_s)
         self._synced = max(self._synced, position)
         self._answer()
         if self._written > self._synced:

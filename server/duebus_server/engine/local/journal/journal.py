@@ -9,6 +9,7 @@ import structlog
 
 from duebus_server.domain.clock import MILLISECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound, UnusableStorage
+from duebus_server.engine.base import untimed
 from duebus_server.engine.local.journal.appender import Appender
 from duebus_server.engine.local.journal.bodies import SOON_US, Bodies
 from duebus_server.engine.local.journal.commit import GroupCommit, Space, disk_is_full
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from duebus_server.domain.model import LeasedEvent
+    from duebus_server.engine.base import StorageTimer
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal.commit import Fsync
@@ -45,6 +47,7 @@ class Journal:
     Attributes:
         prefetch_us: how long before an event is due ``prefetch`` reads its body.
         secret: the key that signs lease tokens; set by ``recover``.
+        timed: called after each write and sync; set before ``start``.
         recording: what the engine, its topics and groups report their steps to.
 
     Args:
@@ -67,6 +70,7 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.secret = b""
+        self.timed: StorageTimer = untimed
         self._fsync = fsync
         self._on_failure = on_failure
         self._disk = disk or Disk()
@@ -138,7 +142,7 @@ class Journal:
         recording = self.recording
         known: Manifest = {segment.number: segment.size for segment in recording.segments}
         appender = Appender(self._directory, self._disk, known)
-        commit = GroupCommit(appender, self._fsync, self._on_failure)
+        commit = GroupCommit(appender, self._fsync, self._on_failure, self.timed)
         bodies = Bodies(self._directory, self._disk, commit)
         compaction = Compaction(
             topics, recording.segments, self._directory, recording.append_copy, commit, bodies, now_us

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from duebus_server.domain.schedules import DueSchedules, Firing, FiringOutcome, ScheduleRecord
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.base import StorageTimer, Watcher
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
@@ -62,6 +62,7 @@ class PartitionedEngine(AdminVerbs):
         routing = Routing(engine, partitioning, self._join_in)
         topics = Topics(engine.topic_index, defaults, self.get_topic)
         super().__init__(engine, partitioning, routing, topics, Schedules(engine, runner, routing, defaults))
+        self._runner = runner
         self._due_times = DueTimes()
         self._turns = count()
 
@@ -85,6 +86,10 @@ class PartitionedEngine(AdminVerbs):
     def watch(self, watcher: Watcher) -> None:
         """Report to ``watcher`` about topics, not about their partitions."""
         self._engine.watch(TopicReports(watcher, self._due_times))
+
+    def time_storage(self, timed: StorageTimer) -> None:
+        """See ``Engine.time_storage``."""
+        self._runner.timed = timed
 
     def now_us(self) -> int:
         """Redis's clock, estimated from its answers."""

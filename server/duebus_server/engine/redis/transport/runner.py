@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import structlog
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging, UnusableStorage
 from duebus_server.domain.model import DEFAULT_GROUP
+from duebus_server.engine.base import untimed
 from duebus_server.engine.redis.transport.clients import ANSWER_TIMEOUT_S
 from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
 from duebus_server.engine.redis.transport.scripts import KeySet, Script
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from duebus_server.domain.clock import Clock
+    from duebus_server.engine.base import StorageTimer
     from duebus_server.engine.redis.keys import Keys
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.transport.connection import Connection
@@ -70,6 +73,7 @@ class Runner:
         min_replicas_ack: how many replicas of Redis must have a dispatch before it is answered.
         is_working: whether the engine is started and not stopped.
         unread: why this build can't read what the other replicas write; empty while it can.
+        timed: called after each script that was answered.
         unanswered: the partitions of commands whose answer was lost. Something may have become due there; the next
             sweep checks them, and empties this.
     """
@@ -91,6 +95,7 @@ class Runner:
         self.min_replicas_ack = min_replicas_ack
         self.is_working = False
         self.unread = ""
+        self.timed: StorageTimer = untimed
         self.unanswered: set[Partition] = set()
         self._groups: dict[Partition, tuple[str, ...]] = {}
         self._need_whole: set[Partition] = set()
@@ -148,10 +153,12 @@ class Runner:
                 for calls_before in range(_CALLS):
                     declared = self._declared(script, partition, arguments, groups, keys)
                     needed = script.whole if partition in self._need_whole else script
+                    began_s = time.perf_counter()
                     async with asyncio.timeout_at(give_up_s) if calls_before else _NO_TIMER:
                         reply = await needed.run(
                             redis or self.connection.scripts, declared, (*self._common(partition), *arguments)
                         )
+                    self.timed(script.name, time.perf_counter() - began_s)
                     if not isinstance(reply, bytes) or not reply.startswith((_MOVED, _GATE, _GROUPS)):
                         return reply
                     if reply == _MOVED:
@@ -230,8 +237,11 @@ class Runner:
         Raises:
             DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
+        began_s = time.perf_counter()
         with as_domain_errors(topic):
-            return await script.whole.run(self.connection.scripts, keys, (*self._common(None), *arguments))
+            reply = await script.whole.run(self.connection.scripts, keys, (*self._common(None), *arguments))
+        self.timed(script.name, time.perf_counter() - began_s)
+        return reply
 
     @staticmethod
     def _not_working(topic: str, why: str) -> DispatcherNotWorking:
