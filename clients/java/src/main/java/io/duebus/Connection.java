@@ -17,6 +17,7 @@ import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BiFunction;
 import java.util.function.Consumer;
+import java.util.function.Function;
 
 /** A channel, and calls over it whose errors are typed. */
 final class Connection {
@@ -65,22 +66,29 @@ final class Connection {
 
     /** Makes one attempt. Cancelling the future cancels the call. */
     <Q, R> CompletableFuture<R> once(MethodDescriptor<Q, R> method, Q request, Duration limit) {
+        return once(method, request, limit, Function.identity());
+    }
+
+    /** As the other; {@code read} makes the result of the response. */
+    <Q, R, T> CompletableFuture<T> once(
+            MethodDescriptor<Q, R> method, Q request, Duration limit, Function<R, T> read) {
         var options = CallOptions.DEFAULT.withDeadlineAfter(Times.nanos(limit), TimeUnit.NANOSECONDS);
-        return begin(method, request, options);
+        return begin(method, request, options, read);
     }
 
     /** As {@link #once}, without a time limit. */
     <Q, R> CompletableFuture<R> unlimited(MethodDescriptor<Q, R> method, Q request) {
-        return begin(method, request, CallOptions.DEFAULT);
+        return begin(method, request, CallOptions.DEFAULT, Function.identity());
     }
 
-    private <Q, R> CompletableFuture<R> begin(MethodDescriptor<Q, R> method, Q request, CallOptions options) {
+    private <Q, R, T> CompletableFuture<T> begin(
+            MethodDescriptor<Q, R> method, Q request, CallOptions options, Function<R, T> read) {
         ClientCall<Q, R> call = channel.newCall(method, options);
-        var answer = new CompletableFuture<R>();
+        var answer = new CompletableFuture<T>();
         ClientCalls.asyncUnaryCall(call, request, new StreamObserver<R>() {
             @Override
             public void onNext(R response) {
-                answer.complete(response);
+                answer.complete(read.apply(response));
             }
 
             @Override

@@ -24,7 +24,7 @@ import java.util.concurrent.Executor;
  *
  * <p>A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline
  * passes: a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. {@link
- * #stop} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
+ * #stop}, {@link #isServing} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
  *
  * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
  * future completes with that exception. Interrupting a thread that waits cancels the call.
@@ -197,6 +197,26 @@ public final class DueBus implements AutoCloseable {
     /** The admin calls, with this client's timeout. */
     public Admin admin() {
         return new Admin(connection, connection.timeout());
+    }
+
+    /** Rules that dispatch an event again and again; the calls have this client's timeout. */
+    public Schedules schedules() {
+        return new Schedules(connection, Engine.ENGINE_UNSPECIFIED, connection.timeout());
+    }
+
+    /**
+     * Asks the gRPC health service whether the server accepts new work: false while it drains. It is not retried.
+     *
+     * @param service one of the server's services, such as {@code duebus.v1.EventBus}; empty: the server as a whole
+     * @throws DueBusException NOT_FOUND: the server has no such service
+     */
+    public boolean isServing(String service) {
+        return Connection.await(isServingAsync(service));
+    }
+
+    /** As {@link #isServing}, without waiting. */
+    public CompletableFuture<Boolean> isServingAsync(String service) {
+        return Health.isServing(connection, service);
     }
 
     Connection connection() {

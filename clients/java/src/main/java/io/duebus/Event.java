@@ -4,9 +4,10 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Map;
+import java.util.OptionalInt;
 
 /**
- * An event to dispatch. The server chooses what is not set.
+ * An event to dispatch, now, later or by a schedule. The server chooses what is not set.
  *
  * <pre>{@code
  * Event.json("{\"id\":42}").id("order-42").delay(Duration.ofMinutes(30)).build()
@@ -32,6 +33,59 @@ public final class Event {
     /** Starts building an event whose payload is this JSON text, made by the JSON library of your choice. */
     public static Builder json(String json) {
         return builder(json.getBytes(StandardCharsets.UTF_8)).contentType("application/json");
+    }
+
+    static Event read(io.duebus.v1.Event message) {
+        return new Event(message);
+    }
+
+    /** Empty: the server makes one. */
+    public String id() {
+        return message.getId();
+    }
+
+    /** The payload; a copy. */
+    public byte[] data() {
+        return message.getData().toByteArray();
+    }
+
+    /** The payload, read as UTF-8. */
+    public String text() {
+        return message.getData().toStringUtf8();
+    }
+
+    public String contentType() {
+        return message.getContentType();
+    }
+
+    public Map<String, String> attributes() {
+        return message.getAttributesMap();
+    }
+
+    /** What the event is in order by; empty for none. */
+    public String key() {
+        return message.getKey();
+    }
+
+    /** The event's head start in seconds. */
+    public int priority() {
+        return message.getPriority();
+    }
+
+    /** Empty: by the topic's retry policy. */
+    public OptionalInt maxRetries() {
+        return message.hasMaxRetries() ? OptionalInt.of(message.getMaxRetries()) : OptionalInt.empty();
+    }
+
+    /** Whether the other is sent as this one is. */
+    @Override
+    public boolean equals(Object other) {
+        return other instanceof Event event && event.message.equals(message);
+    }
+
+    @Override
+    public int hashCode() {
+        return message.hashCode();
     }
 
     /**

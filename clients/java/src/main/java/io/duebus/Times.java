@@ -3,6 +3,7 @@ package io.duebus;
 import com.google.protobuf.Duration;
 import com.google.protobuf.Timestamp;
 import java.time.Instant;
+import java.util.List;
 
 /** Converts between Java's times and protobuf's. */
 final class Times {
@@ -30,6 +31,10 @@ final class Times {
 
     static Instant read(Timestamp moment) {
         return Instant.ofEpochSecond(moment.getSeconds(), moment.getNanos());
+    }
+
+    static List<Instant> read(List<Timestamp> moments) {
+        return moments.stream().map(Times::read).toList();
     }
 
     /** In nanoseconds, at most a hundred years. */

@@ -53,6 +53,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     final BlockingQueue<NackRequest> nacks = new LinkedBlockingQueue<>();
     final BlockingQueue<ExtendRequest> extend = new LinkedBlockingQueue<>();
     final BlockingQueue<Stream> streams = new LinkedBlockingQueue<>();
+    final FakeSchedules schedules = new FakeSchedules();
     final BlockingQueue<String> tokens = new LinkedBlockingQueue<>();
 
     volatile Function<DispatchRequest, DispatchResponse> onDispatch = FakeBus::stored;
@@ -66,6 +67,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     FakeBus() throws IOException {
         server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
                 .addService(this)
+                .addService(schedules)
                 .addService(new EventBusAdminGrpc.EventBusAdminImplBase() {})
                 .intercept(new TokenReader())
                 .build()
@@ -128,7 +130,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
         answer(request, onExtend, answer);
     }
 
-    private static <Q, R> void answer(Q request, Function<Q, R> how, StreamObserver<R> answer) {
+    static <Q, R> void answer(Q request, Function<Q, R> how, StreamObserver<R> answer) {
         try {
             answer.onNext(how.apply(request));
             answer.onCompleted();

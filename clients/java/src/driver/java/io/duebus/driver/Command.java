@@ -4,6 +4,7 @@ import com.google.gson.JsonElement;
 import com.google.gson.JsonObject;
 import io.duebus.v1.Engine;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Base64;
@@ -40,12 +41,18 @@ record Command(JsonObject json) {
         return has(name) ? Duration.ofMillis(json.get(name).getAsLong()) : null;
     }
 
+    /** A time since the Unix epoch; null when it is absent. */
+    Instant moment(String name) {
+        return has(name) ? Instant.ofEpochMilli(json.get(name).getAsLong()) : null;
+    }
+
     byte[] bytes(String name) {
         return Base64.getDecoder().decode(text(name));
     }
 
+    /** Without fields when it is absent. */
     Command object(String name) {
-        return new Command(json.getAsJsonObject(name));
+        return new Command(has(name) ? json.getAsJsonObject(name) : new JsonObject());
     }
 
     List<Command> objects(String name) {

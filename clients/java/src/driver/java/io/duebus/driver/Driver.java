@@ -18,7 +18,6 @@ import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.time.Instant;
 import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
@@ -55,11 +54,14 @@ final class Driver {
         actions.put("nack", this::nack);
         actions.put("extend", this::extend);
         actions.put("stop", this::stop);
+        actions.put("is_serving", each -> Map.of("serving", client(each).isServing(each.text("service"))));
         actions.put("admin", this::admin);
         actions.put("subscribe", this::subscribe);
         actions.put("unsubscribe", this::unsubscribe);
         actions.put("worker.finish", this::finish);
         actions.put("worker.stop", this::stopWorker);
+        ScheduleCommands.ALL.forEach((name, action) ->
+                actions.put("schedule." + name, each -> action.apply(client(each).schedules(), each)));
     }
 
     void receive(String line) {
@@ -159,7 +161,7 @@ final class Driver {
                         dispatched.stream().filter(Dispatched::duplicate).map(Dispatched::eventId).toList());
     }
 
-    private static Event event(Command line) {
+    static Event event(Command line) {
         var event = Event.builder(line.bytes("data"))
                 .id(line.text("id"))
                 .contentType(line.text("content_type"))
@@ -172,7 +174,7 @@ final class Driver {
             event.delay(line.millis("delay_ms"));
         }
         if (line.has("deliver_at_ms")) {
-            event.deliverAt(Instant.ofEpochMilli(line.number("deliver_at_ms")));
+            event.deliverAt(line.moment("deliver_at_ms"));
         }
         if (line.has("max_retries")) {
             event.maxRetries(line.number("max_retries").intValue());
