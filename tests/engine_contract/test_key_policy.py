@@ -295,6 +295,18 @@ async def test_a_change_lets_in_many_keys_in_steps(joined: TopicDriver) -> None:
     assert await joined.counts() == {EventState.LEASED: 2400}
 
 
+@pytest.mark.parametrize("policy", [DEFAULT_KEY_POLICY, HOLD])
+async def test_a_policy_that_is_in_force_already_lets_nobody_look_again(joined: TopicDriver, policy: KeyPolicy) -> None:
+    await follow(joined, policy)
+    await joined.dispatch(*keyed("a", "b"))
+    held = await joined.lease_one(lease_us=HOUR)
+
+    await joined.configure(keys=policy)
+    await joined.configure_group(keys=policy)
+
+    assert joined.harness.near(held.lease_expires_us)(await joined.next_due())
+
+
 async def test_a_change_of_the_policy_is_reported(joined: TopicDriver) -> None:
     await joined.dispatch(*keyed("a", "b"))
     await joined.lease_one(lease_us=HOUR)

@@ -42,41 +42,40 @@ for i = 9, #ARGV, 2 do
   touches_policy = touches_policy or ARGV[i] == 'max_retries' or string.find(ARGV[i], 'backoff_', 1, true) == 1
 end
 
--- The groups that other limits or another key policy apply to.
-local affected = {}
+-- The groups that the limits or the key policy apply to, and the key policy of each as it was.
+local affected, keys_before = {}, {}
 if changes.limits or changes.keys then
   affected = group ~= '' and { group } or { '', unpack(ALL_GROUPS) }
 end
 for _, name in ipairs(affected) do
   check_keys(name)
   ordering().check_key_sets(name)
+  keys_before[name] = policies().text_of(name, 'keys', ARGV[1])
 end
 
 local function after(name, default)
   return tonumber(changes[name]) or policy_key and group_setting(group, name, default) or setting(name, default)
 end
 
--- BLOCKED -> SCHEDULED, but due: all of the group, so that they are admitted again under the policy that is in force now.
-local function admit_again()
-  for _, name in ipairs(affected) do
-    local blocked, upcoming = group_key(name, 'blocked'), group_key(name, 'upcoming')
-    if redis.call('EXISTS', upcoming) == 0 and redis.call('EXISTS', blocked) == 1 then
-      redis.call('RENAME', blocked, upcoming)
-    else
-      redis.call('ZUNIONSTORE', upcoming, 2, upcoming, blocked)
-      redis.call('UNLINK', blocked)
-    end
+-- BLOCKED -> SCHEDULED, but due: all of a group, so that they are admitted again under the policy that is in force now.
+local function admit_again(name)
+  local blocked, upcoming = group_key(name, 'blocked'), group_key(name, 'upcoming')
+  if redis.call('EXISTS', upcoming) == 0 and redis.call('EXISTS', blocked) == 1 then
+    redis.call('RENAME', blocked, upcoming)
+  else
+    redis.call('ZUNIONSTORE', upcoming, 2, upcoming, blocked)
+    redis.call('UNLINK', blocked)
   end
 end
 
 -- Makes the groups follow a change of limits or of the key policy. Returns {group, next due, ...}.
 local function apply_to_groups()
   open_gate((changes.keys and POLICIES or 0) + (changes.limits and LIMITS or 0))
-  if changes.keys then
-    admit_again()
-  end
   local dues = {}
   for _, name in ipairs(affected) do
+    if policies().text_of(name, 'keys', ARGV[1]) ~= keys_before[name] then
+      admit_again(name)
+    end
     if redis.call('HEXISTS', group_key(name, 'group'), 'wake_at') == 1 then
       redis.call('HSET', group_key(name, 'group'), 'wake_at', whole(NEVER))
     end

@@ -50,11 +50,15 @@ local function make_policies()
     return refunded > now and refunded or 0
   end
 
-  -- The numbers of a setting: the group's own, or else the topic's; nil if neither has it. `prefix` is that of the topic's
-  -- keys.
+  -- A setting that is in force: the group's own, or else the topic's; false if neither has it. `prefix` is that of the
+  -- topic's keys.
+  local function text_of(group, name, prefix)
+    return redis.call('HGET', group_key_of(prefix, group, 'group'), name) or redis.call('HGET', prefix .. 'config', name)
+  end
+
+  -- Its numbers, or nil.
   local function numbers_of(group, name, prefix)
-    local text = redis.call('HGET', group_key_of(prefix, group, 'group'), name)
-      or redis.call('HGET', prefix .. 'config', name)
+    local text = text_of(group, name, prefix)
     if text then
       local numbers = {}
       for number in string.gmatch(text, '%d+') do
@@ -159,6 +163,7 @@ local function make_policies()
   end
 
   return {
+    text_of = text_of,
     new_rate = new_rate,
     rate_begun = rate_begun,
     rate_opens_at = rate_opens_at,
