@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.administration import DeadLetterFilter, DeadLetterStep
-from duebus_server.domain.clock import HOUR, MINUTE
+from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.rates import DEFAULT_KEY_POLICY, KeyPolicy, OnDead
 from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
@@ -161,6 +161,81 @@ async def test_what_was_leased_under_an_earlier_policy_holds_its_key_when_it_die
     assert (await joined.group_info("c")).waits_for == dies
     await joined.redrive()
     assert await order_of(joined) == [dies, "c"]
+    assert (await joined.keys()).keys == []
+
+
+@pytest.mark.parametrize("other", ["ready", "released", "run out", "retried"])
+@pytest.mark.parametrize("before", [0, 3])
+async def test_a_dead_letter_of_an_earlier_policy_closes_its_key_to_the_others(
+    joined: TopicDriver, before: int, other: str
+) -> None:
+    """Only what is LEASED when the key is closed can still be acked."""
+    await follow(joined, KeyPolicy(before))
+    await joined.dispatch(*keyed("a"))
+    held = await joined.lease_one(lease_us=HOUR)
+    if other == "ready":
+        await follow(joined, HOLD)
+        await joined.dispatch(*keyed("b", "c"))
+        await joined.dead_letter(held)
+    else:
+        await joined.dispatch(*keyed("b"))
+        leased = await joined.lease_one(lease_us=SECOND)
+        await follow(joined, HOLD)
+        await joined.dispatch(*keyed("c"))
+        if other == "retried":
+            await joined.nack(leased, delay_us=MINUTE)
+        await joined.dead_letter(held)
+        if other == "released":
+            await joined.release(leased)
+    await joined.harness.advance(2 * MINUTE)
+
+    assert await joined.lease_all() == []
+    assert await joined.counts() == {EventState.DEAD: 1, EventState.BLOCKED: 2}
+    await joined.redrive()
+    assert await order_of(joined) == (["a", "c", "b"] if other == "retried" else ["a", "b", "c"])
+    assert await joined.counts() == {}
+    assert (await joined.keys()).keys == []
+
+
+async def test_an_event_that_comes_due_late_does_not_enter_a_closed_key(joined: TopicDriver) -> None:
+    await follow(joined, KeyPolicy(0))
+    await joined.dispatch(*keyed("a"), *keyed("early", delay_us=SECOND))
+    held = await joined.lease_one(lease_us=HOUR)
+    await follow(joined, HOLD)
+    await joined.dispatch(*keyed("b"))
+    await joined.dead_letter(held)
+    await joined.harness.advance(SECOND)
+
+    assert await joined.lease_all() == []
+    await joined.redrive()
+    assert await order_of(joined) == ["a", "b", "early"]
+
+
+@pytest.mark.parametrize("policy", [DEFAULT_KEY_POLICY, KeyPolicy(2), KeyPolicy(0)])
+async def test_a_key_that_is_no_longer_held_is_not_listed(joined: TopicDriver, policy: KeyPolicy) -> None:
+    await joined.configure(keys=HOLD)
+    await joined.dispatch(*keyed("a"))
+    await joined.dead_letter(await joined.lease_one())
+    await follow(joined, policy)
+
+    assert (await joined.keys()).keys == []
+    await follow(joined, HOLD)
+    (key,) = (await joined.keys()).keys
+    assert (key.key, key.held, key.head_event_id) == (KEY, True, "a")
+    await joined.purge()
+    assert (await joined.keys()).keys == []
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+async def test_a_key_that_has_let_in_an_event_is_not_held_again(joined: TopicDriver, slots: int) -> None:
+    await joined.configure(keys=HOLD)
+    await joined.dispatch(*keyed("a", "b"))
+    await joined.dead_letter(await joined.lease_one())
+    await follow(joined, KeyPolicy(slots))
+
+    await follow(joined, HOLD)
+
+    assert await order_of(joined) == ["b"]
     assert (await joined.keys()).keys == []
 
 

@@ -225,7 +225,7 @@ class Comparison:
         }
         shown = {key.key: key for key in found}
         assert len(found) == len(shown)
-        assert expected.keys() <= shown.keys() <= expected.keys() | group.keys.names()
+        assert expected.keys() == shown.keys()
         for key, slots in expected.items():
             self._key(shown[key], group, slots)
 

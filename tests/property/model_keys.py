@@ -137,7 +137,7 @@ class ModelKeys:
     def come_back(self, entry: ModelEntry, due_us: int, now_us: int) -> None:
         """The lease of an event has ended without ending its turn; it is SCHEDULED, or READY, and due at this time."""
         entry.at_us = due_us
-        if entry.event.key and self.policy.keeps_order and entry.has_slot:
+        if entry.event.key and self.policy.keeps_order and entry.has_slot and not self.holds(entry.event.key):
             opens_us = self.closed_until(entry.event.key, now_us)
             if opens_us > max(due_us, now_us):
                 entry.due_at(opens_us)
@@ -168,6 +168,12 @@ class ModelKeys:
         entry.has_slot = entry.pinned = False
         if entry.event.key and self.policy.holds and not self.get(entry.event.key).held:
             self.get(entry.event.key).held = entry.event.id
+            for other in self.with_slots(entry.event.key):
+                if other.state is not EventState.LEASED:
+                    other.has_slot = other.pinned = False
+                    other.admitted = other.state is EventState.READY
+                if other.state is EventState.READY:
+                    other.move(Transition.BLOCK)
 
     def leave(self, entry: ModelEntry) -> None:
         """The event is gone from the order of its key."""

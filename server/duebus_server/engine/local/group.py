@@ -535,7 +535,8 @@ class Group:
     def _die(self, entry: Entry, now_us: int) -> None:
         self._move(entry, EventState.DEAD, now_us)
         if entry.key:
-            self.order.died(entry, now_us)
+            for moved in self.order.died(entry, now_us):
+                self._record_changed(moved)
         self.unannounced.died.append(entry.event.id)
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)

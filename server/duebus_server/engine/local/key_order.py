@@ -173,7 +173,7 @@ class KeyOrder:
             retry: it is SCHEDULED even if it is due.
         """
         key = self._keys.find(entry.key)
-        if key is not None and self.policy.keeps_order and key.has_slot(entry):
+        if key is not None and self.policy.keeps_order and key.has_slot(entry) and not self.is_held(key):
             opens_us = self.closed_until(key, now_us)
             if opens_us > max(due_us, now_us):
                 due_us = entry.deliver_at_us = opens_us
@@ -198,26 +198,19 @@ class KeyOrder:
         """Let nothing of the key of a leased event through until then, or longer if it is paused for longer.
 
         Returns:
-            Other events that were READY and whose due times have changed.
+            The other events that have moved.
         """
         key = self._keys.obtain(entry.key)
         key.paused_until_us = max(key.paused_until_us, until_us)
-        moved: list[Entry] = []
-        for other in key.with_slots():
-            if other.state is not EventState.READY:
-                continue
+        ready = [other for other in key.with_slots() if other.state is EventState.READY]
+        for other in ready:
             if self.policy.keeps_order and other.pinned:
                 other.deliver_at_us = key.paused_until_us
                 self._indexes.move(other, EventState.SCHEDULED, key.paused_until_us)
-                moved.append(other)
             else:
-                key.take_slot(other)
-                at_us = other.at_us
-                self._indexes.remove(other)
-                other.unpin()
-                self._indexes.put(other, EventState.BLOCKED, at_us)
+                self._give_way(key, other)
         self._let_in(key, now_us)
-        return moved
+        return ready
 
     # --- an event leaves ----------------------------------------------------------------------------------------------
 
@@ -240,22 +233,30 @@ class KeyOrder:
             key.take_slot(entry)
             self._let_in(key, now_us)
 
-    def died(self, entry: Entry, now_us: int) -> None:
-        """An event has become DEAD. It holds its key, or leaves it as others do."""
+    def died(self, entry: Entry, now_us: int) -> list[Entry]:
+        """An event has become DEAD. It holds its key, or leaves it as others do.
+
+        Returns:
+            The other events that have moved: the key is closed to those that got a slot under an earlier policy.
+        """
         if self.policy.holds:
             key = self._keys.obtain(entry.key)
             if key.held is None:
                 key.held = entry
                 entry.pin()
                 key.take_slot(entry)
+                moved = [other for other in key.with_slots() if other.state is not EventState.LEASED]
+                for other in moved:
+                    self._give_way(key, other)
                 self._let_in(key, now_us)
-                return
+                return moved
         self.leave(entry, now_us)
+        return []
 
     def is_held_by(self, entry: Entry) -> bool:
         """Whether this dead letter closes its key."""
-        key = self._keys.find(entry.key) if entry.key and self.policy.holds else None
-        return key is not None and key.held is entry
+        key = self._keys.find(entry.key) if entry.key else None
+        return key is not None and key.held is entry and self.is_held(key)
 
     def come_back_in_front(self, entry: Entry, due_us: int, now_us: int) -> None:
         """A dead letter that holds its key is redriven: it is the head, and due no earlier than its key opens."""
@@ -290,8 +291,12 @@ class KeyOrder:
 
     def waits_for(self, key: Key) -> str:
         """The id of the event that the BLOCKED events of a key wait for; empty if there is none."""
-        first = key.held if key.held is not None and self.policy.holds else key.head
+        first = key.held if self.is_held(key) else key.head
         return "" if first is None else first.event.id
+
+    def is_held(self, key: Key) -> bool:
+        """Whether a dead letter closes a key. One that did so under an earlier policy may not."""
+        return key.held is not None and self.policy.holds
 
     def closed_until(self, key: Key, now_us: int) -> int:
         """When a pause and the rate let the next of a key be leased; ``now_us`` or earlier if they do now."""
@@ -301,12 +306,20 @@ class KeyOrder:
 
     # --- helpers ------------------------------------------------------------------------------------------------------
 
+    def _give_way(self, key: Key, entry: Entry) -> None:
+        """Take the slot of an event that is not LEASED: READY -> BLOCKED. One that is SCHEDULED will be BLOCKED."""
+        key.take_slot(entry)
+        self._indexes.remove(entry)
+        entry.unpin()
+        state = EventState.BLOCKED if entry.state is EventState.READY else EventState.SCHEDULED
+        self._indexes.put(entry, state, entry.at_us)
+
     def _room(self, key: Key, now_us: int) -> int:
         """How many more events of a key may have a slot now."""
         policy = self.policy
         if not policy.slots:
             return UNLIMITED
-        if (key.held is not None and policy.holds) or key.paused_until_us > now_us:
+        if self.is_held(key) or key.paused_until_us > now_us:
             return 0
         room = policy.slots - key.slots_taken
         if policy.rate is not None and room > 0:

@@ -230,15 +230,15 @@ class Keys:
             reverse=newest_first,
         )
 
-    def page(self, start: int, limit: int) -> list[Key]:
-        """The keys that hold something, those with the most blocked events first: an event with a slot, a BLOCKED one,
-        or a dead letter.
+    def page(self, start: int, limit: int, *, with_held: bool) -> list[Key]:
+        """The keys that have an event with a slot or a BLOCKED one, those with the most blocked events first; with
+        ``with_held`` also those that a dead letter holds.
         """
         with_blocked = chain.from_iterable(self._by_blocked[one].values() for one in sorted(self._by_blocked)[::-1])
         others = (
             key
             for key in self._by_name.values()
-            if not key.blocked and (key.head or key.others or key.held) is not None
+            if not key.blocked and (key.head or key.others or (with_held and key.held))
         )
         return list(islice(chain(with_blocked, others), start, start + limit))
 

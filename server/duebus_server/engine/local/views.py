@@ -121,7 +121,7 @@ def key_page(topic: Topic, query: KeyQuery, now_us: int) -> KeyPage:
     if query.cursor is not None and not query.cursor.isdecimal():
         raise InvalidArgument("page_token", "is not a page token of this request")
     start = int(query.cursor or 0)
-    found = keys.page(start, query.limit + 1)
+    found = keys.page(start, query.limit + 1, with_held=group.order.policy.holds)
     cursor = str(start + query.limit) if len(found) > query.limit else None
     return KeyPage([_key_info(group.order, key, now_us) for key in found[: query.limit]], cursor)
 
@@ -129,10 +129,8 @@ def key_page(topic: Topic, query: KeyQuery, now_us: int) -> KeyPage:
 def _key_info(order: KeyOrder, key: Key, now_us: int) -> KeyInfo:
     in_flight = sum([entry.state is EventState.LEASED for entry in key.with_slots()])
     opens_us = order.closed_until(key, now_us)
-    is_held = key.held is not None and order.policy.holds
-    return KeyInfo(
-        key.name, key.blocked, in_flight, order.waits_for(key), is_held, opens_us if opens_us > now_us else None
-    )
+    opens_at_us = opens_us if opens_us > now_us else None
+    return KeyInfo(key.name, key.blocked, in_flight, order.waits_for(key), order.is_held(key), opens_at_us)
 
 
 def _ascending(group: Group, state: EventState, after: tuple[int, int] | None) -> Iterable[tuple[int, int, Entry]]:

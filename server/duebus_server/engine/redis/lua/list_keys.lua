@@ -59,15 +59,18 @@ end
 
 local function info(group, key)
   local head = not HAS_POLICIES and redis.call('HGET', group_key(group, 'keys'), key)
-  local members, opens_at, is_held = {}, 0, false
+  local members, opens_at, is_held, blocked = {}, 0, false, ordering().count_due(group, key)
   if HAS_POLICIES then
     head = ordering().head_of(group, key)
     members, opens_at = ordering().holders_of(group, key), ordering().opening_of(group, key)
-    is_held = head and policies().key_policy(group).holds and redis.call('ZSCORE', group_key(group, 'dead'), head)
+    is_held = ordering().is_held(group, head)
   end
   members[#members + 1] = head or nil
+  if #members == 0 and blocked == 0 then
+    return {} -- a dead letter held it under an earlier policy
+  end
   return {
-    key, ordering().count_due(group, key), count_leased(group, members), head and id_of(head) or '',
+    key, blocked, count_leased(group, members), head and id_of(head) or '',
     is_held and 1 or 0, answer_time(opens_at > now and opens_at or NEVER),
   }
 end

@@ -37,7 +37,7 @@ for i, letter in ipairs(letters) do
   end
   soonest = math.min(soonest, due)
   ids[i], members[i] = id, member
-  local holds = key_of(member) and HAS_POLICIES and ordering().holds(group, member)
+  local holds = key_of(member) and HAS_POLICIES and ordering().keeps_place(group, member)
   if holds then
     due = math.max(due, ordering().opening_of(group, key_of(member)))
     enqueue(waiting, blank_record(), due, member)

@@ -3,7 +3,8 @@
 -- Where a key policy is or was in force, or a key was paused, an event that is READY or LEASED has a slot of its key.
 -- While keys have one slot, `keys` has the member of the event that has it, as in ordering.lua; otherwise `slots` has an
 -- entry for each. What had its slot under an earlier policy keeps it. Where keys are ignored (0 slots), events have
--- none. A dead letter that holds its key keeps its place in `keys`.
+-- none. A dead letter that holds its key keeps its place in `keys`, and those that got a slot under an earlier policy
+-- lose it.
 --
 -- A key whose rate or a pause is what blocks its events is in `opens`, with the time when it opens.
 
@@ -75,13 +76,16 @@ local function make_slots(order)
     order.take(group, { member }, { key })
   end
 
-  -- The event in `keys`. A dead letter there holds its key only where the policy says so. Where keys have one slot, an
-  -- event that got its slot when they had more becomes the head.
+  -- Dead letters that held their keys under an earlier policy: key -> member. Until an event of the key gets a slot, they
+  -- stay in `keys`, in case the policy is to hold again.
+  local former_holds = {}
+
+  -- The event in `keys`, without one that is in `former_holds`. Where keys have one slot, an event that got its slot when
+  -- they had more becomes the head.
   local function head_of(group, key)
     local head, policy = redis.call('HGET', group_key(group, 'keys'), key), key_policy(group)
     if head and not policy.holds and redis.call('ZSCORE', group_key(group, 'dead'), head) then
-      redis.call('HDEL', group_key(group, 'keys'), key)
-      head = false
+      former_holds[key], head = head, false
     end
     if not head and policy.slots == 1 then
       head = holders_of(group, key)[1] or false
@@ -111,14 +115,16 @@ local function make_slots(order)
 
   -- Gives events a slot of their keys.
   local function take(group, members)
-    local slots, entries = key_policy(group).slots, {}
+    local slots, entries, opened = key_policy(group).slots, {}, {}
     if slots == 1 then
       order.take(group, members)
     elseif slots > 1 then
       for i, member in ipairs(members) do
         entries[2 * i - 1], entries[2 * i] = 0, slot_of(member)
+        opened[#opened + 1] = former_holds[key_of(member)] and key_of(member) or nil
       end
       write_all('ZADD', group_key(group, 'slots'), entries)
+      write_all('HDEL', group_key(group, 'keys'), opened)
     end
   end
 
@@ -190,17 +196,52 @@ local function make_slots(order)
     return keys
   end
 
-  -- Makes a dead letter hold its key, unless another one does. A head that it replaces keeps its slot.
+  -- Whether a dead letter closes a key that has this head.
+  local function is_held(group, head)
+    return head and key_policy(group).holds and redis.call('ZSCORE', group_key(group, 'dead'), head)
+  end
+
+  -- Takes the slot of an event that is due then and not LEASED: READY -> BLOCKED. One that is SCHEDULED will be BLOCKED.
+  local function give_way(group, member, due)
+    local raw = redis.call('HGET', group_key(group, 'records'), id_of(member))
+    local record = raw and read_record(raw)
+    if record and record[STARTED] ~= 0 then
+      record[STARTED] = 0
+      redis.call('HSET', group_key(group, 'records'), id_of(member), cmsgpack.pack(record))
+    end
+    order.add_behind(group, { [due <= now and 'blocked' or 'upcoming'] = { whole(due), member } })
+    for _, name in ipairs({ waiting_set_of(member), 'suspects' }) do
+      remove_waiting(group, name, { member })
+    end
+    give_up(group, { member })
+  end
+
+  -- Calls a function with the set, member and due time of each of some events that is READY, SCHEDULED or in its backoff.
+  local function each_waiting(group, members, use)
+    for _, name in ipairs(WAITING_SETS) do
+      for i, due in ipairs(read_all('ZMSCORE', group_key(group, name), members)) do
+        if due then
+          use(name, members[i], tonumber(due))
+        end
+      end
+    end
+  end
+
+  -- Makes a dead letter hold its key, unless another one does. Others that got a slot under an earlier policy lose it, if
+  -- they are not LEASED.
   local function hold(group, member)
     local key = key_of(member)
     local head = head_of(group, key)
     if head and head ~= member then
-      if redis.call('ZSCORE', group_key(group, 'dead'), head) then
+      if is_held(group, head) then
         return false
       end
       redis.call('ZADD', group_key(group, 'slots'), 0, slot_of(head))
     end
     set_head(group, key, member)
+    each_waiting(group, holders_of(group, key), function(_, other, due)
+      give_way(group, other, due)
+    end)
     return true
   end
 
@@ -359,7 +400,7 @@ local function make_slots(order)
   -- key opens. In other cases it gives up its slot. Returns when it is due, or NEVER if it is BLOCKED.
   local function put_back(group, queue, record, due, member)
     local key, slots = key_of(member), key_policy(group).slots
-    if slots == 1 and has_slot(group, key, member) then
+    if slots == 1 and has_slot(group, key, member) and not is_held(group, head_of(group, key)) then
       local opens_at = opening_of(group, key)
       record[DELIVER_AT] = opens_at > now and math.max(due, opens_at) or due
       enqueue(queue, record, record[DELIVER_AT], member)
@@ -404,15 +445,11 @@ local function make_slots(order)
   local function take_back(group, key, until_us)
     local keeps_order, head, members = key_policy(group).slots == 1, head_of(group, key), holders_of(group, key)
     members[#members + 1] = head or nil
-    for _, name in ipairs(WAITING_SETS) do
-      for i, due in ipairs(read_all('ZMSCORE', group_key(group, name), members)) do
-        local is_ready = due and tonumber(due) <= now
-        if is_ready and not (keeps_order and wait_until(group, name, members[i], until_us)) then
-          order.block_head(group, members[i], tonumber(due))
-          give_up(group, { members[i] })
-        end
+    each_waiting(group, members, function(name, member, due)
+      if due <= now and not (keeps_order and wait_until(group, name, member, until_us)) then
+        give_way(group, member, due)
       end
-    end
+    end)
   end
 
   -- Pauses a key until then, at least.
@@ -423,13 +460,20 @@ local function make_slots(order)
     fill(group, { key })
   end
 
-  -- Whether a dead letter holds its key.
-  local function holds(group, member)
-    return head_of(group, key_of(member)) == member
+  -- A dead letter is to be redriven. Returns whether it holds its key.
+  local function keeps_place(group, member)
+    local key = key_of(member)
+    if head_of(group, key) == member then
+      return true
+    elseif former_holds[key] == member then
+      redis.call('HDEL', group_key(group, 'keys'), key)
+    end
+    return false
   end
 
   local functions = {
-    holds = holds,
+    keeps_place = keeps_place,
+    is_held = is_held,
     head_of = head_of,
     opening_of = opening_of,
     room_of = room_of,
