@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
@@ -15,7 +16,7 @@ import (
 // by many goroutines at once.
 //
 // A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
-// a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. Stop and the
+// a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. Stop, IsServing and the
 // calls of EventBus and Admin are not retried. Every error is an *Error.
 type Client struct {
 	conn       *grpc.ClientConn
@@ -92,6 +93,19 @@ func (c *Client) Stop(ctx context.Context, drainTimeout *time.Duration, engines 
 		stopped = append(stopped, StoppedEngine{each.Engine, each.Released, each.Queued})
 	}
 	return stopped, nil
+}
+
+// IsServing asks the gRPC health service whether the server accepts new work: false while it drains. service is one of
+// the server's services, such as "duebus.v1.EventBus"; empty: the server as a whole. It is not retried.
+//
+// Errors: ErrNotFound if the server has no such service.
+func (c *Client) IsServing(ctx context.Context, service string) (bool, error) {
+	if err := checkText("service", service); err != nil {
+		return false, err
+	}
+	request := &healthpb.HealthCheckRequest{Service: service}
+	response, err := once(ctx, c, healthpb.NewHealthClient(c.conn).Check, request)
+	return response.GetStatus() == healthpb.HealthCheckResponse_SERVING, err
 }
 
 // closedOr distinguishes a call that Close ended from one that failed.

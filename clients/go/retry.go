@@ -48,6 +48,16 @@ func repeatedNoting[Request, Response any](
 	}
 }
 
+// once makes a call that can't be repeated.
+func once[Request, Response any](
+	ctx context.Context, c *Client, invoke call[Request, Response], request *Request,
+) (*Response, error) {
+	ctx, cancel := c.withDeadline(ctx)
+	defer cancel()
+	response, err := invoke(ctx, request)
+	return response, c.closedOr(err)
+}
+
 // withDeadline gives the client's timeout to a context without a deadline.
 func (c *Client) withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, limited := ctx.Deadline(); limited {

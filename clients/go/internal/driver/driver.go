@@ -78,6 +78,8 @@ func (d *driver) handlers(name string) (handle func(context.Context, command) (a
 		return d.stop, false
 	case "admin":
 		return d.admin, false
+	case "is_serving":
+		return d.isServing, false
 	case "subscribe":
 		return d.subscribe, false
 	case "unsubscribe":
@@ -88,6 +90,9 @@ func (d *driver) handlers(name string) (handle func(context.Context, command) (a
 		return d.finish, false
 	case "worker.stop":
 		return d.stopWorker, false
+	}
+	if call, ok := scheduleCommands[name]; ok {
+		return func(ctx context.Context, c command) (any, error) { return d.schedule(ctx, c, call) }, false
 	}
 	return d.unknown, true
 }
@@ -362,4 +367,19 @@ func (d *driver) admin(ctx context.Context, c command) (any, error) {
 		response = []byte{}
 	}
 	return map[string]any{"response": response}, err
+}
+
+func (d *driver) isServing(ctx context.Context, c command) (any, error) {
+	var arguments struct {
+		Service string `json:"service"`
+	}
+	if err := c.read(&arguments); err != nil {
+		return nil, err
+	}
+	client, err := d.client(c.Client)
+	if err != nil {
+		return nil, err
+	}
+	serving, err := client.IsServing(ctx, arguments.Service)
+	return map[string]any{"serving": serving}, err
 }
