@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+use tonic::client::Grpc;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::ClientTlsConfig;
+use tonic_prost::ProstCodec;
 
 use crate::connection::{Connection, connection};
 use crate::dispatcher::Lanes;
@@ -127,6 +130,29 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> EventBusAdminClient<Connection> {
         EventBusAdminClient::new(self.connection.clone()).max_decoding_message_size(MAX_RECEIVE)
+    }
+
+    /// The channel, with the client's credentials.
+    pub(crate) fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
+
+    /// Asks the gRPC health service whether the server accepts new work: false while it drains. `service` is one of the
+    /// server's services, such as `duebus.v1.EventBus`; empty: the server as a whole. It is not retried.
+    ///
+    /// # Errors
+    /// [`Reason::NotFound`](crate::Reason::NotFound) if the server has no such service.
+    pub async fn is_serving(&self, service: &str) -> Result<bool, Error> {
+        const CHECK: &str = "/grpc.health.v1.Health/Check";
+        const SERVING: i32 = 1;
+        // Both messages of the call have one field, with the number 1, so they are encoded as the wrappers of their types.
+        let codec = ProstCodec::<String, i32>::default();
+        let mut grpc = Grpc::new(self.connection());
+        let check = |request| async move {
+            grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+            grpc.unary(request, PathAndQuery::from_static(CHECK), codec).await
+        };
+        Ok(self.unrepeated(service.to_owned(), check).await? == SERVING)
     }
 
     /// Opens one stream of deliveries, which is not resumed: a [`Worker`](crate::Worker) does that. It has started when

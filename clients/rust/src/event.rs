@@ -85,6 +85,19 @@ impl Event {
         Self { due: Some(Due::At(moment)), ..self }
     }
 
+    /// Without an id and a due time, as the event of a schedule.
+    pub(crate) fn decode(message: proto::Event) -> Self {
+        Self {
+            data: message.data,
+            content_type: message.content_type,
+            attributes: message.attributes,
+            max_retries: message.max_retries,
+            key: message.key,
+            priority: message.priority,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn encode(self) -> proto::Event {
         let due = self.due.map(|due| match due {
             Due::After(delay) => proto::event::Due::Delay(to_proto(delay)),

@@ -61,12 +61,20 @@ impl Client {
         }
     }
 
+    /// Makes a call that can't be repeated.
+    pub(crate) async fn unrepeated<Q, R, F>(&self, request: Q, call: impl FnOnce(Request<Q>) -> F) -> Result<R, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        self.once(Instant::now() + self.timeout, request, |_, request| call(request)).await
+    }
+
     /// Makes one attempt.
     pub(crate) async fn once<Q, R, F>(
         &self,
         deadline: Instant,
         request: Q,
-        call: impl Fn(Bus, Request<Q>) -> F,
+        call: impl FnOnce(Bus, Request<Q>) -> F,
     ) -> Result<R, Error>
     where
         F: Future<Output = Result<Response<R>, Status>>,

@@ -11,7 +11,7 @@ use crate::lines::{Command, Tls, engines, failures, millis};
 use crate::output::{Failed, answer, enum_name};
 use crate::subscription::OpenSubscription;
 use crate::worker::ScriptedWorker;
-use crate::{admin, subscription, worker};
+use crate::{admin, schedules, subscription, worker};
 
 /// Things that the runner has named.
 pub struct Named<T>(Mutex<HashMap<String, T>>);
@@ -85,6 +85,8 @@ impl Driver {
             "ack" | "nack" | "extend" => settle(&self.client(&command)?, command).await.map(Some),
             "stop" => stop(&self.client(&command)?, command).await.map(Some),
             "admin" => admin::call(&self.client(&command)?, command).await.map(Some),
+            "is_serving" => is_serving(&self.client(&command)?, command).await.map(Some),
+            name if name.starts_with("schedule.") => schedules::call(&self.client(&command)?, command).await.map(Some),
             "subscribe" => subscription::subscribe(&self, command).await,
             "unsubscribe" => self.subscriptions.get(&command.subscription)?.end().await.map(Some),
             "worker.start" => worker::start(&self, command),
@@ -156,6 +158,10 @@ async fn settle(client: &Client, command: Command) -> Result<Value, Failed> {
         _ => client.nack(command.nacks.unwrap_or_default().into_iter().map(|each| each.nack()).collect()).await?,
     };
     Ok(failures(answered))
+}
+
+async fn is_serving(client: &Client, command: Command) -> Result<Value, Failed> {
+    Ok(json!({"serving": client.is_serving(&command.service.unwrap_or_default()).await?}))
 }
 
 async fn stop(client: &Client, command: Command) -> Result<Value, Failed> {

@@ -49,6 +49,24 @@ pub struct Command {
     pub typed: Option<bool>,
     pub event_id: String,
     pub outcome: Option<Outcome>,
+    pub service: Option<String>,
+    pub name: String,
+    pub event: Option<EventLine>,
+    pub cron: Option<String>,
+    pub every_ms: Option<u64>,
+    pub time_zone: Option<String>,
+    pub start_at_ms: Option<u64>,
+    pub end_at_ms: Option<u64>,
+    pub max_runs: Option<u64>,
+    pub jitter_ms: Option<u64>,
+    pub overlap: Option<String>,
+    pub catch_up: Option<String>,
+    pub catch_up_window_ms: Option<u64>,
+    pub paused: Option<bool>,
+    pub note: Option<String>,
+    pub page_size: Option<u32>,
+    pub count: Option<u32>,
+    pub after_at_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -124,7 +142,7 @@ impl EventLine {
         event.priority = self.priority.unwrap_or_default();
         Ok(match (millis(self.delay_ms), millis(self.deliver_at_ms)) {
             (Some(delay), _) => event.after(delay),
-            (None, Some(moment)) => event.at(SystemTime::UNIX_EPOCH + moment),
+            (None, Some(since)) => event.at(SystemTime::UNIX_EPOCH + since),
             (None, None) => event,
         })
     }
@@ -174,6 +192,10 @@ pub fn delivery(delivery: &Delivery) -> Value {
         "deliver_at_ms": since_epoch(delivery.deliver_at), "dispatched_at_ms": since_epoch(delivery.dispatched_at),
         "lease_expires_at_ms": since_epoch(delivery.lease_expires_at), "last_error": delivery.last_error,
     })
+}
+
+pub fn moment(since_epoch_ms: Option<u64>) -> Option<SystemTime> {
+    millis(since_epoch_ms).map(|since| SystemTime::UNIX_EPOCH + since)
 }
 
 pub fn since_epoch(moment: SystemTime) -> u128 {

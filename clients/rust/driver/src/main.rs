@@ -5,6 +5,7 @@ mod admin;
 mod commands;
 mod lines;
 mod output;
+mod schedules;
 mod subscription;
 mod worker;
 

@@ -4,7 +4,12 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 3] = ["duebus/v1/event_bus.proto", "duebus/v1/admin.proto", "duebus/v1/error_details.proto"];
+const FILES: [&str; 4] = [
+    "duebus/v1/event_bus.proto",
+    "duebus/v1/admin.proto",
+    "duebus/v1/schedules.proto",
+    "duebus/v1/error_details.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();

@@ -3377,6 +3377,1299 @@ pub mod event_bus_admin_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A rule, and the event that it dispatches.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Schedule {
+    /// Required, unique in its engine: `[A-Za-z0-9][A-Za-z0-9._-]{0,199}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Required: where the events go, as in DispatchRequest. A schedule can't move to another topic.
+    #[prost(string, tag = "2")]
+    pub topic: ::prost::alloc::string::String,
+    /// Required, without `id`, `delay`, `deliver_at` and the two attributes that a firing adds.
+    #[prost(message, optional, tag = "3")]
+    pub event: ::core::option::Option<Event>,
+    /// The time zone of `cron`: a name from the IANA database, such as "Europe/Berlin". Empty means UTC.
+    #[prost(string, tag = "6")]
+    pub time_zone: ::prost::alloc::string::String,
+    /// The first and the last moment at which it may fire, both inclusive. Unset: no limit.
+    #[prost(message, optional, tag = "7")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "8")]
+    pub end: ::core::option::Option<::prost_types::Timestamp>,
+    /// It ends after this many firings; those that were skipped or missed do not count. 0: no limit.
+    #[prost(uint64, tag = "9")]
+    pub max_runs: u64,
+    /// Spreads firings out: each is up to this much later than its nominal time, but before the next one. A hash of the
+    /// name and the time decides by how much. 0 to 24 h.
+    #[prost(message, optional, tag = "10")]
+    pub jitter: ::core::option::Option<::prost_types::Duration>,
+    #[prost(enumeration = "schedule::Overlap", tag = "11")]
+    pub overlap: i32,
+    #[prost(enumeration = "schedule::CatchUp", tag = "12")]
+    pub catch_up: i32,
+    /// For CATCH_UP_ALL: 1 s to 31 days. Unset: 1 h.
+    #[prost(message, optional, tag = "13")]
+    pub catch_up_window: ::core::option::Option<::prost_types::Duration>,
+    /// Whether it is paused. In PutSchedule it counts only when the schedule is created.
+    #[prost(bool, tag = "14")]
+    pub paused: bool,
+    /// A note for people; at most 1,000 bytes of printable text.
+    #[prost(string, tag = "15")]
+    pub note: ::prost::alloc::string::String,
+    /// Required.
+    #[prost(oneof = "schedule::Rule", tags = "4, 5")]
+    pub rule: ::core::option::Option<schedule::Rule>,
+}
+/// Nested message and enum types in `Schedule`.
+pub mod schedule {
+    /// What happens to a firing while the event of an earlier one is unfinished. An event is finished once it is acked or
+    /// dead in every lasting group; one that waits for the topic's first lasting group is unfinished.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Overlap {
+        /// As OVERLAP_ALLOW.
+        Unspecified = 0,
+        /// The event is dispatched anyway.
+        Allow = 1,
+        /// The firing is skipped, and counted in `skipped`, if the last event is unfinished.
+        Skip = 2,
+        /// At most two events are unfinished: the firing is skipped, and counted in `skipped`, if the last two are. An event
+        /// without a key gets the schedule's name as its key, so that the second waits for the first.
+        BufferOne = 3,
+    }
+    impl Overlap {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "OVERLAP_UNSPECIFIED",
+                Self::Allow => "OVERLAP_ALLOW",
+                Self::Skip => "OVERLAP_SKIP",
+                Self::BufferOne => "OVERLAP_BUFFER_ONE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "OVERLAP_UNSPECIFIED" => Some(Self::Unspecified),
+                "OVERLAP_ALLOW" => Some(Self::Allow),
+                "OVERLAP_SKIP" => Some(Self::Skip),
+                "OVERLAP_BUFFER_ONE" => Some(Self::BufferOne),
+                _ => None,
+            }
+        }
+    }
+    /// What happens to nominal times that passed while nothing could fire, because the bus was down.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum CatchUp {
+        /// As CATCH_UP_LAST.
+        Unspecified = 0,
+        /// The last of them fires, if it is at most a year ago. The others are counted in `missed`.
+        Last = 1,
+        /// Each of them fires, oldest first: at most the last 1,000, and none older than `catch_up_window`. The others are
+        /// counted in `missed`.
+        All = 2,
+        /// None of them fires; they are counted in `missed`. A nominal time is not missed until a minute has passed or the
+        /// next one has come.
+        None = 3,
+    }
+    impl CatchUp {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "CATCH_UP_UNSPECIFIED",
+                Self::Last => "CATCH_UP_LAST",
+                Self::All => "CATCH_UP_ALL",
+                Self::None => "CATCH_UP_NONE",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "CATCH_UP_UNSPECIFIED" => Some(Self::Unspecified),
+                "CATCH_UP_LAST" => Some(Self::Last),
+                "CATCH_UP_ALL" => Some(Self::All),
+                "CATCH_UP_NONE" => Some(Self::None),
+                _ => None,
+            }
+        }
+    }
+    /// Required.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Rule {
+        /// Five fields: minute, hour, day of month, month, day of week; or six, with the second first. A field is `*`, a
+        /// number, a name (JAN, MON), a range `1-5`, a list `1,15`, or one of these with a step, as in `*/10`; a day of
+        /// month may be `L` (the last) or `LW` (the last weekday), a day of week `5L` (the last Friday) or `1#2` (the second
+        /// Monday). Sunday is 0 or 7. If neither the day of month nor the day of week begins with `*`, a day that matches
+        /// either counts, as in Debian's cron.
+        ///
+        /// When the clocks change: a rule whose second, minute or hour begins with `*` follows elapsed time. Any other rule
+        /// has fixed times of day: one that the clocks skip fires once, right after the gap, and one that occurs twice fires
+        /// once, the first time.
+        #[prost(string, tag = "4")]
+        Cron(::prost::alloc::string::String),
+        /// A fixed interval: 1 s to 366 days, counted from `start`, or if that is unset, from the Unix epoch.
+        #[prost(message, tag = "5")]
+        Every(::prost_types::Duration),
+    }
+}
+/// A schedule, and what it has done.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ScheduleInfo {
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+    /// The next ten nominal times; fewer if it ends first, none while it is paused.
+    #[prost(message, repeated, tag = "2")]
+    pub next: ::prost::alloc::vec::Vec<::prost_types::Timestamp>,
+    /// The nominal time of the last event, and its id. Unset: it has not fired yet.
+    #[prost(message, optional, tag = "3")]
+    pub last_fired_at: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(string, tag = "4")]
+    pub last_event_id: ::prost::alloc::string::String,
+    /// How many nominal times dispatched an event, were skipped because of `overlap`, and were missed, because nothing
+    /// could fire or because the topic was full until the next one.
+    #[prost(uint64, tag = "5")]
+    pub runs: u64,
+    #[prost(uint64, tag = "6")]
+    pub skipped: u64,
+    #[prost(uint64, tag = "7")]
+    pub missed: u64,
+    /// The rule in words, for example "at 09:00, Monday to Friday (Europe/Berlin)"; or why this server can't read it, for
+    /// example because another version of it has stored it.
+    #[prost(string, tag = "8")]
+    pub description: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(message, optional, tag = "2")]
+    pub schedule: ::core::option::Option<Schedule>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PutScheduleResponse {
+    /// As it is stored now.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<ScheduleInfo>,
+    /// Whether the schedule was created, or replaced by a different one.
+    #[prost(bool, tag = "2")]
+    pub changed: bool,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetScheduleResponse {
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<ScheduleInfo>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedulesRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    /// 1 to 1,000; 0 means 100.
+    #[prost(uint32, tag = "2")]
+    pub page_size: u32,
+    /// From the previous page; empty for the first page.
+    #[prost(string, tag = "3")]
+    pub page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSchedulesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub schedules: ::prost::alloc::vec::Vec<ScheduleInfo>,
+    /// Empty after the last page.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteScheduleResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseScheduleResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeScheduleResponse {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriggerScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Printable text. It is part of the event's id, which has at most 255 bytes, and makes the call safe to repeat.
+    /// Empty: the server generates one.
+    #[prost(string, tag = "3")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TriggerScheduleResponse {
+    #[prost(string, tag = "1")]
+    pub event_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleRequest {
+    #[prost(enumeration = "Engine", tag = "1")]
+    pub engine: i32,
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Required: nominal times from `start`, inclusive, to `end`, exclusive.
+    #[prost(message, optional, tag = "3")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    #[prost(message, optional, tag = "4")]
+    pub end: ::core::option::Option<::prost_types::Timestamp>,
+    /// As in TriggerScheduleRequest.
+    #[prost(string, tag = "5")]
+    pub request_id: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackfillScheduleResponse {
+    /// In order of time, including those that an earlier call with the same request id dispatched.
+    #[prost(string, repeated, tag = "1")]
+    pub event_ids: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewScheduleRequest {
+    /// Its name, topic and event may be left out.
+    #[prost(message, optional, tag = "1")]
+    pub schedule: ::core::option::Option<Schedule>,
+    /// How many times: 1 to 1,000; 0 means 10.
+    #[prost(uint32, tag = "2")]
+    pub count: u32,
+    /// The times after this moment. Unset: now.
+    #[prost(message, optional, tag = "3")]
+    pub after: ::core::option::Option<::prost_types::Timestamp>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PreviewScheduleResponse {
+    /// Nominal times. Fewer than asked for if the schedule ends first.
+    #[prost(message, repeated, tag = "1")]
+    pub times: ::prost::alloc::vec::Vec<::prost_types::Timestamp>,
+    /// As in ScheduleInfo.
+    #[prost(string, tag = "2")]
+    pub description: ::prost::alloc::string::String,
+}
+/// Generated client implementations.
+pub mod event_bus_schedules_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct EventBusSchedulesClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> EventBusSchedulesClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> EventBusSchedulesClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            EventBusSchedulesClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Creates a schedule, or replaces the one with this name. Putting a schedule that is equal to the stored one changes
+        /// nothing, so every worker may put it when it starts.
+        ///
+        /// A replaced schedule keeps its counters, continues after the last nominal time that fired, and stays paused if it
+        /// was: `Schedule.paused` counts only when the schedule is created.
+        ///
+        /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
+        /// `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+        /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+        /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+        pub async fn put_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PutScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/PutSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("duebus.v1.EventBusSchedules", "PutSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One schedule: when it fires next, and what it has done.
+        pub async fn get_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/GetSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("duebus.v1.EventBusSchedules", "GetSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The schedules of an engine, sorted by name, a page at a time. INVALID_ARGUMENT when the page token does not belong
+        /// to this request.
+        pub async fn list_schedules(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSchedulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSchedulesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/ListSchedules",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("duebus.v1.EventBusSchedules", "ListSchedules"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a schedule. Events that it has dispatched are kept.
+        pub async fn delete_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/DeleteSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("duebus.v1.EventBusSchedules", "DeleteSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Stops a schedule from firing until it is resumed. Pausing one that is paused is not an error.
+        pub async fn pause_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PauseScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/PauseSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("duebus.v1.EventBusSchedules", "PauseSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a pause. The schedule continues with the next nominal time from now: those that passed while it was paused do
+        /// not fire. Resuming one that is not paused is not an error.
+        pub async fn resume_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/ResumeSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("duebus.v1.EventBusSchedules", "ResumeSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Dispatches the schedule's event once, now, even if the schedule is paused or has ended. Its next time and its
+        /// counters do not change, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
+        ///
+        /// Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
+        pub async fn trigger_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TriggerScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TriggerScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/TriggerSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("duebus.v1.EventBusSchedules", "TriggerSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// Dispatches an event, now, for each nominal time of the rule in a period: all of them or none, like Dispatch. The
+        /// events' ids are NAME@TIME@REQUEST_ID, so a nominal time that has already fired gets another event. Otherwise like
+        /// TriggerSchedule.
+        ///
+        /// Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times or their events exceed 4 MiB;
+        /// RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
+        pub async fn backfill_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BackfillScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/BackfillSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("duebus.v1.EventBusSchedules", "BackfillSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+        /// When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as in PutSchedule.
+        pub async fn preview_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PreviewScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/duebus.v1.EventBusSchedules/PreviewSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(
+                    GrpcMethod::new("duebus.v1.EventBusSchedules", "PreviewSchedule"),
+                );
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+#[cfg(test)]
+pub mod event_bus_schedules_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with EventBusSchedulesServer.
+    #[async_trait]
+    pub trait EventBusSchedules: std::marker::Send + std::marker::Sync + 'static {
+        /// Creates a schedule, or replaces the one with this name. Putting a schedule that is equal to the stored one changes
+        /// nothing, so every worker may put it when it starts.
+        ///
+        /// A replaced schedule keeps its counters, continues after the last nominal time that fired, and stays paused if it
+        /// was: `Schedule.paused` counts only when the schedule is created.
+        ///
+        /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
+        /// `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+        /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+        /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
+        async fn put_schedule(
+            &self,
+            request: tonic::Request<super::PutScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PutScheduleResponse>,
+            tonic::Status,
+        >;
+        /// One schedule: when it fires next, and what it has done.
+        async fn get_schedule(
+            &self,
+            request: tonic::Request<super::GetScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetScheduleResponse>,
+            tonic::Status,
+        >;
+        /// The schedules of an engine, sorted by name, a page at a time. INVALID_ARGUMENT when the page token does not belong
+        /// to this request.
+        async fn list_schedules(
+            &self,
+            request: tonic::Request<super::ListSchedulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSchedulesResponse>,
+            tonic::Status,
+        >;
+        /// Removes a schedule. Events that it has dispatched are kept.
+        async fn delete_schedule(
+            &self,
+            request: tonic::Request<super::DeleteScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteScheduleResponse>,
+            tonic::Status,
+        >;
+        /// Stops a schedule from firing until it is resumed. Pausing one that is paused is not an error.
+        async fn pause_schedule(
+            &self,
+            request: tonic::Request<super::PauseScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PauseScheduleResponse>,
+            tonic::Status,
+        >;
+        /// Ends a pause. The schedule continues with the next nominal time from now: those that passed while it was paused do
+        /// not fire. Resuming one that is not paused is not an error.
+        async fn resume_schedule(
+            &self,
+            request: tonic::Request<super::ResumeScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeScheduleResponse>,
+            tonic::Status,
+        >;
+        /// Dispatches the schedule's event once, now, even if the schedule is paused or has ended. Its next time and its
+        /// counters do not change, and `overlap` does not apply. The event's id is NAME@trigger@REQUEST_ID.
+        ///
+        /// Errors: INVALID_ARGUMENT; RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
+        async fn trigger_schedule(
+            &self,
+            request: tonic::Request<super::TriggerScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::TriggerScheduleResponse>,
+            tonic::Status,
+        >;
+        /// Dispatches an event, now, for each nominal time of the rule in a period: all of them or none, like Dispatch. The
+        /// events' ids are NAME@TIME@REQUEST_ID, so a nominal time that has already fired gets another event. Otherwise like
+        /// TriggerSchedule.
+        ///
+        /// Errors: INVALID_ARGUMENT, also when there are more than 1,000 nominal times or their events exceed 4 MiB;
+        /// RESOURCE_EXHAUSTED (MAX_QUEUED_EVENTS_REACHED).
+        async fn backfill_schedule(
+            &self,
+            request: tonic::Request<super::BackfillScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BackfillScheduleResponse>,
+            tonic::Status,
+        >;
+        /// When a schedule would fire. It need not exist, and nothing is stored. Errors: INVALID_ARGUMENT, as in PutSchedule.
+        async fn preview_schedule(
+            &self,
+            request: tonic::Request<super::PreviewScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PreviewScheduleResponse>,
+            tonic::Status,
+        >;
+    }
+    #[derive(Debug)]
+    pub struct EventBusSchedulesServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> EventBusSchedulesServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for EventBusSchedulesServer<T>
+    where
+        T: EventBusSchedules,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/duebus.v1.EventBusSchedules/PutSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct PutScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::PutScheduleRequest>
+                    for PutScheduleSvc<T> {
+                        type Response = super::PutScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PutScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::put_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PutScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/GetSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::GetScheduleRequest>
+                    for GetScheduleSvc<T> {
+                        type Response = super::GetScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::get_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/ListSchedules" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSchedulesSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::ListSchedulesRequest>
+                    for ListSchedulesSvc<T> {
+                        type Response = super::ListSchedulesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSchedulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::list_schedules(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSchedulesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/DeleteSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::DeleteScheduleRequest>
+                    for DeleteScheduleSvc<T> {
+                        type Response = super::DeleteScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::delete_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/PauseSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::PauseScheduleRequest>
+                    for PauseScheduleSvc<T> {
+                        type Response = super::PauseScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::pause_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/ResumeSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::ResumeScheduleRequest>
+                    for ResumeScheduleSvc<T> {
+                        type Response = super::ResumeScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::resume_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/TriggerSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct TriggerScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::TriggerScheduleRequest>
+                    for TriggerScheduleSvc<T> {
+                        type Response = super::TriggerScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TriggerScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::trigger_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TriggerScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/BackfillSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct BackfillScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::BackfillScheduleRequest>
+                    for BackfillScheduleSvc<T> {
+                        type Response = super::BackfillScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BackfillScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::backfill_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BackfillScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/duebus.v1.EventBusSchedules/PreviewSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct PreviewScheduleSvc<T: EventBusSchedules>(pub Arc<T>);
+                    impl<
+                        T: EventBusSchedules,
+                    > tonic::server::UnaryService<super::PreviewScheduleRequest>
+                    for PreviewScheduleSvc<T> {
+                        type Response = super::PreviewScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PreviewScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventBusSchedules>::preview_schedule(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PreviewScheduleSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for EventBusSchedulesServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "duebus.v1.EventBusSchedules";
+    impl<T> tonic::server::NamedService for EventBusSchedulesServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Attached to the error of a Dispatch that failed partway: one of several engines failed after others had stored the
 /// events, or one of the partitions of the topic after others had stored theirs. Repeating the call with the same
 /// `request_id` stores what is missing and adds nothing else.
