@@ -12,7 +12,7 @@ from conformance.driver import SIGNAL_TIMEOUT_S, CallFailed, Driver
 from conformance.servers import other_than
 from conformance.steps import COMMANDS, EVENTS, WORKER_EVENTS, Step
 from conformance.values import Mismatch, fill_in, match
-from duebus.v1 import admin_pb2
+from duebus.v1 import admin_pb2, test_clock_pb2
 from google.protobuf import json_format
 from support.builders import unique_name
 
@@ -71,6 +71,7 @@ class CaseRunner:
         self._topic = unique_name("case")
         self._names: Fields = {
             "topic": self._topic,
+            "other_topic": unique_name("case"),
             "engine": engine,
             "other_engine": other_than(engine),
             "target": target,
@@ -87,6 +88,7 @@ class CaseRunner:
             "event": self._wait_for_event,
             "gone": self._wait_for_gone,
             "server": self._server_step,
+            "advance": self._advance,
             "link": self._link_step,
             "stub": self._stub_step,
             "dispatches": self._expect_dispatches,
@@ -138,8 +140,8 @@ class CaseRunner:
         fields: Fields = fill_in(step.argument, self._names)
         fields = {key: value for key, value in fields.items() if key != "ready"}
         for name in COMMANDS[step.verb]:
-            if name == "topic":
-                fields.setdefault("topic", self._topic)
+            if name in ("topic", "name"):
+                fields.setdefault(name, self._topic)
             else:
                 fields[name] = self._unique(fields.get(name, DEFAULTS[name]))
         if step.verb == "admin":
@@ -270,6 +272,16 @@ class CaseRunner:
                     raise Mismatch("the server's exit status", 0, status)
             case _:
                 raise ValueError(f"servers can't {what}")
+
+    def _advance(self, target: Fields) -> None:
+        """Move the server's clock, to a moment or by a duration."""
+        fields = fill_in(target, self._names)
+        request = test_clock_pb2.AdvanceTimeRequest()
+        if "to_ms" in fields:
+            request.to.FromMilliseconds(fields["to_ms"])
+        else:
+            request.by.FromMilliseconds(fields["by_ms"])
+        self._server.clock.AdvanceTime(request, timeout=SIGNAL_TIMEOUT_S)
 
     def _link_step(self, what: str) -> None:
         assert self._link is not None, "the case has no link"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import grpc
-from duebus.v1 import admin_pb2_grpc
+from duebus.v1 import admin_pb2_grpc, test_clock_pb2_grpc
 from support.builders import unique_name
 from support.server_process import ServerProcess
 
@@ -32,6 +32,7 @@ class ServerKind:
     own: bool = False
     both_engines: bool = False
     replica: bool = False
+    test_clock: bool = False
     secured: str = ""
     rules: str = ""
     flags: dict[str, str] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Server:
     Attributes:
         address: HOST:PORT.
         admin: stubs of its admin service, for inspection.
+        clock: stubs of the service that moves its clock; only a server with `--test-clock` has it.
         replica: another server of the same bus; None if the case needs none.
     """
 
@@ -57,6 +59,7 @@ class Server:
         self.address = self.process.address
         self._channel = channel(self.address)
         self.admin: Any = admin_pb2_grpc.EventBusAdminStub(self._channel)  # type: ignore[no-untyped-call]  # generated
+        self.clock: Any = test_clock_pb2_grpc.TestClockStub(self._channel)  # type: ignore[no-untyped-call]  # generated
 
     def kill(self) -> None:
         """SIGKILL, as a crash would."""
@@ -125,6 +128,8 @@ class Servers:
         flags = [f"--{name}={value}" for name, value in row.flags.items()]
         if "redis" in engines:
             flags += [f"--redis-url={self._redis_url()}", f"--namespace={unique_name('conformance')}"]
+        if row.test_clock:
+            flags.append("--test-clock")
         if row.secured:
             flags += self._security.flags(row.secured, row.rules)
         channel = self._security.channel if row.secured else _plain_channel

@@ -16,12 +16,22 @@ COMMANDS = {
     "unsubscribe": ("subscription",),
     "stop": ("client",),
     "admin": ("client",),
+    "is_serving": ("client",),
+    "schedule.put": ("client", "topic", "name"),
+    "schedule.get": ("client", "name"),
+    "schedule.list": ("client",),
+    "schedule.delete": ("client", "name"),
+    "schedule.pause": ("client", "name"),
+    "schedule.resume": ("client", "name"),
+    "schedule.trigger": ("client", "name"),
+    "schedule.backfill": ("client", "name"),
+    "schedule.preview": ("client",),
     "worker.start": ("client", "worker", "topic"),
     "worker.finish": ("worker",),
     "worker.stop": ("worker",),
 }
-"""The driver's commands, and their fields with defaults: the client `main`, the subscription `s`, the worker `w`, and
-the topic of the case.
+"""The driver's commands, and their fields with defaults: the client `main`, the subscription `s`, the worker `w`, the
+topic of the case, and as a schedule's name that topic.
 """
 
 WORKER_EVENTS = ("ready", "handling", "cancelled", "stopped")
@@ -37,6 +47,7 @@ OTHERS = (
     "event",
     "gone",
     "server",
+    "advance",
     "link",
     "stub",
     "dispatches",

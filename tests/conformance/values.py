@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -136,6 +137,12 @@ def _now(plus_ms: int) -> Now:
     return Now(plus_ms)
 
 
+@_tag("at")
+def _at(moment: object) -> int:
+    """A moment, in RFC 3339, as milliseconds since the Unix epoch."""
+    return round(datetime.fromisoformat(str(moment)).timestamp() * 1000)
+
+
 @_tag("hex")
 def _hex(digits: object) -> bytes:
     """Bytes in hexadecimal."""
@@ -173,7 +180,7 @@ def _any(_: object) -> Check:
 
 @_tag("contains")
 def _contains(part: Any) -> Check:
-    return Check(f"something with {part!r}", lambda actual, _: part in actual)
+    return Check(f"something with {part!r}", lambda actual, names: fill_in(part, names) in actual)
 
 
 @_tag("length")

@@ -20,6 +20,10 @@ from duebus import (
 
 __all__ = [
     "datetime_of",
+    "moment_of",
+    "optional_datetime_of",
+    "optional_moment_of",
+    "optional_span_ms",
     "read_delivery",
     "read_error",
     "read_failures",
@@ -39,9 +43,14 @@ def span_of(milliseconds: int | None) -> timedelta | None:
     return None if milliseconds is None else milliseconds * _MILLISECOND
 
 
-def datetime_of(milliseconds: int | None) -> datetime | None:
+def datetime_of(milliseconds: int) -> datetime:
     """A moment."""
-    return None if milliseconds is None else _EPOCH + milliseconds * _MILLISECOND
+    return _EPOCH + milliseconds * _MILLISECOND
+
+
+def optional_datetime_of(milliseconds: int | None) -> datetime | None:
+    """As `datetime_of`."""
+    return None if milliseconds is None else datetime_of(milliseconds)
 
 
 def write_event(event: dict[str, Any]) -> NewEvent:
@@ -50,7 +59,7 @@ def write_event(event: dict[str, Any]) -> NewEvent:
         data=base64.b64decode(event.get("data") or ""),
         id=event.get("id") or "",
         delay=span_of(event.get("delay_ms")),
-        at=datetime_of(event.get("deliver_at_ms")),
+        at=optional_datetime_of(event.get("deliver_at_ms")),
         attributes=event.get("attributes"),
         content_type=event.get("content_type"),
         max_retries=event.get("max_retries"),
@@ -86,9 +95,9 @@ def read_delivery(delivery: Delivery) -> dict[str, Any]:
         "lease_token": delivery.lease_token,
         "fencing_token": delivery.fencing_token,
         "attempt": delivery.attempt,
-        "deliver_at_ms": _moment(delivery.deliver_at),
-        "dispatched_at_ms": _moment(delivery.dispatched_at),
-        "lease_expires_at_ms": _moment(delivery.lease_expires_at),
+        "deliver_at_ms": moment_of(delivery.deliver_at),
+        "dispatched_at_ms": moment_of(delivery.dispatched_at),
+        "lease_expires_at_ms": moment_of(delivery.lease_expires_at),
         "last_error": delivery.last_error,
     }
 
@@ -138,5 +147,16 @@ def read_error(error: DueBusError) -> dict[str, Any]:
     }
 
 
-def _moment(moment: datetime) -> int:
+def moment_of(moment: datetime) -> int:
+    """Milliseconds since the Unix epoch."""
     return (moment - _EPOCH) // _MILLISECOND
+
+
+def optional_moment_of(moment: datetime | None) -> int | None:
+    """As `moment_of`."""
+    return None if moment is None else moment_of(moment)
+
+
+def optional_span_ms(span: timedelta | None) -> int | None:
+    """A length of time in milliseconds."""
+    return None if span is None else span // _MILLISECOND

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -19,6 +20,7 @@ from conformance_driver.codec import (
     write_nack,
 )
 from conformance_driver.lines import Lines
+from conformance_driver.schedules import SCHEDULE_COMMANDS
 from conformance_driver.scripted import ScriptedWorker
 
 if TYPE_CHECKING:
@@ -52,6 +54,8 @@ class Driver:
             "unsubscribe": self._unsubscribe,
             "stop": self._stop,
             "admin": self._admin,
+            "is_serving": self._is_serving,
+            **{name: partial(self._schedule, carry_out) for name, carry_out in SCHEDULE_COMMANDS.items()},
             "worker.start": self._worker_start,
             "worker.finish": self._worker_finish,
             "worker.stop": self._worker_stop,
@@ -138,6 +142,13 @@ class Driver:
         request = base64.b64decode(command["request"])
         response = await self._admins[command["client"]].call(command["method"], request, _ADMIN_TIMEOUT_S)
         return {"response": base64.b64encode(response).decode()}
+
+    async def _is_serving(self, command: Fields) -> Fields:
+        client = self._clients[command["client"]]
+        return {"serving": await client.is_serving(command.get("service") or "")}
+
+    async def _schedule(self, carry_out: "Callable[[Client, Fields], Awaitable[Fields]]", command: Fields) -> Fields:
+        return await carry_out(self._clients[command["client"]], command)
 
     async def _subscribe(self, command: Fields) -> Fields:
         subscription = self._clients[command["client"]].subscribe(

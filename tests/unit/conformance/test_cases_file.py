@@ -10,7 +10,7 @@ from conformance.cases import read_suite
 from conformance.languages import Language, read_languages
 from conformance.parity import Results
 from conformance.servers import ENGINES
-from duebus.v1 import admin_pb2, error_details_pb2, event_bus_pb2
+from duebus.v1 import admin_pb2, error_details_pb2, event_bus_pb2, schedules_pb2
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +26,12 @@ def methods_of(file: Any, service: str) -> set[str]:
 def test_every_call_of_the_bus_is_covered() -> None:
     made = {step.verb.title() for step in STEPS}
     assert methods_of(event_bus_pb2, "EventBus") - made == set()
+
+
+def test_every_call_for_schedules_is_covered() -> None:
+    made = {step.verb.removeprefix("schedule.") for step in STEPS if step.verb.startswith("schedule.")}
+    methods = methods_of(schedules_pb2, "EventBusSchedules")
+    assert {name.removesuffix("s").removesuffix("Schedule").lower() for name in methods} == made
 
 
 def test_every_admin_call_is_covered() -> None:
