@@ -1,10 +1,10 @@
 # syntax=docker/dockerfile:1
-# The image of the server, and of the command line. `make image` builds it, pinned to the digest that the tag has today.
+# The image of the server, and of the command line. `make image` builds it.
 
-# The Python that the tests run on. The official images are built with --enable-optimizations and --with-lto. With a
-# digest, a build does not depend on what the tag means that day:
-# --build-arg PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm@sha256:...
-ARG PYTHON_IMAGE=docker.io/library/python:3.11-slim-bookworm
+# Python 3.13, which gets fixes until October 2029, on Debian 13. The official images are built with
+# --enable-optimizations and --with-lto. The digest is that of the list of all platforms; `docker buildx imagetools inspect
+# docker.io/library/python:3.13-slim-trixie` prints the newest.
+ARG PYTHON_IMAGE=docker.io/library/python:3.13-slim-trixie@sha256:bb2988715db2cf7ace7b53f38f3cffbef7c7046a656bee66245eb0ed386e2e81
 
 # --- build: pip, hashed dependencies, the wheel --------------------------------------------------------------------
 FROM ${PYTHON_IMAGE} AS build
@@ -31,8 +31,9 @@ RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ens
 COPY --from=build /opt/duebus /opt/duebus
 
 ENV PATH=/opt/duebus/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-# Within a container the loopback reaches nobody. Who can connect is up to whoever publishes the port.
-ENV DUEBUS_LISTEN=0.0.0.0:50051
+# Within a container the loopback reaches nobody. Who can connect is up to whoever publishes the port. The health check is
+# in the container, so for it the loopback will do.
+ENV DUEBUS_LISTEN=0.0.0.0:50051 DUEBUS_HTTP_LISTEN=127.0.0.1:9090
 EXPOSE 50051
 
 # By number, so that Kubernetes sees that it is not root.
@@ -41,7 +42,7 @@ WORKDIR /
 
 # The server is process 1: it takes SIGTERM itself, drains and ends, and it starts no processes that it would have to reap.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["duebus", "health", "--timeout", "4s"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s CMD ["python", "-m", "duebus_server.ops.healthcheck"]
 ENTRYPOINT ["duebus"]
 CMD ["serve"]
 
@@ -52,6 +53,7 @@ ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="DueBus" \
       org.opencontainers.image.description="An event bus as a gRPC service: dispatch events, now or for later, to workers in any language." \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://github.com/duebus/duebus" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}" \

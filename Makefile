@@ -261,24 +261,27 @@ helm-schemas: install ## Renew the Kubernetes schemas of the chart's tests (need
 	@$(BIN)/python tests/helm/make_schemas.py
 
 .PHONY: image
-image: ## Build the image duebus:VERSION (needs Docker; IMAGE=, PYTHON_IMAGE=)
-	@command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }
-	@base=$(PYTHON_IMAGE); \
-		case "$$base" in *@sha256:*) ;; *) \
-			digest=$$(docker buildx imagetools inspect "$$base" --format '{{.Manifest.Digest}}'); base=$$base@$$digest ;; esac; \
-		docker build --tag $(IMAGE) --build-arg PYTHON_IMAGE="$$base" --build-arg VERSION=$(VERSION) \
-			--build-arg REVISION="$$(git rev-parse HEAD)" --build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)" .
+image: ## Build the image duebus:VERSION for this machine (needs Docker; IMAGE=)
+	@$(BUILD_IMAGE) .
+
+# The attestations say what the image has in it, and how it was made. A registry keeps them, a local image can't.
+.PHONY: image-release
+image-release: ## Build the image for amd64 and arm64, with SBOM and provenance, and push it (IMAGE=REGISTRY/NAME:VERSION)
+	@$(BUILD_IMAGE) --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push .
+
+BUILD_IMAGE = command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }; \
+	docker buildx build --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+	--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE = duebus:$(VERSION)
-PYTHON_IMAGE = $(shell sed -n 's/^ARG PYTHON_IMAGE=//p' Dockerfile)
 
 .PHONY: lock
 lock: install ## Renew requirements.lock and requirements-build.lock, what the image installs, from constraints.txt
 	@$(LOCK) --output-file requirements.lock $(LOCKED_EXTRAS) pyproject.toml
 	@sed -n 's/^requires = \["\(.*\)"\]/\1/p' pyproject.toml | $(LOCK) --output-file requirements-build.lock -
 
-# For Linux, and for the Python of the image; with the hashes of all its wheels, so that it holds for every processor.
+# For Linux, and for the oldest Python, whose packages newer ones take too; with the hashes of all its wheels, so that it holds for every processor.
 LOCK = $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --no-emit-index-url --no-annotate \
 	--python-platform linux --python-version 3.11.9 --upgrade --custom-compile-command 'make lock'
 # The extras of the project that the image has, each as --extra NAME.

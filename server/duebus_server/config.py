@@ -277,6 +277,11 @@ class Settings(BaseSettings):
     )
     config: File = Field(None, description="A TOML file with any of these settings.")
 
+    @field_validator("health_listen", "http_listen", "web_listen", mode="before")
+    @classmethod
+    def _empty_is_nowhere(cls, listen: str | None) -> str | None:
+        return listen or None
+
     @field_validator("listen", "health_listen", "http_listen", "web_listen")
     @classmethod
     def _listen_is_an_address(cls, listen: str | None) -> str | None:

@@ -12,8 +12,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from duebus_server.ops import healthcheck
 from support.documents import ROOT
-from support.image import DOCKERFILE, stages, values
+from support.image import DOCKERFILE, HEALTHCHECK, stages, values
 
 BUILD, IMAGE = stages()
 
@@ -28,7 +29,10 @@ def test_both_stages_use_the_pinned_python() -> None:
     assert values(BUILD, "FROM") == ["${PYTHON_IMAGE} AS build"]
     assert values(IMAGE, "FROM") == ["${PYTHON_IMAGE}"]
     (default,) = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", DOCKERFILE.read_text(), re.MULTILINE)
-    assert re.fullmatch(r"docker\.io/library/python:3\.\d+-slim-\w+", default)
+    found = re.fullmatch(r"docker\.io/library/python:3\.(\d+)-slim-(\w+)@sha256:[0-9a-f]{64}", default)
+    assert found
+    assert int(found[1]) >= 13
+    assert found[2] in ("trixie", "forky"), "a Debian that gets security fixes"
 
 
 def test_every_package_is_installed_with_a_hash() -> None:
@@ -57,12 +61,26 @@ def test_no_shell_stands_between_the_signal_and_the_server(instruction: str) -> 
     assert values(IMAGE, "STOPSIGNAL") == ["SIGTERM"]
 
 
-def test_its_health_check_is_an_existing_command() -> None:
+def test_its_health_check_gives_up_before_docker_does_and_says_why() -> None:
     (check,) = values(IMAGE, "HEALTHCHECK")
-    command = json.loads(check.partition("CMD ")[2])
-    assert command[:2] == ["duebus", "health"]
+    assert json.loads(check.partition("CMD ")[2]) == HEALTHCHECK
     flags = dict(re.findall(r"--([a-z-]+)=(\d+)s", check))
-    assert int(command[-1].removesuffix("s")) < int(flags["timeout"]), "the command gives up first, and says why"
+    assert int(flags["timeout"]) > healthcheck.TIMEOUT_S
+
+
+def test_its_health_check_finds_the_http_port_of_the_image() -> None:
+    environment = " ".join(values(IMAGE, "ENV"))
+    assert "DUEBUS_HTTP_LISTEN=127.0.0.1:9090" in environment.split()
+
+
+def test_a_release_has_both_platforms_and_attestations() -> None:
+    shown = subprocess.run(
+        ["make", "-n", "image-release", "IMAGE=example/duebus:1"], cwd=ROOT, text=True, capture_output=True, check=True
+    )
+    (build,) = (line for line in shown.stdout.splitlines() if "docker buildx build" in line or "--tag" in line)
+    assert {
+        "--tag example/duebus:1", "--platform linux/amd64,linux/arm64", "--sbom=true", "--provenance=mode=max", "--push"
+    } <= set(re.split(r" (?=--)", build.removesuffix(" .")))  # fmt: skip
 
 
 def test_it_is_labelled() -> None:
@@ -70,7 +88,7 @@ def test_it_is_labelled() -> None:
     known = dict(part.split("=", 1) for part in shlex.split(labels))
     prefix = "org.opencontainers.image."
     assert {name.removeprefix(prefix) for name in known} == {
-        "title", "description", "licenses", "version", "revision", "created", "base.name"
+        "title", "description", "licenses", "source", "version", "revision", "created", "base.name"
     }  # fmt: skip
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert known[f"{prefix}description"] == project["description"]

@@ -10,12 +10,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from support.documents import ROOT
-from support.image import LOCKS
+from support.image import DOCKERFILE, LOCKS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ENVIRONMENT = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux", "extra": ""}
+OLDEST = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux", "extra": ""}
+OF_THE_IMAGE = {**OLDEST, "python_full_version": "3.13.16", "python_version": "3.13"}
 
 
 def pins(file: Path) -> dict[str, str]:
@@ -29,29 +30,35 @@ def test_a_lock_has_the_versions_of_the_tests(lock: Path) -> None:
     assert pins(lock).items() <= pins(ROOT / "constraints.txt").items(), "run `make lock`"
 
 
-def test_the_lock_of_the_image_is_complete_and_minimal() -> None:
-    # given: what the image installs
+def test_the_lock_is_complete_and_minimal_for_the_oldest_python() -> None:
+    assert needed_on(OLDEST) == set(pins(ROOT / "requirements.lock")), "run `make lock`"
+
+
+def test_the_lock_is_complete_for_the_python_of_the_image() -> None:
+    (image,) = re.findall(r"^ARG PYTHON_IMAGE=.*/python:([\d.]+)-", DOCKERFILE.read_text(), re.MULTILINE)
+    assert OF_THE_IMAGE["python_version"] == image
+    assert needed_on(OF_THE_IMAGE) <= set(pins(ROOT / "requirements.lock")), "run `make lock`"
+
+
+def needed_on(environment: dict[str, str]) -> set[str]:
+    """The packages that the image installs, on a Python."""
     (options,) = re.findall(r"^LOCKED_EXTRAS = (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     extras = ",".join(re.findall(r"--extra (\w+)", options))
     ahead = [Requirement(f"duebus[{extras}]")]
     needed: set[tuple[str, str]] = set()
 
-    # when: what that asks for is followed, in what is installed here
     while ahead:
         requirement = ahead.pop()
         name = canonicalize_name(requirement.name)
         new = {(name, extra) for extra in ("", *requirement.extras)} - needed
         needed |= new
-        ahead += [each for _, extra in new for each in asked_by(name, extra)]
-
-    # then
-    assert {name for name, _ in needed} - {"duebus"} == set(pins(ROOT / "requirements.lock")), "run `make lock`"
+        ahead += [each for _, extra in new for each in asked_by(name, {**environment, "extra": extra})]
+    return {name for name, _ in needed} - {"duebus"}
 
 
-def asked_by(name: str, extra: str) -> list[Requirement]:
-    """What a package needs on the image's Python, with an extra of it."""
+def asked_by(name: str, where: dict[str, str]) -> list[Requirement]:
+    """What a package needs, as its metadata that is installed here says, with an extra of it and on a Python."""
     asked = [Requirement(each) for each in requires(name) or ()]
-    where = {**ENVIRONMENT, "extra": extra}
     return [each for each in asked if each.marker is None or each.marker.evaluate(where)]
 
 

@@ -44,6 +44,7 @@ def values(steps: list[Step], instruction: str) -> list[str]:
     return [step.value for step in steps if step.instruction == instruction]
 
 
+HEALTHCHECK = ["python", "-m", "duebus_server.ops.healthcheck"]
 IMAGE_USER = int(values(stages()[-1], "USER")[0].partition(":")[0])
 
 

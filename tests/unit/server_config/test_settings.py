@@ -83,6 +83,16 @@ def test_flags_override_the_environment_which_overrides_the_file(
     assert (settings.disconnect_grace, settings.max_queued) == (1_500_000, 5)
 
 
+@pytest.mark.parametrize("name", ["http_listen", "health_listen", "web_listen"])
+def test_an_empty_address_turns_a_port_of_the_file_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    config = toml(tmp_path, f'{name} = "127.0.0.1:9090"')
+    assert getattr(load_settings({"config": config}), name) == "127.0.0.1:9090"
+    monkeypatch.setenv(f"DUEBUS_{name.upper()}", "")
+    assert getattr(load_settings({"config": config}), name) is None
+
+
 def test_the_environment_may_name_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DUEBUS_CONFIG", toml(tmp_path, 'lease = "7s"'))
     assert load_settings({}).lease == 7 * SECOND

@@ -19,7 +19,7 @@ def health(
 ) -> None:
     """Check whether the server accepts new work. The status is 0 if it does.
 
-    The command fails if the server is draining or can't be reached. It is meant for container health checks.
+    The command fails if the server is draining or can't be reached.
     """
     with session.client() as client:
         serving = _is_serving(session, client, service)
