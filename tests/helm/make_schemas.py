@@ -15,11 +15,11 @@ import yaml
 
 SCHEMAS = Path(__file__).parent / "schemas"
 
-KUBERNETES = {"1.35": "v1.35.4", "1.36": "v1.36.3", "1.37": "v1.37.2"}
+KUBERNETES = {"1.34": "v1.34.4", "1.35": "v1.35.4", "1.36": "v1.36.3", "1.37": "v1.37.2"}
 """The patch release that stands for each minor version."""
 
 KINDS = {
-    "v1": ("ConfigMap", "Pod", "Service", "ServiceAccount"),
+    "v1": ("ConfigMap", "PersistentVolumeClaim", "Pod", "Service", "ServiceAccount"),
     "apps/v1": ("Deployment", "StatefulSet"),
     "autoscaling/v2": ("HorizontalPodAutoscaler",),
     "networking.k8s.io/v1": ("Ingress", "NetworkPolicy"),
@@ -27,6 +27,7 @@ KINDS = {
 }
 CUSTOM = {
     "github.com/prometheus-operator/prometheus-operator@v0.85.0": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
         "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
     ),

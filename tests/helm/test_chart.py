@@ -17,6 +17,7 @@ from support.chart import (
     KUBERNETES,
     NAMESPACE,
     RELEASE,
+    RenderError,
     Values,
     find,
     matrix,
@@ -24,6 +25,7 @@ from support.chart import (
     parse,
     render,
     render_case,
+    render_text,
     run_helm,
     values_of,
 )
@@ -106,10 +108,10 @@ def test_the_settings_have_the_servers_defaults() -> None:
     written = tomllib.loads(config_of("redis"))
     defaults = Settings()
 
-    # then: they are the same, except for what a pod needs
+    # then: they are the same, except for what a pod needs; its addresses are flags
     loaded = load_settings(written_settings(written))
     different = {name for name in Settings.model_fields if getattr(loaded, name) != getattr(defaults, name)}
-    assert different <= {"listen", "engine", "redis_url", "log_format", "http_listen"}
+    assert different <= {"engine", "redis_url", "log_format"}
 
 
 @pytest.mark.parametrize("case", matrix())
@@ -156,6 +158,123 @@ def test_a_new_configuration_restarts_the_servers_and_a_new_chart_does_not() -> 
     changed = overlaid(REDIS, {"settings": {"maxRetries": 4}})
     assert template(REDIS)["metadata"]["annotations"] != template(changed)["metadata"]["annotations"]
     assert "helm.sh/chart" not in template(REDIS)["metadata"]["labels"]
+
+
+# --- names, labels and objects ---------------------------------------------------------------------------------------
+
+
+LONGEST = {"StatefulSet": 52, "Service": 63, "Pod": 63, "ScaledObject": 63}
+"""A StatefulSet's name and a hash are a label; KEDA makes a label of the name of a ScaledObject."""
+
+
+def test_every_name_of_the_longest_release_is_short_enough_and_found() -> None:
+    objects = render_case("long-release")
+    for each in objects:
+        assert len(each["metadata"]["name"]) <= LONGEST.get(each["kind"], 253), each["metadata"]["name"]
+        assert all(len(label) <= 63 for label in each["metadata"]["labels"].values())
+    names = {(each["kind"], each["metadata"]["name"]) for each in objects}
+    (stateful,) = (each["spec"] for each in objects if each["kind"] == "StatefulSet")
+    claim = stateful["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    config = next(each["data"]["duebus.toml"] for each in objects if "duebus.toml" in each.get("data", {}))
+    redis = str(urlsplit(tomllib.loads(config)["redis_url"]).hostname).split(".")[0]
+    assert {("Service", stateful["serviceName"]), ("Service", redis), ("PersistentVolumeClaim", claim)} <= names
+
+
+def test_labels_that_repeat_the_charts_own_replace_them_except_where_it_selects() -> None:
+    # given: labels that repeat those of the chart; that no key is there twice, the reader of the YAML has seen
+    objects = render_case("repeated-labels")
+    labels = find(objects, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert labels["app.kubernetes.io/part-of"] == "pods"
+    assert labels["app.kubernetes.io/name"] == "duebus"
+    assert labels["app.kubernetes.io/component"] == "server"
+    assert find(objects, "ServiceMonitor")["metadata"]["labels"]["team"] == "observers"
+
+    # then: the checksum stays the chart's, so that a new configuration still restarts the servers
+    annotations = find(objects, "Deployment")["spec"]["template"]["metadata"]["annotations"]
+    assert annotations["checksum/config"] != "mine"
+    assert annotations["kubectl.kubernetes.io/default-container"] == "proxy"
+
+
+@pytest.mark.parametrize("case", ["secured", "local", "bundled-redis-options", "keda-options", "web-ingress", "names"])
+def test_every_object_can_be_overridden(case: str) -> None:
+    # given: the objects of a case, each with the key that the refusal of an unknown one lists
+    values = values_of(case)
+    with pytest.raises(RenderError, match="the objects are") as refused:
+        render(overlaid(values, {"overrides": {"Typo": {"a": "b"}}}))
+    (listed,) = re.findall(r"the objects are (.*)", str(refused.value))
+    keys = listed.split(", ")
+    own = render(values)
+    assert len(set(keys)) == len(keys) == len(own)
+
+    # when
+    overrides = {key: {"metadata": {"annotations": {"key": key, "release": "{{ .Release.Name }}"}}} for key in keys}
+    objects = render(overlaid(values, {"overrides": overrides}))
+
+    # then: each has its annotations, and nothing else is different
+    assert sorted(each["metadata"]["annotations"].pop("key") for each in objects) == sorted(keys)
+    assert {each["metadata"]["annotations"].pop("release") for each in objects} == {RELEASE}
+    for each in [*own, *objects]:
+        if not each["metadata"].get("annotations", True):
+            del each["metadata"]["annotations"]
+    assert sorted(objects, key=named) == sorted(own, key=named)
+
+
+def test_every_template_can_be_overridden() -> None:
+    # given: the templates that make objects, other than those of the values
+    templates = {each.stem for each in (CHART / "templates").rglob("*.yaml")} - {"extraobjects"}
+
+    # then
+    listed = (CHART / "templates" / "_overrides.tpl").read_text()
+    assert set(re.findall(r"^- (\w+)$", listed, re.MULTILINE)) == templates
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_parent_chart_can_leave_it_out(tmp_path: Path, enabled: bool) -> None:
+    # given: a chart with this one as a dependency, on a condition
+    parent = tmp_path / "shop"
+    shutil.copytree(CHART, parent / "charts" / "duebus")
+    dependency = {"name": "duebus", "version": "0.1.0", "condition": "duebus.enabled"}
+    chart = {"apiVersion": "v2", "name": "shop", "version": "0.1.0", "dependencies": [dependency]}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
+
+    # when
+    rendered = render_text({"duebus": {**REDIS, "enabled": enabled}}, chart=parent)
+
+    # then
+    assert bool(parse(rendered)) is enabled
+
+
+# --- the network ------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_policy_lets_through_what_the_values_point_to() -> None:
+    policy = find(render_case("network-policy-of-what-is-configured"), "NetworkPolicy")["spec"]
+
+    # then: out to DNS, the sentinels and Redis behind them, the collector of traces, and the keys of JWTs
+    assert ports_of(policy["egress"]) == {53, 26379, 26380, 6379, 4317, 443}
+
+    # then: in for clients, KEDA, scrapers, browsers and the probes
+    assert ports_of(policy["ingress"]) == {"grpc", "http", "web", "health"}
+    (bus,) = (each["from"] for each in policy["ingress"] if each["ports"][0]["port"] == "grpc")
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "autoscaling"}}} in bus
+
+
+@pytest.mark.parametrize(
+    ("url", "ports"),
+    [
+        ("redis://redis.example", {6379}),
+        ("redis://redis.example:6390/1", {6390}),
+        ("rediss://user@[fd00::7]:6391/0", {6391}),
+        ("redis://[fd00::7]", {6379}),
+        ("redis+cluster://a.example:7000,b.example:7001,c.example", {7000, 7001, 6379}),
+        ("redis+sentinel://a.example:26379/main", {26379, 6379}),
+        ("redis://{{ .Release.Name }}-redis:6392/0", {6392}),
+        ("unix:///run/redis.sock", set()),
+    ],
+)
+def test_the_ports_of_redis_are_those_of_its_url(url: str, ports: set[int]) -> None:
+    values = {"redis": {"url": url}, "networkPolicy": {"enabled": True, "egress": {"enabled": True}}}
+    assert ports_of(find(render(values), "NetworkPolicy")["spec"]["egress"]) == {53} | ports
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
@@ -207,16 +326,47 @@ def test_the_engine_local_never_runs_in_two_pods() -> None:
 
 
 def test_the_engine_local_has_its_data_directory_on_a_volume() -> None:
-    stateful = find(render_case("local"), "StatefulSet")["spec"]
-    (claim,) = stateful["volumeClaimTemplates"]
-    (mount,) = (
-        each
-        for each in stateful["template"]["spec"]["containers"][0]["volumeMounts"]
-        if each["name"] == claim["metadata"]["name"]
+    objects = render_case("local")
+    (claim,) = (each["metadata"]["name"] for each in objects if each["kind"] == "PersistentVolumeClaim")
+    pod = pods(objects)[0]
+    (volume,) = (
+        each["name"] for each in pod["volumes"] if each.get("persistentVolumeClaim", {}).get("claimName") == claim
     )
+    (mount,) = (each for each in pod["containers"][0]["volumeMounts"] if each["name"] == volume)
     assert tomllib.loads(config_of("local"))["data_dir"].startswith(f"{mount['mountPath']}/")
     assert "data_dir" not in config_of("local-in-memory") + config_of("redis")
-    assert "volumeClaimTemplates" not in find(render_case("local-in-memory"), "StatefulSet")["spec"]
+    assert "PersistentVolumeClaim" not in {each["kind"] for each in render_case("local-in-memory")}
+
+
+@pytest.mark.parametrize("size", ["8Gi", "500M", "1.5Ti"])
+def test_the_engine_local_holds_no_more_than_its_volume(size: str) -> None:
+    # given: a volume, and no limit of the values
+    objects = render({"engines": ["local"], "persistence": {"size": size}})
+    config = next(each["data"]["duebus.toml"] for each in objects if "duebus.toml" in each.get("data", {}))
+
+    # then: the limit that the server gets leaves two thirds of it, without the reserve, to the journal
+    bytes_of = {"8Gi": 8 << 30, "500M": 500_000_000, "1.5Ti": 3 << 39}[size]
+    limit = load_settings(written_settings(tomllib.loads(config))).local_max_queued_bytes
+    assert 0 <= bytes_of - (100 << 20) - 3 * limit < 3
+
+
+def test_a_larger_volume_changes_only_its_claim() -> None:
+    # given: what Kubernetes refuses is a change of a StatefulSet's claims
+    for case, path in (("local", ("persistence",)), ("bundled-redis", ("redis", "bundled", "persistence"))):
+        over: Values = {"size": "50Gi"}
+        for step in reversed(path):
+            over = {step: over}
+        before, after = render_case(case), render(overlaid(values_of(case), over))
+
+        # then: the claim is an object of its own, which stays when the release goes
+        (claim,) = (each for each in after if each["kind"] == "PersistentVolumeClaim")
+        assert claim["spec"]["resources"]["requests"]["storage"] == "50Gi"
+        assert claim["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        stateful = [[each for each in objects if each["kind"] == "StatefulSet"] for objects in (before, after)]
+        assert all("volumeClaimTemplates" not in each["spec"] for each in stateful[1])
+        assert [each["spec"]["template"]["spec"] for each in stateful[0]] == [
+            each["spec"]["template"]["spec"] for each in stateful[1]
+        ]
 
 
 def test_with_an_autoscaler_the_number_of_replicas_is_left_alone() -> None:
@@ -273,6 +423,16 @@ def pods(objects: list[Object]) -> list[Any]:
     found = [each["spec"]["template"]["spec"] for each in objects if each["kind"] in ("Deployment", "StatefulSet")]
     found += [each["spec"] for each in objects if each["kind"] == "Pod"]
     return sorted(found, key=lambda pod: pod["containers"][0]["name"] != "duebus")
+
+
+def named(rendered: Object) -> tuple[str, str]:
+    """The kind and the name of an object."""
+    return rendered["kind"], rendered["metadata"]["name"]
+
+
+def ports_of(rules: list[Object]) -> set[int | str]:
+    """The ports that the rules of a NetworkPolicy name."""
+    return {each["port"] for rule in rules for each in rule["ports"]}
 
 
 def written_settings(written: dict[str, Any]) -> dict[str, Any]:

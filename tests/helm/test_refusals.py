@@ -28,6 +28,43 @@ REFUSED: dict[str, tuple[Values, str]] = {
         {"redis": {"url": "redis://duebus:secret@redis:6379/0"}},
         "redis.url: has a password, which would be readable in the ConfigMap",
     ),
+    "password of sentinels in the open": (
+        {"redis": {"url": "redis+sentinel://a.example:26379/main?sentinel_username=a&sentinel_password=secret"}},
+        "redis.url: has a password, which would be readable in the ConfigMap",
+    ),
+    "password in an encoded option": (
+        {"redis": {"url": "redis+sentinel://a.example:26379/main?sentinel%5Fpassword=secret"}},
+        "redis.url: has a password, which would be readable in the ConfigMap",
+    ),
+    "password from a template": (
+        {"redis": {"url": '{{ printf "redis://:%s@redis:6379" "secret" }}'}},
+        "redis.url: has a password, which would be readable in the ConfigMap",
+    ),
+    "more events than the volume holds": (
+        {"engines": ["local"], "settings": {"maxQueuedBytes": "16GiB"}},
+        "persistence.size: 8Gi has room for 2828358997 bytes of events, and settings.maxQueuedBytes is 16GiB",
+    ),
+    "unlimited events on a volume": (
+        {"engines": ["local"], "settings": {"maxQueuedBytes": "0B"}},
+        "persistence.size: 8Gi has room for 2828358997 bytes of events, and settings.maxQueuedBytes is unlimited",
+    ),
+    "a volume without room": (
+        {"engines": ["local"], "persistence": {"size": "100Mi"}},
+        "persistence.size: 100Mi has room for 0 bytes of events",
+    ),
+    "no target to scale by": (
+        overlaid(REDIS, {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}),
+        "autoscaling: has no target",
+    ),
+    "two monitors": (
+        overlaid(values_of("service-monitor"), {"metrics": {"podMonitor": {"enabled": True}}}),
+        "metrics.podMonitor.enabled: the ServiceMonitor scrapes the same pods",
+    ),
+    "an unknown object": (
+        overlaid(REDIS, {"overrides": {"StatefulSet": {"spec": {}}}}),
+        "overrides: there is no object StatefulSet",
+    ),
+    "left out by itself": (overlaid(REDIS, {"enabled": False}), "/enabled"),
     "url twice": (overlaid(values_of("redis-url-secret"), REDIS), "redis.url: is also set in redis.existingSecret"),
     "url key without a secret": ({"redis": {"existingSecret": {"urlKey": "url"}}}, "redis.url: is required"),
     "bundled with TLS": (
@@ -106,7 +143,10 @@ REFUSED: dict[str, tuple[Values, str]] = {
     ),
     "an ingress without hosts": (overlaid(REDIS, {"ingress": {"enabled": True}}), "ingress.hosts: at least one host"),
     "a node port of a cluster IP": (overlaid(REDIS, {"service": {"nodePort": 30000}}), "service.type: nodePort"),
-    "a port twice": (overlaid(REDIS, {"http": {"port": 50051}}), "http.port: 50051 is taken by the gRPC port"),
+    "a port twice": (
+        overlaid(REDIS, {"http": {"port": 50051}}),
+        "http.port: 50051 is taken by the gRPC or the health port",
+    ),
     "the port of metrics for the web": (
         overlaid(REDIS, {"web": {"enabled": True, "port": 9090}}),
         "web.port: 9090 is taken by another port",
@@ -163,9 +203,10 @@ def test_every_map_of_the_schema_is_closed_but_for_pieces_of_kubernetes() -> Non
             render(overlaid(REDIS, values))
 
 
-OPEN = {"global", "commonLabels", "commonAnnotations", "podSecurityContext", "securityContext", "affinity"} | {
-    ("autoscaling", "behavior", "scaleDown")
-}
+OPEN = {
+    "global", "commonLabels", "commonAnnotations", "overrides", "podSecurityContext", "securityContext", "affinity",
+    "dnsConfig", "lifecycle", ("autoscaling", "behavior", "scaleDown"), ("redis", "bundled", "affinity"),
+}  # fmt: skip
 
 
 def maps(values: Values, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

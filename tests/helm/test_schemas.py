@@ -21,7 +21,7 @@ def test_every_object_of_a_case_is_valid(case: str, kubernetes: str) -> None:
 
 
 @pytest.mark.parametrize("case", ["redis", "local", "secured", "bundled-redis"])
-def test_all_three_versions_of_kubernetes_get_the_same_objects(case: str) -> None:
+def test_all_versions_of_kubernetes_get_the_same_objects(case: str) -> None:
     assert len({rendered_case(case, kubernetes) for kubernetes in KUBERNETES}) == 1
 
 
@@ -36,12 +36,13 @@ def test_all_three_versions_of_kubernetes_get_the_same_objects(case: str) -> Non
         ("ScaledObject", ("spec", "trigger"), []),
         ("GRPCRoute", ("spec", "rules", 0, "matches", 0, "method", "type"), "Prefix"),
         ("ServiceMonitor", ("spec", "endpoints", 0, "interval"), 30),
+        ("PersistentVolumeClaim", ("spec", "resources", "request"), {}),
         ("PrometheusRule", ("spec", "groups", 0, "rules", 0, "expr"), []),
     ],
 )
 def test_an_invalid_object_is_noticed(kubernetes: str, kind: str, path: tuple[str | int, ...], value: Any) -> None:
     # given: an object that is valid
-    cases = ("redis", "keda", "grpc-route", "service-monitor", "prometheus-rule")
+    cases = ("redis", "local", "keda", "grpc-route", "service-monitor", "prometheus-rule")
     objects = [each for case in cases for each in render_case(case) if each["kind"] == kind]
     assert errors(objects[0], kubernetes) == []
 

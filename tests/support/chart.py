@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 CHART = ROOT / "helm" / "duebus"
 HELM = ROOT / ".tools" / "bin" / "helm"
 MATRIX = ROOT / "tests" / "helm" / "matrix.yaml"
-KUBERNETES = ("1.35", "1.36", "1.37")
-"""The three newest minor versions. The rendered chart is validated against each."""
+KUBERNETES = ("1.34", "1.35", "1.36", "1.37")
+"""The four newest minor versions. The rendered chart is validated against each."""
 
 BUILD_TIMEOUT_S = 900
 """Helm is built once, with Go."""
@@ -38,7 +38,7 @@ class RenderError(Exception):
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses duplicate keys, as Kubernetes does."""
+    """Refuses duplicate keys, as kustomize and strict decoding in Kubernetes do."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
@@ -72,20 +72,20 @@ def run_helm(*arguments: str | Path, stdin: str = "") -> str:
     return ran.stdout
 
 
-def render_text(values: Values, kubernetes: str = KUBERNETES[-1], *options: str) -> str:
+def render_text(values: Values, kubernetes: str = KUBERNETES[-1], release: str = RELEASE, chart: Path = CHART) -> str:
     """The rendered chart.
 
     Raises:
         RenderError: the values are refused.
     """
-    where = (RELEASE, CHART, "--namespace", NAMESPACE, "--kube-version", kubernetes)
-    return run_helm("template", *where, "--values", "-", *options, stdin=json.dumps(values))
+    where = (release, chart, "--namespace", NAMESPACE, "--kube-version", kubernetes)
+    return run_helm("template", *where, "--values", "-", stdin=json.dumps(values))
 
 
 @cache
 def rendered_case(case: str, kubernetes: str = KUBERNETES[-1]) -> str:
     """A case of the matrix as text; each is rendered once."""
-    return render_text(values_of(case), kubernetes)
+    return render_text(values_of(case), kubernetes, matrix()[case].get("release", RELEASE))
 
 
 def render_case(case: str) -> list[Object]:

@@ -4,6 +4,7 @@
 {{- $checks := list
   (include "duebus.checkEngines" .) (include "duebus.checkRedis" .) (include "duebus.checkSecurity" .)
   (include "duebus.checkScaling" .) (include "duebus.checkMonitoring" .) (include "duebus.checkRoutes" .)
+  (include "duebus.checkOverrides" .)
 -}}
 {{- range $checks }}{{ with trim . }}{{ fail (printf "\nduebus: %s" (splitList "\n" . | first)) }}{{ end }}{{ end -}}
 {{- end -}}
@@ -15,6 +16,14 @@ replicaCount: the local engine runs in a single pod; for more replicas, use engi
 {{- end }}
 {{- if .Values.autoscaling.enabled }}
 autoscaling.enabled: the local engine runs in a single pod and can't be scaled; use engines: [redis]
+{{- end }}
+{{- end -}}
+{{- if include "duebus.durableLocal" . -}}
+{{- $fits := include "duebus.fittingBytes" . | int64 -}}
+{{- $wanted := default (printf "%dB" $fits) .Values.settings.maxQueuedBytes -}}
+{{- $bytes := include "duebus.bytes" $wanted | int64 -}}
+{{- if or (le $bytes 0) (gt $bytes $fits) }}
+persistence.size: {{ .Values.persistence.size }} has room for {{ $fits }} bytes of events, and settings.maxQueuedBytes is {{ ternary "unlimited" $wanted (le $bytes 0) }}; a volume needs 100Mi and three times maxQueuedBytes
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -29,7 +38,7 @@ redis.url: is required, here or in redis.existingSecret with a urlKey; redis.bun
 {{- if and $redis.bundled.enabled (or $redis.url $fromSecret) }}
 redis.bundled.enabled: a URL of another Redis is also set; use only one of the two
 {{- end }}
-{{- if regexMatch "://[^/@]*:[^/@]+@" ($redis.url | default "") }}
+{{- if regexMatch "://[^/@]*:[^/@]+@|[?&](?i:[^=&]*password|[^=&]*%[^=&]*)=" (tpl $redis.url .) }}
 redis.url: has a password, which would be readable in the ConfigMap; put the URL into a Secret, as redis.existingSecret with a urlKey
 {{- end }}
 {{- if and $redis.url $fromSecret }}
@@ -82,6 +91,11 @@ auth.acl: requires tokens, JWTs or client certificates; otherwise no caller has 
 {{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) }}
 autoscaling.minReplicas: is more than maxReplicas
 {{- end }}
+{{- with .Values.autoscaling -}}
+{{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics)) }}
+autoscaling: has no target; set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics
+{{- end }}
+{{- end -}}
 {{- with .Values.podDisruptionBudget -}}
 {{- if and .enabled (eq (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) }}
 podDisruptionBudget: set minAvailable or maxUnavailable, and the other one to null
@@ -104,12 +118,15 @@ keda.tls.existingSecret: is required with clientCertificate
 {{- end -}}
 
 {{- define "duebus.checkMonitoring" -}}
-{{- $wanted := dict "serviceMonitor" .Values.metrics.serviceMonitor.enabled "prometheusRule" .Values.metrics.prometheusRule.enabled -}}
+{{- $wanted := dict "serviceMonitor" .Values.metrics.serviceMonitor.enabled "podMonitor" .Values.metrics.podMonitor.enabled "prometheusRule" .Values.metrics.prometheusRule.enabled -}}
 {{- range $name, $enabled := $wanted -}}
 {{- if and $enabled (not $.Values.http.enabled) }}
 metrics.{{ $name }}.enabled: requires the HTTP port: set http.enabled
 {{- end }}
 {{- end -}}
+{{- if and .Values.metrics.serviceMonitor.enabled .Values.metrics.podMonitor.enabled }}
+metrics.podMonitor.enabled: the ServiceMonitor scrapes the same pods; use only one of the two
+{{- end }}
 {{- $known := list -}}
 {{- range (.Files.Get "files/alerts.yaml" | fromYaml).groups }}{{ range .rules }}{{ $known = append $known .alert }}{{ end }}{{ end -}}
 {{- range .Values.metrics.prometheusRule.disabledAlerts -}}
@@ -129,8 +146,8 @@ ingress.hosts: at least one host is required
 {{- if and (eq .Values.service.type "ClusterIP") (or .Values.service.nodePort .Values.service.loadBalancerClass .Values.service.loadBalancerSourceRanges .Values.service.externalTrafficPolicy) }}
 service.type: nodePort, externalTrafficPolicy and loadBalancer* need NodePort or LoadBalancer
 {{- end }}
-{{- if and (eq (int .Values.http.port) 50051) .Values.http.enabled }}
-http.port: 50051 is taken by the gRPC port
+{{- if and (has (int .Values.http.port) (list 50051 50052)) .Values.http.enabled }}
+http.port: {{ .Values.http.port }} is taken by the gRPC or the health port
 {{- end }}
 {{- with .Values.web }}
 {{- $taken := list 50051 50052 | concat (ternary (list (int $.Values.http.port)) list $.Values.http.enabled) }}

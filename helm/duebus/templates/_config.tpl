@@ -9,6 +9,9 @@ engine = {{ .Values.engines | toRawJson }}
 {{- end }}
 {{- if include "duebus.durableLocal" . }}
 data_dir = "/var/lib/duebus/journal"
+{{- if kindIs "invalid" .Values.settings.maxQueuedBytes }}
+max_queued_bytes = "{{ include "duebus.fittingBytes" . }}B"
+{{- end }}
 {{- end }}
 {{- include "duebus.configRedis" . }}
 {{- include "duebus.configSecurity" . }}
@@ -63,9 +66,6 @@ acl_file = "/etc/duebus/acl/acl.toml"
 {{- end -}}
 
 {{- define "duebus.configPorts" -}}
-{{- if .Values.http.enabled }}
-http_listen = {{ printf "%s:%d" .Values.listenHost (int .Values.http.port) | toRawJson }}
-{{- end }}
 {{- if .Values.web.enabled }}
 web_listen = {{ printf "%s:%d" .Values.listenHost (int .Values.web.port) | toRawJson }}
 {{- end }}

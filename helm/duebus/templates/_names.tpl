@@ -4,15 +4,24 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* 52 characters leave room for the longest suffix, and for what a StatefulSet appends to pod names. */ -}}
+{{- define "duebus.namespace" -}}{{ default .Release.Namespace .Values.namespaceOverride }}{{- end -}}
+
+{{- /* A StatefulSet appends a dash and a hash of ten characters to its name, for a label of at most 63: that leaves 52. */ -}}
 {{- define "duebus.fullname" -}}
 {{- $name := include "duebus.name" . -}}
 {{- $full := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- default $full .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- define "duebus.headless" -}}{{ include "duebus.fullname" . }}-headless{{- end -}}
-{{- define "duebus.redis" -}}{{ include "duebus.fullname" . }}-redis{{- end -}}
+{{- /* Given a list of the root, a suffix and the longest name that is allowed: the full name, shortened to that. */ -}}
+{{- define "duebus.suffixed" -}}
+{{- $suffix := index . 1 -}}
+{{- $room := sub (last .) (len $suffix) | int -}}
+{{- include "duebus.fullname" (first .) | trunc $room | trimSuffix "-" }}{{ $suffix -}}
+{{- end -}}
+
+{{- define "duebus.headless" -}}{{ include "duebus.suffixed" (list . "-headless" 63) }}{{- end -}}
+{{- define "duebus.redis" -}}{{ include "duebus.suffixed" (list . "-redis" 52) }}{{- end -}}
 
 {{- define "duebus.serviceAccount" -}}
 {{- default (ternary (include "duebus.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
@@ -20,7 +29,7 @@
 
 {{- /* HOST:PORT of the bus within the cluster. */ -}}
 {{- define "duebus.address" -}}
-{{ include "duebus.fullname" . }}.{{ .Release.Namespace }}.svc:{{ .Values.service.port }}
+{{ include "duebus.fullname" . }}.{{ include "duebus.namespace" . }}.svc:{{ .Values.service.port }}
 {{- end -}}
 
 {{- /* Given a list of the root and a component. Selectors of pods never change within a release. */ -}}
@@ -31,25 +40,28 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ last . }}
 {{- end -}}
 
-{{- /* Labels of pods, without the chart's version, so that a new chart alone restarts nothing. */ -}}
+{{- /*
+Given a list of the root, a component and more labels. Labels of pods lack the chart's version, so that a new chart alone
+restarts nothing. Labels of the values replace the chart's, except those that it selects by.
+*/ -}}
 {{- define "duebus.podLabels" -}}
-{{ include "duebus.selector" . }}
-app.kubernetes.io/part-of: duebus
-{{- with (first .).Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $root := first . -}}
+{{- $selector := include "duebus.selector" (list $root (index . 1)) | fromYaml -}}
+{{- $own := dict "app.kubernetes.io/part-of" "duebus" -}}
+{{- toYaml (merge $selector (last .) $root.Values.commonLabels $own) -}}
 {{- end -}}
 
+{{- /* Given a list of the root, a component and more labels. */ -}}
 {{- define "duebus.labels" -}}
 {{- $root := first . -}}
-{{ include "duebus.selector" . }}
-app.kubernetes.io/part-of: duebus
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $fixed := include "duebus.selector" (list $root (index . 1)) | fromYaml -}}
+{{- $fixed = set $fixed "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $own := dict
+  "app.kubernetes.io/part-of" "duebus"
+  "app.kubernetes.io/version" $root.Chart.AppVersion
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_")
+-}}
+{{- toYaml (merge $fixed (last .) $root.Values.commonLabels $own) -}}
 {{- end -}}
 
 {{- /* Given a list of the root and the object's own annotations; empty if there are none. Indented for metadata. */ -}}
@@ -60,11 +72,11 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end -}}
 
-{{- /* Given a list of the root, a name suffix and a component. */ -}}
+{{- /* Given a list of the root, a name, a component and more labels. */ -}}
 {{- define "duebus.metadata" -}}
-{{- $root := index . 0 -}}
-name: {{ include "duebus.fullname" $root }}{{ index . 1 }}
-namespace: {{ $root.Release.Namespace }}
+{{- $root := first . -}}
+name: {{ index . 1 }}
+namespace: {{ include "duebus.namespace" $root }}
 labels:
-  {{- include "duebus.labels" (list $root (index . 2)) | nindent 2 }}
+  {{- include "duebus.labels" (list $root (index . 2) (last .)) | nindent 2 }}
 {{- end -}}

@@ -2,17 +2,12 @@
 {{- define "duebus.pod" -}}
 metadata:
   labels:
-    {{- include "duebus.podLabels" (list . "server") | nindent 4 }}
-    app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-    {{- with .Values.podLabels }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- $version := dict "app.kubernetes.io/version" .Chart.AppVersion }}
+    {{- include "duebus.podLabels" (list . "server" (merge (dict) .Values.podLabels .Values.commonLabels $version)) | nindent 4 }}
   annotations:
-    checksum/config: {{ include "duebus.configMapData" . | sha256sum }}
-    kubectl.kubernetes.io/default-container: duebus
-    {{- with merge (dict) .Values.podAnnotations .Values.commonAnnotations }}
-    {{- toYaml . | nindent 4 }}
-    {{- end }}
+    {{- $fixed := dict "checksum/config" (include "duebus.configMapData" . | sha256sum) }}
+    {{- $own := dict "kubectl.kubernetes.io/default-container" "duebus" }}
+    {{- toYaml (merge $fixed .Values.podAnnotations .Values.commonAnnotations $own) | nindent 4 }}
 spec:
   serviceAccountName: {{ include "duebus.serviceAccount" . }}
   automountServiceAccountToken: false
@@ -43,8 +38,11 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - serve
   - --config=/etc/duebus/config/duebus.toml
-  # A flag, because the image sets DUEBUS_LISTEN, which overrides the file.
+  # Flags, because the image sets these two in the environment, which overrides the file.
   - --listen={{ .Values.listenHost }}:50051
+  {{- if .Values.http.enabled }}
+  - --http-listen={{ .Values.listenHost }}:{{ .Values.http.port }}
+  {{- end }}
   {{- with .Values.extraArgs }}
   {{- tpl (toYaml .) $ | nindent 2 }}
   {{- end }}
@@ -61,14 +59,9 @@ ports:
   - {name: web, containerPort: {{ .Values.web.port }}, protocol: TCP}
   {{- end }}
 {{- include "duebus.probes" . }}
-{{- if .Values.preStopSleepSeconds }}
+{{- with include "duebus.lifecycle" . }}
 lifecycle:
-  preStop:
-    {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
-    sleep: {seconds: {{ .Values.preStopSleepSeconds }}}
-    {{- else }}
-    exec: {command: [sleep, {{ .Values.preStopSleepSeconds | quote }}]}
-    {{- end }}
+  {{- nindent 2 . }}
 {{- end }}
 securityContext:
   {{- toYaml .Values.securityContext | nindent 2 }}
@@ -76,6 +69,18 @@ resources:
   {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   {{- include "duebus.mounts" . | trim | nindent 2 }}
+{{- end -}}
+
+{{- /* With a preStop of the values, the chart adds none. */ -}}
+{{- define "duebus.lifecycle" -}}
+{{- $seconds := .Values.preStopSleepSeconds -}}
+{{- $sleep := dict "exec" (dict "command" (list "sleep" (toString $seconds))) -}}
+{{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version -}}
+{{- $sleep = dict "sleep" (dict "seconds" $seconds) -}}
+{{- end -}}
+{{- with merge (dict) .Values.lifecycle (ternary (dict "preStop" $sleep) dict (and (gt (int $seconds) 0) (not .Values.lifecycle.preStop))) -}}
+{{- toYaml . -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "duebus.probes" -}}
@@ -99,13 +104,16 @@ livenessProbe:
 {{- $env = append $env (dict "name" "DUEBUS_REDIS_URL" "valueFrom" $ref) -}}
 {{- end -}}
 {{- end -}}
+{{- if not .Values.http.enabled -}}
+{{- $env = append $env (dict "name" "DUEBUS_HTTP_LISTEN" "value" "") -}}
+{{- end -}}
 {{- with .Values.tracing.otlpEndpoint -}}
 {{- $pod := dict "fieldRef" (dict "fieldPath" "metadata.name") -}}
 {{- $env = concat $env (list
   (dict "name" "POD_NAME" "valueFrom" $pod)
   (dict "name" "OTEL_EXPORTER_OTLP_ENDPOINT" "value" .)
   (dict "name" "OTEL_SERVICE_NAME" "value" "duebus")
-  (dict "name" "OTEL_RESOURCE_ATTRIBUTES" "value" (printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME)" $.Release.Namespace))
+  (dict "name" "OTEL_RESOURCE_ATTRIBUTES" "value" (printf "k8s.namespace.name=%s,k8s.pod.name=$(POD_NAME)" (include "duebus.namespace" $)))
   (dict "name" "OTEL_TRACES_SAMPLER" "value" "parentbased_traceidratio")
   (dict "name" "OTEL_TRACES_SAMPLER_ARG" "value" (toString $.Values.tracing.sampleRatio))
 ) -}}
@@ -128,7 +136,7 @@ envFrom:
 {{- $spread = include "duebus.spread" . | fromYamlArray -}}
 {{- end -}}
 {{- $fields := dict "topologySpreadConstraints" $spread -}}
-{{- range list "affinity" "nodeSelector" "tolerations" "priorityClassName" "runtimeClassName" -}}
+{{- range list "affinity" "nodeSelector" "tolerations" "priorityClassName" "runtimeClassName" "schedulerName" "dnsPolicy" "dnsConfig" "hostAliases" -}}
 {{- $fields = set $fields . (get $.Values .) -}}
 {{- end -}}
 {{- range $name, $value := $fields }}

@@ -26,6 +26,20 @@
 {{- end }}
 {{- end -}}
 
+{{- /* A quantity of Kubernetes, or a size of the server, in bytes. */ -}}
+{{- define "duebus.bytes" -}}
+{{- $unit := regexFind "[A-Za-z]*$" . | trimSuffix "B" -}}
+{{- $number := regexFind "^[0-9.]+" . | float64 -}}
+{{- $sizes := dict "" 1 "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "P" 1e15 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 "Pi" 1125899906842624 -}}
+{{- mulf $number (get $sizes $unit) | floor | int64 -}}
+{{- end -}}
+
+{{- /* How many bytes of bodies fit on the volume of the local engine: see docs/journal.md. */ -}}
+{{- define "duebus.fittingBytes" -}}
+{{- $volume := include "duebus.bytes" (toString .Values.persistence.size) | int64 -}}
+{{- max 0 (div (sub $volume 104857600) 3) -}}
+{{- end -}}
+
 {{- /* A duration such as 500ms, 1.5m or 30s in whole seconds, rounded up. */ -}}
 {{- define "duebus.seconds" -}}
 {{- $unit := regexFind "[a-z]+$" . -}}
@@ -53,7 +67,7 @@
 
 {{- define "duebus.redisUrl" -}}
 {{- if .Values.redis.bundled.enabled -}}
-redis://{{ include "duebus.redis" . }}.{{ .Release.Namespace }}.svc:6379/0
+redis://{{ include "duebus.redis" . }}.{{ include "duebus.namespace" . }}.svc:6379/0
 {{- else -}}
 {{- $url := tpl .Values.redis.url . -}}
 {{- $url -}}
@@ -64,6 +78,27 @@ ssl_ca_certs=/etc/duebus/redis-tls/ca.crt
 &ssl_certfile=/etc/duebus/redis-tls/tls.crt&ssl_keyfile=/etc/duebus/redis-tls/tls.key
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The port of a URL, or else its default. Given a list of the URL and the default. */ -}}
+{{- define "duebus.urlPort" -}}
+{{- $hosts := regexFind "//[^/?#]*" (first .) | splitList "@" | last -}}
+{{- regexFind ":[0-9]+$" $hosts | trimPrefix ":" | default (last .) -}}
+{{- end -}}
+
+{{- /* The ports of Redis: those of the URL; 6379 where it does not say, and behind sentinels; and those of the values. */ -}}
+{{- define "duebus.redisPorts" -}}
+{{- $ports := .Values.networkPolicy.egress.redisPorts -}}
+{{- $url := ternary "" (include "duebus.redisUrl" .) (not (not .Values.redis.existingSecret.urlKey)) -}}
+{{- if or (not $url) (hasPrefix "redis+sentinel:" $url) }}{{ $ports = append $ports 6379 }}{{ end -}}
+{{- if and $url (not (hasPrefix "unix:" $url)) -}}
+{{- range regexFind "//[^/?#]*" $url | splitList "@" | last | splitList "," -}}
+{{- $ports = append $ports (include "duebus.urlPort" (list (printf "//%s" (trimPrefix "//" .)) "6379") | int) -}}
+{{- end -}}
+{{- end -}}
+{{- range $ports | uniq }}
+- {port: {{ . }}, protocol: TCP}
 {{- end -}}
 {{- end -}}
 

@@ -50,6 +50,10 @@ the running pod and the server reads new certificates and tokens.
       {{- end }}
     {{- end }}
 {{- end }}
+{{- if include "duebus.durableLocal" . }}
+- name: data
+  persistentVolumeClaim: {claimName: {{ include "duebus.claimName" (include "duebus.fullname" .) }}}
+{{- end }}
 {{- with .Values.extraVolumes }}
 {{ tpl (toYaml .) $ }}
 {{- end }}
@@ -65,4 +69,27 @@ the running pod and the server reads new certificates and tokens.
 {{- with .Values.extraVolumeMounts }}
 {{ tpl (toYaml .) $ }}
 {{- end }}
+{{- end -}}
+
+{{- define "duebus.claimName" -}}data-{{ . }}-0{{- end -}}
+
+{{- /*
+Given a list of the root, the name of a StatefulSet, its component and the values of its volume. A claim of its own, because
+Kubernetes refuses changes of a claim in a StatefulSet: a larger size is an upgrade. It outlives the release.
+*/ -}}
+{{- define "duebus.claim" -}}
+{{- $root := first . -}}
+{{- $persistence := last . -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  {{- include "duebus.metadata" (list $root (include "duebus.claimName" (index . 1)) (index . 2) dict) | nindent 2 }}
+  {{- include "duebus.annotations" (list $root (dict "helm.sh/resource-policy" "keep")) }}
+spec:
+  accessModes: [ReadWriteOnce]
+  {{- with $persistence.storageClassName }}
+  storageClassName: {{ . }}
+  {{- end }}
+  resources:
+    requests: {storage: {{ $persistence.size }}}
 {{- end -}}
