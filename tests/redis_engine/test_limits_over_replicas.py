@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -108,6 +109,85 @@ async def test_a_lost_key_of_a_policy_stops_no_event(frozen_bus: RedisBus, name:
     await topic.redrive()
     done |= set(await settle_all(replica, topic))
     assert done | set(ids(held)) == {f"{key} {one}" for key in ("a", "b") for one in range(4)}
+
+
+async def lose(bus: RedisBus, replica: Replica, topic: TopicDriver, name: str) -> None:
+    """Redis loses a key of the group, and a replica sweeps."""
+    assert bus.raw.delete(bus.key(topic.name, f"group:default:{name}")) == 1
+    await replica.engine.expire_leases()
+
+
+@pytest.mark.parametrize("slots", [3, 1])
+async def test_lost_slots_are_restored_from_what_is_leased_and_ready(frozen_bus: RedisBus, slots: int) -> None:
+    """With one slot, those that were under way when there were three still have theirs."""
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.configure(keys=KeyPolicy(3))
+    await topic.dispatch(*(new_event(str(number), key="an order") for number in range(6)))
+    held = await topic.lease(max_events=2)
+    await topic.configure(keys=KeyPolicy(slots))
+    assert await topic.counts() == {EventState.LEASED: 2, EventState.READY: 1, EventState.BLOCKED: 3}
+
+    await lose(frozen_bus, replica, topic, "slots")
+
+    assert await topic.counts() == {EventState.LEASED: 2, EventState.READY: 1, EventState.BLOCKED: 3}
+    held += await topic.lease_all()
+    assert ids(held) == ["0", "1", "2"]
+    await topic.ack(held[0])
+    held += await topic.lease_all()
+    assert ids(held[3:]) == (["3"] if slots == 3 else [])
+    await topic.ack(*held[1:])
+    rest = await settle_all(replica, topic)
+    assert rest == (["4", "5"] if slots == 3 else ["3", "4", "5"])
+    assert not frozen_bus.raw.exists(frozen_bus.key(topic.name, "group:default:slots"))
+    assert not frozen_bus.raw.hexists(frozen_bus.key(topic.name, "group:default:group"), "slotted")
+
+
+async def test_the_mark_of_slots_is_restored_when_the_group_is_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.configure(keys=KeyPolicy(2))
+    await topic.dispatch(*(new_event(str(number), key="an order") for number in range(4)))
+    await lose(frozen_bus, replica, topic, "group")
+    assert len(await topic.lease_all()) == 2
+    await lose(frozen_bus, replica, topic, "slots")
+    assert await topic.lease_all() == []
+
+
+async def test_a_rate_of_a_key_holds_again_after_its_count_was_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.configure(keys=KeyPolicy(rate=Rate(1, SECOND)))
+    await topic.dispatch(*(new_event(str(number), key="an order") for number in range(9)))
+    await topic.ack(*await topic.lease_all())
+
+    await lose(frozen_bus, replica, topic, "tats")
+
+    begun_us: list[int] = []
+    for _ in range(40):
+        held = await topic.lease_all()
+        await topic.ack(*held)
+        begun_us += [replica.now_us()] * len(held)
+        await replica.advance(100 * MILLISECOND)
+    assert 3 <= len(begun_us) <= 4
+    assert all(later - earlier >= SECOND for earlier, later in pairwise(begun_us))
+
+
+async def test_a_pause_of_a_key_that_was_lost_ends_no_later_than_it_would_have(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.join()
+    await topic.dispatch(*(new_event(str(number), key="an order") for number in range(3)))
+    await topic.pause_key(*await topic.lease_all(), for_us=SECOND)
+
+    await lose(frozen_bus, replica, topic, "pauses")
+
+    await replica.advance(SECOND)
+    assert await settle_all(replica, topic) == ["0", "1", "2"]
+    assert not frozen_bus.raw.exists(frozen_bus.key(topic.name, "group:default:opens"))
 
 
 async def settle_all(replica: Replica, topic: TopicDriver) -> list[str]:

@@ -9,12 +9,17 @@ local function copies_in(prefix, group)
   return HAS_PRIORITIES and count + redis.call('ZCARD', group_key_of(prefix, group, 'prioritized')) or count
 end
 
+-- Whether a set of a group has a mark if and only if its hash `group` has a field.
+local function has_both(prefix, group, name, field)
+  return (redis.call('ZSCORE', group_key_of(prefix, group, name), '') ~= false) == (field ~= false)
+end
+
 -- Whether the marks of a group's keys are there.
 local function marks_add_up(prefix, group)
-  local own = redis.call('HMGET', group_key_of(prefix, group, 'group'), 'keyed', 'closed')
+  local own = redis.call('HMGET', group_key_of(prefix, group, 'group'), 'keyed', 'closed', 'slotted')
   local has_mark = redis.call('HEXISTS', group_key_of(prefix, group, 'keys'), '') == 1
-  local is_closed = HAS_POLICIES and redis.call('ZSCORE', group_key_of(prefix, group, 'opens'), '')
-  return has_mark == (own[1] ~= false) and (not HAS_POLICIES or (is_closed and true) == (own[2] ~= false))
+  return has_mark == (own[1] ~= false)
+    and (not HAS_POLICIES or has_both(prefix, group, 'opens', own[2]) and has_both(prefix, group, 'slots', own[3]))
 end
 
 -- Whether each event of a group that is upcoming or blocked is in `by_key` too, and the group knows who blocks it.

@@ -34,8 +34,10 @@ end
 
 -- Takes over the heads of keys. If the group is not new and has heads of the same keys, these stay.
 local function claim_heads()
-  if redis.call('HDEL', group_key('', 'group'), 'keyed') == 1 then
-    redis.call('HSET', group_key(group, 'group'), 'keyed', '1')
+  for _, mark in ipairs({ 'keyed', 'slotted' }) do
+    if redis.call('HDEL', group_key('', 'group'), mark) == 1 then
+      redis.call('HSET', group_key(group, 'group'), mark, '1')
+    end
   end
   local unclaimed, own = group_key('', 'keys'), group_key(group, 'keys')
   if redis.call('EXISTS', unclaimed) == 0 or redis.call('RENAMENX', unclaimed, own) == 1 or not first then

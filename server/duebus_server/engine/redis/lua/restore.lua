@@ -141,6 +141,22 @@ local function has_slot(group, member)
     or redis.call('ZSCORE', group_key(group, 'slots'), key_of(member) .. '\0' .. member)
 end
 
+-- Gives every event that is READY or LEASED a slot, if `slots` is lost.
+local function restore_slots(group)
+  local has_mark = redis.call('ZSCORE', group_key(group, 'slots'), KEYS_MARK)
+  if not has_mark and redis.call('HDEL', group_key(group, 'group'), 'slotted') == 1 then
+    for _, name in ipairs({ 'leased', 'suspects', 'waiting', 'prioritized' }) do
+      each_member(group, name, function(member)
+        if key_of(member) then
+          ordering().restore_slot(group, member)
+        end
+      end)
+    end
+  elseif has_mark then -- `group` may be what is lost
+    redis.call('HSET', group_key(group, 'group'), 'slotted', '1')
+  end
+end
+
 -- Makes the sets of events with keys consistent again, when one of them is lost. It takes one step, so that no event of
 -- a key is delivered meanwhile before its turn.
 local function restore_keys(group)
@@ -167,6 +183,9 @@ local function restore_keys(group)
   if is_keyed or redis.call('HEXISTS', group_key(group, 'keys'), KEYS_MARK) == 1 then
     redis.call('HSET', group_key(group, 'group'), 'keyed', '1')
     redis.call('HSET', group_key(group, 'keys'), KEYS_MARK, '')
+  end
+  if HAS_POLICIES then
+    restore_slots(group)
   end
   if not redis.call('ZSCORE', group_key(group, 'opens'), KEYS_MARK) then
     redis.call('HDEL', group_key(group, 'group'), 'closed')

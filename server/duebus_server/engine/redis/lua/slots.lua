@@ -69,9 +69,28 @@ local function make_slots(order)
     return math.max(time_of(group, 'pauses', key), rate and rules.rate_opens_at(rate, time_of(group, 'tats', key)) or 0)
   end
 
+  -- Gives events a place in `slots`, as {0, entry, ...}. While there are some, `slots` also has a mark, and the group's
+  -- hash `group` has the field `slotted`: if only one of them is there, Redis has lost the other.
+  local function write_slots(group, entries)
+    local slots = group_key(group, 'slots')
+    if #entries > 0 and redis.call('ZADD', slots, 0, KEYS_MARK) == 1 then
+      redis.call('HSET', group_key(group, 'group'), 'slotted', '1')
+    end
+    write_all('ZADD', slots, entries)
+  end
+
+  -- The reverse.
+  local function remove_slots(group, entries)
+    local slots = group_key(group, 'slots')
+    write_all('ZREM', slots, entries)
+    if redis.call('ZCARD', slots) == 1 and redis.call('ZREM', slots, KEYS_MARK) == 1 then
+      redis.call('HDEL', group_key(group, 'group'), 'slotted')
+    end
+  end
+
   -- Notes that a key has this head.
   local function set_head(group, key, member)
-    redis.call('ZREM', group_key(group, 'slots'), slot_of(member))
+    remove_slots(group, { slot_of(member) })
     order.note_keys(group, redis.call('HGET', group_key(group, 'keys'), KEYS_MARK))
     order.take(group, { member }, { key })
   end
@@ -123,7 +142,7 @@ local function make_slots(order)
         entries[2 * i - 1], entries[2 * i] = 0, slot_of(member)
         opened[#opened + 1] = former_holds[key_of(member)] and key_of(member) or nil
       end
-      write_all('ZADD', group_key(group, 'slots'), entries)
+      write_slots(group, entries)
       write_all('HDEL', group_key(group, 'keys'), opened)
     end
   end
@@ -140,7 +159,7 @@ local function make_slots(order)
       end
     end
     write_all('HDEL', group_key(group, 'keys'), heads)
-    write_all('ZREM', group_key(group, 'slots'), entries)
+    remove_slots(group, entries)
     order.forget_keys(group)
   end
 
@@ -236,7 +255,7 @@ local function make_slots(order)
       if is_held(group, head) then
         return false
       end
-      redis.call('ZADD', group_key(group, 'slots'), 0, slot_of(head))
+      write_slots(group, { 0, slot_of(head) })
     end
     set_head(group, key, member)
     each_waiting(group, holders_of(group, key), function(_, other, due)
@@ -471,7 +490,20 @@ local function make_slots(order)
     return false
   end
 
+  -- Gives a slot to an event that has none, though it is READY or LEASED, because Redis has lost `slots`.
+  local function restore_slot(group, member)
+    local key, slots = key_of(member), key_policy(group).slots
+    if slots > 0 and not has_slot(group, key, member) then
+      if slots == 1 and not redis.call('HGET', group_key(group, 'keys'), key) then
+        set_head(group, key, member)
+      else
+        write_slots(group, { 0, slot_of(member) })
+      end
+    end
+  end
+
   local functions = {
+    restore_slot = restore_slot,
     keeps_place = keeps_place,
     is_held = is_held,
     head_of = head_of,
