@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bench.roles.caller import ECHO, ECHO_STREAM
 from bench.system import System
+from duebus import Client, Limits, Rate
 from support.redis_server import free_port
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ BATCH = 500
 """Events in a call or a message."""
 PACE = 50
 """Single events, and echoes, a second."""
+UNREACHED = Limits(rate=Rate(events=1_000_000, per=1, burst=1_000_000))
+"""A limit that is counted, and lets everything through."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,23 @@ def check_complete(result: Mapping[str, Any], events: int) -> None:
         raise IncompleteError(f"{result['handled']} deliveries of {result['distinct']} events, expected {events}")
 
 
-def end_to_end(engine: str, size: Size, waiting: int = 0) -> Figures:
-    """One producer in batches of 500, and one worker whose handler does nothing but ack; both begin together."""
+def end_to_end(engine: str, size: Size, waiting: int = 0, *, keys: int = 0, limits: Limits | None = None) -> Figures:
+    """One producer in batches of 500, and one worker whose handler does nothing but ack; both begin together.
+
+    Args:
+        engine: which engine.
+        size: how much it does.
+        waiting: how many events are scheduled in the topic besides.
+        keys: how many keys the events have, in turns; 0: none.
+        limits: of the topic's groups.
+    """
     with System(engine) as system:
+        if limits is not None:
+            with Client(system.server.address) as client:
+                client.admin.configure_topic(TOPIC, engine=system.engine, limits=limits)
         fill(system, waiting)
         worker = system.role("worker", topic=TOPIC, events=size.events, concurrency=1_000)
-        producer = system.role("producer", topic=TOPIC, events=size.events)
+        producer = system.role("producer", topic=TOPIC, events=size.events, keys=keys)
         before = system.cpu_s()
         worker.begin()
         producer.begin()
@@ -247,6 +262,8 @@ def with_waiting(scenario: Callable[..., Figures]) -> Callable[[str, Size], Figu
 SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
     "end-to-end": end_to_end,
     "end-to-end, backlog": with_waiting(end_to_end),
+    "end-to-end, keys": partial(end_to_end, keys=1_000),
+    "end-to-end, limited": partial(end_to_end, limits=UNREACHED),
     "raw redis": raw_redis,
     "drain": drain,
     "drain, backlog": with_waiting(drain),

@@ -58,6 +58,12 @@ TARGETS = (
 
 RATIOS = (
     ("end to end, share of raw redis-py", ("end-to-end", "events_per_s"), ("raw redis", "events_per_s")),
+    ("end to end with 1,000 keys, to without", ("end-to-end, keys", "events_per_s"), ("end-to-end", "events_per_s")),
+    (
+        "end to end with a rate limit, to without",
+        ("end-to-end, limited", "events_per_s"),
+        ("end-to-end", "events_per_s"),
+    ),
     ("instant event, p50, to a bare echo", ("latency", "p50_ms"), ("round trip", "p50_ms")),
     *(
         (f"{name} with 1,000,000 waiting, to without", (f"{scenario}, backlog", figure), (scenario, figure))

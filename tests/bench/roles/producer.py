@@ -22,6 +22,7 @@ async def produce(
     delay_s: float = 0,
     spread_s: float = 0,
     content_type: str | None = None,
+    keys: int = 0,
 ) -> dict[str, Any]:
     """Dispatch events.
 
@@ -36,6 +37,7 @@ async def produce(
         delay_s: the events are due this many seconds later...
         spread_s: ...and up to this many more, evenly spread.
         content_type: the media type; None: the client's default for bytes.
+        keys: how many keys the events have, in turns; 0: none. Only in batches.
     """
     data = os.urandom(payload)
     async with Client(target) as client:
@@ -45,7 +47,8 @@ async def produce(
 
         def event(index: int) -> NewEvent:
             delay_of_it_s = delay_s + spread_s * index / events
-            return NewEvent(data=data, delay=delay_of_it_s or None, content_type=content_type)
+            key = f"key-{index % keys}" if keys else ""
+            return NewEvent(data=data, delay=delay_of_it_s or None, content_type=content_type, key=key)
 
         async def caller() -> None:
             for first in left:
