@@ -48,7 +48,8 @@ class Client:
 
     Args:
         target: The server, as `host:port` or any other name that gRPC resolves. Several servers, as
-            `host:port,host:port`, get the calls in turn; one that can't be reached is skipped for 5 s.
+            `host:port,host:port`, get the calls in turn; one that can't be reached is skipped for 5 s. So do the
+            addresses of a name. When one of them goes, the name is resolved again.
         timeout: How long a call may take, including retries, unless the call sets its own timeout: a timedelta or
             seconds. None: no limit.
         channel: A channel to use instead of a new one. It is not closed with the client, and `target`, `credentials`

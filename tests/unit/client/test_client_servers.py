@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
-from duebus._core.call import SUBSCRIBE
+from duebus._core.call import SUBSCRIBE, Method
 from duebus._core.servers import Servers
 from duebus._core.settings import make_settings
 from duebus.errors import InvalidArgument
+from duebus.v1 import event_bus_pb2
 
 
 class FakeChannel:
@@ -29,16 +30,30 @@ def path_of(rpc: Any) -> str:
     return str(rpc)
 
 
-def servers(count: int, clock: Clock) -> Servers[FakeChannel]:
-    return Servers([f"server-{each}" for each in range(count)], FakeChannel, clock)
+UNARY = Method("/duebus.v1.EventBus/Ack", event_bus_pb2.AckResponse)
+
+
+def servers(count: int, clock: Clock, random: float = 0.0) -> Servers[FakeChannel]:
+    return Servers([f"server-{each}" for each in range(count)], FakeChannel, clock, lambda: random)
 
 
 def turns(of: Servers[FakeChannel], count: int) -> list[int]:
-    return [of.take_turn() for _ in range(count)]
+    return [of.take_turn(UNARY) for _ in range(count)]
 
 
 def test_servers_are_used_in_turn() -> None:
     assert turns(servers(3, Clock()), 7) == [0, 1, 2, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize(("random", "first"), [(0.0, 0), (0.4, 1), (0.99, 2)])
+def test_the_first_server_is_chosen_at_random(random: float, first: int) -> None:
+    three = servers(3, Clock(), random)
+    assert (three.take_turn(UNARY), three.take_turn(SUBSCRIBE)) == (first, first)
+
+
+def test_a_call_between_two_streams_does_not_send_both_to_the_same_server() -> None:
+    two = servers(2, Clock())
+    assert [two.take_turn(SUBSCRIBE), two.take_turn(UNARY), two.take_turn(SUBSCRIBE)] == [0, 0, 1]
 
 
 def test_an_unreachable_server_is_skipped_for_five_seconds() -> None:

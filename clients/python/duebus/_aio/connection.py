@@ -43,9 +43,9 @@ class Connection:
         # The largest request, from the server of the last stream.
         self.max_request_bytes = DEFAULT_REQUEST_BYTES
         self._servers: Servers[Channel] = (
-            Servers(settings.targets, partial(open_channel, settings=settings), clock)
+            Servers(settings.targets, partial(open_channel, settings=settings), clock, random)
             if channel is None
-            else Servers(("",), lambda _: channel, clock)
+            else Servers(("",), lambda _: channel, clock, random)
         )
 
     @property
@@ -92,7 +92,7 @@ class Connection:
     async def _try(self, call: Call[ResponseT, Any], timeout: float | None) -> ResponseT:
         with self._lock:
             self._refuse_if_closed()
-            server = self._servers.take_turn()
+            server = self._servers.take_turn(call.method)
             rpc = self._servers.rpc(server, call.method)
         metadata = with_current_span(self._settings.metadata)
         try:
@@ -109,7 +109,7 @@ class Connection:
         """Opens the stream of a subscription. The stream itself has no timeout."""
         with self._lock:
             self._refuse_if_closed()
-            rpc = self._servers.rpc(self._servers.take_turn(), SUBSCRIBE)
+            rpc = self._servers.rpc(self._servers.take_turn(SUBSCRIBE), SUBSCRIBE)
             stream: Stream = rpc(request, metadata=self._settings.metadata)
             self._streams.add(stream)
             return stream

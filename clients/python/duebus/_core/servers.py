@@ -1,8 +1,9 @@
-"""The channels of a client: one for each server, used in turn."""
+"""The channels of a client: one for each server, used in turn. gRPC does the same with the addresses of a name."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
+from duebus._core.backoff import Random
 from duebus._core.call import Method, serialize
 from duebus._core.retry import Clock
 
@@ -17,18 +18,24 @@ _ChannelT = TypeVar("_ChannelT", bound=Any)
 class Servers(Generic[_ChannelT]):
     """Chooses the server of the next call: each in turn, recently unreachable ones last.
 
+    The first is chosen at random, so that clients which start together do not all begin with the same one.
+
     Args:
         targets: At least one server, as `host:port` or any other name that gRPC resolves.
         open_channel: Opens a channel to a target. It is called for the target's first call.
     """
 
-    def __init__(self, targets: Sequence[str], open_channel: Callable[[str], _ChannelT], clock: Clock) -> None:
+    def __init__(
+        self, targets: Sequence[str], open_channel: Callable[[str], _ChannelT], clock: Clock, random: Random
+    ) -> None:
         self._targets = targets
         self._open_channel = open_channel
         self._clock = clock
         self._channels: dict[int, _ChannelT] = {}
         self._rpcs: dict[tuple[int, str], Callable[..., Any]] = {}
-        self._next = 0
+        # Unary calls and streams have turns of their own: with two servers, one ack between two streams would otherwise
+        # send both to the same server.
+        self._next = dict.fromkeys((False, True), int(random() * len(targets)))
         self._left_out_until = [0.0] * len(targets)
 
     @property
@@ -36,14 +43,14 @@ class Servers(Generic[_ChannelT]):
         """The open channels."""
         return list(self._channels.values())
 
-    def take_turn(self) -> int:
-        """The number of the server that gets the next call."""
+    def take_turn(self, method: Method[Any]) -> int:
+        """The number of the server that gets the next call of this kind."""
         if len(self._targets) == 1:
             return 0
         now = self._clock()
-        turns = [(self._next + step) % len(self._targets) for step in range(len(self._targets))]
+        turns = [(self._next[method.streams] + step) % len(self._targets) for step in range(len(self._targets))]
         server = next((each for each in turns if self._left_out_until[each] <= now), turns[0])
-        self._next = server + 1
+        self._next[method.streams] = server + 1
         return server
 
     def leave_out(self, server: int) -> None:

@@ -32,6 +32,10 @@ _CHANNEL_OPTIONS: dict[str, Any] = {
     "grpc.max_receive_message_length": 16 * 1024 * 1024,
     # The client retries itself: it keeps the request_id and knows which errors a retry can cure.
     "grpc.enable_retries": 0,
+    # A name with several addresses is several servers, used in turn. When one goes, the name is resolved again, at most
+    # every five seconds.
+    "grpc.lb_policy_name": "round_robin",
+    "grpc.dns_min_time_between_resolutions_ms": 5_000,
     # A server that comes back is found within a second, including gRPC's 20 % jitter; the default would take up to two
     # minutes. Retries on top of this, such as a worker's, add their own backoff.
     "grpc.initial_reconnect_backoff_ms": 100,
