@@ -108,7 +108,7 @@ class App:
             engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
         codec = ScheduleCodec()
-        self._engines = Engines(RunningEngine.of(engine, clock, codec) for engine in engines)
+        self._engines = Engines(RunningEngine.of(engine, clock, codec, settings.max_stream_age) for engine in engines)
         self._token_keys: dict[EngineName, bytes] = {}
         tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(
@@ -137,7 +137,9 @@ class App:
         self._wire = WireServer(
             [*servicers, (SCALER, ScalerServicer(Scaling(self._engines)))],
             Guard(authorizer, **observers),
-            Limits(settings.max_message_size, settings.max_streams_per_connection, shares_port),
+            Limits(
+                settings.max_message_size, settings.max_streams_per_connection, shares_port, settings.max_stream_age
+            ),
             certificates,
         )
         self._web = None

@@ -33,6 +33,7 @@ from duebus_server.domain.limits import (
     MAX_QUEUED,
     MAX_RETENTION_US,
     MAX_RETRIES,
+    MAX_STREAM_AGE_US,
     MIN_BACKOFF_US,
     MIN_LEASE_US,
 )
@@ -227,6 +228,13 @@ class Settings(BaseSettings):
         le=MAX_DRAIN_US,
         description="How long a stop waits for workers to settle their deliveries.",
     )
+    max_stream_age: DurationUs = Field(
+        0,
+        ge=0,
+        le=MAX_STREAM_AGE_US,
+        description="How long a subscription lasts, give or take a tenth, before its worker is asked to come again on "
+        "any server, so that servers which were added get work. 0s is forever; otherwise at least 1s.",
+    )
     tls_cert: File = Field(
         None,
         description="The server's certificate in PEM, with the intermediate ones. Turns on TLS. Reread when changed.",
@@ -305,6 +313,8 @@ class Settings(BaseSettings):
     def _settings_fit_together(self) -> Settings:
         if self.backoff_max < self.backoff_initial:
             raise ValueError("backoff_max: must not be less than backoff_initial")
+        if 0 < self.max_stream_age < SECOND:
+            raise ValueError("max_stream_age: must be 0s or at least 1s")
         if self.processes > 1 and EngineName.LOCAL in self.engine:
             raise ValueError("processes: the local engine runs in one process only")
         if self.data_dir is not None and EngineName.LOCAL not in self.engine:

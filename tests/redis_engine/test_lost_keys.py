@@ -48,6 +48,7 @@ def key_of(bus: RedisBus, replica: Replica, topic: TopicDriver, name: str) -> st
         "secret": keys.secret,
         "replicas": keys.replicas,
         "reads": keys.layouts_read,
+        "streams": keys.streams,
         "groups noted": keys.replica_groups(replica.name),
     }
     return of_bus.get(name) or bus.key(topic.name, name)

@@ -113,6 +113,10 @@ const (
 	Closing_REASON_GROUP_DELETED Closing_Reason = 2
 	// The topic was deleted; subscribing would create it again.
 	Closing_REASON_TOPIC_DELETED Closing_Reason = 3
+	// The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+	// subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
+	// grace and 5 seconds.
+	Closing_REASON_REBALANCE Closing_Reason = 4
 )
 
 // Enum value maps for Closing_Reason.
@@ -122,12 +126,14 @@ var (
 		1: "REASON_DRAINING",
 		2: "REASON_GROUP_DELETED",
 		3: "REASON_TOPIC_DELETED",
+		4: "REASON_REBALANCE",
 	}
 	Closing_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":   0,
 		"REASON_DRAINING":      1,
 		"REASON_GROUP_DELETED": 2,
 		"REASON_TOPIC_DELETED": 3,
+		"REASON_REBALANCE":     4,
 	}
 )
 
@@ -1992,15 +1998,16 @@ const file_duebus_v1_event_bus_proto_rawDesc = "" +
 	"\tHeartbeat\x12;\n" +
 	"\vserver_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"serverTime\x12\x18\n" +
-	"\abacklog\x18\x02 \x01(\x04R\abacklog\"\xeb\x01\n" +
+	"\abacklog\x18\x02 \x01(\x04R\abacklog\"\x81\x02\n" +
 	"\aClosing\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.duebus.v1.Closing.ReasonR\x06reason\x12B\n" +
-	"\x0freconnect_after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0ereconnectAfter\"i\n" +
+	"\x0freconnect_after\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0ereconnectAfter\"\x7f\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_DRAINING\x10\x01\x12\x18\n" +
 	"\x14REASON_GROUP_DELETED\x10\x02\x12\x18\n" +
-	"\x14REASON_TOPIC_DELETED\x10\x03\"/\n" +
+	"\x14REASON_TOPIC_DELETED\x10\x03\x12\x14\n" +
+	"\x10REASON_REBALANCE\x10\x04\"/\n" +
 	"\n" +
 	"AckRequest\x12!\n" +
 	"\flease_tokens\x18\x01 \x03(\tR\vleaseTokens\"B\n" +

@@ -51,16 +51,17 @@ class RunningEngine:
     problem: str = ""
 
     @classmethod
-    def of(cls, engine: Engine, clock: Clock, codec: Codec) -> RunningEngine:
+    def of(cls, engine: Engine, clock: Clock, codec: Codec, max_stream_age_us: int = 0) -> RunningEngine:
         """An engine that has not started, with its streams and its scheduler.
 
         Args:
             engine: the engine.
             clock: for timers.
             codec: reads schedules and makes their events.
+            max_stream_age_us: as ``max_age_us`` of ``Streams``.
         """
         scheduler = Scheduler(engine, clock, codec)
-        return cls(engine, Streams(engine, clock, scheduler.due), scheduler)
+        return cls(engine, Streams(engine, clock, scheduler.due, max_stream_age_us), scheduler)
 
     def not_serving(self) -> str | None:
         """Why it accepts no new work; None if it does."""

@@ -20,6 +20,8 @@ class ClosingReason(StrEnum):
     DRAINING = "draining"
     GROUP_DELETED = "group_deleted"
     TOPIC_DELETED = "topic_deleted"
+    REBALANCE = "rebalance"
+    """The stream has reached the greatest age, or this replica has too many streams: the subscriber comes again."""
     WAITED = "waited"
     """The wait of a pull is over. It is never sent down a stream."""
 
@@ -57,4 +59,8 @@ ready.
 DRAINING = Closing(ClosingReason.DRAINING, RECONNECT_AFTER_US)
 GROUP_DELETED = Closing(ClosingReason.GROUP_DELETED, RECONNECT_AFTER_US)
 TOPIC_DELETED = Closing(ClosingReason.TOPIC_DELETED, RECONNECT_AFTER_US)
+REBALANCE = Closing(ClosingReason.REBALANCE, 0)
 WAITED = Closing(ClosingReason.WAITED, 0)
+
+REBALANCE_GRACE_US = 5 * SECOND
+"""How long a subscriber that was asked to come again has, if its disconnect grace is shorter."""

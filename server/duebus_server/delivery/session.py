@@ -31,7 +31,17 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.delivery.frames import GROUP_DELETED, TOPIC_DELETED, WAITED, Closing, Deliveries, Frame, Heartbeat
+from duebus_server.delivery.frames import (
+    GROUP_DELETED,
+    REBALANCE,
+    REBALANCE_GRACE_US,
+    TOPIC_DELETED,
+    WAITED,
+    Closing,
+    Deliveries,
+    Frame,
+    Heartbeat,
+)
 from duebus_server.delivery.last_lease import LastLease, first
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound
@@ -235,7 +245,7 @@ class Session:
     async def end(self) -> None:
         """End the session. If the server did not close the stream, the subscriber is gone: its leases run out soon.
 
-        Those of a pull that failed run out too.
+        Those of a pull that failed run out too, and those of a subscriber that was asked to come again and does not.
         """
         for timer in (self._heartbeat, self._retry, self._timeout):
             if timer is not None:
@@ -248,13 +258,27 @@ class Session:
         topic, group, session_id = self.options.topic, self.options.group, self.options.session_id
         try:
             # It leaves first, so that no late command leases or adopts anything after its leases were shortened.
-            returns_in_us = self._closing.reconnect_after_us if self._closing else 0
-            await self._if_reachable(self._engine.leave(topic, group, session_id, returns_in_us))
+            await self._if_reachable(self._engine.leave(topic, group, session_id, self._returns_in_us()))
             await self._release_unsent()
         finally:
-            if not self.keeps_leases and (self._closing is None or self.options.is_pull):
-                await self._if_reachable(self._engine.shorten(topic, group, session_id, self.options.grace_us))
+            grace_us = self._grace_us()
+            if grace_us is not None:
+                await self._if_reachable(self._engine.shorten(topic, group, session_id, grace_us))
             self._stage = Stage.ENDED
+
+    def _returns_in_us(self) -> int:
+        """How much later than after a broken stream its subscriber may come again."""
+        if self._closing is REBALANCE:
+            return REBALANCE_GRACE_US
+        return self._closing.reconnect_after_us if self._closing else 0
+
+    def _grace_us(self) -> int | None:
+        """How long its leases last at most, now that it has ended; None: they stay as they are."""
+        if self.keeps_leases:
+            return None
+        if self._closing is None or self.options.is_pull:
+            return self.options.grace_us
+        return max(self.options.grace_us, REBALANCE_GRACE_US) if self._closing is REBALANCE else None
 
     async def release(self) -> int:
         """Release the leases that it still holds; the attempts do not count.

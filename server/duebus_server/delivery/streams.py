@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from duebus_server.delivery.ages import StreamAges
 from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
 from duebus_server.delivery.session import Session
 from duebus_server.delivery.waker import Waker
@@ -46,10 +47,15 @@ class Streams:
         engine: the engine.
         clock: for timers.
         schedules_due: see ``Watcher.schedules_due``.
+        max_age_us: the greatest age of a stream, in microseconds; 0: unlimited.
     """
 
     def __init__(
-        self, engine: Engine, clock: Clock, schedules_due: Callable[[int], None] = lambda _at_us: None
+        self,
+        engine: Engine,
+        clock: Clock,
+        schedules_due: Callable[[int], None] = lambda _at_us: None,
+        max_age_us: int = 0,
     ) -> None:
         self.schedules_due = schedules_due
         self._engine = engine
@@ -58,6 +64,7 @@ class Streams:
         # By topic and group.
         self._wakers: dict[str, dict[str, Waker]] = {}
         self._open_in: dict[tuple[str, str], int] = {}
+        self._ages = StreamAges(engine, clock, max_age_us)
         self._draining = False
         self._settled = asyncio.Event()
         engine.watch(self)
@@ -73,11 +80,15 @@ class Streams:
         self._open_in[group] = self._open_in.get(group, 0) + 1
         if self._draining:
             session.close_soon(DRAINING)
+        if not options.is_pull:
+            self._ages.opened(session)
         return session
 
     async def close(self, session: Session) -> None:
         """Close a session. During a drain it is kept until its leases are settled, unless they outlast it."""
         self._close_waker(session.options.topic, session.options.group)
+        if not session.options.is_pull:
+            self._ages.closed(session)
         try:
             await session.end()
         finally:

@@ -316,6 +316,13 @@ class Engine(Protocol):
     async def queued(self) -> int:
         """How many events the engine holds, dead letters not counted."""
 
+    def fair_share(self, streams: int) -> int:
+        """How many streams each replica should have, rounded up, as far as this one knows.
+
+        Args:
+            streams: how many this one has. The others know a second later.
+        """
+
     async def config_of(self, topic: str) -> TopicConfig:
         """The settings in force for a topic, which need not exist."""
 

@@ -87,6 +87,7 @@ class InstrumentedEngine:
         self.partitions = engine.partitions
         self.time_storage = engine.time_storage
         engine.time_storage(partial(recorder.stored, engine.name))
+        self.fair_share = engine.fair_share
         self.start = self._timed("start", engine.start)
         self.stop = self._timed("stop", engine.stop)
         self.check = self._timed("check", engine.check)

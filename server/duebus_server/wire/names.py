@@ -52,6 +52,7 @@ CLOSING_TO_PB = {
     ClosingReason.DRAINING: event_bus_pb2.Closing.REASON_DRAINING,
     ClosingReason.GROUP_DELETED: event_bus_pb2.Closing.REASON_GROUP_DELETED,
     ClosingReason.TOPIC_DELETED: event_bus_pb2.Closing.REASON_TOPIC_DELETED,
+    ClosingReason.REBALANCE: event_bus_pb2.Closing.REASON_REBALANCE,
 }
 
 OUTCOME_TO_PB = {

@@ -17,6 +17,7 @@ from google.protobuf import message_factory
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from duebus_server.domain.clock import MILLISECOND
 from duebus_server.wire import health
 from duebus_server.wire.authorization import DEFAULT_MAX_STREAMS
 from duebus_server.wire.grpc_server import GrpcServer
@@ -78,11 +79,14 @@ class Limits:
         message_bytes: the largest request.
         streams: how many Subscribe streams may be open, which the authorizer counts.
         shares_port: other processes of the same server listen on the same address.
+        connection_age_us: clients are asked for a new connection after this time, give or take a tenth. Calls that
+            run then are not ended. 0: never.
     """
 
     message_bytes: int = MAX_MESSAGE_BYTES
     streams: int = DEFAULT_MAX_STREAMS
     shares_port: bool = False
+    connection_age_us: int = 0
 
     def options(self, window_bytes: int) -> tuple[tuple[str, int], ...]:
         """As gRPC takes them.
@@ -90,7 +94,9 @@ class Limits:
         Args:
             window_bytes: how much of a message may arrive before the server begins to read it.
         """
+        age = [("grpc.max_connection_age_ms", self.connection_age_us // MILLISECOND)] if self.connection_age_us else []
         return (
+            *age,
             # By default gRPC lets a second server listen on the same port, which would silently take half of the calls.
             ("grpc.so_reuseport", int(self.shares_port)),
             ("grpc.max_receive_message_length", self.message_bytes),

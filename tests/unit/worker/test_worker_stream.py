@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -260,6 +261,24 @@ async def test_a_closing_stream_is_resumed_after_the_servers_delay(bus: FakeBus)
         resumed = await bus.stream()
         assert 3 <= resumed.opened_at <= 3.12
         assert resumed.held == tokens(event)
+
+
+async def test_a_rebalanced_stream_is_resumed_at_once_every_time_and_logs_no_trouble(
+    bus: FakeBus, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, handler = worker_on(bus), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        stream, event = await bus.stream(), delivery()
+        stream.deliver(event)
+        await handler.begins()
+        for _ in range(3):
+            stream.close(0, ClosingReason.REBALANCE)
+            stream = await bus.stream()
+            assert (stream.opened_at, stream.held) == (0, tokens(event))
+        assert not handler.cancelled
+        handler.returns(event)
+    assert [each.getMessage() for each in caplog.records if each.levelno > logging.INFO] == []
 
 
 @pytest.mark.parametrize("reason", list(ClosingReason))

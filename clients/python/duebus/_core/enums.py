@@ -40,6 +40,8 @@ class ClosingReason(StrEnum):
     """The group was deleted; subscribing would create it again."""
     TOPIC_DELETED = "topic_deleted"
     """The topic was deleted; subscribing would create it again."""
+    REBALANCE = "rebalance"
+    """The stream has lasted long enough: subscribe again at once, on any server, with the leases still held."""
     UNKNOWN = "unknown"
     """A reason this client is too old to know."""
 
@@ -103,6 +105,7 @@ _CLOSING_REASONS = {
     event_bus_pb2.Closing.REASON_DRAINING: ClosingReason.DRAINING,
     event_bus_pb2.Closing.REASON_GROUP_DELETED: ClosingReason.GROUP_DELETED,
     event_bus_pb2.Closing.REASON_TOPIC_DELETED: ClosingReason.TOPIC_DELETED,
+    event_bus_pb2.Closing.REASON_REBALANCE: ClosingReason.REBALANCE,
 }
 _ATTEMPT_OUTCOMES = {
     admin_pb2.Attempt.OUTCOME_UNSPECIFIED: AttemptOutcome.UNDER_WAY,

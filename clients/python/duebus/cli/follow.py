@@ -109,6 +109,8 @@ class Follower:
     def _pause_after_end(self, closing: Closing | None) -> float:
         if closing is not None and closing.reason in (ClosingReason.GROUP_DELETED, ClosingReason.TOPIC_DELETED):
             raise TopicGone(f"{closing.reason.replace('_', ' ')}: {self._topic}, group {self._group}")
+        if closing is not None and closing.reason is ClosingReason.REBALANCE:
+            return 0.0
         asked_for = closing.reconnect_after.total_seconds() if closing else 0.0
         return max(asked_for, self._pause_after_break())
 

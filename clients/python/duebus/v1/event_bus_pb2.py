@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64uebus/v1/event_bus.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x01\n\x0f\x44ispatchRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12 \n\x06\x65vents\x18\x02 \x03(\x0b\x32\x10.duebus.v1.Event\x12\"\n\x07\x65ngines\x18\x03 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x1a\n\x12require_subscriber\x18\x05 \x01(\x08\"B\n\x10\x44ispatchResponse\x12\x11\n\tevent_ids\x18\x01 \x03(\t\x12\x1b\n\x13\x64uplicate_event_ids\x18\x02 \x03(\t\"\xce\x02\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x34\n\nattributes\x18\x04 \x03(\x0b\x32 .duebus.v1.Event.AttributesEntry\x12*\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x30\n\ndeliver_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x18\n\x0bmax_retries\x18\x07 \x01(\rH\x01\x88\x01\x01\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\x05\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x05\n\x03\x64ueB\x0e\n\x0c_max_retries\"\xa6\x02\n\x10SubscribeRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12!\n\x06\x65ngine\x18\x03 \x01(\x0e\x32\x11.duebus.v1.Engine\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x15\n\rmax_in_flight\x18\x05 \x01(\r\x12\x1b\n\x13max_in_flight_bytes\x18\x06 \x01(\x04\x12(\n\x05lease\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x64isconnect_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11held_lease_tokens\x18\t \x03(\t\x12\x11\n\tephemeral\x18\n \x01(\x08\"\xc2\x01\n\x11SubscribeResponse\x12%\n\x07started\x18\x01 \x01(\x0b\x32\x12.duebus.v1.StartedH\x00\x12+\n\ndeliveries\x18\x02 \x01(\x0b\x32\x15.duebus.v1.DeliveriesH\x00\x12)\n\theartbeat\x18\x03 \x01(\x0b\x32\x14.duebus.v1.HeartbeatH\x00\x12%\n\x07\x63losing\x18\x04 \x01(\x0b\x32\x12.duebus.v1.ClosingH\x00\x42\x07\n\x05\x66rame\"\x86\x02\n\x07Started\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rmax_in_flight\x18\x02 \x01(\r\x12\x1b\n\x13max_in_flight_bytes\x18\x03 \x01(\x04\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x64isconnect_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11lost_lease_tokens\x18\x06 \x03(\t\x12\r\n\x05group\x18\x07 \x01(\t\x12\x19\n\x11max_request_bytes\x18\x08 \x01(\x04\x12\x0f\n\x07limited\x18\t \x01(\x08\"5\n\nDeliveries\x12\'\n\ndeliveries\x18\x01 \x03(\x0b\x32\x13.duebus.v1.Delivery\"\xb3\x02\n\x08\x44\x65livery\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x10.duebus.v1.Event\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x13\n\x0blease_token\x18\x04 \x01(\t\x12\x15\n\rfencing_token\x18\x05 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12.\n\ndeliver_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdispatched_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_expires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\"M\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\"\xd3\x01\n\x07\x43losing\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.duebus.v1.Closing.Reason\x12\x32\n\x0freconnect_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"i\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_DRAINING\x10\x01\x12\x18\n\x14REASON_GROUP_DELETED\x10\x02\x12\x18\n\x14REASON_TOPIC_DELETED\x10\x03\"\"\n\nAckRequest\x12\x14\n\x0clease_tokens\x18\x01 \x03(\t\"8\n\x0b\x41\x63kResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"\xd3\x02\n\x04Nack\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12*\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x15\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x08H\x00\x12\x11\n\x07release\x18\x05 \x01(\x08H\x00\x12$\n\x05pause\x18\x06 \x01(\x0b\x32\x15.duebus.v1.Nack.Pause\x1a\xa0\x01\n\x05Pause\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05scope\x18\x02 \x01(\x0e\x32\x1b.duebus.v1.Nack.Pause.Scope\">\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\r\n\tSCOPE_KEY\x10\x01\x12\x0f\n\x0bSCOPE_GROUP\x10\x02\x42\x08\n\x06\x61\x63tion\"-\n\x0bNackRequest\x12\x1e\n\x05nacks\x18\x01 \x03(\x0b\x32\x0f.duebus.v1.Nack\"9\n\x0cNackResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"O\n\rExtendRequest\x12\x14\n\x0clease_tokens\x18\x01 \x03(\t\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0e\x45xtendResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"\xe2\x01\n\x0cLeaseFailure\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.duebus.v1.LeaseFailure.Reason\"\x8c\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_EXPIRED\x10\x01\x12\x12\n\x0eREASON_SETTLED\x10\x02\x12\x14\n\x10REASON_MALFORMED\x10\x03\x12\x19\n\x15REASON_ENGINE_STOPPED\x10\x04\x12\x11\n\rREASON_NO_KEY\x10\x05\"c\n\x0bStopRequest\x12\"\n\x07\x65ngines\x18\x01 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x30\n\rdrain_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"9\n\x0cStopResponse\x12)\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x18.duebus.v1.StoppedEngine\"T\n\rStoppedEngine\x12!\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x11.duebus.v1.Engine\x12\x10\n\x08released\x18\x02 \x01(\x04\x12\x0e\n\x06queued\x18\x03 \x01(\x04*D\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NGINE_LOCAL\x10\x01\x12\x10\n\x0c\x45NGINE_REDIS\x10\x02\x32\x80\x03\n\x08\x45ventBus\x12\x43\n\x08\x44ispatch\x12\x1a.duebus.v1.DispatchRequest\x1a\x1b.duebus.v1.DispatchResponse\x12H\n\tSubscribe\x12\x1b.duebus.v1.SubscribeRequest\x1a\x1c.duebus.v1.SubscribeResponse0\x01\x12\x34\n\x03\x41\x63k\x12\x15.duebus.v1.AckRequest\x1a\x16.duebus.v1.AckResponse\x12\x37\n\x04Nack\x12\x16.duebus.v1.NackRequest\x1a\x17.duebus.v1.NackResponse\x12=\n\x06\x45xtend\x12\x18.duebus.v1.ExtendRequest\x1a\x19.duebus.v1.ExtendResponse\x12\x37\n\x04Stop\x12\x16.duebus.v1.StopRequest\x1a\x17.duebus.v1.StopResponseB\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x64uebus/v1/event_bus.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x01\n\x0f\x44ispatchRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12 \n\x06\x65vents\x18\x02 \x03(\x0b\x32\x10.duebus.v1.Event\x12\"\n\x07\x65ngines\x18\x03 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x1a\n\x12require_subscriber\x18\x05 \x01(\x08\"B\n\x10\x44ispatchResponse\x12\x11\n\tevent_ids\x18\x01 \x03(\t\x12\x1b\n\x13\x64uplicate_event_ids\x18\x02 \x03(\t\"\xce\x02\n\x05\x45vent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x03 \x01(\t\x12\x34\n\nattributes\x18\x04 \x03(\x0b\x32 .duebus.v1.Event.AttributesEntry\x12*\n\x05\x64\x65lay\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x30\n\ndeliver_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x18\n\x0bmax_retries\x18\x07 \x01(\rH\x01\x88\x01\x01\x12\x0b\n\x03key\x18\x08 \x01(\t\x12\x10\n\x08priority\x18\t \x01(\x05\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x05\n\x03\x64ueB\x0e\n\x0c_max_retries\"\xa6\x02\n\x10SubscribeRequest\x12\r\n\x05topic\x18\x01 \x01(\t\x12\r\n\x05group\x18\x02 \x01(\t\x12!\n\x06\x65ngine\x18\x03 \x01(\x0e\x32\x11.duebus.v1.Engine\x12\x10\n\x08\x63onsumer\x18\x04 \x01(\t\x12\x15\n\rmax_in_flight\x18\x05 \x01(\r\x12\x1b\n\x13max_in_flight_bytes\x18\x06 \x01(\x04\x12(\n\x05lease\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x64isconnect_grace\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11held_lease_tokens\x18\t \x03(\t\x12\x11\n\tephemeral\x18\n \x01(\x08\"\xc2\x01\n\x11SubscribeResponse\x12%\n\x07started\x18\x01 \x01(\x0b\x32\x12.duebus.v1.StartedH\x00\x12+\n\ndeliveries\x18\x02 \x01(\x0b\x32\x15.duebus.v1.DeliveriesH\x00\x12)\n\theartbeat\x18\x03 \x01(\x0b\x32\x14.duebus.v1.HeartbeatH\x00\x12%\n\x07\x63losing\x18\x04 \x01(\x0b\x32\x12.duebus.v1.ClosingH\x00\x42\x07\n\x05\x66rame\"\x86\x02\n\x07Started\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x15\n\rmax_in_flight\x18\x02 \x01(\r\x12\x1b\n\x13max_in_flight_bytes\x18\x03 \x01(\x04\x12(\n\x05lease\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10\x64isconnect_grace\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11lost_lease_tokens\x18\x06 \x03(\t\x12\r\n\x05group\x18\x07 \x01(\t\x12\x19\n\x11max_request_bytes\x18\x08 \x01(\x04\x12\x0f\n\x07limited\x18\t \x01(\x08\"5\n\nDeliveries\x12\'\n\ndeliveries\x18\x01 \x03(\x0b\x32\x13.duebus.v1.Delivery\"\xb3\x02\n\x08\x44\x65livery\x12\x1f\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x10.duebus.v1.Event\x12\r\n\x05topic\x18\x02 \x01(\t\x12\r\n\x05group\x18\x03 \x01(\t\x12\x13\n\x0blease_token\x18\x04 \x01(\t\x12\x15\n\rfencing_token\x18\x05 \x01(\x04\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12.\n\ndeliver_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdispatched_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10lease_expires_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nlast_error\x18\n \x01(\t\"M\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63klog\x18\x02 \x01(\x04\"\xe9\x01\n\x07\x43losing\x12)\n\x06reason\x18\x01 \x01(\x0e\x32\x19.duebus.v1.Closing.Reason\x12\x32\n\x0freconnect_after\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_DRAINING\x10\x01\x12\x18\n\x14REASON_GROUP_DELETED\x10\x02\x12\x18\n\x14REASON_TOPIC_DELETED\x10\x03\x12\x14\n\x10REASON_REBALANCE\x10\x04\"\"\n\nAckRequest\x12\x14\n\x0clease_tokens\x18\x01 \x03(\t\"8\n\x0b\x41\x63kResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"\xd3\x02\n\x04Nack\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12*\n\x05\x64\x65lay\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12\x15\n\x0b\x64\x65\x61\x64_letter\x18\x04 \x01(\x08H\x00\x12\x11\n\x07release\x18\x05 \x01(\x08H\x00\x12$\n\x05pause\x18\x06 \x01(\x0b\x32\x15.duebus.v1.Nack.Pause\x1a\xa0\x01\n\x05Pause\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x05scope\x18\x02 \x01(\x0e\x32\x1b.duebus.v1.Nack.Pause.Scope\">\n\x05Scope\x12\x15\n\x11SCOPE_UNSPECIFIED\x10\x00\x12\r\n\tSCOPE_KEY\x10\x01\x12\x0f\n\x0bSCOPE_GROUP\x10\x02\x42\x08\n\x06\x61\x63tion\"-\n\x0bNackRequest\x12\x1e\n\x05nacks\x18\x01 \x03(\x0b\x32\x0f.duebus.v1.Nack\"9\n\x0cNackResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"O\n\rExtendRequest\x12\x14\n\x0clease_tokens\x18\x01 \x03(\t\x12(\n\x05lease\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\";\n\x0e\x45xtendResponse\x12)\n\x08\x66\x61ilures\x18\x01 \x03(\x0b\x32\x17.duebus.v1.LeaseFailure\"\xe2\x01\n\x0cLeaseFailure\x12\x13\n\x0blease_token\x18\x01 \x01(\t\x12.\n\x06reason\x18\x02 \x01(\x0e\x32\x1e.duebus.v1.LeaseFailure.Reason\"\x8c\x01\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n\x0eREASON_EXPIRED\x10\x01\x12\x12\n\x0eREASON_SETTLED\x10\x02\x12\x14\n\x10REASON_MALFORMED\x10\x03\x12\x19\n\x15REASON_ENGINE_STOPPED\x10\x04\x12\x11\n\rREASON_NO_KEY\x10\x05\"c\n\x0bStopRequest\x12\"\n\x07\x65ngines\x18\x01 \x03(\x0e\x32\x11.duebus.v1.Engine\x12\x30\n\rdrain_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"9\n\x0cStopResponse\x12)\n\x07\x65ngines\x18\x01 \x03(\x0b\x32\x18.duebus.v1.StoppedEngine\"T\n\rStoppedEngine\x12!\n\x06\x65ngine\x18\x01 \x01(\x0e\x32\x11.duebus.v1.Engine\x12\x10\n\x08released\x18\x02 \x01(\x04\x12\x0e\n\x06queued\x18\x03 \x01(\x04*D\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x45NGINE_LOCAL\x10\x01\x12\x10\n\x0c\x45NGINE_REDIS\x10\x02\x32\x80\x03\n\x08\x45ventBus\x12\x43\n\x08\x44ispatch\x12\x1a.duebus.v1.DispatchRequest\x1a\x1b.duebus.v1.DispatchResponse\x12H\n\tSubscribe\x12\x1b.duebus.v1.SubscribeRequest\x1a\x1c.duebus.v1.SubscribeResponse0\x01\x12\x34\n\x03\x41\x63k\x12\x15.duebus.v1.AckRequest\x1a\x16.duebus.v1.AckResponse\x12\x37\n\x04Nack\x12\x16.duebus.v1.NackRequest\x1a\x17.duebus.v1.NackResponse\x12=\n\x06\x45xtend\x12\x18.duebus.v1.ExtendRequest\x1a\x19.duebus.v1.ExtendResponse\x12\x37\n\x04Stop\x12\x16.duebus.v1.StopRequest\x1a\x17.duebus.v1.StopResponseB\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.duebus.v1P\001'
   _globals['_EVENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_EVENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_ENGINE']._serialized_start=3239
-  _globals['_ENGINE']._serialized_end=3307
+  _globals['_ENGINE']._serialized_start=3261
+  _globals['_ENGINE']._serialized_end=3329
   _globals['_DISPATCHREQUEST']._serialized_start=106
   _globals['_DISPATCHREQUEST']._serialized_end=256
   _globals['_DISPATCHRESPONSE']._serialized_start=258
@@ -59,37 +59,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HEARTBEAT']._serialized_start=1787
   _globals['_HEARTBEAT']._serialized_end=1864
   _globals['_CLOSING']._serialized_start=1867
-  _globals['_CLOSING']._serialized_end=2078
+  _globals['_CLOSING']._serialized_end=2100
   _globals['_CLOSING_REASON']._serialized_start=1973
-  _globals['_CLOSING_REASON']._serialized_end=2078
-  _globals['_ACKREQUEST']._serialized_start=2080
-  _globals['_ACKREQUEST']._serialized_end=2114
-  _globals['_ACKRESPONSE']._serialized_start=2116
-  _globals['_ACKRESPONSE']._serialized_end=2172
-  _globals['_NACK']._serialized_start=2175
-  _globals['_NACK']._serialized_end=2514
-  _globals['_NACK_PAUSE']._serialized_start=2344
-  _globals['_NACK_PAUSE']._serialized_end=2504
-  _globals['_NACK_PAUSE_SCOPE']._serialized_start=2442
-  _globals['_NACK_PAUSE_SCOPE']._serialized_end=2504
-  _globals['_NACKREQUEST']._serialized_start=2516
-  _globals['_NACKREQUEST']._serialized_end=2561
-  _globals['_NACKRESPONSE']._serialized_start=2563
-  _globals['_NACKRESPONSE']._serialized_end=2620
-  _globals['_EXTENDREQUEST']._serialized_start=2622
-  _globals['_EXTENDREQUEST']._serialized_end=2701
-  _globals['_EXTENDRESPONSE']._serialized_start=2703
-  _globals['_EXTENDRESPONSE']._serialized_end=2762
-  _globals['_LEASEFAILURE']._serialized_start=2765
-  _globals['_LEASEFAILURE']._serialized_end=2991
-  _globals['_LEASEFAILURE_REASON']._serialized_start=2851
-  _globals['_LEASEFAILURE_REASON']._serialized_end=2991
-  _globals['_STOPREQUEST']._serialized_start=2993
-  _globals['_STOPREQUEST']._serialized_end=3092
-  _globals['_STOPRESPONSE']._serialized_start=3094
-  _globals['_STOPRESPONSE']._serialized_end=3151
-  _globals['_STOPPEDENGINE']._serialized_start=3153
-  _globals['_STOPPEDENGINE']._serialized_end=3237
-  _globals['_EVENTBUS']._serialized_start=3310
-  _globals['_EVENTBUS']._serialized_end=3694
+  _globals['_CLOSING_REASON']._serialized_end=2100
+  _globals['_ACKREQUEST']._serialized_start=2102
+  _globals['_ACKREQUEST']._serialized_end=2136
+  _globals['_ACKRESPONSE']._serialized_start=2138
+  _globals['_ACKRESPONSE']._serialized_end=2194
+  _globals['_NACK']._serialized_start=2197
+  _globals['_NACK']._serialized_end=2536
+  _globals['_NACK_PAUSE']._serialized_start=2366
+  _globals['_NACK_PAUSE']._serialized_end=2526
+  _globals['_NACK_PAUSE_SCOPE']._serialized_start=2464
+  _globals['_NACK_PAUSE_SCOPE']._serialized_end=2526
+  _globals['_NACKREQUEST']._serialized_start=2538
+  _globals['_NACKREQUEST']._serialized_end=2583
+  _globals['_NACKRESPONSE']._serialized_start=2585
+  _globals['_NACKRESPONSE']._serialized_end=2642
+  _globals['_EXTENDREQUEST']._serialized_start=2644
+  _globals['_EXTENDREQUEST']._serialized_end=2723
+  _globals['_EXTENDRESPONSE']._serialized_start=2725
+  _globals['_EXTENDRESPONSE']._serialized_end=2784
+  _globals['_LEASEFAILURE']._serialized_start=2787
+  _globals['_LEASEFAILURE']._serialized_end=3013
+  _globals['_LEASEFAILURE_REASON']._serialized_start=2873
+  _globals['_LEASEFAILURE_REASON']._serialized_end=3013
+  _globals['_STOPREQUEST']._serialized_start=3015
+  _globals['_STOPREQUEST']._serialized_end=3114
+  _globals['_STOPRESPONSE']._serialized_start=3116
+  _globals['_STOPRESPONSE']._serialized_end=3173
+  _globals['_STOPPEDENGINE']._serialized_start=3175
+  _globals['_STOPPEDENGINE']._serialized_end=3259
+  _globals['_EVENTBUS']._serialized_start=3332
+  _globals['_EVENTBUS']._serialized_end=3716
 # @@protoc_insertion_point(module_scope)

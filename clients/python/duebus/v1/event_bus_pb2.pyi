@@ -175,10 +175,12 @@ class Closing(_message.Message):
         REASON_DRAINING: _ClassVar[Closing.Reason]
         REASON_GROUP_DELETED: _ClassVar[Closing.Reason]
         REASON_TOPIC_DELETED: _ClassVar[Closing.Reason]
+        REASON_REBALANCE: _ClassVar[Closing.Reason]
     REASON_UNSPECIFIED: Closing.Reason
     REASON_DRAINING: Closing.Reason
     REASON_GROUP_DELETED: Closing.Reason
     REASON_TOPIC_DELETED: Closing.Reason
+    REASON_REBALANCE: Closing.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     RECONNECT_AFTER_FIELD_NUMBER: _ClassVar[int]
     reason: Closing.Reason

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from duebus._aio.subscription import Subscription
 from duebus._core.backoff import Backoff
+from duebus._core.enums import ClosingReason
 from duebus._core.frames import Closing, Deliveries, Frame, Started
 from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
@@ -188,6 +189,9 @@ class Stream:
             await self._executor.slots.usable()
 
     def _pause_after_closing(self, frame: Closing) -> float:
+        if frame.reason is ClosingReason.REBALANCE:
+            _log.debug("%s: the server asked the worker to subscribe again, on any server", self._source)
+            return 0.0
         # The backoff spreads the workers if a server closes all streams at once.
         pause = frame.reconnect_after.total_seconds() + self._backoff.next()
         _log.info("%s: the server closed the stream (%s); reconnecting in %.2f s", self._source, frame.reason, pause)

@@ -262,6 +262,10 @@ pub mod closing {
         GroupDeleted = 2,
         /// The topic was deleted; subscribing would create it again.
         TopicDeleted = 3,
+        /// The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+        /// subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
+        /// grace and 5 seconds.
+        Rebalance = 4,
     }
     impl Reason {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -274,6 +278,7 @@ pub mod closing {
                 Self::Draining => "REASON_DRAINING",
                 Self::GroupDeleted => "REASON_GROUP_DELETED",
                 Self::TopicDeleted => "REASON_TOPIC_DELETED",
+                Self::Rebalance => "REASON_REBALANCE",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -283,6 +288,7 @@ pub mod closing {
                 "REASON_DRAINING" => Some(Self::Draining),
                 "REASON_GROUP_DELETED" => Some(Self::GroupDeleted),
                 "REASON_TOPIC_DELETED" => Some(Self::TopicDeleted),
+                "REASON_REBALANCE" => Some(Self::Rebalance),
                 _ => None,
             }
         }

@@ -44,6 +44,10 @@ class AdminVerbs(EngineCore):
         self._working_now()
         return sum(topic.queued for topic in self._topics)
 
+    def fair_share(self, streams: int) -> int:
+        """See ``Engine.fair_share``: there is no other replica."""
+        return streams
+
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
         self._working_now()

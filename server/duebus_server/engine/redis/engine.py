@@ -413,6 +413,10 @@ class RedisEngine(AdminVerbs):
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
+    def fair_share(self, streams: int) -> int:
+        """See ``Engine.fair_share``."""
+        return self._presence.fair_share(streams)
+
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
         self.check_started()

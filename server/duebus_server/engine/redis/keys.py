@@ -129,6 +129,11 @@ class Keys:
         """The newest layout that each replica reads; in the slot of ``layout``."""
         return f"{self.namespace}:{{{self.layout}}}:reads"
 
+    @property
+    def streams(self) -> str:
+        """How many streams each replica has; in the slot of ``layout``."""
+        return f"{self.namespace}:{{{self.layout}}}:streams"
+
     def replica_groups(self, replica: str) -> str:
         """The groups in which a replica has sessions."""
         return f"{self.namespace}:replica:{replica}:groups"

@@ -72,6 +72,10 @@ class AdminVerbs:
         self._engine.check_started()
         return await self._topics.queued()
 
+    def fair_share(self, streams: int) -> int:
+        """See ``Engine.fair_share``."""
+        return self._engine.fair_share(streams)
+
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""
         return await self._engine.config_of(topic)

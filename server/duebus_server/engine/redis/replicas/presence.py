@@ -68,6 +68,10 @@ class Presence:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._finds_dead_from_s = 0.0
+        self._streams = 0
+        # As the last heartbeat found.
+        self._others = 0
+        self._streams_of_others = 0
         self._listener_outage = Outage()
         self._connected: asyncio.Timeout | None = None
         runner.connection.on_demotion = self._connect_again
@@ -101,6 +105,11 @@ class Presence:
         """End what a failed ``start`` has begun."""
         await self._end_tasks()
 
+    def fair_share(self, streams: int) -> int:
+        """See ``Engine.fair_share``."""
+        self._streams = streams
+        return -(-(streams + self._streams_of_others) // (1 + self._others))
+
     async def _end_tasks(self) -> None:
         # The client may replace a cancellation that arrives with an answer by another error; the flag is reliable.
         self._stopping = True
@@ -128,8 +137,10 @@ class Presence:
 
     async def _beat(self) -> None:
         runner = self._runner
-        keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout)
-        status, dead, layout = await runner.run_on(keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement())
+        keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout, runner.keys.streams)
+        status, dead, layout, self._others, self._streams_of_others = await runner.run_on(
+            keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement(), self._streams
+        )
         self._layouts.note_written(layout)
         if status != _KNOWN:
             self._finds_dead_from_s = monotonic() + LAPSE_US / SECOND
@@ -183,6 +194,7 @@ class Presence:
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
             await redis.hdel(keys.layouts_read, replica)
+            await redis.hdel(keys.streams, replica)
         return groups
 
     # --- what the others publish -------------------------------------------------------------------------------------

@@ -283,6 +283,12 @@ export enum Closing_Reason {
   GROUP_DELETED = 2,
   /** TOPIC_DELETED - The topic was deleted; subscribing would create it again. */
   TOPIC_DELETED = 3,
+  /**
+   * REBALANCE - The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+   * subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
+   * grace and 5 seconds.
+   */
+  REBALANCE = 4,
   UNRECOGNIZED = -1,
 }
 
