@@ -92,6 +92,10 @@ browser: buf ## Make sure that Chromium is installed, which tests the dashboard 
 redis: ## Make sure that redis-server is installed (Debian: installs it when run as root)
 	@command -v redis-server >/dev/null || $(call INSTALL_DEBIAN,redis-server)
 
+.PHONY: prometheus
+prometheus: ## Make sure that promtool is installed, which tests the alerts (Debian: installs it when run as root)
+	@command -v promtool >/dev/null || $(call INSTALL_DEBIAN,prometheus)
+
 INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then echo "$(1) is missing: installing Debian's package with apt-get" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(1); \
@@ -100,14 +104,14 @@ INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis browser ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
+test: install redis browser prometheus ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
 # tests/support/parallel.py distributes the tests. The suite starts hundreds of processes, so bytecode is kept.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
 
 .PHONY: helm-test
-helm-test: install helm-tools ## Test the chart: lint, snapshots, schemas, refused values
+helm-test: install helm-tools prometheus ## Test the chart: lint, snapshots, schemas, refused values
 	@$(PYTEST) tests/helm $(ARGS)
 
 .PHONY: test-clients

@@ -19,7 +19,9 @@ from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.ops.metrics import Metrics
 from prometheus_client.parser import text_string_to_metric_families
-from support.chart import CHART, find, render_case, values_of
+from support.chart import CHART, find, overlaid, render, render_case, values_of
+from support.documents import ROOT, blocks, links
+from support.promtool import promtool
 
 
 async def scraped() -> bytes:
@@ -67,6 +69,9 @@ TARGET = {"namespace", "pod"}
 RULES = [
     rule for group in yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())["groups"] for rule in group["rules"]
 ]
+REPOSITORY = "https://github.com/duebus/duebus/blob/main"
+RUNBOOKS = ROOT / "docs" / "runbooks"
+TESTS = ROOT / "tests" / "helm" / "alerts_test.yaml"
 DASHBOARD = json.loads((CHART / "files" / "dashboard.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
@@ -75,13 +80,47 @@ PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 def test_alerts_query_existing_metrics(rule: dict[str, Any]) -> None:
     check(rule["expr"])
     assert rule["labels"]["severity"] in ("warning", "critical")
-    assert set(rule["annotations"]) == {"summary", "description"}
+    assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}
+    assert rule["annotations"]["runbook_url"] == f"{REPOSITORY}/docs/runbooks/{rule['alert']}.md"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
 def test_alerts_use_the_labels_of_their_results(rule: dict[str, Any]) -> None:
     spoken_of = set(re.findall(r"\$labels\.(\w+)", str(rule["annotations"])))
     assert spoken_of <= labels_of(promql_parser.parse(rule["expr"]))
+
+
+def test_alerts_fire_for_what_they_are_about_and_for_nothing_else() -> None:
+    status, printed = promtool("test", "rules", TESTS)
+    assert (status, printed.count("SUCCESS")) == (0, 1), printed
+
+
+def test_each_alert_has_a_case_that_fires_and_one_that_does_not() -> None:
+    fired: dict[str, set[bool]] = {}
+    for case in yaml.safe_load(TESTS.read_text())["tests"]:
+        for one in case["alert_rule_test"]:
+            fired.setdefault(one["alertname"], set()).add(bool(one["exp_alerts"]))
+    assert fired == {rule["alert"]: {True, False} for rule in RULES}
+
+
+def test_promtool_finds_nothing_wrong_with_a_scrape() -> None:
+    assert promtool("check", "metrics", stdin=asyncio.run(scraped()).decode()) == (0, "")
+
+
+def test_each_alert_has_a_page_that_the_index_names() -> None:
+    pages = {page.stem for page in RUNBOOKS.glob("*.md")} - {"README"}
+    assert pages == {rule["alert"] for rule in RULES}
+    assert pages == {target.removesuffix(".md") for target in links(RUNBOOKS / "README.md") if "/" not in target}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))
+def test_the_queries_of_a_runbook_ask_for_existing_metrics(rule: dict[str, Any]) -> None:
+    page = (RUNBOOKS / f"{rule['alert']}.md").read_text()
+    for block in blocks(page, "promql"):
+        for query in block.splitlines():
+            check(query)
+    for name in re.findall(r"`(duebus_\w+)`", page):
+        assert name in METRICS
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=lambda panel: str(panel["title"]))
@@ -129,6 +168,13 @@ def test_alerts_can_be_left_out_and_get_labels_of_your_own() -> None:
     assert [rule["alert"] for rule in own["rules"]] == ["DueBusDeadLetters"]
     assert own["rules"][0]["labels"] == {"severity": "page", "team": "platform"}
     assert [added] == wanted["additionalGroups"]
+
+
+def test_servers_that_are_scaled_down_are_not_missing() -> None:
+    values = overlaid(values_of("prometheus-rule"), {"autoscaling": {"enabled": True}})
+    (group,) = find(render(values), "PrometheusRule")["spec"]["groups"]
+    left_out = [rule["alert"] for rule in RULES if rule not in group["rules"]]
+    assert left_out == ["DueBusServerMissing"]
 
 
 def test_the_scraped_port_has_metrics() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.promtool import promtool
 from support.redis_server import RedisServer
 from support.secured import client
 from support.start import CANNOT_SERVE, try_to_start
@@ -139,6 +140,16 @@ async def test_the_metrics_count_what_happened(start_server: Callable[..., Serve
         assert found["duebus_engine_batch_size_sum", "local", "dispatch"] == 12
         assert found["duebus_engine_call_duration_seconds_count", "local", "ack"] == 1
         assert found["duebus_rpcs_total", "OK", "duebus.v1.EventBus/Dispatch"] == 3
+
+
+async def test_promtool_finds_nothing_wrong_with_a_scrape(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server(*HTTP)
+    async with connect(server.address) as wire:
+        stream = await wire.subscribe("orders", group="billing")
+        await wire.dispatch("orders", "a")
+        await wire.ack(*await stream.take(1))
+        status, text = await get(server, "/metrics")
+    assert (status, promtool("check", "metrics", stdin=text)) == (200, (0, ""))
 
 
 async def test_deaths_of_any_cause_are_counted_and_logged(

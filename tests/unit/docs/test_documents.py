@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 COMMANDS_PAGE = (REFERENCE / "commands.md").read_text()
+RUNBOOKS = [page for page in DOCUMENTS if page.parent.name == "runbooks" and page.name != "README.md"]
+"""Their index links to them."""
 DUEBUS = ".venv/bin/duebus "
 
 
@@ -128,6 +130,16 @@ def test_every_command_that_is_shown_is_understood(document: Path) -> None:
             understand(shlex.split(one.removeprefix(DUEBUS)))
 
 
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+def test_every_command_of_a_runbook_is_understood(page: Path) -> None:
+    shown = re.findall(r"(?:^\$ |`)duebus ([^`\n]+)", page.read_text(), re.MULTILINE)
+    for arguments in map(shlex.split, shown):
+        if len(arguments) > 1:
+            understand(arguments)
+        else:
+            assert command(arguments[0]) is not None, arguments
+
+
 @pytest.mark.parametrize("flag", re.findall(r"--[a-z][a-z-]*", COMMANDS_PAGE))
 def test_every_flag_of_the_overview_exists(flag: str) -> None:
     commands = [command(name) for name in COMMANDS]
@@ -151,7 +163,7 @@ def test_the_readme_is_one_page() -> None:
 
 def test_every_document_is_linked_from_the_readme() -> None:
     linked = {(ROOT / target).resolve() for target in links(README)}
-    assert set(DOCUMENTS) - {README} <= linked
+    assert set(DOCUMENTS) - {README, *RUNBOOKS} <= linked
 
 
 def command(name: str) -> Any:
