@@ -16,6 +16,7 @@ use crate::proto::Engine;
 use crate::proto::event_bus_admin_client::EventBusAdminClient;
 use crate::proto::event_bus_client::EventBusClient;
 use crate::proto::{StopRequest, SubscribeRequest};
+use crate::servers::{Lookup, system_lookup};
 use crate::settle::to_proto;
 use crate::subscription::Subscription;
 
@@ -67,17 +68,21 @@ pub struct StoppedEngine {
 }
 
 impl Client {
-    /// A client of the server at `target`, `host:port`; several separated by commas are replicas that share one Redis.
-    /// It does not connect yet, but must be created within a tokio runtime.
+    /// A client of the server at `target`, `host:port`; several separated by commas are replicas that share one Redis, and
+    /// so are the addresses of a name. Calls go to them in turn. It does not connect yet.
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument) when the target or an option can't be used.
     pub fn new(target: &str, options: ClientOptions) -> Result<Self, Error> {
+        Self::with_lookup(target, options, system_lookup())
+    }
+
+    pub(crate) fn with_lookup(target: &str, options: ClientOptions, lookup: Lookup) -> Result<Self, Error> {
         if options.timeout.is_zero() {
             return Err(Error::invalid_field("timeout", "must be positive"));
         }
         let closed = CancellationToken::new();
-        let connection = connection(target, &options, closed.clone())?;
+        let connection = connection(target, &options, closed.clone(), lookup)?;
         let bus = EventBusClient::new(connection.clone()).max_decoding_message_size(MAX_RECEIVE);
         let max_request_bytes = Arc::new(AtomicUsize::new(MAX_REQUEST));
         Ok(Self {

@@ -4,14 +4,15 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 use crate::client::ClientOptions;
 use crate::error::Error;
+use crate::servers::{Lookup, Servers};
 
 /// The channel of the generated stubs, with the client's credentials.
-pub type Connection = InterceptedService<Channel, Credentials>;
+pub type Connection = InterceptedService<Servers, Credentials>;
 
 /// Adds the client's token to each call, and refuses calls of a closed client.
 #[derive(Debug, Clone)]
@@ -43,15 +44,12 @@ pub(crate) fn connection(
     target: &str,
     options: &ClientOptions,
     closed: CancellationToken,
+    lookup: Lookup,
 ) -> Result<Connection, Error> {
-    let endpoints = target.split(',').map(|each| endpoint(each.trim(), options)).collect::<Result<Vec<_>, _>>()?;
-    let channel = match endpoints.as_slice() {
-        [only] => only.connect_lazy(),
-        // With several servers, each call goes to one that answers: a stream whose server drains moves to another.
-        _ => Channel::balance_list(endpoints.into_iter()),
-    };
+    let names = target.strip_prefix("dns:///").unwrap_or(target).split(',').map(str::trim);
+    let names = names.map(|name| Ok((name.to_owned(), endpoint(name, options)?))).collect::<Result<_, Error>>()?;
     let authorization = options.token.as_deref().map(bearer).transpose()?;
-    Ok(InterceptedService::new(channel, Credentials { authorization, closed }))
+    Ok(InterceptedService::new(Servers::new(names, lookup), Credentials { authorization, closed }))
 }
 
 fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {

@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -6,7 +8,8 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::fake_bus::{FakeBus, detail, next, refusal, soon};
-use crate::proto::{DispatchResponse, PartialDispatch};
+use crate::proto::{DispatchResponse, PartialDispatch, SubscribeRequest};
+use crate::servers::Lookup;
 use crate::{Client, ClientOptions, DispatchOptions, Dispatched, Engine, Error, Event, Reason};
 
 #[tokio::test]
@@ -340,4 +343,66 @@ async fn while_the_server_is_away_every_dispatch_reports_where() {
         assert_eq!(*error.reason(), Reason::Unavailable);
         assert!(error.to_string().contains(&address), "{error}");
     }
+}
+
+/// Answers a name with these addresses, which the test changes.
+fn lookup_of(addresses: &Arc<Mutex<Vec<SocketAddr>>>) -> Lookup {
+    let addresses = Arc::clone(addresses);
+    Arc::new(move |name| {
+        assert_eq!(name, "bus.test:50051");
+        let found = addresses.lock().unwrap().clone();
+        Box::pin(async move { Ok(found) })
+    })
+}
+
+async fn dispatch_times(client: &Client, times: usize) {
+    for _ in 0..times {
+        soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn calls_go_in_turn_to_each_address_of_a_name() {
+    let (first, second) = (FakeBus::start().await, FakeBus::start().await);
+    let addresses = Arc::new(Mutex::new(vec![first.address, second.address]));
+    let client = Client::with_lookup("dns:///bus.test:50051", ClientOptions::default(), lookup_of(&addresses)).unwrap();
+    dispatch_times(&client, 20).await;
+    assert_eq!((first.dispatches.len(), second.dispatches.len()), (10, 10));
+}
+
+#[tokio::test]
+async fn streams_go_in_turn_too_whatever_is_called_between_them() {
+    let (mut first, mut second) = (FakeBus::start().await, FakeBus::start().await);
+    let target = format!("{},{}", first.address, second.address);
+    let client = Client::new(&target, ClientOptions::default()).unwrap();
+    for _ in 0..2 {
+        let _stream = soon(client.subscribe(SubscribeRequest::default())).await.unwrap();
+        dispatch_times(&client, 1).await;
+    }
+    next(&mut first.streams).await;
+    next(&mut second.streams).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_gone_is_looked_up_again() {
+    let came = FakeBus::start().await;
+    let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addresses = Arc::new(Mutex::new(vec![away]));
+    let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
+    let client = Client::with_lookup("bus.test:50051", options, lookup_of(&addresses)).unwrap();
+    assert!(client.with_timeout(Duration::from_millis(50)).dispatch("t", Event::new("x")).await.is_err());
+    *addresses.lock().unwrap() = vec![came.address];
+    dispatch_times(&client, 1).await; // retried until the name is resolved again
+    assert_eq!(came.dispatches.len(), 1);
+}
+
+#[tokio::test]
+async fn a_name_that_can_t_be_resolved_is_unavailable_with_the_reason() {
+    let lookup: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such host")) }));
+    let options = ClientOptions { timeout: Duration::from_millis(100), ..ClientOptions::default() };
+    let client = Client::with_lookup("bus.test:50051", options, lookup).unwrap();
+    let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::Unavailable);
+    let line = error.to_string();
+    assert!(line.contains("bus.test:50051") && line.contains("no such host"), "{line}");
 }
