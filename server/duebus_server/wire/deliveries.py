@@ -10,6 +10,7 @@ the bus delivers goes through here.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from duebus.v1 import event_bus_pb2
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 4 << 20
 """gRPC clients refuse larger ones by default."""
 
-HEADER_BYTES = 16
-"""More than the keys and lengths around the deliveries of a message take."""
+FRONT_BYTES = 5
+"""The most that the key and the length before a delivery take."""
+
+MAX_DELIVERIES_BYTES = MAX_MESSAGE_BYTES - 16
+"""The remainder is for the key and the length before the deliveries of a message."""
 
 
 def _key(number: int, wire_type: int) -> bytes:
@@ -60,19 +64,10 @@ class DeliveryEncoder:
 
     def responses(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
         """Encoded ``SubscribeResponse`` messages: one, or several if one would be too large."""
-        parts: list[bytes] = []
-        size = HEADER_BYTES
-        for delivery in self._deliveries(events):
-            length = varint(len(delivery))
-            added = len(_DELIVERIES) + len(length) + len(delivery)
-            if parts and size + added > MAX_MESSAGE_BYTES:
-                yield _response(parts)
-                parts, size = [], HEADER_BYTES
-            parts += (_DELIVERIES, length, delivery)
-            size += added
-        yield _response(parts)
+        return map(_response, _messages(list(self._deliveries(events))))
 
     def _deliveries(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
+        mint, place = self._mint, self._place
         shared, rest = None, b""
         for event in events:
             # These are the same for events that were dispatched together and are leased together.
@@ -85,9 +80,10 @@ class DeliveryEncoder:
             )
             if facts != shared:
                 shared, rest = facts, _encode_facts(event)
+            fence = event.fencing_token
             event_id, body = event.event_id.encode(), event.body
             id_front = _id_front(len(event_id))
-            token = self._mint(event.event_id, event.fencing_token).encode()
+            token = mint(event.event_id, fence).encode()
             yield b"".join(
                 (
                     _EVENT,
@@ -95,31 +91,27 @@ class DeliveryEncoder:
                     id_front,
                     event_id,
                     body,
-                    self._place,
+                    place,
                     varint(len(token)),
                     token,
                     _FENCING_TOKEN,
-                    varint(event.fencing_token),
+                    # Neighbouring tokens differ in their last seven bits, so the cache has the others.
+                    varint(fence) if fence <= _SEVEN_BITS else _MORE[fence & _SEVEN_BITS] + varint(fence >> 7),
                     rest,
                 )
             )
 
 
-def varint(number: int) -> bytes:
-    """A non-negative number in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
-    return _varint(number) if number < _CACHED else _MORE[number & 0x7F] + _varint(number >> 7)
+_SEVEN_BITS = 0x7F
 
-
-_CACHED = 1 << 14
-"""Most lengths are smaller, and neighbouring fencing tokens differ in their last seven bits."""
-
-_MORE = tuple(bytes((bits | 0x80,)) for bits in range(0x80))
+_MORE = tuple(bytes((bits | 0x80,)) for bits in range(_SEVEN_BITS + 1))
 """Seven bits that others follow."""
 
 
-@lru_cache(maxsize=_CACHED)
-def _varint(number: int) -> bytes:
-    return bytes((number,)) if number < 0x80 else _MORE[number & 0x7F] + _varint(number >> 7)  # noqa: PLR2004
+@lru_cache(maxsize=1 << 14)
+def varint(number: int) -> bytes:
+    """A non-negative number in groups of seven bits: https://protobuf.dev/programming-guides/encoding/#varints."""
+    return bytes((number,)) if number <= _SEVEN_BITS else _MORE[number & _SEVEN_BITS] + varint(number >> 7)
 
 
 @lru_cache(maxsize=256)
@@ -138,6 +130,23 @@ def _encode_facts(event: LeasedEvent) -> bytes:
     ).SerializeToString()
 
 
-def _response(parts: list[bytes]) -> bytes:
-    deliveries = b"".join(parts)
-    return b"".join((_FRAME, varint(len(deliveries)), deliveries))
+def _messages(deliveries: list[bytes]) -> Iterator[list[bytes]]:
+    """The deliveries of each message, in order."""
+    if sum(map(len, deliveries)) + len(deliveries) * FRONT_BYTES <= MAX_DELIVERIES_BYTES:  # nearly always
+        yield deliveries
+        return
+    begin = size = 0
+    for index, delivery in enumerate(deliveries):
+        added = FRONT_BYTES + len(delivery)
+        if size + added > MAX_DELIVERIES_BYTES and size:
+            yield deliveries[begin:index]
+            begin, size = index, 0
+        size += added
+    yield deliveries[begin:]
+
+
+def _response(deliveries: list[bytes]) -> bytes:
+    lengths = [varint(len(delivery)) for delivery in deliveries]
+    size = sum(map(len, deliveries)) + sum(map(len, lengths)) + len(deliveries) * len(_DELIVERIES)
+    fields = zip(repeat(_DELIVERIES), lengths, deliveries, strict=False)
+    return b"".join((_FRAME, varint(size), *chain.from_iterable(fields)))
