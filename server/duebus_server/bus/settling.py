@@ -125,8 +125,11 @@ class Settling:
                 permit(topic)
         for of_group in groups:
             outcome = await self._carry_out(of_group, verb)
-            for index, reason in zip(of_group.indexes, outcome, strict=True):
-                results[index] = reason
+            if any(outcome):
+                for index, reason in zip(of_group.indexes, outcome, strict=True):
+                    results[index] = reason
+        if not any(results):
+            return []
         return [
             LeaseFailure(token, reason)
             for token, reason in zip(lease_tokens, results, strict=True)

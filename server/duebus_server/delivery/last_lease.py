@@ -48,6 +48,8 @@ class LastLease:
         if batch.events:
             is_more_due = batch.next_due_us is not None and batch.next_due_us <= now_us
             self.may_be_more = self.may_be_more or is_more_due or batch.has_more or changes != self.seen_changes
+        if not self.ended_early:
+            return list(batch.events)
         return [event for event in batch.events if event.fencing_token not in self.ended_early]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from duebus_server.domain.model import LeasedEvent, LeaseRef, LeaseRequest, Refill
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 MAX_FRAME_BYTES = 3 << 20
 """By default, gRPC clients refuse messages over 4 MiB. The remainder is for what surrounds the events."""
@@ -66,13 +66,11 @@ class Window:
         spare_bytes = self.max_bytes - self._bytes
         if self.stalled or spare_bytes < 0 or len(self._held) > self.max_events or not self.holds(settled[0][1]):
             return None
-        sizes: dict[int, int] = {}
-        frame_bytes = MAX_FRAME_BYTES
-        for _, fencing_token in settled[:MAX_FRAME_EVENTS]:
-            _, size = self._held.get(fencing_token, ("", None))
-            if size is not None and size <= frame_bytes:
-                sizes[fencing_token] = size
-                frame_bytes -= size
+        held = self._held
+        sizes = {fence: held[fence][1] for _, fence in settled[:MAX_FRAME_EVENTS] if fence in held}
+        frame_bytes = MAX_FRAME_BYTES - sum(sizes.values())
+        if frame_bytes < 0:
+            sizes, frame_bytes = _first_that_fit(sizes)
         return Refill(session_id, sizes, min(spare_bytes, frame_bytes), lease_us, self._suspects <= sizes.keys())
 
     def hold(self, fencing_token: int, event_id: str, size: int, *, is_suspect: bool = False) -> None:
@@ -84,8 +82,9 @@ class Window:
 
     def hold_all(self, events: Sequence[LeasedEvent]) -> None:
         """Add the leases of these events."""
-        for event in events:
-            self.hold(event.fencing_token, event.event_id, len(event.body), is_suspect=event.is_suspect)
+        self._held.update({event.fencing_token: (event.event_id, len(event.body)) for event in events})
+        self._bytes += sum([len(event.body) for event in events])
+        self._suspects.update([event.fencing_token for event in events if event.is_suspect])
 
     def drop(self, fencing_tokens: Iterable[int]) -> int:
         """Drop leases that have ended; unknown ones are ignored.
@@ -93,13 +92,11 @@ class Window:
         Returns:
             How many were known.
         """
-        before = len(self._held)
-        for fencing_token in fencing_tokens:
-            held = self._held.pop(fencing_token, None)
-            if held is not None:
-                self._bytes -= held[1]
+        take = self._held.pop
+        dropped = [held for fencing_token in fencing_tokens if (held := take(fencing_token, None)) is not None]
+        self._bytes -= sum([size for _, size in dropped])
         self._suspects.difference_update(fencing_tokens)
-        return before - len(self._held)
+        return len(dropped)
 
     def holds(self, fencing_token: int) -> bool:
         """Whether it holds this lease."""
@@ -108,3 +105,14 @@ class Window:
     def held(self) -> list[LeaseRef]:
         """The leases it holds."""
         return [LeaseRef(event_id, fencing_token) for fencing_token, (event_id, _) in self._held.items()]
+
+
+def _first_that_fit(sizes: Mapping[int, int]) -> tuple[dict[int, int], int]:
+    """Those of these sizes that fit into one frame, from the first on, and the bytes that are left of it."""
+    fitting: dict[int, int] = {}
+    left = MAX_FRAME_BYTES
+    for fencing_token, size in sizes.items():
+        if size <= left:
+            fitting[fencing_token] = size
+            left -= size
+    return fitting, left

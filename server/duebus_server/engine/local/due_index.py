@@ -178,11 +178,7 @@ class DueIndex(Generic[T]):
         key = wanted[start]
         block, begin = self._find(key)
         keys = self._keys[block] if block < len(self._keys) else []
-        end = begin
-        for key in islice(wanted, start, None):
-            if end == len(keys) or keys[end] != key:
-                break
-            end += 1
+        end = begin + _neighbours(keys, begin, wanted, start)
         if end == begin:
             raise KeyError((key >> SEQ_BITS, key & SEQ_MASK))
         self._delete(block, begin, end)
@@ -208,3 +204,15 @@ class DueIndex(Generic[T]):
         self._items.insert(block + 1, items[BLOCK_SIZE:])
         del keys[BLOCK_SIZE:], items[BLOCK_SIZE:]
         self._lasts.insert(block, self._keys[block][-1])
+
+
+def _neighbours(keys: list[int], begin: int, wanted: list[int], start: int) -> int:
+    """How many of the keys from ``begin`` on are the wanted ones from ``start`` on."""
+    most = min(len(keys) - begin, len(wanted) - start)
+    is_last = most > 0 and keys[begin + most - 1] == wanted[start + most - 1]
+    if is_last and keys[begin : begin + most] == wanted[start : start + most]:  # usual, and quicker than one by one
+        return most
+    count = 0
+    while count < most and keys[begin + count] == wanted[start + count]:
+        count += 1
+    return count

@@ -28,7 +28,7 @@ from duebus_server.domain.states import EventState
 from duebus_server.domain.views import AttemptOutcome
 from duebus_server.engine.local.indexes import StateIndexes
 from duebus_server.engine.local.key_order import KeyOrder
-from duebus_server.engine.local.leases import Leases, find_held, renew
+from duebus_server.engine.local.leases import Leases, find_held, is_held, renew, why_not_held
 from duebus_server.engine.local.meter import RateMeter
 from duebus_server.engine.local.records import Entry, Lease, StoredEvent
 from duebus_server.engine.local.throttle import Throttle
@@ -197,11 +197,11 @@ class Group:
             hand_over: leases the first of those that are due to a session, as far as they fit, and returns how many.
         """
         ready: list[Entry] = []
-        priority = 0
+        priority, ready_state = 0, EventState.READY
         for entry in entries:
             event = entry.event
             self.entries[event.id] = entry
-            if entry.state is not EventState.READY:
+            if entry.state is not ready_state:
                 self.indexes.add(entry)
             elif not event.arrival.key or self.order.takes_free_slot(entry, now_us):
                 ready.append(entry)
@@ -342,7 +342,7 @@ class Group:
         ]
         if leases and self._recorder is not None:
             self._recorder.leased(self, entries, leases[0], expires_us)
-        leased = [self.leases.begin(entry, lease, expires_us) for entry, lease in zip(entries, leases, strict=True)]
+        leased = self.leases.begin(entries, leases, expires_us)
         self.indexes.add_all(EventState.LEASED, entries)
         self.throttle.begun(len(entries), now_us)
         self.order.leased(entries, now_us)
@@ -353,8 +353,8 @@ class Group:
 
     def ack(self, leases: Sequence[LeaseRef], now_us: int) -> list[LeaseFailureReason | None]:
         """LEASED -> removed."""
-        done: list[Entry] = []
-        results = [self._ack_one(ref, now_us, done) for ref in leases]
+        results, done = self._take_held(leases, now_us)
+        self.leases.end_all(done, self.unannounced.ended)
         self.indexes.remove_leased(done)
         self._record_removed(done, now_us)
         for entry in done:
@@ -392,15 +392,24 @@ class Group:
             if entry.at_us > expires_us:
                 self._move(entry, EventState.LEASED, expires_us)
 
-    def _ack_one(self, ref: LeaseRef, now_us: int, done: list[Entry]) -> LeaseFailureReason | None:
-        """Remove an entry, except from the index: ``ack`` removes all of its entries there in one call."""
-        entry = find_held(self.entries.get(ref.event_id), ref, now_us)
-        if not isinstance(entry, Entry):
-            return entry
-        self.leases.end(entry, self.unannounced.ended)
-        del self.entries[ref.event_id]
-        done.append(entry)
-        return None
+    def _take_held(
+        self, leases: Sequence[LeaseRef], now_us: int
+    ) -> tuple[list[LeaseFailureReason | None], list[Entry]]:
+        """Take the entries that these leases hold out of ``entries``. Returns a result for each lease, and those
+        entries.
+        """
+        entries = self.entries
+        results: list[LeaseFailureReason | None] = []
+        held: list[Entry] = []
+        for event_id, fencing_token in leases:
+            entry = entries.get(event_id)
+            if entry is not None and is_held(entry, fencing_token, now_us):
+                del entries[event_id]
+                held.append(entry)
+                results.append(None)
+            else:
+                results.append(why_not_held(entry))
+        return results, held
 
     def _nack_one(self, nack: NackRef, now_us: int) -> LeaseFailureReason | None:
         entry = find_held(self.entries.get(nack.lease.event_id), nack.lease, now_us)

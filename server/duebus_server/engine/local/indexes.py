@@ -42,19 +42,20 @@ class Capacity:
             before: an event that comes later than this sort key is not taken.
         """
         events, bytes_left, count = self._events, self._bytes, 0
+        at_least_one = self._at_least_one
         for entry in entries:
             bytes_left -= entry.event.body_size
             if (
                 count == events
-                or (bytes_left < 0 and not self._at_least_one)
+                or (bytes_left < 0 and not at_least_one)
                 or (before is not None and entry.sort_key > before)
             ):
                 self.is_used_up = True
                 bytes_left += entry.event.body_size
                 break
-            self._at_least_one = False
+            at_least_one = False
             count += 1
-        self._events, self._bytes = events - count, bytes_left
+        self._events, self._bytes, self._at_least_one = events - count, bytes_left, at_least_one
         return count
 
 

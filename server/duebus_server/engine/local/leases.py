@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from duebus_server.domain.model import LeasedEvent, LeaseFailureReason
 from duebus_server.domain.states import EventState
-from duebus_server.engine.local.records import Lease
+from duebus_server.engine.local.due_index import SEQ_BITS
+from duebus_server.engine.local.records import Entry, Lease
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duebus_server.domain.model import LeaseRef, SubscriberInfo
-    from duebus_server.engine.local.records import Entry
 
 
 class Leases:
@@ -26,22 +28,27 @@ class Leases:
     def __init__(self) -> None:
         self.held: dict[str, dict[int, Entry]] = {}
 
-    def begin(self, entry: Entry, lease: Lease, expires_us: int) -> LeasedEvent:
-        """READY -> LEASED."""
-        event = entry.event
-        deliver_at_us = entry.deliver_at_us
-        entry.begin(lease, expires_us)
-        self.held.setdefault(lease.session_id, {})[lease.fencing_token] = entry
-        return LeasedEvent(
-            event.id,
-            event.body,
-            lease.fencing_token,
-            entry.attempt,
-            deliver_at_us,
-            event.arrival.dispatched_us,
-            expires_us,
-            entry.past.last_error,
-        )
+    def begin(self, entries: Sequence[Entry], leases: Sequence[Lease], expires_us: int) -> list[LeasedEvent]:
+        """READY -> LEASED, all to one session."""
+        held = self.held.setdefault(leases[0].session_id, {}) if leases else {}
+        leased: list[LeasedEvent] = []
+        for entry, lease in zip(entries, leases, strict=True):
+            event, fencing_token = entry.event, lease.fencing_token
+            due_us = entry.begin(lease, expires_us)
+            held[fencing_token] = entry
+            leased.append(
+                LeasedEvent(
+                    event.id,
+                    event.body,
+                    fencing_token,
+                    entry.attempt,
+                    due_us,
+                    event.arrival.dispatched_us,
+                    expires_us,
+                    entry.past.last_error,
+                )
+            )
+        return leased
 
     def put(self, entry: Entry, lease: Lease) -> None:
         """Record that this lease, which was restored or moved, holds a LEASED entry."""
@@ -54,24 +61,33 @@ class Leases:
         return min([lease.started_us for lease in oldest if lease is not None], default=None)
 
     def end(self, entry: Entry, ended: dict[str, list[int]]) -> Lease:
-        """End the lease of an entry, which is LEASED.
-
-        Args:
-            entry: the entry.
-            ended: gets the lease, to be reported: session id -> fencing tokens.
-
-        Returns:
-            The lease.
-        """
+        """End the lease of an entry, which is LEASED; see ``end_all``. Returns the lease."""
         lease = entry.lease
         assert lease is not None  # noqa: S101  # the entry is LEASED
-        entry.lease = None
-        ended.setdefault(lease.session_id, []).append(lease.fencing_token)
-        held = self.held[lease.session_id]
-        del held[lease.fencing_token]
-        if not held:
-            del self.held[lease.session_id]
+        self.end_all((entry,), ended)
         return lease
+
+    def end_all(self, entries: Sequence[Entry], ended: dict[str, list[int]]) -> None:
+        """End the leases of entries, which are LEASED.
+
+        Args:
+            entries: the entries.
+            ended: gets the leases, to be reported: session id -> fencing tokens.
+        """
+        session_id, tokens, held = None, list[int](), dict[int, Entry]()
+        for entry in entries:
+            lease = entry.lease
+            assert lease is not None  # noqa: S101  # the entry is LEASED
+            if lease.session_id != session_id:  # usually it is that of the one before
+                session_id = lease.session_id
+                tokens = ended.setdefault(session_id, [])
+                held = self.held[session_id]
+            fencing_token = lease.fencing_token
+            entry.lease = None
+            tokens.append(fencing_token)
+            del held[fencing_token]
+            if not held:
+                del self.held[session_id]
 
     def adopt(self, entry: Entry, session: SubscriberInfo, ended: dict[str, list[int]]) -> None:
         """Move the lease of an entry to this session, unless it holds it already. ``ended`` is as for ``end``."""
@@ -107,9 +123,19 @@ def find_held(entry: Entry | None, ref: LeaseRef, now_us: int) -> Entry | LeaseF
         ref: the lease.
         now_us: the time, in microseconds.
     """
+    if entry is not None and is_held(entry, ref.fencing_token, now_us):
+        return entry
+    return why_not_held(entry)
+
+
+def is_held(entry: Entry, fencing_token: int, now_us: int) -> bool:
+    """Whether the lease with this fencing token holds the entry."""
+    lease = entry.lease
+    return lease is not None and lease.fencing_token == fencing_token and entry.sort_key >> SEQ_BITS > now_us
+
+
+def why_not_held(entry: Entry | None) -> LeaseFailureReason:
+    """Why a lease does not hold the entry of the event that it names; None if the group is done with the event."""
     if entry is None or entry.state is EventState.DEAD:
         return LeaseFailureReason.SETTLED
-    lease = entry.lease
-    if lease is None or lease.fencing_token != ref.fencing_token or entry.at_us <= now_us:
-        return LeaseFailureReason.EXPIRED
-    return entry
+    return LeaseFailureReason.EXPIRED

@@ -122,6 +122,9 @@ class Past(NamedTuple):
 
 NO_PAST = Past()
 
+LEASED = EventState.LEASED
+"""Looked up once: Python 3.11 takes 0.06 us for each lookup of a member of an enum."""
+
 
 class Entry:
     """One event in one group.
@@ -183,15 +186,16 @@ class Entry:
     def deliver_at_us(self, due_us: int) -> None:
         self._due_us = None if due_us == self.at_us else due_us
 
-    def begin(self, lease: Lease, expires_us: int) -> None:
-        """READY -> LEASED."""
-        before = self.sort_key
-        if self._due_us is None:
-            self._due_us = before >> SEQ_BITS
+    def begin(self, lease: Lease, expires_us: int) -> int:
+        """READY -> LEASED. Returns when it was due."""
+        before, due_us = self.sort_key, self._due_us
+        if due_us is None:
+            due_us = self._due_us = before >> SEQ_BITS
         self.sort_key = expires_us << SEQ_BITS | before & SEQ_MASK
-        self.state = EventState.LEASED
+        self.state = LEASED
         self.attempt += 1
         self.lease = lease
+        return due_us
 
     @property
     def key(self) -> str:

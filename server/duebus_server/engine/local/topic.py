@@ -207,7 +207,7 @@ class Topic:
 
     def _new_events(self, events: Sequence[NewEvent], origin: str, now_us: int, holders: int) -> list[StoredEvent]:
         stored: list[StoredEvent] = []
-        arrivals, arrival = Arrivals(), None
+        arrivals, arrival, ready = Arrivals(), None, EventState.READY
         for new, seq in zip(events, self._next_seqs(len(events)), strict=True):
             if (
                 arrival is None
@@ -217,7 +217,7 @@ class Topic:
                 or new.priority != arrival.priority
             ):
                 arrival = arrivals.of(now_us, new.max_retries, new.id_is_generated, new.key, new.priority, origin)
-            event = StoredEvent(new.id, new.body, arrival, EventState.READY, now_us << SEQ_BITS | seq)
+            event = StoredEvent(new.id, new.body, arrival, ready, now_us << SEQ_BITS | seq)
             if new.delay_us or new.deliver_at_us is not None:
                 self._schedule(event, new)
             event.holders, event.waiting = holders, self._lasting or 1
@@ -299,16 +299,20 @@ class Topic:
 
     def drop_copies(self, events: Iterable[StoredEvent], now_us: int, *, waited: bool) -> None:
         """One more group is done with these events. After the last, they are gone."""
+        gone: list[StoredEvent] = []
         for event in events:
             if waited:
                 self.no_longer_waiting(event)
             event.holders -= 1
-            if event.holders:
-                continue
-            self.stored -= 1
-            self._room.used -= event.body_size
-            event.leaves()
-            if not (event.arrival.id_is_generated or self.deleted):
+            if not event.holders:
+                gone.append(event)
+        self.stored -= len(gone)
+        self._room.used -= sum([event.body_size for event in gone])
+        for event in gone:
+            arrival = event.arrival
+            if arrival.segment is not None:
+                event.leaves()
+            if not (arrival.id_is_generated or self.deleted):
                 self._recent_ids.remember(event.id, None, now_us + self.config.dedupe_window_us)
 
     # --- what the journal holds of it ---------------------------------------------------------------------------------
