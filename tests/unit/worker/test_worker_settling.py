@@ -232,8 +232,7 @@ async def test_a_call_is_within_the_servers_limits(bus: FakeBus, *, nack: bool, 
     bus.max_request_bytes = request_bytes
     leases, settler = HeldLeases(), Settler(bus.client)
     sending = asyncio.create_task(settler.run())
-    for each in deliveries(most + 1):
-        held = leases.add(each)
+    for held in leases.add(deliveries(most + 1)):
         settler.settle(held, leases, Nack(delivery=held.token) if nack else None)
     calls = bus.nacks if nack else bus.acks
     assert [len((await calls.next()).tokens) for _ in range(2)] == [most, 1]
@@ -265,7 +264,7 @@ async def test_a_retried_nack_is_unchanged(bus: FakeBus) -> None:
     leases, settler = HeldLeases(), Settler(bus.client)
     bus.nacks.by_hand = True
     sending = asyncio.create_task(settler.run())
-    held = leases.add(delivery())
+    (held,) = leases.add([delivery()])
     nack = Nack(delivery=held.token, error="closed", delay=timedelta(seconds=9))
     settler.settle(held, leases, nack)
     (await bus.nacks.next()).fail(Unavailable("no connection"))

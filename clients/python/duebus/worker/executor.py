@@ -11,7 +11,7 @@ from duebus._core.delivery import Delivery
 from duebus._core.model import Nack
 from duebus.worker.deadlines import Deadlines
 from duebus.worker.freshness import now
-from duebus.worker.held import Cause, Held, HeldLeases, Stage
+from duebus.worker.held import GONE, RUNNING, WAITING, Cause, Held, HeldLeases
 from duebus.worker.invoker import Invoker
 from duebus.worker.outcome import nack_of
 from duebus.worker.registry import Registration, Source
@@ -86,12 +86,12 @@ class Executor:
             fresh_until: When their leases end, by the clock of `freshness`.
         """
         self._invoker.note_tracing()
-        self._waiting.extend([self._leases.add(each, fresh_until) for each in deliveries])
+        self._waiting.extend(self._leases.add(deliveries, fresh_until))
         self._runners.start_more()
 
     def check_doubtful(self) -> bool:
         """Starts the deliveries that are still leased after an extension. False if there were none."""
-        still_leased = [held for held in self._doubtful if held.stage is Stage.WAITING]
+        still_leased = [held for held in self._doubtful if held.stage is WAITING]
         self._doubtful.clear()
         self._waiting.extendleft(reversed(still_leased))
         self._runners.start_more()
@@ -143,7 +143,7 @@ class Executor:
         for waiting in (self._doubtful, self._waiting):
             while waiting:
                 held = waiting.popleft()
-                if held.stage is Stage.WAITING:
+                if held.stage is WAITING:
                     self._settle(held, _release(held))
 
     def _startable(self) -> int:
@@ -157,7 +157,7 @@ class Executor:
         """The handling of the next delivery with one handler; those with several get their own tasks."""
         while self._waiting and self._slots.free > 0 and not self._paused and (handlers := self._handlers()):
             held = self._waiting.popleft()
-            if held.stage is not Stage.WAITING:  # its lease was lost
+            if held.stage is not WAITING:  # its lease was lost
                 continue
             if held.fresh_until < now():  # another worker may have the event: this one was suspended or blocked
                 self._doubtful.append(held)
@@ -185,7 +185,7 @@ class Executor:
             self._settle(held, None)
 
     def _begin(self, held: Held, tasks: Sequence[asyncio.Task[Any]], *, running: int) -> None:
-        held.stage = Stage.RUNNING
+        held.stage = RUNNING
         held.tasks = tasks
         held.running = running
         self._running.add(held)
@@ -215,7 +215,7 @@ class Executor:
         self._note_finished()
         self._deadlines.forget(held)
         nack = None
-        if held.stage is not Stage.GONE:
+        if held.stage is not GONE:
             if (nack := self._nack(held)) is not None:
                 self._report_failures(held)
             self._settle(held, nack)
@@ -234,7 +234,7 @@ class Executor:
     def _settle(self, held: Held, nack: Nack | None) -> None:
         if self._keeps_back:
             self._kept_back.append((held, nack))
-        elif held.stage is not Stage.GONE:
+        elif held.stage is not GONE:
             self._settler.settle(held, self._leases, nack)
 
     def _returned(self, held: Held) -> None:
@@ -246,7 +246,7 @@ class Executor:
 
     def _nack(self, held: Held) -> Nack | None:
         """The nack of the event; None to ack it."""
-        if held.cause is Cause.STOPPED:
+        if held.cause is not None and held.cause is Cause.STOPPED:
             return _release(held)
         if not held.failures:
             return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duebus.worker.outcome import Failure
     from duebus.worker.registry import Registration
 
-__all__ = ["Cause", "Held", "HeldLeases", "Stage"]
+__all__ = ["GONE", "RUNNING", "SETTLING", "WAITING", "Cause", "Held", "HeldLeases", "Stage"]
 
 
 class Stage(enum.Enum):
@@ -35,6 +35,10 @@ class Stage(enum.Enum):
     """Being acked, nacked or released; the server has not confirmed it yet."""
     GONE = enum.auto()
     """Settled, or its lease was lost. It must not be settled."""
+
+
+# Looked up once: Python 3.11 takes 0.06 us for each lookup of a member of an enum, and each delivery has ten.
+WAITING, RUNNING, SETTLING, GONE = Stage.WAITING, Stage.RUNNING, Stage.SETTLING, Stage.GONE
 
 
 class Cause(enum.Enum):
@@ -69,7 +73,7 @@ class Held:
         # When the lease may run out, by the clock of `freshness`.
         self.fresh_until = fresh_until
         self.token = delivery.lease_token
-        self.stage = Stage.WAITING
+        self.stage = WAITING
         self.cause: Cause | None = None
         # Empty tuples, because most deliveries need none of these: lists would be more work for the garbage collector.
         self.tasks: Sequence[asyncio.Task[None]] = ()
@@ -105,15 +109,15 @@ class HeldLeases:
     def __len__(self) -> int:
         return len(self._held)
 
-    def add(self, delivery: Delivery, fresh_until: float = math.inf) -> Held:
-        """Adds a new delivery, WAITING."""
-        held = Held(delivery, fresh_until)
-        self._held[held.token] = held
-        return held
+    def add(self, deliveries: Iterable[Delivery], fresh_until: float = math.inf) -> list[Held]:
+        """Adds new deliveries, WAITING."""
+        added = [Held(delivery, fresh_until) for delivery in deliveries]
+        self._held.update({held.token: held for held in added})
+        return added
 
     def discard(self, held: Held) -> None:
         """Removes a delivery: its lease was settled or given up."""
-        held.stage = Stage.GONE
+        held.stage = GONE
         self._held.pop(held.token, None)
         if not self._held:
             self._empty.set()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from duebus._core import tracing
-from duebus.worker.held import Held, Stage
+from duebus.worker.held import RUNNING, Held
 from duebus.worker.outcome import Failure, failure_of, timed_out
 from duebus.worker.registry import Registration
 from duebus.worker.threads import ThreadPool
@@ -43,7 +43,7 @@ class Invoker:
         """
         failure = None
         try:
-            if held.stage is not Stage.RUNNING:
+            if held.stage is not RUNNING:
                 pass  # cancelled before it began
             elif self._traced or registration.blocking:
                 await self._call(held, registration)

@@ -16,7 +16,7 @@ from duebus._core.enums import LeaseFailureReason
 from duebus._core.model import LeaseFailure, Nack
 from duebus._core.retry import is_permanent
 from duebus.errors import DueBusError
-from duebus.worker.held import Held, HeldLeases, Stage
+from duebus.worker.held import SETTLING, Held, HeldLeases
 from duebus.worker.outages import Outage
 from duebus.worker.outcome import instead_of_pause
 from duebus.worker.tasks import until_first_ends
@@ -58,7 +58,7 @@ class Settler:
 
     def settle(self, held: Held, leases: HeldLeases, nack: Nack | None = None) -> None:
         """Acks or nacks a delivery."""
-        held.stage = Stage.SETTLING
+        held.stage = SETTLING
         lane = self._acks if nack is None else self._nacks
         lane.put((held, leases, nack))
 
@@ -120,7 +120,7 @@ class _Lane:
         batch = [self._pending.popleft() for _ in range(count)]
         if not self._pending:
             self._wanted.clear()
-        return [each for each in batch if each[0].stage is Stage.SETTLING]
+        return [each for each in batch if each[0].stage is SETTLING]
 
     async def _deliver(self, batch: list[Settlement]) -> bool:
         """Sends a batch. False if some of it must be retried."""
@@ -139,7 +139,9 @@ class _Lane:
         stopped = {each.lease_token for each in failures if each.reason is LeaseFailureReason.ENGINE_STOPPED}
         keyless = {each.lease_token for each in failures if each.reason is LeaseFailureReason.NO_KEY}
         for held, leases, nack in batch:
-            if held.token in keyless and nack is not None:
+            if not failures:  # nearly always
+                leases.discard(held)
+            elif held.token in keyless and nack is not None:
                 self.put((held, leases, instead_of_pause(nack)))
             elif held.token not in stopped:
                 leases.discard(held)
