@@ -44,11 +44,37 @@ def test_flags_work_before_and_after_the_command(server: ServerProcess, secured:
 
 def test_credentials_can_come_from_the_environment(server: ServerProcess, secured: Secured) -> None:
     files = secured.certificates
-    env = {"DUEBUS_TLS_CA": files.ca, "DUEBUS_TLS_CERT": files.client, "DUEBUS_TLS_KEY": files.client_key}
+    env = {
+        "DUEBUS_TLS_CA": files.ca,
+        "DUEBUS_CLIENT_CERT": files.client,
+        "DUEBUS_CLIENT_KEY": files.client_key,
+        # in the environment of a server, these are the server's
+        "DUEBUS_TLS_CERT": files.server,
+        "DUEBUS_TLS_KEY": files.server_key,
+    }
     result = Cli(server.address).run(
         "dispatch", "orders", "1", **{name: str(file) for name, file in env.items()}, DUEBUS_TOKEN=secured.tokens["ops"]
     )
+    assert (result.status, result.err) == (0, "")
+
+
+def test_the_servers_certificate_is_not_taken_for_the_clients_and_one_line_says_so(
+    start_server: Callable[..., ServerProcess], secured: Secured
+) -> None:
+    # given: a server without mutual TLS, so that a certificate is not needed
+    server = start_server(*secured.tls_flags())
+    env = {
+        "DUEBUS_TLS_CA": secured.certificates.ca,
+        "DUEBUS_TLS_CERT": "/no/such/file",
+        "DUEBUS_TLS_KEY": "/no/such/file",
+    }
+
+    # when
+    result = Cli(server.address).run("health", **{name: str(file) for name, file in env.items()})
+
+    # then
     assert result.status == 0, result
+    assert result.err == "DUEBUS_TLS_CERT is the certificate of duebus serve; that of a client is DUEBUS_CLIENT_CERT\n"
 
 
 def test_credentials_work_for_a_worker(server: ServerProcess, secured: Secured, tmp_path: Path) -> None:

@@ -6,8 +6,21 @@ from pathlib import Path
 from typing import Any, Self
 
 from duebus.cli.failures import CommandFailed
+from duebus.cli.output import note
 
 __all__ = ["Credentials"]
+
+VARIABLES = {
+    "tls_ca": "DUEBUS_TLS_CA",
+    "tls_cert": "DUEBUS_CLIENT_CERT",
+    "tls_key": "DUEBUS_CLIENT_KEY",
+    "token_file": "DUEBUS_TOKEN_FILE",
+    "token": "DUEBUS_TOKEN",
+}
+"""The environment variables of the options."""
+
+OF_THE_SERVER = "DUEBUS_TLS_CERT"
+"""A setting of the server, which earlier builds took for the client's certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,14 +35,9 @@ class Credentials:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads DUEBUS_TLS_CA, DUEBUS_TLS_CERT, DUEBUS_TLS_KEY, DUEBUS_TOKEN_FILE and DUEBUS_TOKEN; empty is unset.
-
-        Without DUEBUS_TLS_CA the certificate is ignored: in a server's environment it is the server's.
-        """
-        found = {each.name: os.environ.get(f"DUEBUS_{each.name.upper()}") or None for each in fields(cls)}
+        """Reads the variables of VARIABLES; empty is unset."""
+        found = {name: os.environ.get(variable) or None for name, variable in VARIABLES.items()}
         token = found.pop("token")
-        if found["tls_ca"] is None:
-            found["tls_cert"] = found["tls_key"] = None
         return cls(**{name: None if path is None else Path(path) for name, path in found.items()}, token=token)
 
     def over(self, other: "Credentials") -> "Credentials":
@@ -48,6 +56,8 @@ class Credentials:
         from duebus._core.tls import tls  # noqa: PLC0415  # loads gRPC, which --help does without
 
         found: dict[str, Any] = {}
+        if self.tls_ca and not self.tls_cert and os.environ.get(OF_THE_SERVER):
+            note(f"{OF_THE_SERVER} is the certificate of duebus serve; that of a client is {VARIABLES['tls_cert']}")
         try:
             if self.tls_ca or self.tls_cert or self.tls_key:
                 found["credentials"] = tls(self.tls_ca, cert=self.tls_cert, key=self.tls_key)

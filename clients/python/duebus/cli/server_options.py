@@ -79,10 +79,10 @@ def _file(name: str, help_text: str) -> Any:
 
 TlsCa = Annotated[
     Path | None,
-    _file("--tls-ca", "Use TLS, and trust the authorities in this file. Also DUEBUS_TLS_CA and so on."),
+    _file("--tls-ca", "Use TLS, and trust the authorities in this file. Also DUEBUS_TLS_CA."),
 ]
-TlsCert = Annotated[Path | None, _file("--tls-cert", "The client's certificate.")]
-TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate.")]
+TlsCert = Annotated[Path | None, _file("--tls-cert", "The client's certificate. Also DUEBUS_CLIENT_CERT.")]
+TlsKey = Annotated[Path | None, _file("--tls-key", "The key of that certificate. Also DUEBUS_CLIENT_KEY.")]
 TokenFile = Annotated[
     Path | None, _file("--token-file", "A file with a bearer token. DUEBUS_TOKEN has the token itself.")
 ]
