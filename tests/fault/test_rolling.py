@@ -1,29 +1,36 @@
-"""A rolling update under load: for each server, a new one is started, and the old one gets SIGTERM."""
+"""A rolling update under load: for each server, a new one is started, and the old one gets SIGTERM.
+
+In another test the new ones are of this build and the old ones of the one before.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import redis as redis_client
 from duebus import NewEvent, Worker
 from duebus.aio import Client
 from duebus.errors import DueBusError
+from duebus_server.engine.redis.replicas.layouts import LAYOUT
+from support.builds import previous_build, this_build
 from support.load_balancer import LoadBalancer
 from support.redis_server import RedisServer
 from support.server_process import ServerProcess
 from support.wire import figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
     from duebus import Delivery
+    from support.builds import Build
 
 TOPIC = "orders"
 SERVERS = 2
@@ -86,25 +93,30 @@ def redis() -> Iterator[RedisServer]:
 
 
 class Cluster:
-    """Servers on one Redis, behind one address. They end with the stack."""
+    """Servers on one Redis, behind one address. They end with the stack.
 
-    def __init__(self, redis: RedisServer, logs: Path, stack: AsyncExitStack) -> None:
+    Args:
+        build: of the first servers; None: this one.
+    """
+
+    def __init__(self, redis: RedisServer, logs: Path, stack: AsyncExitStack, build: Build | None = None) -> None:
         self._flags = ("--engine", "redis", "--redis-url", redis.url)
         self._logs = logs
         self._numbers = count()
         self._stack = stack
-        self.servers = [self._start() for _ in range(SERVERS)]
+        self.servers = [self._start(build) for _ in range(SERVERS)]
         self.balancer = LoadBalancer(server.address for server in self.servers)
 
-    def _start(self) -> ServerProcess:
-        server = ServerProcess(self._logs / f"server-{next(self._numbers)}.log", *self._flags)
+    def _start(self, build: Build | None) -> ServerProcess:
+        log = self._logs / f"server-{next(self._numbers)}.log"
+        server = build.serve(log, *self._flags) if build else ServerProcess(log, *self._flags)
         self._stack.callback(server.close)
         return server
 
-    async def replace(self, index: int) -> None:
+    async def replace(self, index: int, build: Build | None = None) -> None:
         """Replace one of them by a new one."""
         old = self.servers[index]
-        self.servers[index] = new = await asyncio.to_thread(self._start)
+        self.servers[index] = new = await asyncio.to_thread(self._start, build)
         self.balancer.replace(old.address, new.address)
         assert await asyncio.to_thread(old.terminate) == 0, old.log.read_text()
 
@@ -144,11 +156,10 @@ async def work(address: str, seen: Seen, stack: AsyncExitStack) -> Worker:
     return worker
 
 
-@pytest.mark.timeout(240)
-async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: RedisServer, tmp_path: Path) -> None:
-    seen = Seen()
+@asynccontextmanager
+async def load(cluster: Cluster, seen: Seen) -> AsyncIterator[None]:
+    """Producers and workers during the block. When it ends, everything that was dispatched has been handled."""
     async with AsyncExitStack() as stack:
-        cluster = Cluster(redis, tmp_path, stack)
         balancer = cluster.balancer
         await balancer.start()
         stack.push_async_callback(balancer.close)
@@ -159,19 +170,53 @@ async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: R
             asyncio.create_task(produce(await stack.enter_async_context(client_of(balancer.address)), seen, ended))
             for _ in range(PRODUCERS)
         ]
-        for _ in range(ROUNDS):
-            for index in range(SERVERS):
-                await cluster.replace(index)
+        yield
         ended.set()
         await asyncio.gather(*producers)
         await seen.all_handled()
-    print_figures(seen)
-    assert seen.failures == []
-    assert set(seen.handled) == seen.dispatched, "lost, or never dispatched"
-    assert max(seen.handled.values()) == 1, "handled twice"
+
+
+@pytest.mark.timeout(240)
+async def test_nothing_is_lost_or_handled_twice_and_deliveries_continue(redis: RedisServer, tmp_path: Path) -> None:
+    seen = Seen()
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(redis, tmp_path, stack)
+        async with load(cluster, seen):
+            for _ in range(ROUNDS):
+                for index in range(SERVERS):
+                    await cluster.replace(index)
+    print_figures(seen, ROUNDS * SERVERS)
+    assert_complete(seen)
     assert seen.longest_gap_s < LONGEST_GAP_S
 
 
-def print_figures(seen: Seen) -> None:
-    figure(f"{len(seen.dispatched)} events through {ROUNDS * SERVERS} replacements of {SERVERS} servers")
+@pytest.mark.timeout(240)
+async def test_an_upgrade_from_the_previous_build_and_a_rollback_lose_nothing(
+    redis: RedisServer, tmp_path: Path
+) -> None:
+    # given: servers of the previous build
+    old, new, seen = previous_build(tmp_path / "previous"), this_build(), Seen()
+    async with AsyncExitStack() as stack:
+        cluster = Cluster(redis, tmp_path, stack, old)
+        async with load(cluster, seen):
+            # when: one is replaced by one of this build, which is taken back, and then all are replaced
+            for index, build in ((0, new), (0, old), (0, new), (1, new)):
+                await cluster.replace(index, build)
+        layout = redis_client.Redis.from_url(redis.url).get("duebus:layout")
+
+    # then
+    figure(f"from {old.commit[:10] or 'this build, because the history does not go back far enough,'} to this build")
+    print_figures(seen, 4)
+    assert_complete(seen)
+    assert layout == str(LAYOUT).encode()
+
+
+def assert_complete(seen: Seen) -> None:
+    assert seen.failures == []
+    assert set(seen.handled) == seen.dispatched, "lost, or never dispatched"
+    assert max(seen.handled.values()) == 1, "handled twice"
+
+
+def print_figures(seen: Seen, replacements: int) -> None:
+    figure(f"{len(seen.dispatched)} events through {replacements} replacements of {SERVERS} servers")
     figure(f"longest gap in delivery {seen.longest_gap_s:.3f} s, latest delivery {seen.latest_s:.3f} s after due")

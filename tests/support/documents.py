@@ -13,6 +13,7 @@ DOCUMENTS = (
     README,
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
+    ROOT / "UPGRADING.md",
     ROOT / "clients/FEATURE_PARITY.md",
     ROOT / "tests/conformance/PROTOCOL.md",
     *sorted((ROOT / "docs").rglob("*.md")),

@@ -21,13 +21,14 @@ class RedisServer:
 
     Attributes:
         url: for clients.
+        options: its flags, which a restart reads again.
     """
 
     def __init__(self, *options: str, port: int | None = None, password: str | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-redis-"))
         self.port = port or free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._options = options
+        self.options = options
         self._password = password
         self.process = self._start()
 
@@ -38,7 +39,7 @@ class RedisServer:
         command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.directory)]
         with (self.directory / "log").open("ab") as log:
             process = subprocess.Popen(
-                [*command, "--save", "", *self._options],
+                [*command, "--save", "", *self.options],
                 stdout=log,
                 stderr=log,
                 process_group=0,  # Ctrl-C is for pytest, whose fixtures stop the server
