@@ -141,6 +141,35 @@ async def test_a_dead_replica_leaves_its_leases_to_others_in_a_cluster(cluster_b
         assert ids(await here.lease("other")) == ["event"]
 
 
+async def test_a_dead_replica_is_not_forgotten_while_a_node_refuses_to_end_its_sessions(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    """The sessions in the partitions of that node stayed subscribed for good, and their leases lasted to the end."""
+    going, other = await cluster_bus.replica(), await cluster_bus.replica()
+    topics = [going.topic() for _ in range(12)]
+    for topic in topics:
+        await topic.join()
+        await topic.dispatch("event")
+        await topic.lease_one(lease_us=HOUR)
+    replicas = f"{cluster_bus.namespace}:{{{cluster_bus.namespace}:layout}}:replicas"
+    of_the_bus = (replicas, f"{cluster_bus.namespace}:replica:{going.name}:groups")
+    needed = {holder_of(cluster, key).port for key in of_the_bus}
+    refusing = next(node for node in cluster if node.port not in needed)
+    # when a node of the cluster refuses writes, and a server stops
+    with redis.Redis.from_url(refusing.url) as node, redis.Redis.from_url(holder_of(cluster, replicas).url) as noting:
+        node.config_set("min-replicas-to-write", 1)
+        await going.engine.stop()
+        assert going.name.encode() in noting.zrange(replicas, 0, -1)
+        node.config_set("min-replicas-to-write", 0)
+        # then another ends its sessions once the node accepts writes
+        await until(lambda: going.name.encode() not in noting.zrange(replicas, 0, -1), "the others to forget it", 20)
+    for topic in topics:
+        here = other.topic(topic.name)
+        await here.join("other")
+        assert ids(await here.lease("other")) == ["event"]
+        assert [one.session_id for one in (await here.group()).subscribers] == ["other"]
+
+
 async def test_an_idle_bus_sends_each_node_of_a_cluster_few_commands(
     cluster_bus: RedisBus, cluster: list[RedisServer]
 ) -> None:

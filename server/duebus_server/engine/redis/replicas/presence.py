@@ -14,10 +14,12 @@ from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.codec.leases import unpack_fences
 from duebus_server.engine.redis.partition import Partition
-from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost
+from duebus_server.engine.redis.transport.errors import as_domain_errors, asking, is_lost, is_refused_for_now
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis.asyncio.client import PubSub
 
     from duebus_server.engine.redis.locks import Locks
@@ -160,42 +162,57 @@ class Presence:
             return
         log.warning("a replica has died", replica=replica)
         try:
-            for partition, group in await self._end_sessions_of(replica):
-                self._reactions.leases_ran_out(partition, group)
+            await self._end_sessions_of(replica, self._reactions.leases_ran_out)
         finally:
             await self._locks.release(lock)
 
-    async def _end_sessions_of(self, replica: str) -> list[tuple[Partition, str]]:
+    async def _end_sessions_of(
+        self, replica: str, ended: Callable[[Partition, str], None] = lambda _partition, _group: None
+    ) -> None:
         """End the sessions of a replica and let their leases run out; then forget it. Can be repeated.
 
-        Returns:
-            The groups in which it had sessions.
+        Args:
+            replica: which one.
+            ended: called with each group in which it had sessions.
+
+        Raises:
+            DispatcherNotWorking: Redis can't be reached, or refuses this in some groups for now. The replica is not
+                forgotten, so this is repeated.
         """
         keys = self._runner.keys
         redis = self._runner.connection.redis
         async with asking(""):
-            names = await redis.smembers(keys.replica_groups(replica))
-        groups = [
-            (Partition.read(name), group)
-            for name, _, group in (noted.decode(errors="replace").rpartition("/") for noted in names)
-        ]
-        for partition, group in groups:
+            noted = await redis.smembers(keys.replica_groups(replica))
+        refused: DispatcherNotWorking | None = None
+        for name in noted:
+            topic, _, group = name.decode(errors="replace").rpartition("/")
+            partition = Partition.read(topic)
             try:
-                kept_until = await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
-                if int(kept_until) >= 0:
-                    await self._ephemeral.check_at([(partition, group)], int(kept_until))
-            except PartitionsChanging:
-                continue  # a closed partition holds no events and knows no sessions
+                await self._end_sessions_in(partition, group, replica)
             except DispatcherNotWorking as error:
                 if is_lost(error.__cause__):
                     raise
                 log.warning("group skipped", partition=str(partition), group=group, error=str(error))
+                if is_refused_for_now(error.__cause__):
+                    refused = error
+                    continue
+            ended(partition, group)
+        if refused is not None:
+            raise refused
         async with asking(""):
             await redis.delete(keys.replica_groups(replica))
             await redis.zrem(keys.replicas, replica)
             await redis.hdel(keys.layouts_read, replica)
             await redis.hdel(keys.streams, replica)
-        return groups
+
+    async def _end_sessions_in(self, partition: Partition, group: str, replica: str) -> None:
+        """End the sessions of a replica in a group."""
+        try:
+            kept_until = await self._runner.run(ABANDON, partition, group, replica, also_stopped=True)
+        except PartitionsChanging:
+            return  # a closed partition holds no events and knows no sessions
+        if int(kept_until) >= 0:
+            await self._ephemeral.check_at([(partition, group)], int(kept_until))
 
     # --- what the others publish -------------------------------------------------------------------------------------
 

@@ -39,8 +39,11 @@ _PASSES, _LASTS = DispatcherNotWorking, UnusableStorage
 _REPLICA = "this Redis is a replica, and the new primary can't be reached yet"
 _NO_MEMORY = "Redis is out of memory"
 
-# The classes, a pattern in the text, our text and our class. The first match counts, so specific rows come first.
-_WHAT: tuple[tuple[type[BaseException] | UnionType, str, str, type[DispatcherNotWorking]], ...] = (
+_Row = tuple["type[BaseException] | UnionType", str, str, type[DispatcherNotWorking]]
+"""The classes, a pattern in the text, our text and our class."""
+
+# The first match counts, so specific rows come first.
+_WHAT: tuple[_Row, ...] = (
     (PasswordFileError, "(.+)", "the password file of Redis can't be read: {}", _PASSES),
     (AuthenticationError, "", "Redis refuses the credentials", _LASTS),
     # The client asks the sentinels, and keeps only the texts of their errors.
@@ -104,6 +107,12 @@ def is_lost(error: BaseException | None) -> bool:
     return isinstance(error, ConnectionError | TimeoutError | OSError)
 
 
+def is_refused_for_now(error: BaseException | None) -> bool:
+    """Whether Redis has refused a command, and accepts it later: a cluster has lost a node, a replica is missing."""
+    row = _row(error) if isinstance(error, ResponseError) else None
+    return row is not None and row[3] is _PASSES
+
+
 def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
     metadata = {"engine": "redis", **({"topic": topic} if topic else {})}
     what, kind = _describe(_behind(error) if isinstance(error, ClusterUnusableError) else error)
@@ -113,10 +122,15 @@ def _not_working(error: BaseException, topic: str) -> DispatcherNotWorking:
 def _describe(error: BaseException) -> tuple[str, type[DispatcherNotWorking]]:
     """What has happened, in words, and the error to raise for it."""
     text = str(error)
-    for kind, words, what, raised in _WHAT:
-        if isinstance(error, kind) and (found := re.search(words, text)) is not None:
-            return what.format(*found.groups()), raised
+    row = _row(error)
+    if row is not None and (found := re.search(row[1], text)) is not None:
+        return row[2].format(*found.groups()), row[3]
     return f"Redis answers with an error: {text.splitlines()[0][:200] if text else type(error).__name__}", _PASSES
+
+
+def _row(error: BaseException) -> _Row | None:
+    """The row of the table for this error."""
+    return next((row for row in _WHAT if isinstance(error, row[0]) and re.search(row[1], str(error))), None)
 
 
 def _behind(error: ClusterUnusableError) -> BaseException:
