@@ -97,7 +97,11 @@ class DueIndex(Generic[T]):
         Raises:
             KeyError: there is none.
         """
-        self.remove_all((key,))
+        block, index = self._find(key)
+        keys = self._keys[block] if block < len(self._keys) else ()
+        if index == len(keys) or keys[index] != key:
+            raise KeyError((key >> SEQ_BITS, key & SEQ_MASK))
+        self._delete(block, index, index + 1)
 
     def remove_all(self, keys: Iterable[int]) -> None:
         """Remove the items with these sort keys, neighbours together.

@@ -96,7 +96,10 @@ class KeyOrder:
         """Give a new event that is due a slot, if its key has room. Returns whether the event may be leased."""
         if not self.policy.slots:
             return True
-        key = self._keys.obtain(entry.key)
+        key = self._keys.find(entry.key)
+        if key is None:
+            self._keys.obtain(entry.key).head = entry
+            return True
         if key.blocked or self._room(key, now_us) <= 0:
             return False
         self._give_slot(key, entry)
@@ -317,11 +320,12 @@ class KeyOrder:
     def _room(self, key: Key, now_us: int) -> int:
         """How many more events of a key may have a slot now."""
         policy = self.policy
-        if not policy.slots:
+        slots = policy.slots
+        if not slots:
             return UNLIMITED
         if self.is_held(key) or key.paused_until_us > now_us:
             return 0
-        room = policy.slots - key.slots_taken
+        room = slots - key.slots_taken
         if policy.rate is not None and room > 0:
             is_one_ready = any(entry.state is not EventState.LEASED for entry in key.with_slots())
             return 0 if is_one_ready else min(1, policy.rate.allows(key.tat_us, now_us))

@@ -179,15 +179,15 @@ class Keys:
         """The first of the events that wait, and when it was due, by the engine's clock; None if none is due."""
         if not key.waiting:
             return None
-        found: list[tuple[int, int, Entry]] = []
-        if (first := _first(self._waiting, key)) is not None and first.at_us <= now_us:
-            found.append((first.at_us, first.seq, first))
-        if (first := _first(self._by_host, key)) is not None and first.at_us <= self._host.now_us:
-            found.append((first.at_us - self._host.ahead_us, first.seq, first))
-        if not found:
-            return None
-        at_us, _, entry = min(found)
-        return at_us, entry
+        first = _first(self._waiting, key)
+        if first is not None and first.at_us > now_us:
+            first = None
+        by_host = _first(self._by_host, key) if self._by_host else None
+        if by_host is not None and by_host.at_us <= self._host.now_us:
+            at_us = by_host.at_us - self._host.ahead_us
+            if first is None or sort_key(at_us, by_host.seq) < first.sort_key:
+                return at_us, by_host
+        return None if first is None else (first.at_us, first)
 
     def next_waiting(self, number: int) -> Key | None:
         """The next key after the one of this number that has BLOCKED events."""
