@@ -23,6 +23,40 @@ async def names(harness: Harness, after: str = "", limit: int = 100) -> list[str
 # --- topics -----------------------------------------------------------------------------------------------------------
 
 
+async def test_a_list_shows_what_each_verb_has_changed_in_a_topic_that_was_idle(topic: TopicDriver) -> None:
+    engine = topic.engine
+
+    async def is_shown(*, idle: bool = False) -> None:
+        (listed,) = await engine.list_topics("", 10)
+        assert listed == await engine.get_topic(topic.name)
+        assert (listed.queued == 0 and not any(group.subscribers for group in listed.groups)) == idle
+
+    await topic.join()
+    await topic.leave()
+    for _ in range(2):  # the second time, the topic has not changed since it was listed
+        await is_shown(idle=True)
+    await topic.configure(max_queued=5)
+    await is_shown(idle=True)
+    await topic.pause()
+    await is_shown(idle=True)
+    await topic.resume()
+    await topic.join()
+    await is_shown()
+    await topic.dispatch(new_event("later", delay_us=SECOND))
+    await is_shown()
+    await topic.harness.advance(SECOND)
+    assert (await topic.counts())[EventState.READY] == 1
+    await is_shown()
+    await topic.ack(*await topic.lease())
+    await topic.harness.advance(2 * MINUTE)
+    await topic.leave()
+    await is_shown(idle=True)
+    await topic.join(group="other")
+    await is_shown()
+    await topic.delete_group("other")
+    await is_shown(idle=True)
+
+
 async def test_an_engine_without_topics(harness: Harness) -> None:
     assert await names(harness) == []
     assert await harness.engine.queued() == 0

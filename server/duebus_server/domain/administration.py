@@ -5,7 +5,7 @@ All times and durations are integer microseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.clock import SECOND
@@ -34,7 +34,8 @@ class RetryPolicyChanges:
         """The policy with these changes, without checks. ``policy`` may have changed since they were accepted; if the
         initial backoff is now above the maximum, the maximum applies.
         """
-        return replace(policy, **_those_set(self))
+        changed = _those_set(self)
+        return replace(policy, **changed) if changed else policy
 
     def applied_to(self, policy: RetryPolicy) -> RetryPolicy:
         """The policy with these changes, checked.
@@ -57,7 +58,8 @@ class RetryPolicyChanges:
         return replace(self, **_those_set(later))
 
     def __bool__(self) -> bool:
-        return bool(_those_set(self))
+        changes = (self.max_retries, self.backoff_initial_us, self.backoff_max_us)
+        return changes != (None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,8 @@ class GroupChanges:
         """The settings in force for a group of a topic with these settings, without checks, as
         ``RetryPolicyChanges.over``.
         """
+        if not self:
+            return config
         return replace(
             config,
             retry_policy=self.retry_policy.over(config.retry_policy),
@@ -110,7 +114,10 @@ class TopicChanges:
 
     def over(self, config: TopicConfig) -> TopicConfig:
         """The settings with these changes, without checks, as ``RetryPolicyChanges.over``."""
-        return replace(config, **_those_set(self) | {"retry_policy": self.retry_policy.over(config.retry_policy)})
+        changed = _those_set(self)
+        if len(changed) == 1 and not self.retry_policy:  # the policy is always set
+            return config
+        return replace(config, **changed | {"retry_policy": self.retry_policy.over(config.retry_policy)})
 
     def applied_to(self, config: TopicConfig) -> TopicConfig:
         """The settings with these changes, checked.
@@ -135,8 +142,7 @@ class TopicChanges:
 
 def _those_set(changes: RetryPolicyChanges | TopicChanges | GroupChanges) -> dict[str, Any]:
     """The fields that are not None."""
-    values = {one.name: getattr(changes, one.name) for one in fields(changes)}
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: value for name in changes.__slots__ if (value := getattr(changes, name)) is not None}
 
 
 # --- events -----------------------------------------------------------------------------------------------------------

@@ -96,6 +96,11 @@ class GroupFigures:
             setattr(self, number, getattr(self, number) - getattr(other, number))
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to add to others."""
+        return not (any(self.events.values()) or any(of_numbers(self)))
+
+    @property
     def dead(self) -> int:
         """How many dead letters there are."""
         return self.events[EventState.DEAD]
@@ -108,6 +113,8 @@ class GroupFigures:
 
 AGES = ("stuck_age_s", "oldest_ready_age_s", "oldest_blocked_age_s", "oldest_lease_age_s")
 NUMBERS = ("nacked_per_s", "paused", "paused_ready", "throttled", "subscribers", "in_flight")
+
+of_numbers: Callable[[GroupFigures], tuple[float, ...]] = attrgetter(*NUMBERS)
 
 TROUBLES = (*AGES, "dead", "waiting", "nacked_per_s", "paused_ready")
 """What trouble of a group is, as names of its figures."""
@@ -182,9 +189,12 @@ class TopicChoice:
         """Add topics, in order of their names."""
         for topic in topics:
             self._count += 1
-            self._all.add(topic.total)
-            was_chosen, number = topic.name in self._before, -self._count
-            for trouble, ranking in zip(topic.troubles(), self._rankings, strict=True):
+            if not topic.total.is_empty:
+                self._all.add(topic.total)
+            was_chosen, number, troubles = topic.name in self._before, -self._count, topic.troubles()
+            if self._count > self._most + 1 and not was_chosen and not any(troubles):
+                continue  # as most topics: the rankings have others that come first
+            for trouble, ranking in zip(troubles, self._rankings, strict=True):
                 if len(ranking) <= self._most:
                     heappush(ranking, (trouble, was_chosen, number, topic))
                 elif trouble >= ranking[0][0]:

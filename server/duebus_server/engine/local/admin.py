@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
 from duebus_server.engine.local import operations, views
 from duebus_server.engine.local.core import EngineCore
+from duebus_server.engine.local.topics import TOPICS_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,18 +59,25 @@ class AdminVerbs(EngineCore):
     async def list_topics(self, after: str, limit: int) -> list[TopicInfo]:
         """See ``Engine.list_topics``. Other tasks may run in between."""
         found: list[TopicInfo] = []
-        while names := self._topics.names(after, limit - len(found)):
+        while names := self._topics.names(after, min(limit - len(found), TOPICS_AT_ONCE)):
             after = names[-1]
-            async for topic in self._topics.in_turns(names):  # it may be deleted before its turn
-                now_us = self._working_now()
-                found.append(views.topic_info(self._topics.inspected(topic.name, now_us), now_us))
+            now_us = self._working_now()
+            found += [self._topics.idle_info(name) or self._topic_info(name, now_us) for name in names]
+            await asyncio.sleep(0)
         self._working_now()
         return found
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
-        now_us = self._working_now()
-        return views.topic_info(self._topics.inspected(topic, now_us), now_us)
+        return self._topic_info(topic, self._working_now())
+
+    def _topic_info(self, name: str, now_us: int) -> TopicInfo:
+        """A topic. It is kept if it changes only when the topic is used."""
+        topic = self._topics.inspected(name, now_us)
+        info = views.topic_info(topic, now_us)
+        if all(views.is_idle(group, seen) for group, seen in zip(topic.all_groups(), info.groups, strict=True)):
+            topic.idle_info = info
+        return info
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``."""

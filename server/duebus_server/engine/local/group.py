@@ -225,6 +225,8 @@ class Group:
         """Move what is due, up to PROMOTE_LIMIT of each: SCHEDULED -> READY or BLOCKED, and expired leases -> READY or
         DEAD.
         """
+        if not (self.entries or self.order.is_revising or self.indexes.keys.opens or self.indexes.keys.idle):
+            return
         for entry in _first_until(self.indexes.by_state[EventState.SCHEDULED], now_us):
             self.indexes.move(entry, EventState.READY, entry.at_us)
         for entry in _first_until(self.indexes.by_host_clock, self._host.now_us):
@@ -259,11 +261,15 @@ class Group:
             return None
         if self.order.is_revising:
             return 0
+        if not self.entries:
+            return None
         opens_us = 0 if self.throttle.is_idle else self._opens_us()
         return self.indexes.next_due(with_suspects=with_suspects, opens_us=opens_us)
 
     def throttled_until(self, now_us: int) -> int | None:
         """When its limits and pauses let it lease, at the latest; None if they do now."""
+        if self.throttle.is_idle:
+            return None
         times = [self.throttle.opens_us(now_us)]
         if self.throttle.is_full(self.in_flight) and (first := self.indexes.by_state[EventState.LEASED].first()):
             times.append(first[0])

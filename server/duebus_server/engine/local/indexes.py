@@ -117,6 +117,13 @@ class StateIndexes:
         """How many events are in a state."""
         return sum(map(len, self.all_of(state)))
 
+    def counts(self) -> dict[EventState, int]:
+        """How many events are in each state."""
+        counts = {state: len(index) for state, index in self.by_state.items()}
+        counts[EventState.SCHEDULED] += len(self.by_host_clock) + len(self.keyed) + len(self.keyed_by_host_clock)
+        counts[EventState.READY] += len(self.suspects) + len(self.prioritized)
+        return counts
+
     def add(self, entry: Entry) -> None:
         """Add an event, by its state and its time."""
         index = self._index_of(entry)

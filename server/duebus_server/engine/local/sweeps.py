@@ -21,6 +21,7 @@ class Sweeps:
     def use(self, topic: Topic) -> None:
         """A verb may change something in the topic."""
         self._used[topic] = None
+        topic.idle_info = None
 
     def due(self, now_us: int) -> list[Topic]:
         """The topics to check now. ``checked`` must follow for each that still exists."""

@@ -19,7 +19,7 @@ from duebus_server.engine.local.records import Arrivals, EventCopy, StoredEvent
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from duebus_server.domain.views import TopicConfig
+    from duebus_server.domain.views import TopicConfig, TopicInfo
     from duebus_server.engine.local.body_room import BodyRoom
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
@@ -43,6 +43,7 @@ class Topic:
         config: the settings in force.
         queued: how many events wait in a lasting group, or for the first one; dead letters do not.
         deleted: whether the topic was deleted, and its memory is being released.
+        idle_info: how operators see it, while it has no events and nobody uses it.
         changes: how the settings differ from the defaults.
         sweep_key: its position in ``Sweeps``; None if it has none.
         recorder: records its changes; None for an engine in memory.
@@ -72,6 +73,7 @@ class Topic:
         self.config = defaults
         self.deleted = False
         self.sweep_key: int | None = None
+        self.idle_info: TopicInfo | None = None
         self.stored = 0
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None

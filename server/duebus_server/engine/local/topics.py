@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from duebus_server.domain.model import LeaseBatch, SubscriberInfo
-    from duebus_server.domain.views import TopicConfig
+    from duebus_server.domain.views import TopicConfig, TopicInfo
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.recorder import Recorder
@@ -117,6 +117,10 @@ class Topics:
         if topic is None:
             raise NotFound("topic", name)
         return self._promoted(topic, now_us)
+
+    def idle_info(self, name: str) -> TopicInfo | None:
+        """How operators see a topic that has no events, if they have seen it since it was last used."""
+        return self._topics[name].idle_info
 
     def _promoted(self, topic: Topic, now_us: int) -> Topic:
         for group in topic.all_groups():

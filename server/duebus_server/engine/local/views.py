@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from duebus_server.engine.local.records import Entry
     from duebus_server.engine.local.topic import Topic
 
+NO_EVENTS = dict.fromkeys(EventState, 0)
+NO_RATES = Rates()
+
 
 def topic_info(topic: Topic, now_us: int) -> TopicInfo:
     """A topic with its groups. Unclaimed events are shown as a group without a name."""
@@ -44,12 +47,14 @@ def topic_info(topic: Topic, now_us: int) -> TopicInfo:
 
 def group_info(group: Group, now_us: int) -> GroupInfo:
     """Counts, subscribers, age and rates; O(subscribers)."""
+    counts = group.indexes.counts() if group.entries else NO_EVENTS.copy()
+    held = group.leases.held
     return GroupInfo(
         group.name,
         group.paused,
-        {state: group.indexes.count(state) for state in EventState},
-        [replace(session, in_flight=len(group.leases.held.get(name, ()))) for name, session in group.sessions.items()],
-        _age(_oldest(group, EventState.READY), now_us),
+        counts,
+        [replace(one, in_flight=len(held[name])) if name in held else one for name, one in group.sessions.items()],
+        _age(_oldest(group, EventState.READY), now_us) if counts[EventState.READY] else None,
         Rates(
             group.dispatched.per_second(now_us),
             group.delivered.per_second(now_us),
@@ -58,12 +63,17 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         ),
         group.retry_policy,
         group.ephemeral,
-        _age(_oldest(group, EventState.BLOCKED), now_us),
+        _age(_oldest(group, EventState.BLOCKED), now_us) if counts[EventState.BLOCKED] else None,
         group.throttle.limits,
         group.order.policy,
         group.throttled_until(now_us),
-        _age(group.leases.oldest_us(), now_us),
+        _age(group.leases.oldest_us(), now_us) if counts[EventState.LEASED] else None,
     )
+
+
+def is_idle(group: Group, info: GroupInfo) -> bool:
+    """Whether a group that was just seen like this stays as it is until it is used."""
+    return not group.entries and group.throttle.is_idle and info.rates == NO_RATES
 
 
 def _age(since_us: int | None, now_us: int) -> int | None:
