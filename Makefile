@@ -135,12 +135,17 @@ journal: install ## The journal at length: a crash and a flipped bit at every by
 schedules: install ## Compare the times of schedules with an oracle: every change of the clocks of every zone, 2000 to 2040
 	@PYTHONPATH=tests $(BIN)/python -m unit.scheduling.comparison
 
+.PHONY: troubles
+troubles: install ## Plant troubles among 10,000 topics, and find each in nothing but the metrics (TOPICS=)
+	@TROUBLE_TOPICS=$(TOPICS) $(BIN)/pytest -s --timeout 600 tests/wire/test_troubles.py $(ARGS)
+
 .PHONY: fuzz
 fuzz: install redis ## Send random requests to a server (REQUESTS=100000, MINUTES=10, SEED= to repeat a run)
 	@FUZZ_REQUESTS=$(REQUESTS) FUZZ_MINUTES=$(MINUTES) FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -s $(ARGS)
 
 MINUTES := 10
 KILLS := 200
+TOPICS := 10000
 REQUESTS := 100000
 SEED := $(shell date +%s)
 

@@ -130,7 +130,7 @@ class EngineReading:
             self.topics = choice.chosen()
             self._chosen = frozenset(topic.name for topic in self.topics)
             self.figures, self.read_s = choice.figures(self.topics), began_s
-            self._labels.add_troubled(self._chosen)
+            self._labels.add_troubled(topic.name for topic in self.topics if any(topic.troubles()))
         finally:
             ended_s = time.monotonic()
             self._next_s = ended_s + PAUSE * (ended_s - began_s)

@@ -19,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.engines import local
 from support.topics import TopicDriver
 
+HEALTHY = GroupInfo("g", False, dict.fromkeys(EventState, 0), (), None, Rates(), RetryPolicy())
 GROUP = GroupInfo("g", False, dict.fromkeys(EventState, 1), (), 0, Rates(0, 0, 0, 0), RetryPolicy())
 
 
@@ -30,6 +31,7 @@ class SlowEngine:
         may_list: a page of topics is answered once this is set.
         names: its topics.
         failure: raised by every call; None if it works.
+        group: the only one of each topic.
     """
 
     name = EngineName.REDIS
@@ -40,6 +42,7 @@ class SlowEngine:
         self.may_list.set()
         self.names = names
         self.failure: DispatcherNotWorking | None = None
+        self.group = GROUP
         self.listed = 0
 
     async def check(self) -> None:
@@ -53,7 +56,7 @@ class SlowEngine:
         if self.failure is not None:
             raise self.failure
         names = [name for name in self.names if name > after][:limit]
-        return [TopicInfo(name, TopicConfig(), 1, [GROUP]) for name in names]
+        return [TopicInfo(name, TopicConfig(), 1, [self.group]) for name in names]
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +159,16 @@ async def test_limits_are_shown_where_there_are_some() -> None:
         ("duebus_max_queued", "local", limited.name): 10,
         ("duebus_max_in_flight", "local", limited.name, "default"): 3,
     }
+
+
+async def test_topics_that_are_well_leave_the_labels_of_counters_to_those_in_trouble() -> None:
+    labels = Labels(2)
+    engine = SlowEngine("a", "b")
+    engine.group = HEALTHY
+    reading = EngineReading(engine, labels, 2)  # type: ignore[arg-type]  # as much of one as it calls
+    labels.topic("first")
+    labels.topic("second")
+    await reading.refresh()
+    engine.names, engine.group = ("c", "d"), GROUP
+    await reading.refresh()
+    assert [labels.topic(name) for name in "abcd"] == ["other", "other", "c", "d"]
