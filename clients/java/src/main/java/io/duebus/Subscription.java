@@ -51,17 +51,17 @@ final class Subscription {
 
     Subscription(
             Connection connection,
-            WorkerSettings settings,
             Worker.Registration registration,
-            Executor executor,
+            Executor threads,
             ScheduledExecutorService timer) {
         this.connection = connection;
-        this.settings = settings;
+        this.settings = registration.settings();
         this.topic = registration.topic();
-        this.group = registration.group();
+        this.group = settings.group();
         String unnamed = settings.ephemeral() ? "ephemeral" : "default";
         String name = topic + "/" + (group.isEmpty() ? unnamed : group);
         this.shared = new Shared(name, monitor, timer, this::fail);
+        Executor executor = settings.executor() == null ? threads : settings.executor();
         this.runner = new HandlerRunner(registration.handler(), settings, executor, shared, connection, this::wake, this::doubt);
         this.keeper = new Keeper(connection, shared, runner, settings.lease());
     }

@@ -1,18 +1,14 @@
 package io.duebus;
 
-import io.duebus.v1.Engine;
-import java.net.InetAddress;
-import java.net.UnknownHostException;
-import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
-import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.ScheduledExecutorService;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
+import java.util.function.Function;
 
 /**
  * Runs handlers on the events of topics until it is stopped.
@@ -30,9 +26,9 @@ import java.util.concurrent.atomic.AtomicReference;
  */
 public final class Worker implements AutoCloseable {
     /** A handler on a topic. */
-    record Registration(String topic, String group, Handler handler) {}
+    record Registration(String topic, Handler handler, WorkerSettings settings) {}
 
-    private final ExecutorService ownThreads; // null: the handlers run on the caller's executor
+    private final ExecutorService threads = Threads.ofHandlers("duebus-handler");
     private final ScheduledExecutorService timer = Threads.timer("duebus-worker");
     private final List<Subscription> subscriptions;
     private final AtomicBoolean begun = new AtomicBoolean();
@@ -40,11 +36,9 @@ public final class Worker implements AutoCloseable {
     private final CompletableFuture<Void> ready;
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
 
-    private Worker(DueBus bus, WorkerSettings settings, List<Registration> registrations, Executor executor) {
-        ownThreads = executor == null ? Threads.ofHandlers("duebus-handler") : null;
-        Executor handlers = executor == null ? ownThreads : executor;
+    private Worker(DueBus bus, List<Registration> registrations) {
         subscriptions = registrations.stream()
-                .map(each -> new Subscription(bus.connection(), settings, each, handlers, timer))
+                .map(each -> new Subscription(bus.connection(), each, threads, timer))
                 .toList();
         ready = allOf(subscriptions.stream().map(Subscription::started).toList());
     }
@@ -81,9 +75,7 @@ public final class Worker implements AutoCloseable {
     }
 
     private void concluded() {
-        if (ownThreads != null) {
-            ownThreads.shutdown();
-        }
+        threads.shutdown();
         timer.shutdownNow();
         var error = failure.get();
         if (error == null) {
@@ -151,163 +143,48 @@ public final class Worker implements AutoCloseable {
         return CompletableFuture.allOf(futures.toArray(CompletableFuture[]::new));
     }
 
-    /** Builds a worker. */
-    public static final class Builder {
-        private static final Duration SHORTEST_LEASE = Duration.ofMillis(100);
-        private static final Duration LONGEST_LEASE = Duration.ofHours(12);
-        private static final int MOST_IN_FLIGHT = 100_000;
-
+    /** Builds a worker. Its options are those of every handler that does not set its own. */
+    public static final class Builder extends HandlingOptions<Builder> {
         private final DueBus bus;
-        private final List<Registration> registrations = new ArrayList<>();
-        private String group = "";
-        private boolean ephemeral;
-        private Engine engine = Engine.ENGINE_UNSPECIFIED;
-        private String consumer = host() + "-" + ProcessHandle.current().pid();
-        private int maxInFlight = 64;
-        private long maxInFlightBytes;
-        private Integer concurrency;
-        private Duration lease = Duration.ofSeconds(30);
-        private Duration disconnectGrace;
-        private Duration maxExecution = Duration.ofSeconds(50);
-        private Duration drainTimeout = Duration.ofSeconds(25);
-        private Executor executor;
+        private final List<Function<Builder, Registration>> registrations = new ArrayList<>();
 
         private Builder(DueBus bus) {
             this.bus = bus;
         }
 
-        /** Registers a handler for a topic, in the worker's group. */
+        @Override
+        Builder self() {
+            return this;
+        }
+
+        /** Registers a handler for a topic. */
         public Builder handle(String topic, Handler handler) {
-            return handle(topic, null, handler);
-        }
-
-        /** Registers a handler for a topic, in its own group; null: the worker's. */
-        public Builder handle(String topic, String group, Handler handler) {
-            registrations.add(new Registration(topic, group, handler));
-            return this;
-        }
-
-        /** Names the workers that share one copy of each event; "default" otherwise. */
-        public Builder group(String group) {
-            this.group = Checks.text("group", group);
-            return this;
+            return handle(topic, options -> {}, handler);
         }
 
         /**
-         * The groups go with their last worker, and get only what is dispatched while they exist. One without a name
-         * belongs to this worker alone, so every instance of a program gets every event.
+         * Registers a handler for a topic, with options of its own: {@code handle("order.paid", options ->
+         * options.group("shipping").maxInFlight(4), this::ship)}. The worker calls {@code own} when it is built.
          */
-        public Builder ephemeral(boolean ephemeral) {
-            this.ephemeral = ephemeral;
-            return this;
-        }
-
-        /** The engine that holds the events; the server's default engine otherwise. */
-        public Builder engine(Engine engine) {
-            this.engine = engine;
-            return this;
-        }
-
-        /** A name that identifies the worker in the admin views; the host's name and the process id otherwise. */
-        public Builder consumer(String consumer) {
-            this.consumer = Checks.text("consumer", consumer);
-            return this;
-        }
-
-        /** How many events a subscription holds at once, 1 to 100,000; 64 by default. */
-        public Builder maxInFlight(int events) {
-            this.maxInFlight = Checks.between("max_in_flight", events, 1, MOST_IN_FLIGHT);
-            return this;
-        }
-
-        /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */
-        public Builder maxInFlightBytes(long bytes) {
-            this.maxInFlightBytes = bytes;
-            return this;
-        }
-
-        /**
-         * Runs the handlers, on threads of its own: one that runs a task on the thread that submits it would block the
-         * worker. It should have as many threads as {@link #concurrency} allows; the worker does not shut it down.
-         * Without it, each handler has a thread: a virtual one from Java 21 on, otherwise a platform thread.
-         */
-        public Builder executor(Executor executor) {
-            this.executor = Objects.requireNonNull(executor, "executor");
-            return this;
-        }
-
-        /**
-         * How many handlers of a subscription run at once, each on a thread: as many as {@link #maxInFlight} by
-         * default. A smaller number prefetches: the next event is already here when a handler ends. In a group with
-         * limits, nothing is prefetched: it would count although no handler has begun.
-         */
-        public Builder concurrency(int handlers) {
-            this.concurrency = Checks.between("concurrency", handlers, 1, MOST_IN_FLIGHT);
-            return this;
-        }
-
-        /**
-         * How soon an event goes to another worker when this one hangs and its connection stays open: 100 ms to 12 h,
-         * 30 s by default.
-         */
-        public Builder lease(Duration lease) {
-            this.lease = Checks.between("lease", lease, SHORTEST_LEASE, LONGEST_LEASE);
-            return this;
-        }
-
-        /** How soon events go to another worker when the connection breaks: 0 to 1 h; the server's setting by default. */
-        public Builder disconnectGrace(Duration grace) {
-            this.disconnectGrace = grace;
-            return this;
-        }
-
-        /** How long a handler may run: 50 s by default. Then its thread is interrupted, and the event nacked. */
-        public Builder maxExecution(Duration atMost) {
-            this.maxExecution = Checks.positive("max_execution", atMost);
-            return this;
-        }
-
-        /** How long a stop waits for running handlers: 25 s by default. */
-        public Builder drainTimeout(Duration atMost) {
-            this.drainTimeout = Checks.between("drain_timeout", atMost, Duration.ZERO, Duration.ofDays(1));
+        public Builder handle(String topic, Consumer<HandlerOptions> own, Handler handler) {
+            registrations.add(worker -> {
+                var options = new HandlerOptions(worker);
+                own.accept(options);
+                return new Registration(Checks.text("topic", topic), handler, options.settings());
+            });
             return this;
         }
 
         /**
          * Makes the worker. It does nothing until it is started.
          *
-         * @throws DueBusException INVALID_ARGUMENT: there is no handler, or a topic or a group that can't be sent
+         * @throws DueBusException INVALID_ARGUMENT: there is no handler, or a topic that can't be sent
          */
         public Worker build() {
             if (registrations.isEmpty()) {
                 throw DueBusException.invalid("worker", "has no handler");
             }
-            var settings = new WorkerSettings(
-                    ephemeral,
-                    engine,
-                    consumer,
-                    maxInFlight,
-                    maxInFlightBytes,
-                    concurrency == null ? maxInFlight : concurrency,
-                    lease,
-                    disconnectGrace,
-                    maxExecution,
-                    drainTimeout);
-            return new Worker(bus, settings, registrations.stream().map(this::resolved).toList(), executor);
-        }
-
-        private Registration resolved(Registration each) {
-            String ownGroup = each.group() == null ? group : each.group();
-            return new Registration(
-                    Checks.text("topic", each.topic()), Checks.text("group", ownGroup), each.handler());
-        }
-
-        private static String host() {
-            try {
-                return InetAddress.getLocalHost().getHostName();
-            } catch (UnknownHostException error) {
-                return "unknown";
-            }
+            return new Worker(bus, registrations.stream().map(each -> each.apply(this)).toList());
         }
     }
 }

@@ -4,9 +4,11 @@ import io.duebus.v1.Engine;
 import io.duebus.v1.SubscribeRequest;
 import java.time.Duration;
 import java.util.List;
+import java.util.concurrent.Executor;
 
-/** How a worker subscribes and handles. The grace may be null: the server's setting. */
+/** How a handler's events are subscribed to and handled. Null are: the grace for the server's, the executor for the worker's. */
 record WorkerSettings(
+        String group,
         boolean ephemeral,
         Engine engine,
         String consumer,
@@ -16,7 +18,8 @@ record WorkerSettings(
         Duration lease,
         Duration disconnectGrace,
         Duration maxExecution,
-        Duration drainTimeout) {
+        Duration drainTimeout,
+        Executor executor) {
 
     /** @param window how many events the stream may hold */
     SubscribeRequest subscribe(String topic, String group, int window, List<String> heldLeaseTokens) {

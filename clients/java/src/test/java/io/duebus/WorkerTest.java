@@ -10,6 +10,7 @@ import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
 import io.duebus.v1.NackResponse;
 import io.duebus.v1.Started;
+import io.duebus.v1.SubscribeRequest;
 import io.grpc.Status;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -21,7 +22,10 @@ import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Function;
+import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 class WorkerTest extends WorkerTestBase {
@@ -250,11 +254,48 @@ class WorkerTest extends WorkerTestBase {
         assertEquals("lease", fieldOf(() -> builder.lease(Duration.ofMillis(99))));
         assertEquals("max_execution", fieldOf(() -> builder.maxExecution(Duration.ZERO)));
         assertEquals("drain_timeout", fieldOf(() -> builder.drainTimeout(Duration.ofMillis(-1))));
+        assertEquals("max_in_flight", fieldOf(() -> Worker.builder(bus)
+                .handle("t", options -> options.maxInFlight(0), delivery -> {})
+                .build()));
         assertEquals("topic", fieldOf(() -> builder.handle("\ud83d", delivery -> {}).build()));
     }
 
     private static String fieldOf(org.junit.jupiter.api.function.Executable call) {
         return assertThrows(DueBusException.class, call).fieldViolations().get(0).field();
+    }
+
+    @Test
+    void aHandlerHasItsOwnOptionsAndOtherwiseThoseOfTheWorker() throws Exception {
+        start(delivery -> {}, builder -> builder.handle(
+                        "own",
+                        options -> options.group("shipping").maxInFlight(4).lease(Duration.ofSeconds(60)),
+                        delivery -> {})
+                .group("billing")
+                .consumer("host-1"));
+
+        var requests = Stream.of(FakeBus.next(server.streams), FakeBus.next(server.streams))
+                .map(each -> each.request)
+                .collect(Collectors.toMap(SubscribeRequest::getTopic, Function.identity()));
+        assertEquals("billing", requests.get("t").getGroup());
+        assertEquals(64, requests.get("t").getMaxInFlight());
+        assertEquals(30, requests.get("t").getLease().getSeconds());
+        assertEquals("shipping", requests.get("own").getGroup());
+        assertEquals(4, requests.get("own").getMaxInFlight());
+        assertEquals(60, requests.get("own").getLease().getSeconds());
+        assertEquals("host-1", requests.get("own").getConsumer());
+    }
+
+    @Test
+    void aHandlerRunsForAsLongAsItsOwnOptionsSay() throws Exception {
+        start(delivery -> {}, builder -> builder.handle(
+                "own", options -> options.maxExecution(Duration.ofMillis(50)), this::hold));
+        for (int i = 0; i < 2; i++) {
+            var stream = FakeBus.next(server.streams);
+            if (stream.request.getTopic().equals("own")) {
+                stream.deliver("a");
+            }
+        }
+        assertTrue(nextNack().getError().contains("PT0.05S"));
     }
 
     @Test

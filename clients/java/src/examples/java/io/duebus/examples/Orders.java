@@ -62,11 +62,11 @@ public final class Orders {
     private static Worker workers(DueBus bus, Runnable handled) {
         return Worker.builder(bus)
                 .maxInFlight(16)
-                .handle(TOPIC, "billing", delivery -> {
+                .handle(TOPIC, options -> options.group("billing"), delivery -> {
                     bill(delivery);
                     handled.run();
                 })
-                .handle(TOPIC, "shipping", delivery -> {
+                .handle(TOPIC, options -> options.group("shipping"), delivery -> {
                     System.out.println(delivery.eventId() + " is shipped");
                     handled.run();
                 })
