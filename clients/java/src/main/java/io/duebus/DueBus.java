@@ -17,6 +17,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.function.Consumer;
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
@@ -24,7 +25,7 @@ import java.util.concurrent.Executor;
  *
  * <p>A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline
  * passes: a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. {@link
- * #stop}, {@link #isServing} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
+ * #stop}, {@link #subscribe}, {@link #isServing} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
  *
  * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
  * future completes with that exception. Interrupting a thread that waits cancels the call.
@@ -128,9 +129,26 @@ public final class DueBus implements AutoCloseable {
                 (response, again) -> Dispatched.read(response, events.size()));
     }
 
+    /** Opens one stream of a topic's events in the group "default", and waits until it has started. */
+    public EventStream subscribe(String topic) {
+        return subscribe(topic, options -> {});
+    }
+
+    /**
+     * Opens one stream of a topic's events, and waits until it has started. It is not retried.
+     *
+     * @throws DueBusException INVALID_ARGUMENT, NO_DISPATCHER_SPECIFIED, MAX_STREAMS_REACHED, UNAVAILABLE,
+     *     DEADLINE_EXCEEDED
+     */
+    public EventStream subscribe(String topic, Consumer<SubscribeOptions> set) {
+        var options = new SubscribeOptions(topic, connection.timeout());
+        set.accept(options);
+        return EventStream.open(connection, options);
+    }
+
     /**
      * Removes delivered events from their group: they are done. A {@link Worker} does that automatically: this, {@link
-     * #nack} and {@link #extend} are for programs that read the stream of {@link #eventBus} themselves.
+     * #nack} and {@link #extend} are for programs that read an {@link EventStream}.
      *
      * @return the leases that were not acked, and why
      */

@@ -49,6 +49,6 @@ final class SubscribeStream {
     }
 
     void cancel() {
-        call.cancel("the worker closes the stream", null);
+        call.cancel("the subscriber closes the stream", null);
     }
 }

@@ -2,6 +2,7 @@ package io.duebus;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -13,6 +14,7 @@ import io.duebus.v1.DispatchResponse;
 import io.duebus.v1.Engine;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.PartialDispatch;
+import io.duebus.v1.Started;
 import io.grpc.Status;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
@@ -397,5 +399,55 @@ class ClientTest extends BusTestBase {
         var failures = bus.ack(List.of("a", "b"));
 
         assertEquals(List.of("b"), failures.stream().map(LeaseFailure::getLeaseToken).toList());
+    }
+
+    @Test
+    void aStreamIsReadFrameByFrameUntilItIsClosed() throws Exception {
+        server.onSubscribe = request -> Started.newBuilder().setGroup(request.getGroup()).setMaxInFlight(7);
+        var events = bus.subscribe("t", options -> options.group("audit").lease(Duration.ofSeconds(5)));
+        assertEquals("audit", events.started().group());
+        assertEquals(7, events.started().maxInFlight());
+        assertEquals(Duration.ofSeconds(5), events.started().lease());
+
+        var stream = FakeBus.next(server.streams);
+        stream.deliver("a", "b");
+        var frames = events.iterator();
+        var deliveries = assertInstanceOf(EventStream.Deliveries.class, frames.next()).deliveries();
+        assertEquals(List.of("a", "b"), deliveries.stream().map(Delivery::eventId).toList());
+
+        events.close();
+        assertFalse(frames.hasNext());
+        assertTrue(stream.gone.await(10, TimeUnit.SECONDS));
+    }
+
+    @Test
+    void aStreamThatBreaksThrowsAndOneThatIsClosedEndsTheWait() throws Exception {
+        var broken = bus.subscribe("t").iterator();
+        FakeBus.next(server.streams).breakOff();
+        assertEquals(Reason.UNAVAILABLE, assertThrows(DueBusException.class, broken::hasNext).reason());
+        assertEquals(Reason.UNAVAILABLE, assertThrows(DueBusException.class, broken::hasNext).reason());
+
+        var events = bus.subscribe("t");
+        var waits = CompletableFuture.supplyAsync(events.iterator()::hasNext);
+        events.close();
+        assertFalse(waits.get(10, TimeUnit.SECONDS));
+    }
+
+    @Test
+    void aStreamThatIsRefusedOrDoesNotStartInTimeFails() {
+        server.onSubscribe = request -> {
+            throw FakeBus.error(Status.Code.RESOURCE_EXHAUSTED, Reason.MAX_STREAMS_REACHED);
+        };
+        assertEquals(
+                Reason.MAX_STREAMS_REACHED,
+                assertThrows(DueBusException.class, () -> bus.subscribe("t")).reason());
+
+        var start = new CompletableFuture<Void>();
+        server.onSubscribe = FakeBus.once(start, Started.newBuilder());
+        assertEquals(
+                Reason.DEADLINE_EXCEEDED,
+                assertThrows(DueBusException.class, () -> bus.subscribe("t", o -> o.timeout(Duration.ofMillis(50))))
+                        .reason());
+        start.complete(null);
     }
 }

@@ -96,7 +96,7 @@ final class Driver {
     void close() {
         workers.values().forEach(ScriptedWorker::stop);
         workers.values().forEach(ScriptedWorker::await);
-        subscriptions.values().forEach(RawSubscription::cancel);
+        subscriptions.values().forEach(RawSubscription::close);
         clients.values().forEach(DueBus::close);
         threads.shutdown();
     }
@@ -268,16 +268,17 @@ final class Driver {
         }
     }
 
-    private Object subscribe(Command command) throws Throwable {
-        var subscription = new RawSubscription(command, output);
+    private Object subscribe(Command command) {
+        var subscription = new RawSubscription(client(command), command, output);
         subscriptions.put(command.text("subscription"), subscription);
-        subscription.open(client(command));
+        output.answer(command.id(), subscription.started()); // before the events that follow
+        subscription.read();
         return null;
     }
 
     private Object unsubscribe(Command command) throws Throwable {
         var subscription = named(subscriptions, command.text("subscription"));
-        subscription.cancel();
+        subscription.close();
         subscription.awaitEnd();
         return EMPTY;
     }

@@ -4,7 +4,6 @@ import io.duebus.Delivery;
 import io.duebus.DueBusException;
 import io.duebus.v1.Engine;
 import io.duebus.v1.LeaseFailure;
-import io.grpc.StatusRuntimeException;
 import java.time.Duration;
 import java.util.Base64;
 import java.util.LinkedHashMap;
@@ -17,7 +16,7 @@ final class Lines {
     private Lines() {}
 
     static Map<String, Object> error(Throwable thrown) {
-        if (thrown instanceof DueBusException || thrown instanceof StatusRuntimeException) {
+        if (thrown instanceof DueBusException) {
             return error(DueBusException.of(thrown));
         }
         return error("DRIVER_ERROR", String.valueOf(thrown), List.of(), null, Map.of(), List.of(), List.of());
@@ -84,10 +83,6 @@ final class Lines {
 
     static String base64(byte[] bytes) {
         return Base64.getEncoder().encodeToString(bytes);
-    }
-
-    static long millis(com.google.protobuf.Duration length) {
-        return Duration.ofSeconds(length.getSeconds(), length.getNanos()).toMillis();
     }
 
     static String name(Engine engine) {

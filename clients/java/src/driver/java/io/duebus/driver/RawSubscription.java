@@ -1,146 +1,98 @@
 package io.duebus.driver;
 
-import io.duebus.Delivery;
 import io.duebus.DueBus;
-import io.duebus.DueBusException;
-import io.duebus.v1.Closing;
-import io.duebus.v1.Started;
-import io.duebus.v1.SubscribeRequest;
-import io.duebus.v1.SubscribeResponse;
-import io.grpc.Status;
-import io.grpc.stub.ClientCallStreamObserver;
-import io.grpc.stub.ClientResponseObserver;
-import java.time.Duration;
+import io.duebus.EventStream;
+import io.duebus.SubscribeOptions;
 import java.util.LinkedHashMap;
+import java.util.Map;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.TimeUnit;
 
-/** One stream of the generated stubs. */
-final class RawSubscription implements ClientResponseObserver<SubscribeRequest, SubscribeResponse> {
-    private static final long START_WITHIN_MS = 30_000;
-
-    private final Command command;
+/** One stream of the client, whose frames are reported until it ends. */
+final class RawSubscription {
     private final String name;
     private final Output output;
-    private final CountDownLatch begun = new CountDownLatch(1);
+    private final EventStream stream;
     private final CountDownLatch ended = new CountDownLatch(1);
-    private volatile ClientCallStreamObserver<SubscribeRequest> call;
-    private volatile boolean answered;
-    private volatile boolean cancelled;
 
-    RawSubscription(Command command, Output output) {
-        this.command = command;
+    /** Waits until the stream has started. */
+    RawSubscription(DueBus bus, Command command, Output output) {
         this.name = command.text("subscription");
         this.output = output;
+        this.stream = bus.subscribe(command.text("topic"), options -> set(options, command));
     }
 
-    /** Opens the stream; the answer comes with its first frame, or with the error. */
-    void open(DueBus bus) throws InterruptedException {
-        bus.eventBus().subscribe(request(), this);
-        Long timeoutMs = command.number("timeout_ms");
-        if (!begun.await(timeoutMs == null ? START_WITHIN_MS : timeoutMs, TimeUnit.MILLISECONDS)) {
-            call.cancel("the stream did not start in time", Status.DEADLINE_EXCEEDED.asRuntimeException());
-        }
-    }
-
-    private SubscribeRequest request() {
-        var request = SubscribeRequest.newBuilder()
-                .setTopic(command.text("topic"))
-                .setGroup(command.text("group"))
-                .setEngine(command.engine("engine"))
-                .setConsumer(command.text("consumer"))
-                .addAllHeldLeaseTokens(command.texts("held_lease_tokens"))
-                .setEphemeral(command.flag("ephemeral"));
+    private static void set(SubscribeOptions options, Command command) {
+        options.group(command.text("group"))
+                .engine(command.engine("engine"))
+                .consumer(command.text("consumer"))
+                .heldLeaseTokens(command.texts("held_lease_tokens"))
+                .ephemeral(command.flag("ephemeral"));
         if (command.has("max_in_flight")) {
-            request.setMaxInFlight(command.number("max_in_flight").intValue());
+            options.maxInFlight(command.number("max_in_flight").intValue());
         }
         if (command.has("max_in_flight_bytes")) {
-            request.setMaxInFlightBytes(command.number("max_in_flight_bytes"));
+            options.maxInFlightBytes(command.number("max_in_flight_bytes"));
         }
         if (command.has("lease_ms")) {
-            request.setLease(proto(command.millis("lease_ms")));
+            options.lease(command.millis("lease_ms"));
         }
         if (command.has("disconnect_grace_ms")) {
-            request.setDisconnectGrace(proto(command.millis("disconnect_grace_ms")));
+            options.disconnectGrace(command.millis("disconnect_grace_ms"));
         }
-        return request.build();
+        if (command.has("timeout_ms")) {
+            options.timeout(command.millis("timeout_ms"));
+        }
     }
 
-    private static com.google.protobuf.Duration proto(Duration length) {
-        return com.google.protobuf.Duration.newBuilder()
-                .setSeconds(length.getSeconds())
-                .setNanos(length.getNano())
-                .build();
+    /** The first frame. */
+    Map<String, Object> started() {
+        var started = stream.started();
+        var result = new LinkedHashMap<String, Object>();
+        result.put("session_id", started.sessionId());
+        result.put("max_in_flight", started.maxInFlight());
+        result.put("max_in_flight_bytes", started.maxInFlightBytes());
+        result.put("lease_ms", started.lease().toMillis());
+        result.put("disconnect_grace_ms", started.disconnectGrace().toMillis());
+        result.put("lost_lease_tokens", started.lostLeaseTokens());
+        result.put("group", started.group());
+        return result;
     }
 
-    void cancel() {
-        cancelled = true;
-        call.cancel("unsubscribed", null);
+    /** Reports the frames, and the end. */
+    void read() {
+        Object error = null;
+        try {
+            stream.forEach(this::report);
+        } catch (RuntimeException thrown) {
+            error = Lines.error(thrown);
+        }
+        output.event("ended", "subscription", name, "error", error);
+        ended.countDown();
+    }
+
+    private void report(EventStream.Frame frame) {
+        if (frame instanceof EventStream.Deliveries deliveries) {
+            var lines = deliveries.deliveries().stream().map(Lines::delivery).toList();
+            event("deliveries", "deliveries", lines);
+        } else if (frame instanceof EventStream.Heartbeat heartbeat) {
+            event("heartbeat", "backlog", heartbeat.backlog());
+        } else if (frame instanceof EventStream.Closing closing) {
+            String reason = Lines.lower(closing.reason().name(), "REASON_");
+            event("closing", "reason", reason, "reconnect_after_ms", closing.reconnectAfter().toMillis());
+        } else {
+            throw new IllegalStateException("a frame of another kind: " + frame);
+        }
+    }
+
+    private void event(String kind, Object... fields) {
+        output.event(kind, "subscription", name, fields);
+    }
+
+    void close() {
+        stream.close();
     }
 
     void awaitEnd() throws InterruptedException {
         ended.await();
-    }
-
-    @Override
-    public void beforeStart(ClientCallStreamObserver<SubscribeRequest> call) {
-        this.call = call;
-    }
-
-    @Override
-    public void onNext(SubscribeResponse frame) {
-        switch (frame.getFrameCase()) {
-            case STARTED -> onStarted(frame.getStarted());
-            case DELIVERIES -> output.event("deliveries", "subscription", name, "deliveries",
-                    frame.getDeliveries().getDeliveriesList().stream().map(Delivery::of).map(Lines::delivery).toList());
-            case HEARTBEAT -> output.event(
-                    "heartbeat", "subscription", name, "backlog", frame.getHeartbeat().getBacklog());
-            case CLOSING -> onClosing(frame.getClosing());
-            default -> {}
-        }
-    }
-
-    private void onStarted(Started frame) {
-        var result = new LinkedHashMap<String, Object>();
-        result.put("session_id", frame.getSessionId());
-        result.put("max_in_flight", frame.getMaxInFlight());
-        result.put("max_in_flight_bytes", frame.getMaxInFlightBytes());
-        result.put("lease_ms", Lines.millis(frame.getLease()));
-        result.put("disconnect_grace_ms", Lines.millis(frame.getDisconnectGrace()));
-        result.put("lost_lease_tokens", frame.getLostLeaseTokensList());
-        result.put("group", frame.getGroup());
-        answered = true;
-        output.answer(command.id(), result);
-        begun.countDown();
-    }
-
-    private void onClosing(Closing frame) {
-        output.event("closing", "subscription", name,
-                "reason", Lines.lower(frame.getReason().name(), "REASON_"),
-                "reconnect_after_ms", Lines.millis(frame.getReconnectAfter()));
-    }
-
-    @Override
-    public void onError(Throwable thrown) {
-        end(cancelled ? null : thrown);
-    }
-
-    @Override
-    public void onCompleted() {
-        end(null);
-    }
-
-    private void end(Throwable thrown) {
-        if (answered) {
-            output.event("ended", "subscription", name, "error", thrown == null ? null : Lines.error(thrown));
-        } else if (thrown == null) {
-            output.error(command.id(), new DriverError("the server ended the stream before it started"));
-        } else {
-            // A stream that did not start in time was cancelled with that as the cause.
-            boolean late = thrown.getCause() instanceof io.grpc.StatusRuntimeException;
-            output.error(command.id(), DueBusException.of(late ? thrown.getCause() : thrown));
-        }
-        begun.countDown();
-        ended.countDown();
     }
 }
