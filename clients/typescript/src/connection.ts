@@ -56,13 +56,21 @@ const CHANNEL_OPTIONS = {
   // With several servers, all are connected and calls are spread over them: a stream whose server drains moves to
   // another.
   "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+  // A DNS record can't replace it.
+  "grpc.service_config_disable_resolution": 1,
+  // When a server goes, its name is resolved again at most this often. By default, new servers are found after up to 30 s.
+  "grpc.dns_min_time_between_resolutions_ms": 1_000,
   // Closing a client closes its connections.
   "grpc.use_local_subchannel_pool": 1,
 };
 
-/** One gRPC channel. It connects on the first call and reconnects automatically. */
+/**
+ * The gRPC channels of a client: one for calls, and one for streams, whose turns over the servers no call takes. Each
+ * connects when it is first used and reconnects automatically.
+ */
 export class Connection {
-  readonly #client: Client;
+  readonly #calls: Client;
+  readonly #streams: Client;
   readonly #metadata = new Metadata();
   readonly #open = new Set<Cancellable>();
   /** The largest request of lease tokens or nacks; a worker learns it from the server. */
@@ -79,7 +87,9 @@ export class Connection {
     if (token !== undefined) {
       usable("token", () => this.#metadata.set("authorization", `Bearer ${token}`));
     }
-    this.#client = usable("target", () => new Client(address, channelCredentials, { ...CHANNEL_OPTIONS, ...options }));
+    const open = (): Client => new Client(address, channelCredentials, { ...CHANNEL_OPTIONS, ...options });
+    this.#calls = usable("target", open);
+    this.#streams = usable("target", open);
   }
 
   /** Ends open calls and streams with `CLIENT_CLOSED`, and disconnects. */
@@ -88,7 +98,8 @@ export class Connection {
     for (const call of this.#open) {
       call.cancel();
     }
-    this.#client.close();
+    this.#calls.close();
+    this.#streams.close();
   }
 
   /** One try of a call. */
@@ -109,7 +120,7 @@ export class Connection {
           reject(this.#translate(error, options.signal));
         }
       };
-      const call = this.#client.makeUnaryRequest(
+      const call = this.#calls.makeUnaryRequest(
         path,
         requestSerialize,
         responseDeserialize,
@@ -130,7 +141,8 @@ export class Connection {
   ): AsyncGenerator<Response, void, undefined> {
     this.#refuseEnded(signal);
     const { path, requestSerialize, responseDeserialize } = method;
-    const call: ClientReadableStream<Response> = this.#client.makeServerStreamRequest(
+    this.#calls.getChannel().getConnectivityState(true); // connects, for the first settle
+    const call: ClientReadableStream<Response> = this.#streams.makeServerStreamRequest(
       path,
       requestSerialize,
       responseDeserialize,

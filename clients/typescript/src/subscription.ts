@@ -63,7 +63,7 @@ export type Frame =
   | { kind: "heartbeat"; serverTime: Date; backlog: number }
   | {
       kind: "closing";
-      reason: "draining" | "group_deleted" | "topic_deleted" | "unknown";
+      reason: "draining" | "group_deleted" | "topic_deleted" | "rebalance" | "unknown";
       /** How long to wait before subscribing again. */
       reconnectAfterMs: number;
     };
@@ -214,6 +214,8 @@ function closingReason(reason: ClosingReason): Extract<Frame, { kind: "closing" 
       return "group_deleted";
     case ClosingReason.TOPIC_DELETED:
       return "topic_deleted";
+    case ClosingReason.REBALANCE:
+      return "rebalance";
     default:
       return "unknown";
   }

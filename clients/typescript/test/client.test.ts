@@ -1,25 +1,36 @@
 import assert from "node:assert/strict";
+import { promises } from "node:dns";
 import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
-import { afterEach, beforeEach, test } from "node:test";
+import { afterEach, beforeEach, type TestContext, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { Client, type ClientOptions, DueBusError, type NewEvent, type Reason } from "duebus";
+import { Client, type ClientOptions, DueBusError, type NewEvent, type Reason, type Subscription } from "duebus";
 import { FakeBus, failure } from "./fakebus.js";
 
 let bus: FakeBus;
 let clients: Client[];
+let others: FakeBus[];
 
 beforeEach(async () => {
   bus = await new FakeBus().start();
   clients = [];
+  others = [];
 });
 
 afterEach(() => {
   for (const each of clients) {
     each.close();
   }
-  bus.stop();
+  for (const each of [bus, ...others]) {
+    each.stop();
+  }
 });
+
+async function startOther(address?: string, port?: number): Promise<FakeBus> {
+  const other = await new FakeBus().start(address, port);
+  others.push(other);
+  return other;
+}
 
 function connect(target = bus.target, options: ClientOptions = {}): Client {
   const client = new Client(target, { timeoutMs: 5000, ...options });
@@ -330,7 +341,7 @@ test("a dispatch a few microtasks after the last answer is sent", async () => {
 });
 
 test("an unreachable one of several servers costs nothing", async () => {
-  const other = await new FakeBus().start();
+  const other = await startOther();
   const client = connect(`${bus.target}, ${other.target}`);
   await client.dispatch("t", { id: "first" });
   bus.stop();
@@ -338,8 +349,48 @@ test("an unreachable one of several servers costs nothing", async () => {
     await client.dispatch("t", { id: `after-${count}` });
   }
   assert(other.dispatches.length >= 4);
-  client.close();
-  other.stop();
+});
+
+/** Makes a name stand for these addresses; the test changes them. */
+function resolvesTo(context: TestContext, addresses: string[]): string {
+  context.mock.method(promises, "lookup", async () => addresses.map((address) => ({ address, family: 4 })));
+  return `servers.test:${bus.port}`;
+}
+
+test("calls are spread over the addresses of a name", async (context) => {
+  const other = await startOther("127.0.0.2", bus.port);
+  const client = connect(resolvesTo(context, ["127.0.0.1", "127.0.0.2"]));
+  for (let count = 0; bus.dispatches.length === 0 || other.dispatches.length === 0; count++) {
+    assert(count < 1000, "one server gets all calls");
+    await client.dispatch("t", {});
+  }
+});
+
+test("a name is resolved again when its server goes", async (context) => {
+  const addresses = ["127.0.0.1"];
+  const client = connect(resolvesTo(context, addresses));
+  await client.dispatch("t", {});
+  const other = await startOther("127.0.0.2", bus.port);
+  addresses[0] = "127.0.0.2";
+  bus.stop();
+  await client.dispatch("t", { id: "found" });
+  assert.equal(other.dispatches.at(-1)?.events[0]?.id, "found");
+});
+
+test("streams take turns over the servers, whatever is called between them", async () => {
+  const other = await startOther();
+  const client = connect(`${bus.target}, ${other.target}`);
+  const streams: Subscription[] = [];
+  const open = async (): Promise<number> => streams.push(await client.subscribe("t"));
+  while (bus.subscribes.length === 0 || other.subscribes.length === 0) {
+    await open(); // until both servers are connected
+  }
+  const [before, otherBefore] = [bus.subscribes.length, other.subscribes.length];
+  for (let count = 0; count < 4; count++) {
+    await open();
+    await client.dispatch("t", {});
+  }
+  assert.deepEqual([bus.subscribes.length - before, other.subscribes.length - otherBefore], [2, 2]);
 });
 
 test("leaving the loop closes the stream", async () => {

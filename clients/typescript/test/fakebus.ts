@@ -17,6 +17,7 @@ import {
 } from "../src/generated/duebus/v1/admin.js";
 import {
   type AckRequest,
+  Closing_Reason,
   Delivery,
   type DispatchRequest,
   type EventBusServer,
@@ -99,15 +100,22 @@ export class FakeBus {
   /** Holds back the answers to dispatches. */
   dispatchesHeld = false;
   #refused: Stream | undefined;
-  readonly #changes = new Changes();
+  readonly #changes: Changes;
   readonly #server = new Server();
-  #port = 0;
+  /** The port that it listens on. */
+  port = 0;
 
-  get target(): string {
-    return `127.0.0.1:${this.#port}`;
+  /** @param changes the same of two servers: a test that waits at one sees what comes to the other. */
+  constructor(changes = new Changes()) {
+    this.#changes = changes;
   }
 
-  async start(): Promise<this> {
+  get target(): string {
+    return `127.0.0.1:${this.port}`;
+  }
+
+  /** @param address another loopback address, so that two servers can have one port, as behind a name. */
+  async start(address = "127.0.0.1", port = 0): Promise<this> {
     const implementation: Partial<EventBusServer> = {
       dispatch: this.#answer(this.dispatches, ({ events }) => ({
         eventIds: events.map(({ id }, index) => id || `id-${index}`),
@@ -136,9 +144,9 @@ export class FakeBus {
     );
     this.#server.addService(EventBusAdminService, { getTopic } as Partial<EventBusAdminServer> as EventBusAdminServer);
     this.#server.addService(EventBusSchedulesService, this.#ofSchedules() as EventBusSchedulesServer);
-    this.#port = await new Promise((resolve, reject) => {
+    this.port = await new Promise((resolve, reject) => {
       const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));
-      this.#server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), bound);
+      this.#server.bindAsync(`${address}:${port}`, ServerCredentials.createInsecure(), bound);
     });
     return this;
   }
@@ -200,9 +208,9 @@ export class FakeBus {
   }
 
   /** Sends the closing frame on the last stream, and ends it. */
-  closeStream(reconnectAfterMs: number): void {
+  closeStream(reconnectAfterMs: number, reason = Closing_Reason.DRAINING): void {
     const reconnectAfter = { seconds: 0n, nanos: reconnectAfterMs * 1e6 };
-    const frame = { $case: "closing", closing: { reason: 1, reconnectAfter } } as const;
+    const frame = { $case: "closing", closing: { reason, reconnectAfter } } as const;
     this.streams.at(-1)?.write(SubscribeResponse.fromPartial({ frame }));
     this.streams.at(-1)?.end();
   }

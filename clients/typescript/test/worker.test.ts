@@ -12,6 +12,7 @@ import {
   Worker,
   type WorkerOptions,
 } from "duebus";
+import { Closing_Reason } from "../src/generated/duebus/v1/event_bus.js";
 import { Changes } from "../src/worker/changes.js";
 import { type Lease, Leases } from "../src/worker/leases.js";
 import { Settler } from "../src/worker/settler.js";
@@ -479,6 +480,42 @@ test("a failed settle that no retry can cure ends the worker", async () => {
   const run = workers[0]?.run;
   assert(run !== undefined);
   await assert.rejects(run, (error) => error instanceof DueBusError && error.is("PERMISSION_DENIED"));
+});
+
+test("a stream that is rebalanced is opened again at once, on the next server, with its leases", async () => {
+  const changes = new Changes();
+  const servers = [await new FakeBus(changes).start(), await new FakeBus(changes).start()];
+  const spread = new Client(servers.map(({ target }) => target).join(","), { timeoutMs: 5000 });
+  const lines: string[] = [];
+  const note = (message: string): unknown => lines.push(message);
+  const logger = { debug: () => {}, info: note, warn: note, error: note };
+  const { handler, letGo } = holding();
+  const worker = new Worker(spread, { logger }).handle("t", handler);
+  const run = worker.run();
+  try {
+    assert(await worker.ready());
+    let current = servers.find(({ streams }) => streams.length > 0);
+    current?.deliver("a");
+    for (let count = 0; count < 20; count++) {
+      const before = servers.map(({ streams }) => streams.length);
+      const opened = () => servers.find(({ streams }, index) => streams.length > (before[index] ?? 0));
+      current?.closeStream(0, Closing_Reason.REBALANCE);
+      await servers[0]?.until("the next stream", () => opened() !== undefined);
+      current = opened();
+      assert.deepEqual(current?.subscribes.at(-1)?.heldLeaseTokens, ["lease-a"]);
+    }
+    assert(servers.every(({ streams }) => streams.length > 8));
+    // A pause before the next try would be another line.
+    assert.deepEqual(new Set(lines), new Set(["subscribed"]));
+  } finally {
+    letGo();
+    await worker.stop();
+    await run;
+    spread.close();
+    for (const each of servers) {
+      each.stop();
+    }
+  }
 });
 
 test("closing the client ends its worker", async () => {

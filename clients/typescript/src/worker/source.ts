@@ -235,6 +235,10 @@ export class Source {
   }
 
   #pauseAfterClosing({ reason, reconnectAfterMs }: Closing): number {
+    if (reason === "rebalance") {
+      this.#logger.debug("the server asked for a new stream, to spread them over its replicas", {});
+      return 0;
+    }
     // The added backoff spreads out the workers of a server that closes all its streams at once.
     const nextTryMs = reconnectAfterMs + this.#pauses.next();
     this.#logger.info("the server closed the stream", { reason, nextTryMs });

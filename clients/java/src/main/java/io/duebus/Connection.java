@@ -19,25 +19,36 @@ import java.util.function.BiFunction;
 import java.util.function.Consumer;
 import java.util.function.Function;
 
-/** A channel, and calls over it whose errors are typed. */
+/**
+ * The channels of a client: one for calls, whose errors are typed, and one for streams, whose turns over the servers no
+ * call takes. Each connects when it is first used.
+ */
 final class Connection {
     /** How long before it is needed a connection is opened. */
     private static final Duration HEAD_START = Duration.ofMillis(200);
 
-    private final ManagedChannel channel;
+    private final ManagedChannel calls;
+    private final ManagedChannel streams;
     private final Duration timeout;
     private final ScheduledThreadPoolExecutor timer = Threads.timer("duebus-client");
     private final Set<CompletableFuture<?>> repeated = ConcurrentHashMap.newKeySet();
     private volatile boolean closed;
     private volatile int maxRequestBytes = 4 << 20;
 
-    Connection(ManagedChannel channel, Duration timeout) {
-        this.channel = channel;
+    Connection(ManagedChannel calls, ManagedChannel streams, Duration timeout) {
+        this.calls = calls;
+        this.streams = streams;
         this.timeout = timeout;
     }
 
-    Channel channel() {
-        return channel;
+    Channel calls() {
+        return calls;
+    }
+
+    /** The calls are connected too, for the first settle. */
+    Channel streams() {
+        calls.getState(true);
+        return streams;
     }
 
     /** How long a call may take by default, including retries. */
@@ -59,7 +70,8 @@ final class Connection {
 
     void close() {
         closed = true;
-        channel.shutdownNow();
+        calls.shutdownNow();
+        streams.shutdownNow();
         timer.shutdownNow();
         repeated.forEach(each -> each.completeExceptionally(closedError()));
     }
@@ -83,7 +95,7 @@ final class Connection {
 
     private <Q, R, T> CompletableFuture<T> begin(
             MethodDescriptor<Q, R> method, Q request, CallOptions options, Function<R, T> read) {
-        ClientCall<Q, R> call = channel.newCall(method, options);
+        ClientCall<Q, R> call = calls.newCall(method, options);
         var answer = new CompletableFuture<T>();
         ClientCalls.asyncUnaryCall(call, request, new StreamObserver<R>() {
             @Override
@@ -138,14 +150,19 @@ final class Connection {
         return timer.schedule(task, Times.nanos(delay), TimeUnit.NANOSECONDS);
     }
 
-    /** Runs the task after a pause, with the channel on its way to being connected. */
+    /** Runs the task after a pause, with the channel of the calls on its way to being connected. */
     void afterPause(Duration pause, Runnable task) {
-        connectBefore(pause);
+        connectBefore(pause, calls);
         timer.schedule(task, pause.toMillis(), TimeUnit.MILLISECONDS);
     }
 
-    /** Cuts the channel's own backoff of up to two minutes: the pauses between calls and streams suffice. */
+    /** Makes the channel of the streams connect before the end of a pause. */
     void connectBefore(Duration pause) {
+        connectBefore(pause, streams);
+    }
+
+    /** Cuts the channel's own backoff of up to two minutes: the pauses between calls and streams suffice. */
+    private void connectBefore(Duration pause, ManagedChannel channel) {
         long before = Math.max(0, pause.minus(HEAD_START).toMillis());
         timer.schedule(channel::resetConnectBackoff, before, TimeUnit.MILLISECONDS);
     }

@@ -209,7 +209,7 @@ public final class DueBus implements AutoCloseable {
      * {@link DueBusException#of} reads them.
      */
     public EventBusGrpc.EventBusStub eventBus() {
-        return EventBusGrpc.newStub(connection.channel());
+        return EventBusGrpc.newStub(connection.calls());
     }
 
     /** The admin calls, with this client's timeout. */
@@ -295,7 +295,8 @@ public final class DueBus implements AutoCloseable {
          * @throws DueBusException INVALID_ARGUMENT: the target, the token or the credentials can't be used
          */
         public DueBus build() {
-            return new DueBus(new Connection(Channels.open(target, credentials, token), timeout));
+            var calls = Channels.open(target, credentials, token);
+            return new DueBus(new Connection(calls, Channels.open(target, credentials, token), timeout));
         }
     }
 }

@@ -27,7 +27,7 @@ final class SubscribeStream {
     }
 
     static SubscribeStream open(Connection connection, SubscribeRequest request, BlockingQueue<Arrival> arrivals) {
-        var call = connection.channel().newCall(EventBusGrpc.getSubscribeMethod(), CallOptions.DEFAULT);
+        var call = connection.streams().newCall(EventBusGrpc.getSubscribeMethod(), CallOptions.DEFAULT);
         var stream = new SubscribeStream(call);
         ClientCalls.asyncServerStreamingCall(call, request, new StreamObserver<>() {
             @Override

@@ -4,6 +4,7 @@ import io.duebus.SubscribeStream.Arrival;
 import io.duebus.v1.Closing;
 import io.duebus.v1.Started;
 import io.duebus.v1.SubscribeResponse;
+import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
@@ -270,6 +271,10 @@ final class Subscription {
     }
 
     private Duration pauseAfterClosing(Closing frame) {
+        if (frame.getReason() == Closing.Reason.REASON_REBALANCE) {
+            shared.log(Level.DEBUG, null, "the server asked for a new stream, to spread them over its replicas");
+            return Duration.ZERO;
+        }
         // The added backoff spreads out the workers of a server that closes all its streams at once.
         Duration pause = Times.read(frame.getReconnectAfter()).plus(pauses.next());
         shared.info("the server closed the stream, %s; next try in %s", frame.getReason(), pause);

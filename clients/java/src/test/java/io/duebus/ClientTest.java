@@ -450,4 +450,21 @@ class ClientTest extends BusTestBase {
                         .reason());
         start.complete(null);
     }
+
+    @Test
+    void streamsTakeTurnsOverTheServersWhateverIsCalledBetweenThem() throws Exception {
+        try (var other = new FakeBus(); var client = DueBus.connect(server.address() + "," + other.address())) {
+            while (server.streams.isEmpty() || other.streams.isEmpty()) {
+                client.subscribe("t"); // until both servers are connected
+            }
+            int before = server.streams.size();
+            int otherBefore = other.streams.size();
+            for (int i = 0; i < 4; i++) {
+                client.subscribe("t");
+                client.dispatch("t", EVENT);
+            }
+            assertEquals(before + 2, server.streams.size());
+            assertEquals(otherBefore + 2, other.streams.size());
+        }
+    }
 }

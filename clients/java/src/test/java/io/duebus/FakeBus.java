@@ -6,6 +6,7 @@ import com.google.protobuf.Message;
 import com.google.rpc.ErrorInfo;
 import io.duebus.v1.AckRequest;
 import io.duebus.v1.AckResponse;
+import io.duebus.v1.Closing;
 import io.duebus.v1.Deliveries;
 import io.duebus.v1.DispatchRequest;
 import io.duebus.v1.DispatchResponse;
@@ -52,7 +53,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     final BlockingQueue<AckRequest> acks = new LinkedBlockingQueue<>();
     final BlockingQueue<NackRequest> nacks = new LinkedBlockingQueue<>();
     final BlockingQueue<ExtendRequest> extend = new LinkedBlockingQueue<>();
-    final BlockingQueue<Stream> streams = new LinkedBlockingQueue<>();
+    final BlockingQueue<Stream> streams;
     final FakeSchedules schedules = new FakeSchedules();
     final BlockingQueue<String> tokens = new LinkedBlockingQueue<>();
 
@@ -65,6 +66,12 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     private final Server server;
 
     FakeBus() throws IOException {
+        this(new LinkedBlockingQueue<>());
+    }
+
+    /** Two servers can have one queue of streams. */
+    FakeBus(BlockingQueue<Stream> streams) throws IOException {
+        this.streams = streams;
         server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
                 .addService(this)
                 .addService(schedules)
@@ -191,6 +198,12 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
                                 .setKey("key of " + id));
             }
             send(SubscribeResponse.newBuilder().setDeliveries(deliveries).build());
+        }
+
+        /** Sends the frame that closes the stream, and ends it. */
+        void close(Closing.Builder closing) {
+            send(SubscribeResponse.newBuilder().setClosing(closing).build());
+            observer.onCompleted();
         }
 
         void breakOff() {

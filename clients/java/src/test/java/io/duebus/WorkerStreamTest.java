@@ -8,18 +8,21 @@ import io.duebus.v1.AckResponse;
 import io.duebus.v1.Closing;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Started;
-import io.duebus.v1.SubscribeResponse;
 import io.grpc.Status;
+import java.util.Queue;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
-import java.util.logging.Filter;
+import java.util.concurrent.atomic.AtomicIntegerArray;
 import java.util.logging.Level;
 import java.util.logging.Logger;
+import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
 class WorkerStreamTest extends WorkerTestBase {
+    private static final Logger LOG = Logger.getLogger("io.duebus.worker");
+
     @Test
     void aBrokenStreamIsResumedWithTheLeasesStillHeld() throws Exception {
         server.onSubscribe = request -> Started.newBuilder().addAllLostLeaseTokens(
@@ -69,14 +72,58 @@ class WorkerStreamTest extends WorkerTestBase {
         start(delivery -> {});
         var stream = FakeBus.next(server.streams);
         long closed = System.nanoTime();
-        stream.send(SubscribeResponse.newBuilder()
-                .setClosing(Closing.newBuilder()
-                        .setReason(Closing.Reason.REASON_DRAINING)
-                        .setReconnectAfter(com.google.protobuf.Duration.newBuilder().setNanos(300_000_000)))
-                .build());
+        stream.close(Closing.newBuilder()
+                .setReason(Closing.Reason.REASON_DRAINING)
+                .setReconnectAfter(com.google.protobuf.Duration.newBuilder().setNanos(300_000_000)));
 
         FakeBus.next(server.streams);
         assertTrue(System.nanoTime() - closed >= 300_000_000);
+    }
+
+    @Test
+    void aRebalancedStreamIsReopenedAtOnceOnTheNextServerWithItsLeases() throws Exception {
+        var lines = new LinkedBlockingQueue<String>();
+        var counts = new AtomicIntegerArray(2);
+        takeLog(Level.INFO, lines);
+        try (var other = new FakeBus(server.streams);
+                var spread = DueBus.connect(server.address() + "," + other.address())) {
+            server.onSubscribe = request -> counted(counts, 0);
+            other.onSubscribe = request -> counted(counts, 1);
+            var worker = Worker.builder(spread).handle("t", this::hold).build();
+            worker.start();
+            var stream = FakeBus.next(server.streams);
+            stream.deliver("a");
+            for (int i = 0; i < 20; i++) {
+                stream.close(Closing.newBuilder().setReason(Closing.Reason.REASON_REBALANCE));
+                stream = FakeBus.next(server.streams);
+                assertEquals(FakeBus.tokensOf("a"), stream.request.getHeldLeaseTokensList());
+            }
+            finish.countDown();
+            worker.stop().get(10, TimeUnit.SECONDS);
+        }
+        assertTrue(counts.get(0) > 8 && counts.get(1) > 8, counts.toString());
+        // A pause before the next try would be another line.
+        assertTrue(lines.stream().allMatch(each -> each.contains("subscribed as")), lines.toString());
+    }
+
+    private static Started.Builder counted(AtomicIntegerArray counts, int server) {
+        counts.incrementAndGet(server);
+        return Started.newBuilder();
+    }
+
+    /** Takes the lines of the log from this level on, until the test has ended. */
+    private static void takeLog(Level least, Queue<String> lines) {
+        LOG.setFilter(line -> {
+            if (line.getLevel().intValue() >= least.intValue()) {
+                lines.add(line.getMessage());
+            }
+            return false;
+        });
+    }
+
+    @AfterEach
+    void giveLogBack() {
+        LOG.setFilter(null);
     }
 
     @Test
@@ -104,14 +151,7 @@ class WorkerStreamTest extends WorkerTestBase {
     @Test
     void anOutageOfTheStreamAndOfSettlesIsOneWarningEach() throws Exception {
         var warnings = new LinkedBlockingQueue<String>();
-        var log = Logger.getLogger("io.duebus.worker");
-        Filter before = log.getFilter();
-        log.setFilter(line -> {
-            if (line.getLevel() == Level.WARNING) {
-                warnings.add(line.getMessage());
-            }
-            return false;
-        });
+        takeLog(Level.WARNING, warnings);
         try {
             var tries = new CountDownLatch(4);
             server.onAck = request -> {
@@ -136,7 +176,6 @@ class WorkerStreamTest extends WorkerTestBase {
             assertTrue(warnings.isEmpty(), warnings.toString());
         } finally {
             server.onAck = request -> AckResponse.getDefaultInstance();
-            log.setFilter(before);
         }
     }
 }
