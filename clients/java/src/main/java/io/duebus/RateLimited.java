@@ -8,7 +8,7 @@ import java.util.Objects;
  * nothing of the event's key, or of its group, is delivered for a while, to any worker, and the attempt is not counted.
  * If the event has no key that could be paused, it is retried after that time.
  */
-public final class RateLimited extends Exception {
+public final class RateLimited extends RuntimeException {
     private static final long serialVersionUID = 1;
     private static final Duration SHORTEST = Duration.ofMillis(1);
     private static final Duration LONGEST = Duration.ofHours(1);

@@ -3,7 +3,7 @@ package io.duebus;
 import java.time.Duration;
 
 /** Thrown by a handler to retry the event after a delay; it is dead if no retries are left. */
-public final class RetryAfter extends Exception {
+public final class RetryAfter extends RuntimeException {
     private static final long serialVersionUID = 1;
     private static final Duration LONGEST = Duration.ofDays(3650);
 

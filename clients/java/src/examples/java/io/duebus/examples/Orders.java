@@ -73,7 +73,7 @@ public final class Orders {
                 .build();
     }
 
-    private static void bill(Delivery delivery) throws DeadLetter, RetryAfter {
+    private static void bill(Delivery delivery) {
         Matcher order = ORDER.matcher(delivery.text());
         if (!order.matches()) {
             throw new DeadLetter("not an order: " + delivery.text()); // a retry can't help
