@@ -1,10 +1,10 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
+import { type Admin, adminCalls } from "./admin.js";
 import { Connection, type TlsOptions } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { Dispatcher } from "./dispatcher.js";
 import { invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
-import * as messages from "./generated/duebus/v1/admin.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
 import { HealthCheckResponse_ServingStatus, HealthService } from "./generated/grpc/health/v1/health.js";
 import { type CallOptions, repeated } from "./retry.js";
@@ -20,7 +20,6 @@ import {
   readFailures,
   tokensToWire,
 } from "./settle.js";
-import { type Stubs, stubs } from "./stubs.js";
 import { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
 import { durationToWire, type Engine, engineFromWire, enginesToWire, text, timerMs } from "./values.js";
 
@@ -53,9 +52,9 @@ export interface StoppedEngine {
 export class Client implements AsyncDisposable {
   /**
    * The admin calls; their messages are in `duebus/v1`. A request needs only the fields that
-   * matter: `bus.admin.getTopic({ topic: "order.created" })`.
+   * matter: `bus.admin.getTopic({ topic: "order.created" })`. `topics`, `events` and `keys` list over all pages.
    */
-  readonly admin: Stubs<typeof messages.EventBusAdminService>;
+  readonly admin: Admin;
   /** Rules that dispatch an event again and again. */
   readonly schedules: Schedules;
   /** @internal */
@@ -73,7 +72,7 @@ export class Client implements AsyncDisposable {
     this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
     this.connection = new Connection(target, options.tls, options.token);
     this.#dispatcher = new Dispatcher(this.connection);
-    this.admin = stubs(messages.EventBusAdminService, messages, this.connection, this.timeoutMs);
+    this.admin = adminCalls(this.connection, this.timeoutMs);
     this.schedules = new Schedules(this.connection, this.timeoutMs);
   }
 

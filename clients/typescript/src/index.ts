@@ -1,3 +1,4 @@
+export type { Admin } from "./admin.js";
 export { Client, type ClientOptions, type StoppedEngine } from "./client.js";
 export type { TlsOptions } from "./connection.js";
 export { Delivery } from "./delivery.js";

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { MethodDefinition } from "@grpc/grpc-js";
+import { items } from "./admin.js";
 import type { Connection } from "./connection.js";
 import { invalid } from "./errors.js";
 import { eventToWire, type NewEvent } from "./event.js";
@@ -211,13 +212,10 @@ export class Schedules {
   ): AsyncGenerator<ScheduleInfo, void, undefined> {
     const engine = engineToWire("engine", options.engine);
     const pageSize = integer("page_size", options.pageSize ?? 0, 0, MAX_UINT32);
-    let pageToken = "";
-    do {
-      const request = { engine, pageSize, pageToken };
-      const page = await this.#repeated(EventBusSchedulesService.listSchedules, request, options);
-      yield* page.schedules.map(readInfo);
-      pageToken = page.nextPageToken;
-    } while (pageToken);
+    yield* items(
+      (pageToken) => this.#repeated(EventBusSchedulesService.listSchedules, { engine, pageSize, pageToken }, options),
+      (page) => page.schedules.map((each) => readInfo(each)),
+    );
   }
 
   /** Removes a schedule. Events that it has dispatched stay. It is not retried: a second try would find it gone. */

@@ -351,6 +351,21 @@ test("an unreachable one of several servers costs nothing", async () => {
   assert(other.dispatches.length >= 4);
 });
 
+test("an admin list goes over all pages", async () => {
+  const topics: string[] = [];
+  for await (const { topic } of connect().admin.topics({ pageSize: 1 })) {
+    topics.push(topic);
+  }
+  assert.deepEqual(topics, ["a", "b"]);
+  assert.deepEqual(
+    bus.topicPages.map(({ pageSize, pageToken }) => [pageSize, pageToken]),
+    [
+      [1, ""],
+      [1, "2"],
+    ],
+  );
+});
+
 /** Makes a name stand for these addresses; the test changes them. */
 function resolvesTo(context: TestContext, addresses: string[]): string {
   context.mock.method(promises, "lookup", async () => addresses.map((address) => ({ address, family: 4 })));

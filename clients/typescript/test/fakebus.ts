@@ -14,6 +14,8 @@ import {
   EventBusAdminService,
   type GetTopicRequest,
   GetTopicResponse,
+  type ListTopicsRequest,
+  ListTopicsResponse,
 } from "../src/generated/duebus/v1/admin.js";
 import {
   type AckRequest,
@@ -75,6 +77,7 @@ export class FakeBus {
   readonly nacks: NackRequest["nacks"][] = [];
   readonly extended: string[][] = [];
   readonly topics: GetTopicRequest[] = [];
+  readonly topicPages: ListTopicsRequest[] = [];
   readonly schedules: PutScheduleRequest[] = [];
   readonly schedulePages: ListSchedulesRequest[] = [];
   readonly triggers: TriggerScheduleRequest[] = [];
@@ -142,7 +145,15 @@ export class FakeBus {
     const getTopic = this.#answer(this.topics, ({ topic }: GetTopicRequest) =>
       GetTopicResponse.fromPartial({ topic: { topic } }),
     );
-    this.#server.addService(EventBusAdminService, { getTopic } as Partial<EventBusAdminServer> as EventBusAdminServer);
+    const listTopics = this.#answer(this.topicPages, ({ pageToken }: ListTopicsRequest) =>
+      ListTopicsResponse.fromPartial(
+        pageToken === "" ? { topics: [{ topic: "a" }], nextPageToken: "2" } : { topics: [{ topic: "b" }] },
+      ),
+    );
+    this.#server.addService(EventBusAdminService, {
+      getTopic,
+      listTopics,
+    } as Partial<EventBusAdminServer> as EventBusAdminServer);
     this.#server.addService(EventBusSchedulesService, this.#ofSchedules() as EventBusSchedulesServer);
     this.port = await new Promise((resolve, reject) => {
       const bound = (error: Error | null, port: number): void => (error ? reject(error) : resolve(port));

@@ -104,14 +104,9 @@ public final class Schedules {
      * @param pageSize how many to fetch at a time, 1 to 1,000; 0: 100
      */
     public Stream<ScheduleInfo> list(int pageSize) {
-        return Stream.iterate(page(pageSize, ""), Objects::nonNull, last -> after(last, pageSize))
+        return Pages.of(token -> page(pageSize, token), ListSchedulesResponse::getNextPageToken)
                 .flatMap(page -> page.getSchedulesList().stream())
                 .map(ScheduleInfo::read);
-    }
-
-    /** The next page; null after the last. */
-    private ListSchedulesResponse after(ListSchedulesResponse last, int pageSize) {
-        return last.getNextPageToken().isEmpty() ? null : page(pageSize, last.getNextPageToken());
     }
 
     private ListSchedulesResponse page(int pageSize, String token) {

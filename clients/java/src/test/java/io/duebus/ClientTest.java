@@ -467,4 +467,21 @@ class ClientTest extends BusTestBase {
             assertEquals(otherBefore + 2, other.streams.size());
         }
     }
+
+    @Test
+    void anAdminListGoesOverAllPages() {
+        var keys = bus.admin().keys(request -> request.setTopic("t").setPageSize(1));
+
+        assertEquals(List.of("a", "b"), keys.map(each -> each.getKey()).toList());
+        var pages = List.copyOf(server.keyPages);
+        assertEquals(List.of("", "2"), pages.stream().map(each -> each.getPageToken()).toList());
+        assertTrue(pages.stream().allMatch(each -> each.getTopic().equals("t") && each.getPageSize() == 1));
+    }
+
+    @Test
+    void anAdminRequestIsFilledIn() {
+        bus.admin().listKeys(request -> request.setTopic("t").setGroup("g"));
+
+        assertEquals("g", server.keyPages.remove().getGroup());
+    }
 }

@@ -15,6 +15,8 @@ import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.ExtendRequest;
 import io.duebus.v1.ExtendResponse;
 import io.duebus.v1.LeaseFailure;
+import io.duebus.v1.ListKeysRequest;
+import io.duebus.v1.ListKeysResponse;
 import io.duebus.v1.NackRequest;
 import io.duebus.v1.NackResponse;
 import io.duebus.v1.Started;
@@ -54,6 +56,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     final BlockingQueue<NackRequest> nacks = new LinkedBlockingQueue<>();
     final BlockingQueue<ExtendRequest> extend = new LinkedBlockingQueue<>();
     final BlockingQueue<Stream> streams;
+    final BlockingQueue<ListKeysRequest> keyPages = new LinkedBlockingQueue<>();
     final FakeSchedules schedules = new FakeSchedules();
     final BlockingQueue<String> tokens = new LinkedBlockingQueue<>();
 
@@ -75,7 +78,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
         server = Grpc.newServerBuilderForPort(0, InsecureServerCredentials.create())
                 .addService(this)
                 .addService(schedules)
-                .addService(new EventBusAdminGrpc.EventBusAdminImplBase() {})
+                .addService(new Admin())
                 .intercept(new TokenReader())
                 .build()
                 .start();
@@ -217,6 +220,18 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
             allowed.join();
             return response;
         };
+    }
+
+    /** Two pages of keys. */
+    private final class Admin extends EventBusAdminGrpc.EventBusAdminImplBase {
+        @Override
+        public void listKeys(ListKeysRequest request, StreamObserver<ListKeysResponse> answer) {
+            keyPages.add(request);
+            boolean first = request.getPageToken().isEmpty();
+            var page = ListKeysResponse.newBuilder().setNextPageToken(first ? "2" : "");
+            page.addKeysBuilder().setKey(first ? "a" : "b");
+            answer(request, each -> page.build(), answer);
+        }
     }
 
     private final class TokenReader implements ServerInterceptor {
