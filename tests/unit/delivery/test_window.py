@@ -87,3 +87,16 @@ def test_adopted_leases_may_exceed_the_window_and_then_nothing_fits() -> None:
     assert not window.has_room()
     window.drop([2])
     assert window.has_room()
+
+
+def test_a_refill_is_limited_to_one_frame() -> None:
+    """What does not fit into it is passed over, and a smaller one after it is taken."""
+    window = Window(4, 4 * MAX_FRAME_BYTES)
+    sizes = [MAX_FRAME_BYTES - 10, 11, 10]
+    window.hold_all([leased(number, size) for number, size in enumerate(sizes, start=1)])
+    settled = [LeaseRef(f"event-{number}", number) for number in (1, 2, 3, 9)]
+
+    refill = window.refill(settled, "session", 30)
+
+    assert refill is not None
+    assert (refill.sizes, refill.spare_bytes) == ({1: sizes[0], 3: sizes[2]}, 0)

@@ -138,6 +138,16 @@ def test_items_are_never_compared() -> None:
     assert index.first() is None
 
 
+def test_a_key_that_is_missing_between_others_is_noticed() -> None:
+    index: DueIndex[int] = DueIndex()
+    index.add_all([sort_key(1, seq) for seq in (1, 2, 4)], [1, 2, 4])
+
+    with pytest.raises(KeyError):
+        index.remove_all([sort_key(1, seq) for seq in (1, 3, 4)])
+
+    assert 2 in index
+
+
 def test_an_emptied_index_stays_usable() -> None:
     index: DueIndex[str] = DueIndex()
     assert (len(index), index.first(), list(index.ascending()), list(index.descending())) == (0, None, [], [])
