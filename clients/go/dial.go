@@ -23,7 +23,7 @@ const (
 	pingTimeout = 10 * time.Second
 	// With several servers, all are connected and calls are spread over them: a stream whose server drains moves to
 	// another.
-	serviceConfig = `{"loadBalancingConfig": [{"round_robin": {}}]}`
+	serviceConfig = `{"loadBalancingConfig": [{"` + turnsName + `": {}}]}`
 )
 
 func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {

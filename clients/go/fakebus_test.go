@@ -178,9 +178,11 @@ func (s *fakeStream) deliverUntil(expires time.Time, ids ...string) {
 }
 
 func (s *fakeStream) close(reconnectAfter time.Duration) {
-	closing := &duebusv1.Closing{
-		Reason: duebusv1.Closing_REASON_DRAINING, ReconnectAfter: durationpb.New(reconnectAfter),
-	}
+	s.closeFor(duebusv1.Closing_REASON_DRAINING, reconnectAfter)
+}
+
+func (s *fakeStream) closeFor(reason duebusv1.Closing_Reason, reconnectAfter time.Duration) {
+	closing := &duebusv1.Closing{Reason: reason, ReconnectAfter: durationpb.New(reconnectAfter)}
 	s.frames <- &duebusv1.SubscribeResponse{Frame: &duebusv1.SubscribeResponse_Closing{Closing: closing}}
 }
 

@@ -297,6 +297,10 @@ func (s *subscription) onStarted(frame *duebusv1.Started) {
 }
 
 func (s *subscription) pauseAfterClosing(frame *duebusv1.Closing) time.Duration {
+	if frame.Reason == duebusv1.Closing_REASON_REBALANCE {
+		s.logger.Debug("the server asked to subscribe again, so that all servers have their share")
+		return 0
+	}
 	// The added backoff spreads out the workers of a server that closes all its streams at once.
 	pause := frame.ReconnectAfter.AsDuration() + s.pauses.next()
 	s.logger.Info("the server closed the stream", "reason", frame.Reason, "next_try_in", pause)

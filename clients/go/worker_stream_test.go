@@ -88,6 +88,55 @@ func TestAClosedStreamIsReopenedAfterTheServersDelay(t *testing.T) {
 	}
 }
 
+func TestStreamsThatAreRebalancedGoInTurnToAllServersAtOnce(t *testing.T) {
+	one, other := newFakeBus(t), newFakeBus(t)
+	lines := &lockedBuffer{}
+	logger := slog.New(slog.NewTextHandler(lines, nil))
+	client := newClient(t, one.address+","+other.address, duebus.WithLogger(logger))
+	holding := newHolding()
+	w := workWith(t, client, holding.handle)
+	opened := func() (stream *fakeStream, onOne int) {
+		t.Helper()
+		select {
+		case stream = <-one.streams:
+			return stream, 1
+		case stream = <-other.streams:
+			return stream, 0
+		case <-time.After(waitTimeout):
+			t.Fatal("not subscribed")
+			return nil, 0
+		}
+	}
+	stream, onOne := opened()
+	stream.deliver("a")
+	next(t, holding.begun)
+
+	const rounds = 20
+	for range rounds {
+		// A worker that paused as after any other closing would not come within the test's time.
+		stream.closeFor(duebusv1.Closing_REASON_REBALANCE, time.Hour)
+		var isOnOne int
+		stream, isOnOne = opened()
+		onOne += isOnOne
+		if held := stream.request.HeldLeaseTokens; len(held) != 1 || held[0] != "lease-a" {
+			t.Fatalf("held %v", held)
+		}
+		if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if onOne < rounds/3 || onOne > rounds*2/3 {
+		t.Errorf("%d of %d streams were on the first of two servers", onOne, rounds)
+	}
+
+	holding.finish <- nil
+	w.stop()
+	next(t, w.ended)
+	if text := lines.String(); strings.Contains(text, "level=WARN") || strings.Contains(text, "level=ERROR") {
+		t.Error(text)
+	}
+}
+
 // workLogged runs a worker, and returns the lines of its log.
 func workLogged(t *testing.T, bus *fakeBus) (*running, *lockedBuffer) {
 	t.Helper()

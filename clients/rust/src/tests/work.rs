@@ -10,8 +10,8 @@ use tonic::{Code, Status};
 use super::fake_bus::{FakeBus, next, refusal, soon};
 use crate::proto::nack::Action;
 use crate::proto::subscribe_response::Frame;
-use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, NackResponse, lease_failure};
-use crate::{ClientOptions, Delivery, Error, Failure, PauseScope, Reason, Worker, WorkerOptions};
+use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, NackResponse, closing, lease_failure};
+use crate::{Client, ClientOptions, Delivery, Error, Event, Failure, PauseScope, Reason, Worker, WorkerOptions};
 
 /// A running worker; dropping `stop` stops it.
 struct Working {
@@ -453,6 +453,33 @@ async fn a_closing_frame_sets_the_reconnect_delay() {
     stream.send(Frame::Closing(Closing { reconnect_after, ..Closing::default() }));
     next(&mut bus.streams).await;
     assert!(closed.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn streams_that_are_rebalanced_go_in_turn_to_all_servers_at_once() {
+    let (mut one, mut other) = (FakeBus::start().await, FakeBus::start().await);
+    let client = Client::new(&format!("{},{}", one.address, other.address), ClientOptions::default()).unwrap();
+    let (handler, mut begun, _ended, gate) = holding();
+    let working = run(Worker::new(&client).handle("t", options(), handler));
+    let (mut stream, mut is_on_one) = tokio::select! {
+        stream = next(&mut one.streams) => (stream, true),
+        stream = next(&mut other.streams) => (stream, false),
+    };
+    stream.deliver(&["a"]);
+    next(&mut begun).await;
+
+    // A worker that paused as after any other closing would not come within the test's time.
+    let reconnect_after = Some(prost_types::Duration { seconds: 3600, nanos: 0 });
+    for _ in 0..20 {
+        let reason = closing::Reason::Rebalance.into();
+        stream.send(Frame::Closing(Closing { reason, reconnect_after }));
+        is_on_one = !is_on_one;
+        stream = next(if is_on_one { &mut one.streams } else { &mut other.streams }).await;
+        assert_eq!(stream.request.held_lease_tokens, ["lease-a"]);
+        client.dispatch("t", Event::new("x")).await.unwrap();
+    }
+    gate.add_permits(1);
+    working.stop().await.unwrap();
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::delivery::Delivery;
 use crate::error::{Error, Reason};
 use crate::proto::subscribe_response::Frame;
-use crate::proto::{Closing, Started, SubscribeRequest};
+use crate::proto::{Closing, Started, SubscribeRequest, closing};
 use crate::retry::Backoff;
 use crate::settle::{fitting, to_proto, to_std};
 use crate::subscription::Subscription;
@@ -303,6 +303,10 @@ impl Stream {
 }
 
 fn pause_after_closing(frame: Closing, progress: &mut Progress) -> Duration {
+    if frame.reason() == closing::Reason::Rebalance {
+        tracing::debug!("the server asked to subscribe again, so that all servers have their share");
+        return Duration::ZERO;
+    }
     // The added backoff spreads out the workers of a server that closes all its streams at once.
     let pause = frame.reconnect_after.map(to_std).unwrap_or_default() + progress.pauses.next();
     tracing::info!(reason = ?frame.reason(), ?pause, "the server closed the stream");
