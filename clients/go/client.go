@@ -17,7 +17,7 @@ import (
 //
 // A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
 // a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. Stop, IsServing and the
-// calls of EventBus and Admin are not retried. Every error is an *Error.
+// calls of the generated stubs are not retried. Every error is an *Error.
 type Client struct {
 	conn       *grpc.ClientConn
 	bus        duebusv1.EventBusClient
@@ -30,8 +30,8 @@ type Client struct {
 }
 
 // NewClient makes a client of the server at target: "host:port", several of them separated by commas, or any other name
-// that gRPC resolves. Several servers are replicas that share one Redis; calls are spread over those that answer. It
-// does not connect yet.
+// that gRPC resolves. Several servers, or addresses of a name, are replicas that share one Redis; calls go in turn to
+// those that answer, and so do streams. It does not connect yet.
 //
 // Errors: ErrInvalidArgument if the target or an option can't be used.
 func NewClient(target string, options ...ClientOption) (*Client, error) {
@@ -64,9 +64,6 @@ func (c *Client) Close() error {
 
 // EventBus returns the generated stubs, on the same connection and with the same credentials.
 func (c *Client) EventBus() duebusv1.EventBusClient { return c.bus }
-
-// Admin returns the generated stubs of the admin calls.
-func (c *Client) Admin() duebusv1.EventBusAdminClient { return duebusv1.NewEventBusAdminClient(c.conn) }
 
 // StoppedEngine is an engine that Stop has stopped.
 type StoppedEngine struct {

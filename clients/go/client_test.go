@@ -452,7 +452,7 @@ func TestNacksAndExtendsAreSentAsGiven(t *testing.T) {
 
 func TestTheGeneratedStubsHaveTypedErrors(t *testing.T) {
 	client := newClient(t, newFakeBus(t).address)
-	_, err := client.Admin().ListTopics(t.Context(), &duebusv1.ListTopicsRequest{})
+	_, err := client.AdminStub().ListTopics(t.Context(), &duebusv1.ListTopicsRequest{})
 	if !errors.Is(err, duebus.ErrUnimplemented) {
 		t.Errorf("a call: got %v", err)
 	}

@@ -7,10 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"log/slog"
-	"reflect"
 	"sync"
-
-	"google.golang.org/protobuf/proto"
 
 	duebus "github.com/duebus/duebus/clients/go"
 )
@@ -335,38 +332,6 @@ func (d *driver) stop(ctx context.Context, c command) (any, error) {
 		lines = append(lines, map[string]any{"engine": engine, "released": each.Released, "queued": each.Queued})
 	}
 	return map[string]any{"engines": lines}, err
-}
-
-// admin calls a generated stub by its name.
-func (d *driver) admin(ctx context.Context, c command) (any, error) {
-	var arguments struct {
-		Method  string `json:"method"`
-		Request []byte `json:"request"`
-	}
-	if err := c.read(&arguments); err != nil {
-		return nil, err
-	}
-	client, err := d.client(c.Client)
-	if err != nil {
-		return nil, err
-	}
-	stub := reflect.ValueOf(client.Admin()).MethodByName(arguments.Method)
-	if !stub.IsValid() {
-		return nil, driverError("no admin call is named " + arguments.Method)
-	}
-	request := reflect.New(stub.Type().In(1).Elem())
-	if err := proto.Unmarshal(arguments.Request, request.Interface().(proto.Message)); err != nil {
-		return nil, driverError(err.Error())
-	}
-	results := stub.Call([]reflect.Value{reflect.ValueOf(ctx), request})
-	if err, _ := results[1].Interface().(error); err != nil {
-		return nil, err
-	}
-	response, err := proto.Marshal(results[0].Interface().(proto.Message))
-	if response == nil {
-		response = []byte{}
-	}
-	return map[string]any{"response": response}, err
 }
 
 func (d *driver) isServing(ctx context.Context, c command) (any, error) {
