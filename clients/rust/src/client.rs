@@ -133,7 +133,7 @@ impl Client {
 
     /// The generated stubs of the admin calls.
     #[must_use]
-    pub fn admin(&self) -> EventBusAdminClient<Connection> {
+    pub fn admin_stub(&self) -> EventBusAdminClient<Connection> {
         EventBusAdminClient::new(self.connection.clone()).max_decoding_message_size(MAX_RECEIVE)
     }
 
@@ -184,8 +184,7 @@ impl Client {
     pub async fn stop(&self, engines: &[Engine], drain_timeout: Option<Duration>) -> Result<Vec<StoppedEngine>, Error> {
         let engines = engines.iter().map(|&each| each.into()).collect();
         let request = StopRequest { engines, drain_timeout: drain_timeout.map(to_proto) };
-        let answer = self.unless_closed(self.bus.clone().stop(request)).await?;
-        let response = answer.map_err(|status| self.error(status))?.into_inner();
+        let response = self.unlimited(self.bus.clone().stop(request)).await?;
         let stopped = response.engines.into_iter().map(|each| StoppedEngine {
             engine: each.engine(),
             released: each.released,

@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod client;
 mod connection;
 mod delivery;
@@ -9,6 +10,7 @@ mod dispatch;
 mod dispatcher;
 mod error;
 mod event;
+mod pages;
 mod retry;
 mod schedules;
 mod servers;
@@ -19,14 +21,16 @@ mod subscription;
 mod tests;
 mod worker;
 
+pub use admin::Admin;
 pub use client::{Client, ClientOptions, StoppedEngine};
 pub use connection::{Connection, Credentials};
 pub use delivery::Delivery;
 pub use dispatch::{DispatchOptions, Dispatched};
 pub use error::{Error, FieldViolation, Reason};
 pub use event::{Due, Event};
+pub use pages::Page;
 pub use proto::{Engine, lease_failure::Reason as LeaseFailureReason, subscribe_response::Frame};
-pub use schedules::{CatchUp, Overlap, Page, Preview, PreviewOptions, Rule, Schedule, ScheduleInfo, Schedules};
+pub use schedules::{CatchUp, Overlap, Preview, PreviewOptions, Rule, Schedule, ScheduleInfo, Schedules};
 pub use servers::Servers;
 pub use settle::{Action, LeaseFailure, Nack, Pause, PauseScope};
 pub use subscription::Subscription;

@@ -69,6 +69,15 @@ impl Client {
         self.once(Instant::now() + self.timeout, request, |_, request| call(request)).await
     }
 
+    /// Waits for a call that takes as long as its work takes.
+    pub(crate) async fn unlimited<R>(
+        &self,
+        call: impl Future<Output = Result<Response<R>, Status>>,
+    ) -> Result<R, Error> {
+        let answer = self.unless_closed(call).await?;
+        Ok(answer.map_err(|status| self.error(status))?.into_inner())
+    }
+
     /// Makes one attempt.
     pub(crate) async fn once<Q, R, F>(
         &self,

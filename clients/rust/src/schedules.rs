@@ -1,7 +1,6 @@
 use std::time::{Duration, SystemTime};
 
-use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status};
 
 use crate::client::Client;
@@ -9,6 +8,7 @@ use crate::connection::Connection;
 use crate::dispatch::own_request_id;
 use crate::error::Error;
 use crate::event::Event;
+use crate::pages::{Page, all_pages};
 use crate::proto::event_bus_schedules_client::EventBusSchedulesClient;
 use crate::proto::{self, Engine, schedule};
 use crate::settle::{to_proto, to_std};
@@ -335,16 +335,6 @@ pub struct PreviewOptions {
     pub after: Option<SystemTime>,
 }
 
-/// One page of a list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Page<T> {
-    /// What is on the page.
-    pub items: Vec<T>,
-    /// The token of the next page; empty after the last.
-    pub next_page_token: String,
-}
-
 /// The schedules of an engine. Their calls are retried like a dispatch, except [`Schedules::delete`]. A call that names
 /// a schedule fails with [`Reason::NotFound`](crate::Reason::NotFound) if there is none.
 #[derive(Debug, Clone)]
@@ -395,16 +385,10 @@ impl Schedules {
     #[must_use]
     pub fn list(&self, page_size: u32) -> BoxStream<'static, Result<ScheduleInfo, Error>> {
         let schedules = self.clone();
-        let pages = stream::try_unfold(Some(String::new()), move |token| {
+        all_pages(move |token| {
             let schedules = schedules.clone();
-            async move {
-                let Some(token) = token else { return Ok::<_, Error>(None) };
-                let page = schedules.page(page_size, &token).await?;
-                let next = Some(page.next_page_token).filter(|token| !token.is_empty());
-                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), next)))
-            }
-        });
-        pages.try_flatten().boxed()
+            async move { schedules.page(page_size, &token).await }
+        })
     }
 
     /// One page of the schedules by name. `page_size` is 1 to 1,000; 0 means 100. The token of the first page is empty.

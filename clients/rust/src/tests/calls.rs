@@ -129,7 +129,7 @@ async fn calls_of_a_closed_client_fail_even_running_ones() {
     client.close();
     assert_eq!(*soon(waiting).await.unwrap().unwrap_err().reason(), Reason::ClientClosed);
     assert_eq!(*client.dispatch("t", Event::new("x")).await.unwrap_err().reason(), Reason::ClientClosed);
-    let status = client.admin().list_topics(crate::proto::ListTopicsRequest::default()).await.unwrap_err();
+    let status = client.admin_stub().list_topics(crate::proto::ListTopicsRequest::default()).await.unwrap_err();
     assert_eq!(*crate::Error::from(status).reason(), Reason::ClientClosed);
 }
 
