@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -22,6 +23,9 @@ use tonic::{ConnectError, Status};
 
 /// How long to wait before a server that calls pass over is connected again, and before a name is resolved again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a request is tried that could not be sent.
+const MAX_TRIES: usize = 3;
 
 /// Finds the addresses of a `host:port`.
 pub(crate) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
@@ -88,13 +92,23 @@ impl Service<Request<Body>> for Servers {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
-            let turn = if request.uri().path().ends_with("/Subscribe") { &shared.streams } else { &shared.calls };
-            let (server, mut channel) = shared.next(turn.fetch_add(1, Ordering::Relaxed)).await?;
-            let answered = channel.call(request).await;
-            if answered.as_ref().is_err_and(is_connect_error) {
-                server.forget();
+            // Of one message: no call of the service streams requests.
+            let (head, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let turn = if head.uri.path().ends_with("/Subscribe") { &shared.streams } else { &shared.calls };
+            let mut tries = 0;
+            loop {
+                let (server, mut channel) = shared.next(turn.fetch_add(1, Ordering::Relaxed)).await?;
+                let request = Request::from_parts(head.clone(), Body::new(Full::new(body.clone())));
+                let error = match channel.call(request).await {
+                    Ok(response) => return Ok(response),
+                    Err(error) => error,
+                };
+                tries += 1;
+                if !server.was_unsent(&error) || tries == MAX_TRIES {
+                    return Err(error.into());
+                }
             }
-            Ok(answered?)
         })
     }
 }
@@ -246,6 +260,22 @@ impl Server {
         }
     }
 
+    /// Whether the request was not sent, because the connection had ended or could not be made again.
+    fn was_unsent(&self, error: &tonic::transport::Error) -> bool {
+        let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
+        while let Some(error) = cause {
+            if error.is::<ConnectError>() {
+                self.forget();
+                return true;
+            }
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// Connects again before the next call.
     fn forget(&self) {
         self.is_stale.store(true, Ordering::Relaxed);
@@ -300,16 +330,4 @@ impl Service<Uri> for Connector {
             Ok(TokioIo::new(stream))
         })
     }
-}
-
-/// Whether the connection could not be made. One that is lost later is made again by the next call.
-fn is_connect_error(error: &tonic::transport::Error) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if error.is::<ConnectError>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
