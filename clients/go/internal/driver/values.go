@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/types/known/durationpb"
-
 	duebus "github.com/duebus/duebus/clients/go"
 	"github.com/duebus/duebus/clients/go/duebusv1"
 )
@@ -27,13 +25,6 @@ func durationOf(length *millis) *time.Duration {
 	}
 	duration := length.duration()
 	return &duration
-}
-
-func protoDuration(length *millis) *durationpb.Duration {
-	if length == nil {
-		return nil
-	}
-	return durationpb.New(length.duration())
 }
 
 type eventLine struct {
