@@ -254,7 +254,8 @@ final class Driver {
             admin = admin.withTimeout(Duration.ofMillis(command.number("timeout_ms")));
         }
         Method method = Arrays.stream(Admin.class.getMethods())
-                .filter(each -> each.getName().equalsIgnoreCase(name) && each.getParameterCount() == 1)
+                .filter(each -> each.getName().equalsIgnoreCase(name)
+                        && Message.class.isAssignableFrom(each.getParameterTypes()[0]))
                 .findFirst()
                 .orElseThrow(() -> new DriverError("no admin call is named " + name));
         Object request = method.getParameterTypes()[0]
