@@ -96,6 +96,10 @@ redis: ## Make sure that redis-server is installed (Debian: installs it when run
 prometheus: ## Make sure that promtool is installed, which tests the alerts (Debian: installs it when run as root)
 	@command -v promtool >/dev/null || $(call INSTALL_DEBIAN,prometheus)
 
+.PHONY: postgres
+postgres: ## Make sure that PostgreSQL is installed, which tests the outbox (Debian: installs it when run as root)
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call INSTALL_DEBIAN,postgresql)
+
 INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	then echo "$(1) is missing: installing Debian's package with apt-get" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(1); \
@@ -104,7 +108,7 @@ INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis browser prometheus ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
+test: install redis browser prometheus postgres ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
 # tests/support/parallel.py distributes the tests. The suite starts hundreds of processes, so bytecode is kept.

@@ -28,6 +28,20 @@ CONSTRAINTS = ROOT / "constraints.txt"
 # The first test that needs an environment makes it.
 pytestmark = pytest.mark.timeout(300)
 
+OUTBOX = """
+from duebus.integrations.sqlalchemy import Outbox
+from sqlalchemy import MetaData, create_engine, func, select
+from sqlalchemy.orm import Session
+
+outbox = Outbox(MetaData())
+engine = create_engine("sqlite:///shop.db")
+outbox.table.metadata.create_all(engine)
+with Session(engine) as session, session.begin():
+    outbox.dispatch(session, "order.created", 42)
+with engine.connect() as connection:
+    print(connection.scalar(select(func.count()).select_from(outbox.table)))
+"""
+
 DISPATCH = """
 import sys
 from datetime import timedelta
@@ -204,6 +218,15 @@ def test_without_testing_pytest_runs_and_the_fixture_names_its_extra(
     ended = run_pytest(install("", "pytest"), tmp_path)
     assert "1 passed, 1 error" in ended.stdout
     assert "Error: a bus for tests needs the extra testing: pip install 'duebus[testing]'" in ended.stdout
+
+
+def test_with_sqlalchemy_an_event_is_written_in_the_programs_transaction(
+    install: Callable[..., Path], tmp_path: Path
+) -> None:
+    written = run(install("sqlalchemy"), "python", "-c", OUTBOX, cwd=tmp_path)
+    assert written.stdout == "1\n", written.stderr
+    refused = run(install("cli"), "duebus", "outbox", "relay", "--database", "sqlite://")
+    assert refused.stderr == "duebus: outbox needs the extra sqlalchemy: pip install 'duebus[sqlalchemy]'\n"
 
 
 def run_pytest(folder: Path, place: Path) -> subprocess.CompletedProcess[str]:

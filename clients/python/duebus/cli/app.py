@@ -51,6 +51,7 @@ COMMANDS = {
     "delete-group": Command("groups", "Remove a group and its copies of the events, including dead ones."),
     "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, including dead ones."),
     "schedule": Command("schedule", "Dispatch an event again and again, by cron or at a fixed interval."),
+    "outbox": Command("outbox", "Dispatch what programs have written into the outbox of their database."),
     "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),

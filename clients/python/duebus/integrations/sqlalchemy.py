@@ -1,0 +1,233 @@
+"""The transactional outbox on SQLAlchemy 2: on PostgreSQL, MySQL 8, MariaDB 10.6, or SQLite with one relay.
+
+outbox = Outbox(Base.metadata)
+
+with Session(engine) as session, session.begin():
+    session.add(order)
+    outbox.dispatch(session, "order.created", {"id": order.id}, key=f"order-{order.id}")
+"""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, registry, scoped_session
+
+from duebus._core.fields import Span
+from duebus.client import Client
+from duebus.integrations.outbox import CHANNEL, CLAIMED_SLOTS, SLOTS, Relay, Row, new_row
+
+__all__ = ["Outbox"]
+
+
+AnySession = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
+
+
+class Outbox:
+    """The two tables of an outbox, which the program's migrations create as they do its own.
+
+    Args:
+        metadata: What the tables are added to, so that `create_all` and Alembic see them.
+        name: The table of rows. That of the slots is called `NAME_slot`.
+    """
+
+    def __init__(self, metadata: MetaData, *, name: str = "duebus_outbox") -> None:
+        self.table = Table(
+            name,
+            metadata,
+            Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+            Column("event_id", String(255), nullable=False),
+            Column("topic", String(255), nullable=False),
+            Column("slot", SmallInteger, nullable=False),
+            Column("event", LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb"), nullable=False),
+            Column(
+                "created_at",
+                DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql", "mariadb"),
+                nullable=False,
+            ),
+            Column("error", Text, nullable=True),
+            Index(f"{name}_by_slot", "slot", "id"),
+        )
+        self.slots = Table(
+            f"{name}_slot", metadata, Column("slot", SmallInteger, primary_key=True, autoincrement=False)
+        )
+        self._row = type("OutboxRow", (), {})
+        registry(metadata=metadata).map_imperatively(self._row, self.table)
+
+    def dispatch(
+        self,
+        session: AnySession,
+        topic: str,
+        data: Any,
+        *,
+        id: str = "",  # noqa: A002 - the event's field has this name
+        delay: Span | None = None,
+        at: datetime | None = None,
+        attributes: Mapping[str, str] | None = None,
+        content_type: str | None = None,
+        max_retries: int | None = None,
+        key: str = "",
+        priority: int = 0,
+    ) -> str:
+        """Dispatch an event if, and when, the session's transaction is committed.
+
+        The arguments are those of `Client.dispatch`. A delay begins now. Nothing is awaited: an AsyncSession writes the
+        row with its other changes.
+
+        Returns:
+            The event's id.
+
+        Raises:
+            TypeError: an argument has the wrong type.
+            InvalidArgument: an argument is malformed or out of its range; `field_violations` names it.
+        """
+        columns = new_row(
+            topic,
+            data,
+            id=id,
+            delay=delay,
+            at=at,
+            attributes=attributes,
+            content_type=content_type,
+            max_retries=max_retries,
+            key=key,
+            priority=priority,
+        )
+        row = self._row()
+        for name, value in columns.items():
+            setattr(row, name, value)
+        own = _sync(session)
+        if not event.contains(own, "after_flush", self._announce):
+            event.listen(own, "after_flush", self._announce)
+        own.add(row)
+        return str(columns["event_id"])
+
+    def relay(self, engine: Engine, client: Client, *, poll: Span = 1.0) -> Relay:
+        """A relay for the rows, in a thread or a process of its own.
+
+        Args:
+            engine: The database. Programs with an AsyncEngine make an Engine for it. On PostgreSQL with psycopg 3,
+                rows are announced; elsewhere they are found by polling.
+            client: Sends the events. It is not closed.
+            poll: How often to look for rows that were not announced: a timedelta or seconds.
+        """
+        return Relay(_Store(engine, self.table, self.slots), client, poll=poll)
+
+    def _announce(self, session: Session, _context: Any) -> None:
+        """Once a flush has written rows: wake the relays when the transaction is committed."""
+        if any(isinstance(each, self._row) for each in session.new):
+            connection = session.connection(bind_arguments={"mapper": self._row})
+            if connection.dialect.name == "postgresql":
+                connection.execute(select(func.pg_notify(CHANNEL, self.table.name)))
+
+
+def _sync(session: AnySession) -> Session:
+    """The session that writes: an AsyncSession and a scoped session each pass on to one."""
+    own: Session | AsyncSession = session() if isinstance(session, scoped_session | async_scoped_session) else session
+    return own.sync_session if isinstance(own, AsyncSession) else own
+
+
+class _Claim:
+    def __init__(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self._connection = connection
+        self._table = table
+
+    def remove(self, ids: Sequence[int]) -> None:
+        self._connection.execute(delete(self._table).where(self._table.c.id.in_(ids)))
+
+    def set_error(self, row_id: int, reason: str) -> None:
+        self._connection.execute(update(self._table).where(self._table.c.id == row_id).values(error=reason))
+
+
+class _Store:
+    """The rows. A claim holds locks on rows of the slots' table, so writers of the outbox are never held up.
+
+    SQLite has no such locks, so there may be one relay only.
+    """
+
+    def __init__(self, engine: Engine, table: Table, slots: Table) -> None:
+        # With MySQL's default level, what is read after the locks could be older than them.
+        level = {} if engine.dialect.name == "sqlite" else {"isolation_level": "READ COMMITTED"}
+        self._engine = engine.execution_options(**level)
+        self._rows = table
+        self._slots = slots
+        self._listening: Connection | None = None
+
+    def prepare(self) -> None:
+        while True:
+            with self._engine.connect() as connection:
+                known = set(connection.scalars(select(self._slots.c.slot)))
+                missing = [{"slot": slot} for slot in range(SLOTS) if slot not in known]
+                if not missing:
+                    return
+                with suppress(IntegrityError):  # another relay has made them meanwhile
+                    connection.execute(insert(self._slots), missing)
+                    connection.commit()
+
+    @contextmanager
+    def claim(self, limit: int, except_topics: Sequence[str]) -> Iterator[_Claim]:
+        row, slot = self._rows.c, self._slots.c
+        sendable = row.error.is_(None) & row.topic.not_in(except_topics)
+        first = select(func.min(row.id)).where(row.slot == slot.slot, sendable).correlate(self._slots).scalar_subquery()
+        with self._engine.begin() as connection:
+            found = connection.execute(select(slot.slot, first.label("first"))).all()
+            oldest = [each.slot for each in sorted(found, key=lambda each: each.first or 0) if each.first is not None]
+            claimed: Sequence[int] = ()
+            while oldest and not claimed:
+                free = select(slot.slot).where(slot.slot.in_(oldest[:CLAIMED_SLOTS]))
+                claimed = connection.scalars(free.with_for_update(skip_locked=True)).all()
+                del oldest[:CLAIMED_SLOTS]
+            wanted = select(row.id, row.topic, row.event).where(row.slot.in_(claimed), sendable)
+            rows = [Row(*each) for each in connection.execute(wanted.order_by(row.id).limit(limit))] if claimed else []
+            yield _Claim(connection, self._rows, rows)
+
+    def wait(self, timeout_s: float, stopped: threading.Event) -> None:
+        if self._engine.dialect.driver != "psycopg":
+            stopped.wait(timeout_s)
+            return
+        if self._listening is None:
+            # Of the connection: that of an engine does not replace the one it was made with.
+            self._listening = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._listening.execute(text(f"LISTEN {CHANNEL}"))
+            return  # what was committed before is not announced
+        driver: Any = self._listening.connection.driver_connection
+        try:
+            for _ in driver.notifies(timeout=timeout_s, stop_after=1):
+                pass
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        if self._listening is not None:
+            self._listening.invalidate()
+            self._listening.close()
+            self._listening = None

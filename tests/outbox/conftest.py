@@ -1,0 +1,57 @@
+"""An application's database with an outbox, on each kind of database, and a server to send to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from duebus import Client
+from outbox.program import Shop
+from support.postgres_server import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from support.server_process import ServerProcess
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_shop(postgres: PostgresServer) -> Iterator[Shop]:
+    shop = Shop(postgres.new_database())
+    shop.create_tables()
+    yield shop
+    shop.engine.dispose()
+
+
+@pytest.fixture
+def sqlite_shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(f"sqlite:///{tmp_path}/shop.db")
+    shop.create_tables()
+    yield shop
+    shop.engine.dispose()
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def shop(request: pytest.FixtureRequest) -> Shop:
+    """The application, on every kind of database."""
+    found: Shop = request.getfixturevalue(f"{request.param}_shop")
+    return found
+
+
+@pytest.fixture
+def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
+    return start_server()
+
+
+@pytest.fixture
+def bus(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.address, timeout=10) as client:
+        yield client

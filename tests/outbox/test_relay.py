@@ -1,0 +1,310 @@
+"""What was committed is dispatched once and in order; what was rolled back is not. With real databases and kills."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from duebus import Client
+from duebus.errors import InvalidArgument
+from outbox.program import STEPS, Order, Shop, outbox
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from support.cli import Cli, Running, environment
+from support.documents import ROOT, blocks
+from support.postgres_server import PostgresServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from duebus import EventInfo
+    from support.server_process import ServerProcess
+
+TOPIC = "order.created"
+GUIDE = ROOT / "docs" / "outbox.md"
+ADDRESS = "127.0.0.1:50051"
+
+
+def received(client: Client, count: int, topic: str = TOPIC) -> list[int]:
+    """The next payloads of a topic, each acknowledged."""
+    with client.subscribe(topic, group="billing") as billing:
+        found = []
+        for delivery in billing:
+            found.append(delivery.json())
+            client.ack(delivery)
+            if len(found) == count:
+                return found
+    raise AssertionError("the stream ended")
+
+
+def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(shop: Shop, bus: Client) -> None:
+    shop.place(1)
+    shop.place(2, roll_back=True)
+    shop.place(3, 4)
+    with shop.relay(bus).running():
+        assert sorted(received(bus, 3)) == [1, 3, 4]
+    assert shop.rows() == []
+    with shop.engine.connect() as connection:
+        assert connection.scalars(select(Order.id)).all() == [1, 3, 4]
+    assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_an_event_has_all_that_it_was_given(shop: Shop, bus: Client) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    with Session(shop.engine) as session, session.begin():
+        known = outbox.dispatch(
+            session,
+            TOPIC,
+            b"<order/>",
+            at=due,
+            attributes={"tenant": "acme"},
+            content_type="application/xml",
+            max_retries=7,
+            key="order-1",
+            priority=-60,
+        )
+        delayed = outbox.dispatch(session, TOPIC, "text", delay=timedelta(minutes=30))
+    shop.relay(bus).send()
+    event = bus.admin.get_event(TOPIC, known)
+    assert (event.data, event.content_type) == (b"<order/>", "application/xml")
+    assert (event.attributes["tenant"], event.max_retries) == ("acme", 7)
+    assert (event.key, event.priority) == ("order-1", -60)
+    assert due_of(event) == due
+    later = due_of(bus.admin.get_event(TOPIC, delayed)) - datetime.now(UTC)
+    assert timedelta(minutes=29) < later <= timedelta(minutes=30)
+
+
+def due_of(event: EventInfo) -> datetime:
+    """When it is due in the group that the topic will have first."""
+    (group,) = event.groups
+    assert group.deliver_at is not None
+    return group.deliver_at
+
+
+@pytest.mark.parametrize("driver", ["aiosqlite", "psycopg"])
+async def test_an_asynchronous_session_needs_no_await(
+    driver: str, request: pytest.FixtureRequest, bus: Client, tmp_path: Path
+) -> None:
+    shop: Shop = request.getfixturevalue("sqlite_shop" if driver == "aiosqlite" else "postgres_shop")
+    engine = create_async_engine(shop.url.replace("sqlite:", "sqlite+aiosqlite:"))
+    async with async_sessionmaker(engine).begin() as session:
+        session.add(Order(id=1))
+        outbox.dispatch(session, TOPIC, 1)
+    await engine.dispose()
+    assert shop.relay(bus).send() == 1
+    assert received(bus, 1) == [1]
+
+
+def test_a_scoped_session_passes_the_row_on(shop: Shop, bus: Client) -> None:
+    session = scoped_session(sessionmaker(shop.engine))
+    outbox.dispatch(session, TOPIC, 1)
+    session.commit()
+    session.remove()
+    assert shop.relay(bus).send() == 1
+
+
+# --- crashes ---
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_relay_that_is_killed_loses_nothing_and_adds_nothing(
+    shop: Shop, bus: Client, server: ServerProcess, step: str
+) -> None:
+    shop.place(1, 2, 3)
+    shop.place(4, roll_back=True)
+    command = [sys.executable, "-m", "outbox.program", shop.url, server.address, step]
+    killed = subprocess.run(command, env={**environment(), "PYTHONPATH": str(ROOT / "tests")}, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    shop.place(5)
+    relay = shop.relay(bus)
+    while relay.send():
+        pass
+
+    assert shop.rows() == []
+    assert sorted(received(bus, 4)) == [1, 2, 3, 5]
+    assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_a_server_that_was_away_gets_everything(
+    shop: Shop, start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    first = start_server("--data-dir", str(tmp_path / "bus"))
+    with Client(first.address, timeout=10) as client:
+        relay = shop.relay(client)
+        with relay.running():
+            shop.place(1)
+            assert received(client, 1) == [1]
+            first.kill()
+            shop.place(2, 3)
+            start_server("--data-dir", str(tmp_path / "bus"), "--listen", first.address)
+            client.dispatch("other", 1)  # is retried until the channel has connected again
+            assert sorted(received(client, 2)) == [2, 3]
+
+
+def test_a_database_that_was_away_is_read_again(bus: Client) -> None:
+    database = PostgresServer()
+    try:
+        shop = Shop(database.new_database())
+        shop.create_tables()
+        with shop.relay(bus).running():
+            shop.place(1)
+            assert received(bus, 1) == [1]
+            database.kill()
+            database.restart()
+            shop.engine.dispose()  # the application's connections
+            shop.place(2)
+            assert received(bus, 1) == [2]
+    finally:
+        database.close()
+
+
+# --- order, and several relays ---
+
+
+def test_several_relays_keep_the_order_of_each_key(postgres_shop: Shop, bus: Client) -> None:
+    shop, keys = postgres_shop, [f"customer-{number}" for number in range(7)]
+    with ExitStack() as relays:
+        for _ in range(3):
+            relays.enter_context(shop.relay(bus).running())
+        for number in range(0, 700, 7):
+            for offset, key in enumerate(keys):
+                shop.place(number + offset, key=key)
+        got = received(bus, 700)
+    assert sorted(got) == list(range(700))
+    for offset in range(7):
+        assert [number for number in got if number % 7 == offset] == list(range(offset, 700, 7))
+
+
+def test_slots_that_another_relay_has_claimed_are_left_alone(postgres_shop: Shop, bus: Client) -> None:
+    one, two = postgres_shop.relay(bus), postgres_shop.relay(bus)
+    one.send()  # makes the slots
+    postgres_shop.place(1, key="a")
+    with one._store.claim(10, []) as claimed:
+        assert len(claimed.rows) == 1
+        assert two.send() == 0
+        postgres_shop.place(2, key="a")  # writers do not wait
+    assert two.send() == 2
+    assert received(bus, 2) == [1, 2]
+
+
+def test_postgres_announces_a_commit(postgres_shop: Shop, bus: Client) -> None:
+    relay = postgres_shop.relay(bus, poll_s=600)
+    with bus.subscribe(TOPIC, group="billing") as billing, relay.running():
+        for number in range(20):
+            postgres_shop.place(number)
+            delivery = next(iter(billing))
+            assert delivery.json() == number
+            bus.ack(delivery)
+        relay.stop()
+        postgres_shop.place(20)  # ends the wait
+
+
+# --- what can't be sent ---
+
+
+def test_a_full_topic_does_not_hold_up_the_others(shop: Shop, bus: Client) -> None:
+    bus.admin.configure_topic("full", max_queued=3)
+    shop.place(*range(600), topic="full")  # more than one batch
+    shop.place(600)
+    relay = shop.relay(bus)
+    assert relay.send() == 3  # as many as it has room for
+    assert relay.send() == 1
+    assert received(bus, 1) == [600]
+    assert {(row.topic, row.error) for row in shop.rows()} == {("full", None)}
+
+    with relay.running():
+        assert sorted(received(bus, 600, "full")) == list(range(600))
+
+
+def test_a_row_that_the_server_refuses_keeps_the_reason(shop: Shop, bus: Client) -> None:
+    shop.place(1)
+    shop.place(2, key="k" * 256)
+    shop.place(3)
+    relay = shop.relay(bus)
+    assert relay.send() == 2
+    assert sorted(received(bus, 2)) == [1, 3]
+    (row,) = shop.rows()
+    assert "key" in row.error
+    assert relay.send() == 0
+
+    with shop.engine.begin() as connection:  # as an operator would, once the server allows it
+        connection.execute(update(outbox.table).values(error=None))
+    assert relay.send() == 0
+    (row,) = shop.rows()
+    assert "key" in row.error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        ({"topic": ""}, "topic"),
+        ({"topic": "two words"}, "topic"),
+        ({"data": b"x" * ((1 << 20) + 1)}, "data"),
+        ({"delay": 1, "at": datetime.now(UTC)}, "delay"),
+        ({"priority": 1 << 40}, "priority"),
+    ],
+)
+def test_a_bad_argument_is_refused_in_the_transaction(shop: Shop, arguments: dict[str, Any], field: str) -> None:
+    given: dict[str, Any] = {"topic": TOPIC, "data": 1} | arguments
+    with Session(shop.engine) as session:
+        with pytest.raises(InvalidArgument) as refused:
+            outbox.dispatch(session, given.pop("topic"), given.pop("data"), **given)
+        session.commit()
+    assert [each.field for each in refused.value.field_violations] == [field]
+    assert shop.rows() == []
+
+
+# --- the command ---
+
+
+def test_the_command_sends_until_it_is_ended(shop: Shop, server: ServerProcess, bus: Client) -> None:
+    cli = Cli(server.address)
+    with cli.start("outbox", "relay", "--database", shop.url) as relay:
+        relay.wait_for("Ctrl-C ends")
+        shop.place(1)
+        assert received(bus, 1) == [1]
+        assert relay.end(signal.SIGTERM).status == 0
+
+
+@pytest.mark.parametrize(
+    ("database", "problem"),
+    [
+        ("nonsense", "--database: Could not parse SQLAlchemy URL"),
+        ("sqlite://", "--database: there is no table duebus_outbox: create it with your migrations"),
+    ],
+)
+def test_a_database_that_can_not_be_used_is_one_line(server: ServerProcess, database: str, problem: str) -> None:
+    result = Cli(server.address).run("outbox", "relay", "--database", database)
+    assert result.status != 0
+    assert result.err.count("\n") == 1
+    assert problem in result.err
+
+
+# --- the guide ---
+
+
+def test_the_guide_commits_an_order_with_its_event(server: ServerProcess, bus: Client, tmp_path: Path) -> None:
+    writing, relaying = blocks(GUIDE.read_text(), "python")
+    (counting,) = blocks(GUIDE.read_text(), "sql")
+    writer = subprocess.run([sys.executable, "-c", writing], cwd=tmp_path, check=False, env=environment())
+    assert writer.returncode == 0
+    shop = Shop(f"sqlite:///{tmp_path}/shop.db")
+    with shop.engine.connect() as connection:
+        assert connection.execute(text(counting)).one()[0] == 1
+    relay = relaying.replace(ADDRESS, server.address).replace("...", "input()")
+    process = subprocess.Popen(
+        [sys.executable, "-c", relay], cwd=tmp_path, stdin=subprocess.PIPE, env=environment(), text=True
+    )
+    with Running(process), bus.subscribe(TOPIC, group="billing") as billing:
+        delivery = next(iter(billing))
+        assert (delivery.json(), delivery.key) == ({"id": 42}, "order-42")
+        process.communicate("\n")
+        assert process.returncode == 0
