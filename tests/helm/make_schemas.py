@@ -1,4 +1,4 @@
-"""Makes schemas/: the schemas of Kubernetes and the operators for the kinds that the chart renders.
+"""Makes the schemas of the kinds that the chart renders, of Kubernetes and of operators, and that of Compose.
 
 `make helm-schemas` runs it. The sources are Go modules, which carry the OpenAPI document of their version and their
 custom resource definitions. What is kept is what the kinds need, without descriptions.
@@ -38,6 +38,9 @@ CUSTOM = {
     "sigs.k8s.io/gateway-api@v1.6.3": ("config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",),
 }
 
+COMPOSE = "github.com/compose-spec/compose-go/v2@v2.16.2"
+COMPOSE_SCHEMA = Path(__file__).parents[1] / "deploy" / "compose-spec.json"
+
 PREFIX = "#/definitions/"
 INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
 QUANTITY = {"anyOf": [{"type": "number"}, {"type": "string"}]}
@@ -55,6 +58,8 @@ def main() -> None:
         write(SCHEMAS / f"kubernetes-{minor}.json", kubernetes(swagger["definitions"]))
     found = [crd(module(name) / path) for name, paths in CUSTOM.items() for path in paths]
     write(SCHEMAS / "custom.json", {"kinds": dict(found), "definitions": {}})
+    compose = json.loads((module(COMPOSE) / "schema/compose-spec.json").read_text())
+    COMPOSE_SCHEMA.write_text(json.dumps(undescribed(compose), indent=1) + "\n")
 
 
 def module(name: str) -> Path:
@@ -115,6 +120,19 @@ def strict(schema: Any) -> Any:
     ):
         kept["additionalProperties"] = False
     return kept
+
+
+def undescribed(schema: Any) -> Any:
+    """A schema without its texts."""
+    if isinstance(schema, list):
+        return [undescribed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: undescribed(each)
+        for name, each in schema.items()
+        if not (name in ("description", "title") and isinstance(each, str))
+    }
 
 
 def references(schema: Any) -> list[str]:
