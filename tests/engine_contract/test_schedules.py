@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
-from duebus_server.domain.schedules import Firing, FiringOutcome, Overlap
+from duebus_server.domain.schedules import Firing, FiringOutcome, Overlap, fills_answer
 from duebus_server.domain.states import EventState
 from support.builders import new_event, unique_name
 from support.schedules import MOST, ScheduleDriver
@@ -123,6 +123,24 @@ async def test_schedules_are_listed_by_name_over_all_topics(harness: Harness, to
     assert [one.name for one in (*first, *rest)] == [f"{prefix}.{name}" for name in "abc"]
 
 
+async def test_a_page_is_bounded_by_bytes(harness: Harness, topic: TopicDriver) -> None:
+    """A page of schedules with events of 1 MiB was a gigabyte."""
+    prefix = unique_name("large")
+    other = TopicDriver(harness)
+    names = [f"{prefix}.{number}" for number in range(5)]
+    for name in names:
+        driver = ScheduleDriver(other if name.endswith("3") else topic, name)
+        await driver.save(driver.new(body=b"x" * 400_000))
+
+    first = await topic.engine.list_schedules(f"{prefix}.", 10)
+    rest = await topic.engine.list_schedules(first[-1].name, 2)
+
+    assert [one.name for one in first] == names[:3]
+    assert [one.name for one in rest] == names[3:]
+    assert fills_answer(first, 10)
+    assert (await topic.engine.list_schedules(names[-1], 10)) == []
+
+
 async def test_a_deleted_schedule_is_gone(schedule: ScheduleDriver) -> None:
     stored = await schedule.save()
     await schedule.engine.delete_schedule(schedule.name)
@@ -178,6 +196,25 @@ async def test_the_longest_due_come_first(topic: TopicDriver) -> None:
 
     assert [one.name for one in due.records] == [drivers[1].name, drivers[2].name]
     assert due.next_due_us is not None
+
+
+async def test_what_is_due_is_bounded_by_bytes(topic: TopicDriver) -> None:
+    """A firing step of schedules with events of 1 MiB held up everything else."""
+    for _ in range(5):
+        driver = ScheduleDriver(topic)
+        await driver.save(driver.new(-SECOND, body=b"x" * 400_000))
+
+    fired: list[int] = []
+    while (due := await topic.engine.due_schedules(10)).records:
+        left = 5 - sum(fired) - len(due.records)
+        assert left == 0 or (due.next_due_us or 0) <= topic.engine.wall_us()
+        later_us = topic.engine.wall_us() + HOUR
+        firings = [Firing(one, one.next_us or 0, None, next_us=later_us, due_us=later_us) for one in due.records]
+        await topic.engine.fire_schedules(firings)
+        fired.append(len(firings))
+
+    assert sum(fired) == 5
+    assert max(fired) <= 3
 
 
 async def test_a_paused_schedule_is_not_due(schedule: ScheduleDriver) -> None:

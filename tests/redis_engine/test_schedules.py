@@ -258,12 +258,16 @@ async def test_the_index_is_restored(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     for number in range(3):
         await put(topic, f"schedule {number}")
-    await put(topic, "later", due_in_us=HOUR)
-    bus.raw.delete(bus.key(topic.name, "schedules:due"))
+    later = await put(topic, "later", due_in_us=HOUR)
+    await put(topic, "paused", due_in_us=None)
+    index = bus.key(topic.name, "schedules:due")
+    bus.raw.delete(index)
 
     assert await fire_due(await bus.replica()) == [FiringOutcome.FIRED] * 3
 
-    assert bus.raw.zcard(bus.key(topic.name, "schedules:due")) == 4
+    assert bus.raw.zcard(index) == 5
+    assert bus.raw.zscore(index, "later") == later.due_us
+    assert bus.raw.zscore(index, "paused") == float("inf")
 
 
 async def test_a_damaged_schedule_is_reported_and_hinders_no_other(bus: RedisBus, topic: TopicDriver) -> None:

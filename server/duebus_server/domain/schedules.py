@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from duebus_server.domain.model import NewEvent
 
 MAX_SCHEDULE_NAME_BYTES = 200
+
+MAX_ANSWER_BYTES = 1 << 20
+"""An engine returns no more schedules at once when their bodies have this many bytes together."""
 
 
 class Overlap(StrEnum):
@@ -120,3 +124,22 @@ class DueSchedules:
 
     records: Sequence[ScheduleRecord]
     next_due_us: int | None
+
+
+def fills_answer(records: Sequence[ScheduleRecord], limit: int) -> bool:
+    """Whether an engine returns no more schedules than these at once, so that there may be others."""
+    return len(records) >= limit or sum(len(record.body) for record in records) >= MAX_ANSWER_BYTES
+
+
+def for_one_answer(records: Iterable[ScheduleRecord], limit: int) -> list[ScheduleRecord]:
+    """As many of the first schedules as an engine returns at once: up to ``limit``, and at most MAX_ANSWER_BYTES but
+    for the last one.
+    """
+    chosen: list[ScheduleRecord] = []
+    size = 0
+    for record in islice(records, limit):
+        chosen.append(record)
+        size += len(record.body)
+        if size >= MAX_ANSWER_BYTES:
+            break
+    return chosen

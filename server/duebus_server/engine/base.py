@@ -507,7 +507,9 @@ class Engine(Protocol):
         """
 
     async def list_schedules(self, after: str, limit: int) -> list[ScheduleRecord]:
-        """Up to ``limit`` schedules whose names come after ``after``, by name."""
+        """Of the schedules whose names come after ``after``, by name, those that ``domain.schedules.for_one_answer``
+        chooses.
+        """
 
     async def delete_schedule(self, name: str) -> None:
         """Remove a schedule. Its events stay.
@@ -517,7 +519,9 @@ class Engine(Protocol):
         """
 
     async def due_schedules(self, limit: int) -> DueSchedules:
-        """Up to ``limit`` schedules that are due by the engine's wall clock, of all topics."""
+        """Schedules that are due by the engine's wall clock, of all topics; no more than
+        ``domain.schedules.for_one_answer`` chooses.
+        """
 
     async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:
         """Fire schedules, each in one step: its event is dispatched, and it moves on to its next time, with its

@@ -9,6 +9,7 @@ from duebus.v1 import schedules_pb2
 from duebus_server.bus.scheduling import nominal_times
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.schedules import fills_answer
 from duebus_server.security.acl import Verb
 from duebus_server.wire import schedule_codec as codec
 from duebus_server.wire.admin_codec import page_size, page_token, read_page_token
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PREVIEW = 10
 MAX_PREVIEW = 1_000
-MAX_PAGE_BYTES = 3 << 20
-"""The most bytes of schedules in one page, but for the last. gRPC clients refuse messages over 4 MiB by default."""
 
 
 class EventBusSchedulesServicer:
@@ -64,17 +63,10 @@ class EventBusSchedulesServicer:
         size = page_size(request.page_size)
         after = read_page_token(request.page_token, ("schedules", engine)) or ""
         records = await self._scheduling.list(engine, after, size)
-        response = schedules_pb2.ListSchedulesResponse()
-        room = MAX_PAGE_BYTES
-        for record in records:
-            if room < 0:
-                break
-            room -= len(record.body)
-            response.schedules.append(_info(record))
-        is_last = len(records) < size and len(response.schedules) == len(records)
-        last = None if is_last else records[len(response.schedules) - 1].name
-        response.next_page_token = page_token(last, "schedules", engine)
-        return response
+        last = records[-1].name if fills_answer(records, size) else None
+        return schedules_pb2.ListSchedulesResponse(
+            schedules=map(_info, records), next_page_token=page_token(last, "schedules", engine)
+        )
 
     async def DeleteSchedule(  # noqa: N802
         self, request: schedules_pb2.DeleteScheduleRequest, _context: Context

@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
-from duebus_server.domain.schedules import DueSchedules
+from duebus_server.domain.schedules import DueSchedules, for_one_answer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,23 +78,25 @@ class Schedules:
         self._due.clear()
 
     def page(self, after: str, limit: int) -> list[ScheduleRecord]:
-        """Up to ``limit`` schedules whose names come after ``after``, by name."""
+        """See ``Engine.list_schedules``."""
         start = bisect_right(self._names, after)
-        return [self._records[name] for name in self._names[start : start + limit]]
+        return for_one_answer((self._records[name] for name in self._names[start : start + limit]), limit)
 
     def of_topic(self, topic: str) -> str | None:
         """The name of one schedule of a topic; None if it has none."""
         return next(iter(self._of_topic.get(topic, ())), None)
 
     def due(self, now_us: int, limit: int) -> DueSchedules:
-        """Up to ``limit`` schedules that are due, the longest due first. They stay where they are."""
-        found: list[ScheduleRecord] = []
-        while len(found) < limit and (at_us := self.next_due()) is not None and at_us <= now_us:
-            found.append(self._records[heappop(self._due)[1]])
+        """See ``Engine.due_schedules``. The longest due come first; they stay where they are."""
+        found = for_one_answer(self._take_due(now_us), limit)
         next_us = self.next_due()
         for record in found:
             heappush(self._due, (record.due_us or 0, record.name, record.version))
         return DueSchedules(found, next_us)
+
+    def _take_due(self, now_us: int) -> Iterator[ScheduleRecord]:
+        while (at_us := self.next_due()) is not None and at_us <= now_us:
+            yield self._records[heappop(self._due)[1]]
 
     def next_due(self) -> int | None:
         """When the first schedule is due; None if there is none."""

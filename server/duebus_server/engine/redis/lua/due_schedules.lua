@@ -2,17 +2,16 @@
 --
 -- KEYS     topic
 -- ARGV     1..5 as in common.lua
---   6      how many at most
+--   6, 7   how many at most, and how many bytes of them at most, but for the last
 -- returns  {now, {name, {field, ...}, ...}, when the first of the others is due or -1, {name of a damaged one, ...}}
 --          Fields are as in schedules.lua. Damaged ones are never due again.
 -- includes schedules
 
--- A damaged one is due now, so that it is reported.
+-- All are due now: when they are read, those that are not get their time.
 local function restore_index()
-  local stored, scored = redis.call('HGETALL', schedules_key), {}
-  for i = 1, #stored, 2 do
-    local schedule = parse_schedule(stored[i + 1])
-    scored[i], scored[i + 1] = schedule and due_score(schedule) or whole(now), stored[i]
+  local scored = {}
+  for _, name in ipairs(redis.call('HKEYS', schedules_key)) do
+    scored[#scored + 1], scored[#scored + 2] = whole(now), name
   end
   redis.call('DEL', due_key)
   write_all('ZADD', due_key, scored)
@@ -21,18 +20,23 @@ end
 if redis.call('HLEN', schedules_key) ~= redis.call('ZCARD', due_key) then
   restore_index()
 end
-local names = redis.call('ZRANGEBYSCORE', due_key, '-inf', whole(now), 'LIMIT', 0, ARGV[6])
-local found, damaged = {}, {}
-for i, raw in ipairs(read_all('HMGET', schedules_key, names)) do
+local found, damaged, corrected, size = {}, {}, {}, 0
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', due_key, '-inf', whole(now), 'LIMIT', 0, ARGV[6])) do
+  if size >= tonumber(ARGV[7]) then
+    break
+  end
+  local raw = redis.call('HGET', schedules_key, name)
   local schedule = parse_schedule(raw)
-  if schedule then
-    found[#found + 1], found[#found + 2] = names[i], schedule
+  size = size + #(raw or '')
+  if schedule and schedule[DUE] >= 0 and schedule[DUE] <= now then
+    found[#found + 1], found[#found + 2] = name, schedule
   else
-    damaged[#damaged + 1] = names[i]
+    corrected[#corrected + 1], corrected[#corrected + 2] = schedule and due_score(schedule) or '+inf', name
+    damaged[#damaged + 1] = not schedule and name or nil
   end
 end
-local next_due = due_after(#names)
-for _, name in ipairs(damaged) do
-  redis.call('ZADD', due_key, '+inf', name)
+if #corrected > 0 then
+  regardless_of_memory()
+  write_all('ZADD', due_key, corrected)
 end
-return { whole(now), found, answer_time(next_due), damaged }
+return { whole(now), found, answer_time(due_after(#found / 2)), damaged }

@@ -19,7 +19,13 @@ from duebus_server.domain.errors import (
     PartitionsChanging,
     TopicHasSchedules,
 )
-from duebus_server.domain.schedules import DueSchedules, FiringOutcome
+from duebus_server.domain.schedules import (
+    MAX_ANSWER_BYTES,
+    DueSchedules,
+    FiringOutcome,
+    fills_answer,
+    for_one_answer,
+)
 from duebus_server.engine.redis.codec import schedules as codec
 from duebus_server.engine.redis.codec.leases import read_time
 from duebus_server.engine.redis.partition import Partition
@@ -39,9 +45,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PUT, DELETE, READ, LIST, DUE = map(
-    Script, ("put_schedule", "delete_schedule", "read_schedules", "list_schedules", "due_schedules")
-)
+PUT, DELETE, READ, DUE = map(Script, ("put_schedule", "delete_schedule", "read_schedules", "due_schedules"))
+LIST = Script("list_schedules")
 FIRE = {
     has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering", "slots", "admission"])])
     for has_key in (False, True)
@@ -55,7 +60,7 @@ FIRED_AT_ONCE = 100
 READ_AT_ONCE = 1_000
 
 PARTITIONS_AT_ONCE = 16
-"""In how many partitions to look, or fire, at the same time."""
+"""In how many partitions to look, or fire, at the same time. They share MAX_ANSWER_BYTES."""
 
 RETRY_US = SECOND
 """How long a partition is left alone that Redis can't work on."""
@@ -118,7 +123,7 @@ class Schedules:
             (place,) = noted
             if place == partition:
                 return
-            if record.name in await self._read(place, [record.name]):
+            if await self._holds(place, record.name):
                 if place.topic != record.topic:
                     raise TopicHasSchedules(place.topic, record.name)
                 raise InvalidArgument(
@@ -130,7 +135,7 @@ class Schedules:
     async def get(self, name: str) -> ScheduleRecord:
         """See ``Engine.get_schedule``."""
         place = await self._place(name)
-        record = (await self._read(place, [name])).get(name) if place else None
+        record = (await self._read(place, [name]))[0].get(name) if place else None
         if record is None:
             raise NotFound("schedule", name)
         return record
@@ -140,27 +145,42 @@ class Schedules:
         places = await self._places()
         names = sorted(name for name in places if name > after)
         records: list[ScheduleRecord] = []
-        while names and len(records) < limit:
-            some, names = names[: limit - len(records)], names[limit - len(records) :]
-            by_place: dict[Partition, list[str]] = defaultdict(list)
-            for name in some:
-                by_place[places[name]].append(name)
-            found: dict[str, ScheduleRecord | None] = {}
-            for those in await all_of([self._read(place, those) for place, those in by_place.items()]):
-                found |= those
-            for name in some:
+        while names and not fills_answer(records, limit):
+            found, read = await self._read_first(names[: limit - len(records)], places)
+            for name in names[:read]:
                 if name not in found:
                     log.warning("a schedule is gone that was noted", schedule=name, topic=places[name].topic)
                     await self._forget(name, places[name])
-            records += [record for name in some if (record := found.get(name)) is not None]
-        return records
+            records += [record for name in names[:read] if (record := found.get(name)) is not None]
+            names = names[read:]
+        return for_one_answer(records, limit)
+
+    async def _read_first(
+        self, names: Sequence[str], places: Mapping[str, Partition]
+    ) -> tuple[dict[str, ScheduleRecord | None], int]:
+        """Read the first of these schedules, as many as fit. Returns them as ``_read`` does, and how many names were
+        read.
+        """
+        by_place: dict[Partition, list[str]] = defaultdict(list)
+        for name in names:
+            if places[name] not in by_place and len(by_place) == PARTITIONS_AT_ONCE:
+                break
+            by_place[places[name]].append(name)
+        most_bytes = MAX_ANSWER_BYTES // len(by_place)
+        answers = await all_of([self._read(place, those, most_bytes) for place, those in by_place.items()])
+        found: dict[str, ScheduleRecord | None] = {}
+        read: set[str] = set()
+        for those, (records, count) in zip(by_place.values(), answers, strict=True):
+            found |= records
+            read.update(those[:count])
+        return found, next((index for index, name in enumerate(names) if name not in read), len(names))
 
     async def delete(self, name: str) -> None:
         """See ``Engine.delete_schedule``."""
         place = await self._place(name)
         if place is None:
             raise NotFound("schedule", name)
-        removed = name in await self._read(place, [name]) and await self._runner.run(DELETE, place, name)
+        removed = await self._holds(place, name) and await self._runner.run(DELETE, place, name)
         await self._forget(name, place)
         if not removed:
             raise NotFound("schedule", name)
@@ -168,7 +188,7 @@ class Schedules:
     async def of_topic(self, topic: str) -> str | None:
         """The name of a schedule of a topic; None if it has none."""
         for name, place in (await self._places()).items():
-            if place.topic == topic and name in await self._read(place, [name]):
+            if place.topic == topic and await self._holds(place, name):
                 return name
         return None
 
@@ -183,25 +203,29 @@ class Schedules:
         records: list[ScheduleRecord] = []
         partitions, asked = self._times.due(), 0
         following: list[int | None] = []
-        while asked < len(partitions) and len(records) < limit:
+        while asked < len(partitions) and not fills_answer(records, limit):
             some = partitions[asked : asked + PARTITIONS_AT_ONCE]
             asked += len(some)
-            for found, next_us in await all_of([self._due_in(partition, limit) for partition in some]):
+            most_bytes = MAX_ANSWER_BYTES // len(some)
+            for found, next_us in await all_of([self._due_in(partition, limit, most_bytes) for partition in some]):
                 records += found
                 following.append(next_us)
         await self._note_found(records)
         records.sort(key=lambda record: record.due_us or 0)
-        following += [record.due_us for record in records[limit:]]
+        chosen = for_one_answer(records, limit)
+        following += [record.due_us for record in records[len(chosen) :]]
         following.append(self._times.first_besides(set(partitions[:asked])))
-        return DueSchedules(records[:limit], min((at_us for at_us in following if at_us is not None), default=None))
+        return DueSchedules(chosen, min((at_us for at_us in following if at_us is not None), default=None))
 
-    async def _due_in(self, partition: Partition, limit: int) -> tuple[list[ScheduleRecord], int | None]:
+    async def _due_in(
+        self, partition: Partition, limit: int, most_bytes: int
+    ) -> tuple[list[ScheduleRecord], int | None]:
         """Up to ``limit`` schedules of a partition that are due, and when the first of the others is. If Redis can't
         read them, that is when to try again.
         """
         heard = self._times.heard
         try:
-            now, found, next_due, damaged = await self._runner.run(DUE, partition, limit)
+            now, found, next_due, damaged = await self._runner.run(DUE, partition, limit, most_bytes)
         except PartitionsChanging:
             await self._follow(partition)
             return [], self._runner.now_us()
@@ -273,19 +297,27 @@ class Schedules:
 
     # --- the pieces -------------------------------------------------------------------------------------------------
 
-    async def _read(self, partition: Partition, names: Sequence[str]) -> dict[str, ScheduleRecord | None]:
-        """Those of these schedules that are in a partition; None for a damaged one."""
-        found: dict[str, ScheduleRecord | None] = {}
+    async def _read(
+        self, partition: Partition, names: Sequence[str], most_bytes: int = MAX_ANSWER_BYTES
+    ) -> tuple[dict[str, ScheduleRecord | None], int]:
+        """The first of these schedules, as many as fit. Returns those that are in the partition, None for a damaged
+        one, and how many names were read.
+        """
+        some = names[:READ_AT_ONCE]
         try:
-            for first in range(0, len(names), READ_AT_ONCE):
-                some = names[first : first + READ_AT_ONCE]
-                answers = await self._runner.run(READ, partition, *some)
-                for name, fields in zip(some, answers, strict=True):
-                    if fields is not None:
-                        found[name] = codec.read(name, partition.topic, fields) if fields else None
+            answers = await self._runner.run(READ, partition, most_bytes, *some)
         except PartitionsChanging:
-            return {}  # while a topic has schedules, its partitions don't change
-        return found
+            return {}, len(some)  # while a topic has schedules, its partitions don't change
+        return {
+            name: codec.read(name, partition.topic, fields) if fields else None
+            for name, fields in zip(some, answers, strict=False)
+            if fields is not None
+        }, len(answers)
+
+    async def _holds(self, partition: Partition, name: str) -> bool:
+        """Whether a schedule is in a partition, even if it is damaged."""
+        found, _ = await self._read(partition, [name])
+        return name in found
 
     async def _place(self, name: str) -> Partition | None:
         async with asking(""):
@@ -318,7 +350,7 @@ class Schedules:
         self._noted.discard(name)
         async with asking(place.topic):
             await self._runner.connection.redis.hdel(self._runner.keys.schedules, name)
-        if name in await self._read(place, [name]):
+        if await self._holds(place, name):
             await self._note({name: place})
 
     async def _follow(self, partition: Partition) -> None:
