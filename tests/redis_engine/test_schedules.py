@@ -254,6 +254,35 @@ async def test_a_name_that_two_replicas_put_for_two_topics_is_in_one_of_them(bus
         assert [record.topic for record, is_stored in zip(records, stored, strict=True) if is_stored is True] == held
 
 
+@pytest.mark.parametrize("verb", ["list", "delete"])
+async def test_a_note_that_another_replica_has_changed_meanwhile_is_kept(
+    bus: RedisBus, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Whoever removed the note of a schedule that was gone removed that of one with its name in another topic."""
+    # given a schedule that is gone from its topic
+    one, other = await bus.replica(), await bus.replica()
+    topic, elsewhere = one.topic(), other.topic()
+    await put(topic, due_in_us=None)
+    if verb == "list":
+        bus.raw.delete(bus.key(topic.name, "schedules"), bus.key(topic.name, "schedules:due"))
+    schedules = one.engine._schedules
+    forget = schedules._forget
+
+    # when another replica puts one of its name elsewhere, just before the note is removed
+    async def put_meanwhile(name: str, place: Partition) -> None:
+        await put(elsewhere, due_in_us=None)
+        await forget(name, place)
+
+    monkeypatch.setattr(schedules, "_forget", put_meanwhile)
+    if verb == "list":
+        assert await one.engine.list_schedules("", 10) == []
+    else:
+        await one.engine.delete_schedule("schedule")
+
+    # then the note says where that is
+    assert (await other.engine.get_schedule("schedule")).topic == elsewhere.name
+
+
 async def test_the_index_is_restored(bus: RedisBus, topic: TopicDriver) -> None:
     await topic.join()
     for number in range(3):

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 PUT, DELETE, READ, DUE = map(Script, ("put_schedule", "delete_schedule", "read_schedules", "due_schedules"))
-LIST = Script("list_schedules")
+LIST, FORGET = map(Script, ("list_schedules", "forget_schedule"))
 FIRE = {
     has_key: Script("fire", without=["hand_over", *(() if has_key else ["ordering", "slots", "admission"])])
     for has_key in (False, True)
@@ -346,10 +346,9 @@ class Schedules:
         self._noted.update(record.name for record in new)
 
     async def _forget(self, name: str, place: Partition) -> None:
-        """Remove the note of a schedule that is gone, unless it was put again meanwhile."""
+        """Remove the note of a schedule that is not in this place, unless it was put again meanwhile."""
         self._noted.discard(name)
-        async with asking(place.topic):
-            await self._runner.connection.redis.hdel(self._runner.keys.schedules, name)
+        await self._runner.run_on([self._runner.keys.schedules], FORGET, "", name, str(place))
         if await self._holds(place, name):
             await self._note({name: place})
 
