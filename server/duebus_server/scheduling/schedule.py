@@ -101,6 +101,8 @@ def plan(schedule: Schedule, record: ScheduleRecord, now_us: int) -> Plan:
     missed = 0
     following_us = schedule.rule.next_after(first_us)
     if following_us is not None and following_us <= now_us and _was_postponed(schedule, record):
+        if (schedule.due_us(following_us) or following_us) > now_us:
+            return Plan(first_us, fires=False, missed=1)
         first_us, missed = following_us, 1
         following_us = schedule.rule.next_after(first_us)
     last_us = _last_due(schedule, first_us, following_us, now_us)
@@ -146,11 +148,13 @@ def _oldest(schedule: Schedule, first_us: int, last_us: int, now_us: int) -> int
 
 
 def retry_us(schedule: Schedule, nominal_us: int, now_us: int) -> int:
-    """When a nominal time is tried again that found its topic full, at the latest when the next one is due."""
+    """When a nominal time is tried again that found its topic full: before the next one, or else when that is due."""
     since_us = now_us - (schedule.due_us(nominal_us) or nominal_us)
     again_us = now_us + min(max(since_us, FIRST_RETRY_US), GREATEST_RETRY_US)
-    following_us = schedule.due_us(schedule.rule.next_after(nominal_us))
-    return again_us if following_us is None else min(again_us, following_us)
+    following_us = schedule.rule.next_after(nominal_us)
+    if following_us is None or again_us < following_us:
+        return again_us
+    return schedule.due_us(following_us) or following_us
 
 
 def upcoming(schedule: Schedule, record: ScheduleRecord, count: int) -> list[int]:

@@ -102,6 +102,33 @@ def test_trying_again_backs_off_within_the_period() -> None:
     assert retry_us(one, NOON_US, NOON_US + 4 * MINUTE + SECOND) == NOON_US + 5 * MINUTE
 
 
+def with_late_jitter() -> Schedule:
+    """One that fires 30 s after the next minute, or later."""
+    names = (f"report {number}" for number in range(100))
+    made = (replace(schedule(jitter_us=MINUTE), name=name) for name in names)
+    return next(one for one in made if (one.due_us(NOON_US + MINUTE) or 0) > NOON_US + 90 * SECOND)
+
+
+def test_trying_again_adds_no_jitter_and_ends_before_the_next_nominal_time() -> None:
+    """One was tried up to the jitter of the next nominal time, which then fired too early."""
+    one = with_late_jitter()
+    due_us, following_due_us = (one.due_us(NOON_US + number * MINUTE) or 0 for number in (0, 1))
+
+    assert retry_us(one, NOON_US, due_us) == due_us + SECOND
+    assert retry_us(one, NOON_US, NOON_US + MINUTE - SECOND) == following_due_us
+    assert retry_us(one, NOON_US, NOON_US + MINUTE + SECOND) == following_due_us
+
+
+def test_what_found_its_topic_full_is_missed_at_the_next_nominal_time_which_keeps_its_jitter() -> None:
+    one = with_late_jitter()
+    following_us = NOON_US + MINUTE
+    tried = replace(due(one), due_us=following_us - SECOND)
+
+    assert plan(one, tried, following_us - 1) == Plan(NOON_US, fires=True, missed=0)
+    assert plan(one, tried, following_us + SECOND) == Plan(NOON_US, fires=False, missed=1)
+    assert plan(one, tried, one.due_us(following_us) or 0) == Plan(following_us, fires=True, missed=1)
+
+
 def test_jitter_spreads_by_name_and_time_but_never_beyond_the_next_time() -> None:
     one = schedule(MINUTE, jitter_us=HOUR)
     dues = [one.due_us(NOON_US + number * MINUTE) or 0 for number in range(50)]
