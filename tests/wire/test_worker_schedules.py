@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 from duebus import Delivery, Worker, aio
-from duebus.errors import InvalidArgument, TopicHasSchedules
+from duebus.errors import InvalidArgument, NotFound, TopicHasSchedules
+from duebus.worker.schedules import module_of
 from support.builders import unique_name
 from support.wire import SIGNAL_TIMEOUT_S
 from support.workers import serving
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from support.server_process import ServerProcess
 
 
@@ -102,6 +108,65 @@ async def test_a_schedule_that_cannot_be_stored_ends_the_worker(server: ServerPr
         with pytest.raises(TopicHasSchedules):
             await asyncio.wait_for(moved.serve(), SIGNAL_TIMEOUT_S)
         await client.schedules.delete(name)
+
+
+async def test_functions_of_two_modules_have_schedules_of_their_own(server: ServerProcess) -> None:
+    """Both were stored under the function's name, so each replaced the other's."""
+    modules = [unique_name("module") for _ in range(2)]
+    async with aio.Client(server.address) as client, AsyncExitStack() as stack:
+        for module in modules:
+            worker = Worker(server.address)
+            worker.every("0 0 1 1 *")(tick_of(module))
+            await stack.enter_async_context(serving(worker))
+        names = [f"{module}._tick" for module in modules]
+        assert [(await client.schedules.get(name)).schedule.topic for name in names] == names
+        for name in names:
+            await client.schedules.delete(name)
+
+
+def tick_of(module: str) -> Callable[[Delivery], Awaitable[None]]:
+    async def _tick(_delivery: Delivery) -> None:
+        pass
+
+    _tick.__module__ = module
+    return _tick
+
+
+@pytest.mark.parametrize(
+    ("spec", "file", "expected"),
+    [
+        (ModuleSpec("shop.__main__", None), "/app/shop/__main__.py", "shop"),
+        (ModuleSpec("shop.jobs", None), "/app/shop/jobs.py", "shop.jobs"),
+        (None, "/app/shop/jobs.py", "jobs"),
+        (None, None, "main"),
+    ],
+    ids=["package", "module", "file", "neither"],
+)
+def test_a_program_has_the_name_of_its_module(
+    monkeypatch: pytest.MonkeyPatch, spec: ModuleSpec | None, file: str | None, expected: str
+) -> None:
+    main = ModuleType("__main__")
+    main.__spec__, main.__file__ = spec, file
+    monkeypatch.setitem(sys.modules, "__main__", main)
+
+    assert module_of(tick_of("__main__")) == expected
+    assert module_of(tick_of("reports")) == "reports"
+
+
+async def test_a_schedule_that_has_ended_does_not_end_the_worker(
+    server: ServerProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    name, other = unique_name("ended"), unique_name("other")
+    worker = Worker(server.address)
+    worker.every(60, name=name, end=datetime(2024, 1, 1, tzinfo=UTC))(handle)
+    worker.every(3_600, name=other)(handle)
+
+    async with aio.Client(server.address) as client, serving(worker):
+        await client.schedules.delete(other)
+        with pytest.raises(NotFound):
+            await client.schedules.get(name)
+
+    assert f"the schedule {name} has ended and is not stored: schedule.end: " in caplog.text
 
 
 def test_a_name_is_declared_once() -> None:

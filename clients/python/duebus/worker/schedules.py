@@ -10,9 +10,9 @@ from typing import Any
 
 from duebus._core.enums import Engine
 from duebus.aio import Client
-from duebus.errors import DeadlineExceeded, PermissionDenied, Unavailable
+from duebus.errors import DeadlineExceeded, InvalidArgument, PermissionDenied, Unavailable
 
-__all__ = ["Declaration", "declare", "origin_of"]
+__all__ = ["Declaration", "declare", "module_of"]
 
 # How many seconds pass before a server that can't be reached is tried again.
 _RETRY_AFTER = 1.0
@@ -40,12 +40,15 @@ class Declaration:
     options: Mapping[str, Any]
 
 
-def origin_of(handler: Callable[..., object]) -> str:
-    """The note of a schedule that is declared beside this handler: the module."""
-    module = getattr(handler, "__module__", None) or type(handler).__module__
-    if module == "__main__":
-        module = Path(getattr(sys.modules["__main__"], "__file__", None) or module).stem
-    return f"declared in {module}"
+def module_of(handler: Callable[..., object]) -> str:
+    """The module of a handler, under the name by which others import it."""
+    module = str(getattr(handler, "__module__", None) or type(handler).__module__)
+    if module != "__main__":
+        return module
+    main = sys.modules["__main__"]
+    if main.__spec__ is not None:  # python -m
+        return main.__spec__.name.removesuffix(".__main__")
+    return Path(getattr(main, "__file__", None) or "main").stem
 
 
 async def declare(client: Client, declarations: Sequence[Declaration], engine: Engine | str | None) -> None:
@@ -57,15 +60,23 @@ async def declare(client: Client, declarations: Sequence[Declaration], engine: E
     while True:
         try:
             for each in declarations:
-                await client.schedules.put(
-                    each.name, each.topic, each.data, note=each.note, engine=engine, **each.options
-                )
+                await _put(client, each, engine)
             await _report(client, declarations, engine)
         except (Unavailable, DeadlineExceeded) as error:
             _log.warning("the schedules are not stored yet: %s", error)
             await asyncio.sleep(_RETRY_AFTER)
         else:
             return
+
+
+async def _put(client: Client, each: Declaration, engine: Engine | str | None) -> None:
+    """Puts a schedule. One that has ended must not end the worker, which may be started again long after."""
+    try:
+        await client.schedules.put(each.name, each.topic, each.data, note=each.note, engine=engine, **each.options)
+    except InvalidArgument as error:
+        if "schedule.end" not in [violation.field for violation in error.field_violations]:
+            raise
+        _log.warning("the schedule %s has ended and is not stored: %s", each.name, error)
 
 
 async def _report(client: Client, declarations: Sequence[Declaration], engine: Engine | str | None) -> None:

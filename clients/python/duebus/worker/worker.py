@@ -16,7 +16,7 @@ from duebus._core.settings import DEFAULT_TARGET
 from duebus.aio import Client
 from duebus.errors import InvalidArgument
 from duebus.worker.registry import MAX_CONCURRENCY, Handler, Registration, Registry
-from duebus.worker.schedules import Declaration, origin_of
+from duebus.worker.schedules import Declaration, module_of
 from duebus.worker.serving import Serving
 from duebus.worker.settings import MAX_IN_FLIGHT, Settings
 from duebus.worker.signals import stop_on_signals
@@ -182,7 +182,8 @@ class Worker:
 
         Args:
             rule: A cron text, or a period: a timedelta or seconds.
-            name: The schedule's name; None: the function's.
+            name: The schedule's name; None: that of the function after its module's, such as `reports.send_report`, so
+                that functions of two modules have schedules of their own.
             topic: Where its events go; None: the same as its name.
             zone: As in `ScheduleClient.put`, like all up to `catch_up_window`.
             data: The payload of its events.
@@ -220,10 +221,11 @@ class Worker:
         }
 
         def register(handler: _H) -> _H:
-            chosen = name or str(getattr(handler, "__name__", type(handler).__name__))
+            module = module_of(handler)
+            chosen = name or f"{module}.{getattr(handler, '__name__', type(handler).__name__)}".lstrip("_")
             if any(each.name == chosen for each in self._declarations):
                 raise InvalidArgument.of_field("name", f"the worker has a schedule {chosen!r} already")
-            said = origin_of(handler) if note is None else note
+            said = f"declared in {module}" if note is None else note
             declaration = Declaration(chosen, topic or chosen, data, said, when | options)
             self.add(declaration.topic, handler, group=group, concurrency=concurrency, max_retries=max_retries)
             self._declarations.append(declaration)
