@@ -39,6 +39,7 @@ from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.probes import probes
 from duebus_server.ops.tracing import make_tracing
+from duebus_server.scheduling.zones import zone_names
 from duebus_server.web.app import web_app
 from duebus_server.web.calls import Calls
 from duebus_server.web.live import Live
@@ -328,9 +329,11 @@ async def serve(
         SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
         DuplicateInitialized: another server uses its data directory.
         DispatcherNotWorking: the disk of its data directory has failed.
+        NoTimeZonesError: there are no time zones.
         ServerEndedError: it stopped accepting calls without being asked to.
     """
     bound_heap()
+    zone_names()
     if test_clock:
         _check_test_clock(settings)
     clock = MovableClock() if test_clock else SystemClock()

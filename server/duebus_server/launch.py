@@ -12,6 +12,7 @@ from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitializ
 from duebus_server.ops.http import HttpListenError
 from duebus_server.ops.logs import configure_logs
 from duebus_server.ops.tracing import NoOpenTelemetryError
+from duebus_server.scheduling.zones import NoTimeZonesError
 from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.server import PortInUseError
 
@@ -44,7 +45,14 @@ def launch(
         asyncio.run(serve(settings, announce, shares_port=shares_port, test_clock=test_clock))
     except (SettingsError, NoOpenTelemetryError) as error:
         return print_error(error, EXIT_WRONG_SETTING)
-    except (PortInUseError, HttpListenError, DispatcherNotWorking, DuplicateInitialized, ServerEndedError) as error:
+    except (
+        PortInUseError,
+        HttpListenError,
+        DispatcherNotWorking,
+        DuplicateInitialized,
+        NoTimeZonesError,
+        ServerEndedError,
+    ) as error:
         return print_error(error, EXIT_CANNOT_SERVE)
     return 0
 

@@ -53,6 +53,17 @@ def test_an_address_of_another_machine_is_one_line() -> None:
     assert err.startswith(f"duebus: cannot listen on {address}: ")
 
 
+@pytest.mark.parametrize("module", ["tzdata.py", "tzdata/__init__.py"])
+def test_a_server_without_time_zones_does_not_start(tmp_path: Path, module: str) -> None:
+    """It started, and refused each schedule with an internal error."""
+    shadow = tmp_path / module
+    shadow.parent.mkdir(exist_ok=True)
+    shadow.write_text("raise ImportError('it is not installed')" if module == "tzdata.py" else "")
+    status, out, err = try_to_start("--processes", "1", PYTHONPATH=str(tmp_path))  # a process of its own
+    assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
+    assert err.startswith("duebus: no time zones: the Python package tzdata can't be read: ")
+
+
 @pytest.mark.parametrize(
     ("flags", "environment", "words"),
     [

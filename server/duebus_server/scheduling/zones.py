@@ -86,10 +86,21 @@ def _first_of(year: int) -> int:
     return int(datetime(year, 1, 1, tzinfo=UTC).timestamp())
 
 
+class NoTimeZonesError(Exception):
+    """The package ``tzdata`` is missing or damaged, so no schedule can have its times."""
+
+
 @cache
 def zone_names() -> frozenset[str]:
-    """The names of all zones."""
-    return frozenset(files("tzdata").joinpath("zones").read_text("utf-8").split())
+    """The names of all zones.
+
+    Raises:
+        NoTimeZonesError: there are none.
+    """
+    try:
+        return frozenset(files("tzdata").joinpath("zones").read_text("utf-8").split())
+    except (ImportError, OSError) as error:
+        raise NoTimeZonesError(f"no time zones: the Python package tzdata can't be read: {error}") from None
 
 
 @cache
