@@ -194,6 +194,7 @@ async def test_a_preview_needs_nothing_stored(schedules: Schedules) -> None:
         ({"start": Timestamp(seconds=7_300_000_000)}, "start"),
         ({"start": Timestamp(seconds=100), "end": Timestamp(seconds=99)}, "end"),
         ({"start": Timestamp(seconds=1), "end": Timestamp(seconds=3_599)}, "end"),
+        ({"end": Timestamp(seconds=1_700_000_000)}, "end"),
         ({"jitter": duration(86_401)}, "jitter"),
         ({"catch_up_window": duration(0)}, "catch_up_window"),
         ({"overlap": 9}, "overlap"),

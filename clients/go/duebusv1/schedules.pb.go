@@ -178,7 +178,8 @@ type Schedule struct {
 	// The first and the last moment at which it may fire, both inclusive. Unset: no limit.
 	Start *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=start,proto3" json:"start,omitempty"`
 	End   *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=end,proto3" json:"end,omitempty"`
-	// It ends after this many firings; those that were skipped or missed do not count. 0: no limit.
+	// It ends after this many firings; those that were skipped or missed do not count. 0: no limit. A replaced schedule
+	// keeps its counters, so one that has already fired this many times ends.
 	MaxRuns uint64 `protobuf:"varint,9,opt,name=max_runs,json=maxRuns,proto3" json:"max_runs,omitempty"`
 	// Spreads firings out: each is up to this much later than its nominal time, but before the next one. A hash of the
 	// name and the time decides by how much. 0 to 24 h.

@@ -77,7 +77,8 @@ class Scheduling:
 
         Raises:
             TopicHasSchedules: the stored one has another topic.
-            InvalidArgument: the engine has reached its limit of schedules.
+            InvalidArgument: it would never fire, because its end has passed; or the engine has reached its limit of
+                schedules.
         """
         schedule, target = command.schedule, self._serving(engine)
         if permit is not None:
@@ -89,6 +90,8 @@ class Scheduling:
             if known is not None and known.body == command.body:
                 return known, False
             record = _replacing(known, command, target.wall_us())
+            if record.next_us is None and not schedule.is_over(record.runs):
+                raise InvalidArgument("schedule.end", "has passed, or the rule does not fire before it any more")
             if await target.save_schedule(record, known.version if known is not None else 0, self._most):
                 log.info("schedule put", engine=target.name, schedule=schedule.name, topic=schedule.topic)
                 return await target.get_schedule(schedule.name), True

@@ -227,6 +227,24 @@ async def test_a_clock_that_is_set_back_repeats_no_firing(bus: Bus) -> None:
     assert await bus.fired() == hours(2)
 
 
+async def test_a_clock_that_is_set_forward_and_back_fires_each_nominal_time_once(bus: Bus) -> None:
+    await bus.put(every=SECOND)
+    await bus.advance(5 * SECOND)
+    assert len(await bus.fired()) == 5
+
+    bus.clock.set_host(HOUR)
+    await bus.advance(5 * SECOND)
+    assert await bus.fired() == [f"2026-01-01T01:00:{second:02}Z" for second in range(5, 11)]
+    bus.clock.set_host(-HOUR)
+    await bus.advance(HOUR)
+    assert await bus.fired() == []
+    await bus.advance(SECOND)
+
+    assert await bus.fired() == ["2026-01-01T01:00:11Z"]
+    record = await bus.record()
+    assert record.runs + record.missed == (HOUR + 11 * SECOND) // SECOND
+
+
 async def test_new_rules_of_a_zone_change_the_next_time_at_the_start(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -341,6 +359,34 @@ async def test_a_replaced_schedule_keeps_its_counters_and_goes_on(bus: Bus) -> N
 
     assert await bus.fired() == ["2026-01-01T02:30:00Z", "2026-01-01T03:00:00Z"]
     assert (await bus.record()).runs == 4
+
+
+async def test_a_schedule_that_would_never_fire_is_refused(bus: Bus) -> None:
+    """One whose end had passed was stored, and nobody noticed."""
+    for end_us in (START_US - 1, START_US + HOUR - 1):
+        with pytest.raises(InvalidArgument, match="has passed") as refused:
+            await bus.put(end=end_us)
+        assert refused.value.violation.field == "schedule.end"
+    assert await bus.put(end=START_US + HOUR)
+    await bus.advance(HOUR)
+    assert await bus.fired() == hours(1)
+
+    assert not await bus.put(end=START_US + HOUR), "a worker that starts puts it again"
+    with pytest.raises(InvalidArgument, match="has passed"):
+        await bus.put(end=START_US + HOUR, note="changed")
+    assert await bus.put(end=START_US + 2 * HOUR)
+
+
+async def test_a_schedule_that_is_replaced_by_one_with_no_runs_left_ends(bus: Bus) -> None:
+    await bus.put()
+    await bus.advance(3 * HOUR)
+
+    assert await bus.put(max_runs=2)
+    assert (await bus.record()).next_us is None
+    assert await bus.put(max_runs=4)
+    await bus.advance(DAY)
+
+    assert await bus.fired() == hours(1, 2, 3, 4)
 
 
 async def test_a_nominal_time_that_is_due_is_not_lost_by_a_put(bus: Bus) -> None:

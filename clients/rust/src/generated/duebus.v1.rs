@@ -3403,7 +3403,8 @@ pub struct Schedule {
     pub start: ::core::option::Option<::prost_types::Timestamp>,
     #[prost(message, optional, tag = "8")]
     pub end: ::core::option::Option<::prost_types::Timestamp>,
-    /// It ends after this many firings; those that were skipped or missed do not count. 0: no limit.
+    /// It ends after this many firings; those that were skipped or missed do not count. 0: no limit. A replaced schedule
+    /// keeps its counters, so one that has already fired this many times ends.
     #[prost(uint64, tag = "9")]
     pub max_runs: u64,
     /// Spreads firings out: each is up to this much later than its nominal time, but before the next one. A hash of the
@@ -3791,7 +3792,7 @@ pub mod event_bus_schedules_client {
         /// was: `Schedule.paused` counts only when the schedule is created.
         ///
         /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-        /// `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
         /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
         /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         pub async fn put_schedule(
@@ -4061,7 +4062,7 @@ pub mod event_bus_schedules_server {
         /// was: `Schedule.paused` counts only when the schedule is created.
         ///
         /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-        /// `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
         /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
         /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         async fn put_schedule(

@@ -66,7 +66,10 @@ export interface Schedule {
   end:
     | Date
     | undefined;
-  /** It ends after this many firings; those that were skipped or missed do not count. 0: no limit. */
+  /**
+   * It ends after this many firings; those that were skipped or missed do not count. 0: no limit. A replaced schedule
+   * keeps its counters, so one that has already fired this many times ends.
+   */
   maxRuns: bigint;
   /**
    * Spreads firings out: each is up to this much later than its nominal time, but before the next one. A hash of the
@@ -1863,7 +1866,7 @@ export const EventBusSchedulesService = {
    * was: `Schedule.paused` counts only when the schedule is created.
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-   * `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
    * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
@@ -1997,7 +2000,7 @@ export interface EventBusSchedulesServer extends UntypedServiceImplementation {
    * was: `Schedule.paused` counts only when the schedule is created.
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-   * `end` before `start`, and an `event.key` that would move the schedule to another partition of its topic; it is also
+   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
    * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
