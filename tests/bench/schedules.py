@@ -40,19 +40,21 @@ class Size(NamedTuple):
 
     Attributes:
         idle: the schedules of the idle server.
+        settle_s: how long they fire before anything is measured, so that each has fired.
         idle_s: how long its CPU time is measured.
         burst: how many schedules fire at once.
         burst_s: how long the lateness of other events is measured.
     """
 
     idle: int
+    settle_s: float
     idle_s: float
     burst: int
     burst_s: float
 
 
-FULL = Size(10_000, 60, 1_000, 30)
-QUICK = Size(20, 0.5, 20, 1)
+FULL = Size(10_000, 60, 60, 1_000, 30)
+QUICK = Size(20, 0, 0.5, 20, 1)
 
 
 async def put(address: str, schedules: list[schedules_pb2.Schedule]) -> None:
@@ -85,6 +87,7 @@ def idle(engine: str, size: Size, jitter_s: int) -> Figures:
     with System(engine) as system:
         without = _share_of_core(system, size.idle_s / 2)
         asyncio.run(put(system.server.address, schedules_of(size.idle, "* * * * *", jitter_s)))
+        time.sleep(size.settle_s)
         used = _share_of_core(system, size.idle_s)
     return {
         **{f"{name}_percent": 100 * share for name, share in used.items()},

@@ -11,7 +11,7 @@ import structlog
 from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import DueBusError
 from duebus_server.domain.outage import Outage
-from duebus_server.domain.schedules import ADVANCED, Firing, FiringOutcome
+from duebus_server.domain.schedules import ADVANCED, Firing, FiringOutcome, fills_answer
 from duebus_server.scheduling.schedule import event_id, plan, retry_us, rfc3339
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ log = structlog.get_logger()
 
 FIRED_AT_ONCE = 50
 """How many schedules one engine call fires. Bounded, because other calls wait meanwhile."""
+
+BETWEEN_FIRINGS_US = 20 * MILLISECOND
+"""The least time between two firings, so that many schedules that are spread over time fire together."""
 
 LISTED_AT_ONCE = 200
 
@@ -68,11 +71,12 @@ class Scheduler:
         self._codec = codec
         self._wake = asyncio.Event()
         self._wakes_us: int | None = None
+        self._rests_until_us = 0
         self._timer: Timer | None = None
 
     def due(self, at_us: int) -> None:
         """See ``Watcher.schedules_due``."""
-        wait_us = at_us - self._engine.wall_us()
+        wait_us = max(at_us - self._engine.wall_us(), self._rests_until_us - self._clock.now_us())
         # What is due now does not wait for a timer, which is late if the host's clock was set.
         if wait_us > 0 and self._wakes_us is not None and self._wakes_us <= at_us:
             return
@@ -137,18 +141,21 @@ class Scheduler:
         await self._fire_due()
 
     async def _fire_due(self) -> int | None:
-        """Fire what is due. Returns when the next is due; None if there is none."""
+        """Fire what is due. Returns when to look for the next; None if there is none."""
         while True:
             self._wake.clear()
+            began_us = self._clock.now_us()
             due = await self._engine.due_schedules(FIRED_AT_ONCE)
             if not due.records:
                 return due.next_due_us
-            if not await self._fire(due.records):
-                return self._engine.wall_us() + MILLISECOND
+            self._rests_until_us = began_us + BETWEEN_FIRINGS_US
+            again_us = await self._fire(due.records)
+            if again_us is not None:
+                return again_us
             await asyncio.sleep(0)  # other calls come first
 
-    async def _fire(self, records: Sequence[ScheduleRecord]) -> bool:
-        """Fire these schedules. Returns whether something has changed: otherwise none is due by the engine's clock."""
+    async def _fire(self, records: Sequence[ScheduleRecord]) -> int | None:
+        """Fire these schedules. Returns when to look for the next; None for at once, because others are late."""
         now_us = self._engine.wall_us()
         schedules: dict[str, Schedule] = {}
         firings: list[Firing] = []
@@ -166,7 +173,11 @@ class Scheduler:
             await self._engine.fire_schedules([self._again(schedules[one.record.name], one) for one in full])
         advanced = [firing for firing, outcome in zip(firings, outcomes, strict=True) if outcome in ADVANCED]
         self._log_missed([firing for firing in (*advanced, *full) if firing.missed])
-        return not firings or any(outcome is not FiringOutcome.EARLY for outcome in outcomes)
+        now_us = self._engine.wall_us()
+        if outcomes and all(outcome is FiringOutcome.EARLY for outcome in outcomes):
+            return now_us + MILLISECOND
+        is_late = any(firing.due_us is not None and firing.due_us <= now_us for firing in advanced)
+        return None if is_late or fills_answer(records, FIRED_AT_ONCE) else now_us
 
     def _firing(self, schedule: Schedule, record: ScheduleRecord, now_us: int) -> Firing:
         """What a schedule that is due does next."""

@@ -198,7 +198,7 @@ class Schedules:
         """See ``Engine.due_schedules``."""
         if self._times.list_is_due:
             places = await self._places()
-            self._noted.intersection_update(places)
+            self._noted = set(places)
             self._times.listed(set(places.values()))
         records: list[ScheduleRecord] = []
         partitions, asked = self._times.due(), 0
