@@ -140,6 +140,21 @@ async def test_an_announcement_that_comes_while_redis_is_asked_is_not_forgotten(
     assert times.due() == [Partition(topic.name)]
 
 
+async def test_an_answer_of_redis_is_bounded_by_bytes(replica: Replica) -> None:
+    topic = replica.topic()
+    names = [f"schedule {number}" for number in range(5)]
+    for name in names:
+        record = ScheduleRecord(name, topic.name, "", b"x" * 400_000, next_us=0, due_us=0)
+        assert await replica.engine.save_schedule(record, 0, MOST)
+    schedules, place = replica.engine._schedules, Partition(topic.name)
+
+    due, next_us = await schedules._due_in(place, 10, 1_000_000)
+    read, count = await schedules._read(place, names, 1_000_000)
+
+    assert ([one.name for one in due], next_us) == (names[:3], 0)
+    assert (list(read), count) == (names[:3], 3)
+
+
 # --- partitions -------------------------------------------------------------------------------------------------------
 
 
