@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from duebus_server.domain.clock import MILLISECOND, MINUTE, SECOND
+from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.rates import KeyPolicy, Rate
 from duebus_server.domain.states import EventState
 from support.builders import new_event
@@ -11,6 +12,12 @@ from support.keyed import follow, keyed, order_of
 from support.topics import TopicDriver, ids
 
 ONE_A_MINUTE = Rate(1, MINUTE)
+
+
+async def work(topic: TopicDriver) -> int:
+    """How many events an autoscaler is told of."""
+    (count,) = await topic.engine.work([(topic.name, DEFAULT_GROUP)])
+    return count
 
 
 async def test_each_key_has_the_rate_for_itself(joined: TopicDriver) -> None:
@@ -40,6 +47,27 @@ async def test_a_closed_key_opens_at_its_time_and_says_when(joined: TopicDriver)
     assert await joined.lease() == []
     await joined.harness.advance(1)
     assert ids(await joined.lease()) == ["b"]
+
+
+async def test_a_backlog_of_keys_that_wait_for_their_rate_needs_a_worker_30_s_before_they_open(
+    joined: TopicDriver,
+) -> None:
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    await joined.dispatch(*keyed("a", "b", "c"), *keyed("x", "y", key="customer-18"))
+    leased = await joined.lease()
+    assert sorted(ids(leased)) == ["a", "x"]
+    assert await work(joined) == 2, "they are being handled"
+    await joined.ack(*leased)
+
+    assert await work(joined) == 0
+    await joined.harness.advance(30 * SECOND)
+    assert await work(joined) == 2, "one of each key can begin"
+    await joined.pause()
+    assert await work(joined) == 0
+    await joined.resume()
+    await joined.harness.advance(30 * SECOND)
+    assert await work(joined) == 2
+    assert await joined.counts() == {EventState.READY: 2, EventState.BLOCKED: 1}
 
 
 async def test_a_key_without_events_is_still_closed_by_its_rate(joined: TopicDriver) -> None:

@@ -268,7 +268,8 @@ class Engine(Protocol):
 
     async def work(self, groups: Sequence[tuple[str, str]]) -> list[int]:
         """How many events of each group, given as topic and group, need a worker: those that are leased, and of those
-        that are ready, as many as its limits let begin within ``WORK_AHEAD_US``, or none if it is paused. An empty
+        that are ready, as many as its limits let begin within ``WORK_AHEAD_US``, or none if it is paused. A key that
+        waits for its rate, or for the end of a pause, has one ready if it opens within that time. An empty
         group name stands for what waits for the first group. 0 if there is no such group.
         """
 

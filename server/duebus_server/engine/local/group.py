@@ -280,6 +280,12 @@ class Group:
         """How many events are LEASED."""
         return len(self.indexes.by_state[EventState.LEASED])
 
+    def ready_by(self, until_us: int) -> int:
+        """How many events are READY, and how many keys with BLOCKED events open until then: each lets one begin. At
+        most PROMOTE_LIMIT keys are counted.
+        """
+        return self.indexes.count(EventState.READY) + len(_first_until(self.indexes.keys.opens, until_us))
+
     def _opens_us(self) -> int | None:
         """When its limits let it lease, however early; None if it can't before a lease ends."""
         if self.throttle.is_full(self.in_flight):

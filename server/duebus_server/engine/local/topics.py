@@ -7,7 +7,6 @@ from bisect import bisect_right, insort
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import NotFound
-from duebus_server.domain.states import EventState
 from duebus_server.engine.base import WORK_AHEAD_US
 from duebus_server.engine.local.body_room import BodyRoom
 from duebus_server.engine.local.host_time import HostTime
@@ -141,7 +140,7 @@ class Topics:
             return 0
         members.promote(now_us)
         self.announce(topic, members)
-        ready = 0 if members.paused else members.indexes.count(EventState.READY)
+        ready = 0 if members.paused else members.ready_by(now_us + WORK_AHEAD_US)
         if ready and not members.throttle.is_idle:
             ready = members.throttle.work(ready, members.in_flight, now_us, WORK_AHEAD_US)
         return ready + members.in_flight

@@ -3,16 +3,21 @@
 -- KEYS     on a cluster, the keys of one topic and of its groups that are named
 -- ARGV     1..5 as in common.lua
 --   6...   prefix of a topic, group ('' for what waits for the first one); ...
--- returns  for each group how many are leased, or ready while the group is not paused and soon within its limits; -1 where the partition is
---          closed, 0 for a group with a key of the wrong type, which must not hide the others
+-- returns  for each group how many are leased, or ready while the group is not paused and soon within its limits, and
+--          how many keys open soon; -1 where the partition is closed, 0 for a group with a key of the wrong type, which
+--          must not hide the others
 -- includes policies
 
 local AHEAD_US = 30000000 -- as WORK_AHEAD_US in engine/base.py
 
--- Whether a step moves events that have become due, or opens keys.
+-- Whether a step moves events that have become due.
 local function moves_something(prefix, group)
   return redis.call('ZCOUNT', group_key_of(prefix, group, 'upcoming'), '-inf', whole(now)) > 0
-    or redis.call('ZCOUNT', group_key_of(prefix, group, 'opens'), '-inf', whole(now)) > 0
+end
+
+-- How many keys with blocked events open soon: each lets one begin.
+local function keys_that_open(prefix, group)
+  return redis.call('ZCOUNT', group_key_of(prefix, group, 'opens'), '-inf', whole(now + AHEAD_US))
 end
 
 -- How many events the limits of a group let begin soon.
@@ -30,7 +35,7 @@ end
 
 local function count(prefix, group)
   local number = redis.call('ZCARD', group_key_of(prefix, group, 'leased'))
-  local ready = 0
+  local ready = keys_that_open(prefix, group)
   for _, name in ipairs({ 'waiting', 'suspects', 'prioritized' }) do
     ready = ready + redis.call('ZCOUNT', group_key_of(prefix, group, name), '-inf', whole(now))
   end
