@@ -53,7 +53,7 @@ REFUSED: dict[str, tuple[Values, str]] = {
         "persistence.size: 100Mi has room for 0 bytes of events",
     ),
     "no target to scale by": (
-        overlaid(REDIS, {"autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": None}}),
+        overlaid(REDIS, {"autoscaling": {"enabled": True, "targetCPU": None}}),
         "autoscaling: has no target",
     ),
     "two monitors": (

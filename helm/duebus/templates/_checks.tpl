@@ -92,8 +92,8 @@ auth.acl: requires tokens, JWTs or client certificates; otherwise no caller has 
 autoscaling.minReplicas: is more than maxReplicas
 {{- end }}
 {{- with .Values.autoscaling -}}
-{{- if and .enabled (not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics)) }}
-autoscaling: has no target; set targetCPUUtilizationPercentage, targetMemoryUtilizationPercentage or metrics
+{{- if and .enabled (not (or .targetCPU .targetStreams .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics)) }}
+autoscaling: has no target; set targetCPU, targetStreams, targetMemoryUtilizationPercentage or metrics
 {{- end }}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}

@@ -56,6 +56,9 @@ class EngineRecorder(Protocol):
     def acked(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events are done."""
 
+    def streams(self, engine: EngineName, count: int) -> None:
+        """This server has so many streams now."""
+
     def nacked(self, engine: EngineName, topic: str, group: str, action: NackAction, count: int) -> None:
         """Events were given back."""
 
@@ -87,7 +90,6 @@ class InstrumentedEngine:
         self.partitions = engine.partitions
         self.time_storage = engine.time_storage
         engine.time_storage(partial(recorder.stored, engine.name))
-        self.fair_share = engine.fair_share
         self.start = self._timed("start", engine.start)
         self.stop = self._timed("stop", engine.stop)
         self.check = self._timed("check", engine.check)
@@ -122,6 +124,11 @@ class InstrumentedEngine:
     def lease_token_key(self) -> bytes:
         """See ``Engine.lease_token_key``: known once the engine is started."""
         return self._engine.lease_token_key
+
+    def fair_share(self, streams: int) -> int:
+        """See ``Engine.fair_share``."""
+        self._recorder.streams(self.name, streams)
+        return self._engine.fair_share(streams)
 
     def watch(self, watcher: Watcher) -> None:
         """See ``Engine.watch``."""

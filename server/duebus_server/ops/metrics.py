@@ -147,6 +147,7 @@ class Metrics:
             self._registry.register(collector)
         build = Gauge("duebus_build_info", "1; the build is in the labels.", ("version",), registry=self._registry)
         build.labels(version("duebus")).set(1)
+        self._streams = Gauge("duebus_streams", "Open streams of this server.", ("engine",), registry=self._registry)
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
@@ -214,6 +215,8 @@ class Metrics:
     def watch(self, engines: Sequence[Engine]) -> None:
         """Read the gauges from these engines."""
         self._gauges.watch(engines)
+        for engine in engines:
+            self.streams(engine.name, 0)
 
     async def scrape(self, accept: str = "") -> Scrape:
         """All metrics: as OpenMetrics, with exemplars, if the header ``accept`` asks for that."""
@@ -266,6 +269,10 @@ class Metrics:
         self._lateness.observe_since((engine,), now_us, [event.deliver_at_us for event in batch.events])
         dispatched = [event.dispatched_us for event in batch.events if event.attempt == 1]
         self._latency.observe_since((engine,), now_us, dispatched)
+
+    def streams(self, engine: EngineName, count: int) -> None:
+        """This server has so many streams now."""
+        self._streams.labels(engine).set(count)
 
     def acked(self, engine: EngineName, topic: str, group: str, count: int) -> None:
         """Events are done."""

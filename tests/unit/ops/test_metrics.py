@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from duebus_server.domain.clock import SECOND
+from duebus_server.delivery.options import SessionOptions
+from duebus_server.delivery.streams import Streams
+from duebus_server.delivery.window import Window
+from duebus_server.domain.clock import SECOND, SystemClock
 from duebus_server.domain.model import DEFAULT_GROUP, EngineName, NackAction
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.instrumented import InstrumentedEngine
@@ -128,3 +131,19 @@ async def test_calls_to_the_journal_and_to_redis_are_timed() -> None:
         await engine.stop()
     found = await samples(metrics)
     assert found["duebus_storage_call_duration_seconds_count", "local", "sync"] >= 1
+
+
+async def test_the_streams_of_this_server_are_shown() -> None:
+    metrics = Metrics(topics=10)
+    async with local(TopicConfig()) as harness:
+        engine = InstrumentedEngine(harness.unstarted(), metrics)
+        metrics.watch([engine])
+        streams = Streams(engine, SystemClock())
+        await engine.start()
+        before = await samples(metrics)
+        session = streams.open(SessionOptions("s", "orders", "billing", "", SECOND, SECOND), Window(1, 1))
+        opened = await samples(metrics)
+        await streams.close(session)
+        closed = await samples(metrics)
+        await engine.stop()
+    assert [found["duebus_streams", "local"] for found in (before, opened, closed)] == [0, 1, 0]
