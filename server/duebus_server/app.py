@@ -37,6 +37,7 @@ from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.ops.allocator import bound_heap, return_messages_at_once
 from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
+from duebus_server.ops.logs import LevelSwitch
 from duebus_server.ops.probes import probes
 from duebus_server.ops.tracing import make_tracing
 from duebus_server.scheduling.zones import zone_names
@@ -317,7 +318,7 @@ class App:
 async def serve(
     settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False, test_clock: bool = False
 ) -> None:
-    """Run a server until a Stop, SIGTERM or SIGINT has drained it.
+    """Run a server until a Stop, SIGTERM or SIGINT has drained it. SIGUSR1 turns debug lines of the log on and off.
 
     Args:
         settings: the server's settings.
@@ -347,6 +348,7 @@ async def serve(
     drains: set[asyncio.Task[None]] = set()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: drains.add(asyncio.create_task(app.drain())))
+    loop.add_signal_handler(signal.SIGUSR1, LevelSwitch(settings.log_level).switch)
     pauses = PauseKeeper()
     looking: set[asyncio.Task[None]] = set()
 

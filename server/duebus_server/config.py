@@ -283,6 +283,12 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["json", "console"], Notation("json or console")] = Field(
         "console", description="The format of the log on standard error."
     )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Notation("debug, info, warning or error")] = (
+        Field(
+            "info",
+            description="The log has lines of this level and above. SIGUSR1 switches to debug and back.",
+        )
+    )
     config: File = Field(None, description="A TOML file with any of these settings.")
 
     @field_validator("health_listen", "http_listen", "web_listen", mode="before")

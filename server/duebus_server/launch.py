@@ -40,7 +40,7 @@ def launch(
         The exit status: 0 after a drain; 1 if the server can't start or fails, and 2 if a setting is wrong, each with
         one line on standard error.
     """
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, settings.log_level)
     try:
         asyncio.run(serve(settings, announce, shares_port=shares_port, test_clock=test_clock))
     except (SettingsError, NoOpenTelemetryError) as error:

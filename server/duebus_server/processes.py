@@ -53,7 +53,7 @@ OWN_ADDRESSES = ("http_listen", "health_listen")
 
 def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
     """Serve in ``settings.processes`` processes until they are stopped, as ``launch`` does in one."""
-    configure_logs(settings.log_format)
+    configure_logs(settings.log_format, settings.log_level)
     try:
         with ExitStack() as held:
             shared = {
@@ -137,6 +137,11 @@ class Processes:
         for process in self._running:
             process.terminate()
 
+    def _switch_log_levels(self) -> None:
+        for process in self._running:
+            if process.pid is not None:
+                os.kill(process.pid, signal.SIGUSR1)
+
     def _start(self, number: int) -> None:
         """Start one, unless all are to stop."""
         if self._stopping:
@@ -187,8 +192,9 @@ class Processes:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Drain on SIGTERM and SIGINT."""
+        """Drain on SIGTERM and SIGINT; pass SIGUSR1 on."""
         before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: self._switch_log_levels())
         try:
             yield
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from support.redis_server import RedisServer, free_port
 from support.server_process import ServerProcess, assert_untroubled, unpatched_server
 from support.start import CANNOT_SERVE, try_to_start
 from support.web import Web
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,6 +44,16 @@ def serve(tmp_path: Path, bus: RedisBus) -> Iterator[Callable[..., ServerProcess
         server.close()
         if "UnicodeDecodeError" not in (log := server.log.read_text()):  # it ends an unpatched server
             assert_untroubled(log)
+
+
+def test_a_signal_turns_on_debug_lines_in_every_process(serve: Callable[..., ServerProcess]) -> None:
+    server = serve()
+    server.process.send_signal(signal.SIGUSR1)
+    deadline_s = time.monotonic() + SIGNAL_TIMEOUT_S
+    while server.log.read_text().count("log level changed") < COUNT:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)  # a file can't signal that it grows
+    assert server.terminate() == 0
 
 
 def children(server: ServerProcess) -> list[int]:

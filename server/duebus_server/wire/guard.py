@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
+import structlog
 from google.protobuf.message import DecodeError
 
 from duebus_server.domain.errors import DueBusError, InvalidArgument
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     Trace = Callable[[str, "Context"], AbstractContextManager[str]]
     Handler = grpc.RpcMethodHandler[Any, Any]
     Context = grpc.aio.ServicerContext[Any, Any]
+
+log = structlog.get_logger()
 
 OURS = "/duebus."
 WITHOUT_CREDENTIALS = "/grpc.health."
@@ -129,7 +132,9 @@ class Guard:
                 status, outcome = _status_for(error, method)
                 code = status[0].name
             finally:
-                self._record(method, code, None if streams else time.perf_counter() - began_s, trace_id)
+                seconds = time.perf_counter() - began_s
+                self._record(method, code, None if streams else seconds, trace_id)
+                log.debug("call ended", method=method, code=code, seconds=seconds, caller=caller.identity)
                 self._authorizer.audit(method, caller, request, outcome, context)
             if status is None:
                 return response
