@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
+from duebus import Client as BlockingClient
 from duebus import Delivery, RetryAfter, Worker
 from duebus.aio import Client
 from duebus.errors import InvalidArgument
@@ -34,6 +35,12 @@ def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
     monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
     monkeypatch.setattr(trace, "get_tracer", provider.get_tracer)
     return exporter
+
+
+def context_of(span: Any) -> trace.SpanContext:
+    """What names a span that has ended."""
+    context: trace.SpanContext = span.get_span_context()
+    return context
 
 
 async def handled_once_retried(
@@ -66,7 +73,16 @@ async def handled_once_retried(
 async def test_each_attempt_is_a_separate_span_that_links_to_the_producer(
     server: ServerProcess, topic: str, spans: InMemorySpanExporter
 ) -> None:
-    producer, in_handlers = await handled_once_retried(server, topic)
+    placing, in_handlers = await handled_once_retried(server, topic)
+    (dispatched,) = [span for span in spans.get_finished_spans() if span.name == f"dispatch {topic}"]
+    producer = context_of(dispatched)
+    assert dispatched.parent is not None
+    assert (dispatched.parent.span_id, dispatched.kind) == (placing.span_id, trace.SpanKind.PRODUCER)
+    assert dispatched.attributes == MESSAGING | {
+        "messaging.operation.name": "dispatch",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic,
+    }
     handled: list[Any] = [span for span in spans.get_finished_spans() if span.name == f"process {topic}"]
     assert [span.context.span_id for span in handled] == [one.span_id for one in in_handlers]
     assert [span.attributes["duebus.attempt"] for span in handled] == [1, 2]
@@ -75,8 +91,31 @@ async def test_each_attempt_is_a_separate_span_that_links_to_the_producer(
         assert [link.context.span_id for link in span.links] == [producer.span_id]
         assert (span.parent, span.kind) == (None, trace.SpanKind.CONSUMER)
         assert span.context.trace_id != producer.trace_id
+        assert span.attributes["messaging.operation.name"] == span.attributes["messaging.operation.type"] == "process"
         assert span.attributes["messaging.destination.name"] == topic
     assert [span.status.is_ok for span in handled] == [False, True]
+    assert [span.attributes.get("error.type") for span in handled] == ["RetryAfter", None]
+
+
+MESSAGING = {"messaging.system": "duebus"}
+
+
+async def test_a_dispatch_that_fails_says_so_in_its_span(server: ServerProcess, spans: InMemorySpanExporter) -> None:
+    async with Client(server.address) as bus:
+        with pytest.raises(InvalidArgument):
+            await bus.dispatch_many("no such name", [1, 2])
+    (dispatched,) = spans.get_finished_spans()
+    assert (dispatched.name, dispatched.status.is_ok) == ("dispatch no such name", False)
+    assert dispatched.attributes is not None
+    assert dispatched.attributes["error.type"] == "InvalidArgument"
+
+
+def test_the_blocking_client_has_the_same_span(server: ServerProcess, topic: str, spans: InMemorySpanExporter) -> None:
+    with BlockingClient(server.address) as bus:
+        bus.dispatch(topic, 1)
+        bus.dispatch_many(topic, [2, 3])
+    assert [span.name for span in spans.get_finished_spans()] == [f"dispatch {topic}"] * 2
+    assert {span.kind for span in spans.get_finished_spans()} == {trace.SpanKind.PRODUCER}
 
 
 async def test_dispatches_that_share_a_call_each_name_their_own_span(
@@ -88,14 +127,15 @@ async def test_dispatches_that_share_a_call_each_name_their_own_span(
             return str(number), span.get_span_context().span_id
 
     async with Client(server.address) as bus:
-        expected = dict(await asyncio.gather(*(place(bus, number) for number in range(20))))
+        placed = dict(await asyncio.gather(*(place(bus, number) for number in range(20))))
         parents: dict[str, int] = {}
         async with bus.subscribe(topic) as subscription:
             async for delivery in subscription:
                 parents[delivery.event_id] = int(delivery.attributes["traceparent"].split("-")[2], 16)
-                if len(parents) == len(expected):
+                if len(parents) == len(placed):
                     break
-    assert parents == expected
+    under = {context_of(span).span_id: span.parent.span_id for span in spans.get_finished_spans() if span.parent}
+    assert {number: under[span_id] for number, span_id in parents.items()} == placed
 
 
 async def test_an_event_that_has_a_span_keeps_it(
@@ -105,6 +145,8 @@ async def test_an_event_that_has_a_span_keeps_it(
     await handled_once_retried(server, topic, {"traceparent": own})
     handled: list[Any] = [span for span in spans.get_finished_spans() if span.name == f"process {topic}"]
     assert {f"{link.context.span_id:016x}" for span in handled for link in span.links} == {"b7ad6b7169203331"}
+    (dispatched,) = [span for span in spans.get_finished_spans() if span.name == f"dispatch {topic}"]
+    assert [f"{link.context.span_id:016x}" for link in dispatched.links] == ["b7ad6b7169203331"]
 
 
 async def test_without_tracing_events_have_no_span(server: ServerProcess, topic: str) -> None:
@@ -156,7 +198,8 @@ async def test_the_server_traces_calls_under_the_span_of_the_client(
     (call,) = [span for span in collector.spans if span.name == "duebus.v1.EventBus/Dispatch"]
     (engine,) = [span for span in collector.spans if span.name == "engine dispatch"]
     assert call.trace_id.hex() == f"{producer.get_span_context().trace_id:032x}"
-    assert call.parent_span_id.hex() == f"{producer.get_span_context().span_id:016x}"
+    (dispatched,) = [span for span in spans.get_finished_spans() if span.name == f"dispatch {topic}"]
+    assert call.parent_span_id.hex() == f"{context_of(dispatched).span_id:016x}"
     assert (engine.trace_id, engine.parent_span_id) == (call.trace_id, call.span_id)
     assert call.start_time_unix_nano <= engine.start_time_unix_nano <= engine.end_time_unix_nano
     assert attributes_of(call)["rpc.response.status_code"] == "OK"

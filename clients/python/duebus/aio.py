@@ -25,6 +25,7 @@ from duebus._core.fields import Span
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
+from duebus._core.tracing import dispatching
 
 __all__ = ["AdminClient", "Client", "ScheduleClient", "Subscription"]
 
@@ -154,22 +155,23 @@ class Client:
             MaxQueuedEventsReached: the topic is full, or too many events with this key are blocked; nothing was stored.
             DueBusError: any other failure.
         """
-        event = encode_fields(
-            data,
-            id=id,
-            delay=delay,
-            at=at,
-            attributes=attributes,
-            content_type=content_type,
-            max_retries=max_retries,
-            key=key,
-            priority=priority,
-        )
-        kind = calls.dispatch_kind(topic, engines, require_subscriber)
-        if request_id:  # the caller's own id belongs to this event alone
-            (answer,) = await self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
-            return answer
-        return await self._dispatcher.run(kind, event, timeout)
+        with dispatching(topic, attributes):
+            event = encode_fields(
+                data,
+                id=id,
+                delay=delay,
+                at=at,
+                attributes=attributes,
+                content_type=content_type,
+                max_retries=max_retries,
+                key=key,
+                priority=priority,
+            )
+            kind = calls.dispatch_kind(topic, engines, require_subscriber)
+            if request_id:  # the caller's own id belongs to this event alone
+                (answer,) = await self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
+                return answer
+            return await self._dispatcher.run(kind, event, timeout)
 
     async def dispatch_many(
         self,
@@ -199,10 +201,11 @@ class Client:
             InvalidArgument: there are more than 1000, or one is malformed: `field_violations` names `events[3].delay`.
             DueBusError: as in `dispatch`.
         """
-        call = calls.dispatch_many(
-            topic, events, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-        )
-        return await self._connection.run(call, timeout)
+        with dispatching(topic):
+            call = calls.dispatch_many(
+                topic, events, engines=engines, request_id=request_id, require_subscriber=require_subscriber
+            )
+            return await self._connection.run(call, timeout)
 
     def subscribe(
         self,

@@ -1,11 +1,13 @@
 """Traces an event from the producer, through delay and retries, to the handler, if OpenTelemetry is installed.
 
-An event carries the producer's span in its attributes `traceparent` and `tracestate` (https://www.w3.org/TR/trace-context/).
-The handler has its own trace that links to it: a single trace would last as long as the delay.
+Spans follow its conventions for messaging (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/). A
+dispatch is a span, which its events name in their attributes `traceparent` and `tracestate`
+(https://www.w3.org/TR/trace-context/). The handler has its own trace that links to it: a single trace would last as
+long as the delay.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from duebus._core.delivery import Delivery
@@ -20,9 +22,10 @@ else:
     AVAILABLE = True
     _PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["current_span", "handling", "is_set_up", "with_current_span"]
+__all__ = ["current_span", "dispatching", "handling", "is_set_up", "with_current_span"]
 
 _NAME = "duebus"
+_NO_SPAN = nullcontext()
 
 
 def current_span() -> dict[str, str]:
@@ -44,11 +47,30 @@ def is_set_up() -> bool:
     return AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
-@contextmanager
-def handling(delivery: Delivery, handler: str) -> Iterator[None]:
+def dispatching(topic: str, attributes: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
+    """A span for one dispatch, if tracing is set up. Events that are encoded in it name it.
+
+    Args:
+        topic: The topic.
+        attributes: Of the event. If they name a span already, the event keeps it, and this one links to it.
+    """
+    if not is_set_up():
+        return _NO_SPAN
+    named = {
+        "messaging.system": _NAME,
+        "messaging.operation.name": "dispatch",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": topic,
+    }
+    links = _links(attributes) if isinstance(attributes, Mapping) else []
+    return _span(f"dispatch {topic}", trace.SpanKind.PRODUCER, named, links=links)
+
+
+def handling(delivery: Delivery, handler: str) -> AbstractContextManager[None]:
     """A span for one call of a handler, linked to the producer's, if tracing is set up."""
     attributes: dict[str, Any] = {
         "messaging.system": _NAME,
+        "messaging.operation.name": "process",
         "messaging.operation.type": "process",
         "messaging.destination.name": delivery.topic,
         "messaging.consumer.group.name": delivery.group,
@@ -56,14 +78,24 @@ def handling(delivery: Delivery, handler: str) -> Iterator[None]:
         "duebus.attempt": delivery.attempt,
         "code.function.name": handler,
     }
-    with trace.get_tracer(_NAME).start_as_current_span(
+    return _span(
         f"process {delivery.topic}",
+        trace.SpanKind.CONSUMER,
+        attributes,
         context=Context(),
-        kind=trace.SpanKind.CONSUMER,
-        attributes=attributes,
         links=_links(delivery.attributes),
-    ):
-        yield
+    )
+
+
+@contextmanager
+def _span(name: str, kind: "trace.SpanKind", attributes: Mapping[str, Any], **more: Any) -> Iterator[None]:
+    """A span that is current meanwhile. If it ends with an exception, `error.type` says which."""
+    with trace.get_tracer(_NAME).start_as_current_span(name, kind=kind, attributes=attributes, **more) as span:
+        try:
+            yield
+        except BaseException as error:
+            span.set_attribute("error.type", type(error).__qualname__)
+            raise
 
 
 def _links(attributes: Mapping[str, str]) -> list[Any]:
