@@ -48,7 +48,7 @@ async fn place(bus: &Client, id: u64) -> Result<(), Box<dyn Error>> {
 
 /// Two groups: each gets its own copy of every order. `handled` receives each order once its handler has finished.
 fn workers(bus: &Client, handled: UnboundedSender<()>) -> Worker {
-    let group = |group: &str| WorkerOptions { group: group.to_owned(), max_in_flight: 16, ..Default::default() };
+    let group = |group: &str| WorkerOptions::default().group(group).max_in_flight(16);
     let (billed, shipped) = (handled.clone(), handled);
     Worker::new(bus).handle("order.created", group("billing"), move |delivery| bill(delivery, billed.clone())).handle(
         "order.created",

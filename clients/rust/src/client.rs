@@ -27,8 +27,14 @@ const MAX_RECEIVE: usize = 16 << 20;
 /// The largest request of lease tokens or nacks, in bytes, until a server announces its limit: gRPC's default.
 const MAX_REQUEST: usize = 4 << 20;
 
-/// The options of a [`Client`].
+/// The options of a [`Client`]:
+///
+/// ```
+/// # use duebus::ClientOptions;
+/// let options = ClientOptions::default().token("secret").timeout(std::time::Duration::from_secs(5));
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ClientOptions {
     /// Sent as a bearer token with each call.
     pub token: Option<String>,
@@ -41,6 +47,26 @@ pub struct ClientOptions {
 impl Default for ClientOptions {
     fn default() -> Self {
         Self { token: None, tls: None, timeout: Duration::from_secs(30) }
+    }
+}
+
+impl ClientOptions {
+    /// With a bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+    #[must_use]
+    pub fn token(self, token: impl Into<String>) -> Self {
+        Self { token: Some(token.into()), ..self }
+    }
+
+    /// With TLS.
+    #[must_use]
+    pub fn tls(self, config: ClientTlsConfig) -> Self {
+        Self { tls: Some(config), ..self }
+    }
+
+    /// With this time for a call, including retries.
+    #[must_use]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 }
 
@@ -58,6 +84,7 @@ pub struct Client {
 
 /// An engine that [`Client::stop`] has stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoppedEngine {
     /// The engine.
     pub engine: Engine,

@@ -8,6 +8,7 @@ use crate::proto::{DispatchRequest, DispatchResponse, Engine};
 
 /// The options of a dispatch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DispatchOptions {
     /// The engines that store the events. None: the server's default engine.
     pub engines: Vec<Engine>,
@@ -18,8 +19,29 @@ pub struct DispatchOptions {
     pub require_subscriber: bool,
 }
 
+impl DispatchOptions {
+    /// On these engines.
+    #[must_use]
+    pub fn engines(self, engines: impl Into<Vec<Engine>>) -> Self {
+        Self { engines: engines.into(), ..self }
+    }
+
+    /// With a request id, which lets the caller repeat the dispatch safely.
+    #[must_use]
+    pub fn request_id(self, id: impl Into<String>) -> Self {
+        Self { request_id: Some(id.into()), ..self }
+    }
+
+    /// Only if a subscriber of the topic is connected.
+    #[must_use]
+    pub fn require_subscriber(self) -> Self {
+        Self { require_subscriber: true, ..self }
+    }
+}
+
 /// An event that the bus has stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Dispatched {
     /// Its id.
     pub event_id: String,

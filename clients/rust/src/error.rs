@@ -122,6 +122,7 @@ impl fmt::Display for Reason {
 
 /// A wrong field: its path, for example `events[3].delay`, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldViolation {
     /// The path of the field.
     pub field: String,

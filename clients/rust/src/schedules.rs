@@ -328,11 +328,26 @@ pub struct Preview {
 
 /// The options of a [`Schedules::preview`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PreviewOptions {
     /// How many times, 1 to 1,000; 0: 10.
     pub count: u32,
     /// The moment after which they are; none: now.
     pub after: Option<SystemTime>,
+}
+
+impl PreviewOptions {
+    /// This many times.
+    #[must_use]
+    pub fn count(self, count: u32) -> Self {
+        Self { count, ..self }
+    }
+
+    /// The times after this moment.
+    #[must_use]
+    pub fn after(self, moment: SystemTime) -> Self {
+        Self { after: Some(moment), ..self }
+    }
 }
 
 /// The schedules of an engine. Their calls are retried like a dispatch, except [`Schedules::delete`]. A call that names

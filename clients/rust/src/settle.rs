@@ -14,6 +14,7 @@ pub(crate) const MAX_LEASES: usize = 10_000;
 
 /// A lease that was not settled or extended. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LeaseFailure {
     /// The lease token.
     pub lease_token: String,

@@ -105,7 +105,9 @@ impl Driver {
     fn connect(&self, command: Command) -> Result<Value, Failed> {
         let tls = command.tls.map(tls_config);
         let timeout = millis(command.timeout_ms).unwrap_or(Duration::from_secs(30));
-        let client = Client::new(&command.target, ClientOptions { token: command.token, tls, timeout })?;
+        let mut options = ClientOptions::default().timeout(timeout);
+        (options.token, options.tls) = (command.token, tls);
+        let client = Client::new(&command.target, options)?;
         self.clients.put(&command.client, client);
         Ok(json!({}))
     }
@@ -134,11 +136,9 @@ async fn dispatch(client: &Client, command: Command) -> Result<Value, Failed> {
     let events =
         command.events.unwrap_or_default().into_iter().map(|each| each.event()).collect::<Result<Vec<_>, _>>()?;
     let topic = command.topic.unwrap_or_default();
-    let options = DispatchOptions {
-        engines: engines(command.engines)?,
-        request_id: command.request_id,
-        require_subscriber: command.require_subscriber.unwrap_or_default(),
-    };
+    let mut options = DispatchOptions::default().engines(engines(command.engines)?);
+    options.request_id = command.request_id;
+    options.require_subscriber = command.require_subscriber.unwrap_or_default();
     let dispatched = if events.len() == 1 && options == DispatchOptions::default() {
         let event = events.into_iter().next().unwrap_or_default();
         vec![client.dispatch(&topic, event).await?]

@@ -37,7 +37,8 @@ pub async fn call(client: &Client, mut command: Command) -> Result<Value, Failed
         }
         "schedule.preview" => {
             let count = command.count.unwrap_or_default();
-            let options = PreviewOptions { count, after: moment(command.after_at_ms) };
+            let mut options = PreviewOptions::default().count(count);
+            options.after = moment(command.after_at_ms);
             let preview = schedules.preview(schedule(command)?, options).await?;
             Ok(json!({"times_at_ms": all_since_epoch(&preview.times), "description": preview.description}))
         }

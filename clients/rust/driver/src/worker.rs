@@ -53,19 +53,16 @@ pub fn start(driver: &Arc<Driver>, mut command: Command) -> Result<Option<Value>
 }
 
 fn options(command: &Command) -> Result<WorkerOptions, Failed> {
-    let default = WorkerOptions::default();
-    Ok(WorkerOptions {
-        group: command.group.clone().unwrap_or_default(),
-        ephemeral: command.ephemeral.unwrap_or_default(),
-        engine: engine(command.engine.as_deref())?,
-        consumer: command.consumer.clone().unwrap_or(default.consumer),
-        max_in_flight: command.max_in_flight.unwrap_or(default.max_in_flight),
-        concurrency: command.concurrency,
-        lease: millis(command.lease_ms).unwrap_or(default.lease),
-        max_execution: millis(command.max_execution_ms).unwrap_or(default.max_execution),
-        drain_timeout: millis(command.drain_timeout_ms).unwrap_or(default.drain_timeout),
-        ..default
-    })
+    let group = command.group.clone().unwrap_or_default();
+    let mut options = WorkerOptions::default().group(group).engine(engine(command.engine.as_deref())?);
+    options.ephemeral = command.ephemeral.unwrap_or_default();
+    options.consumer = command.consumer.clone().unwrap_or(options.consumer);
+    options.max_in_flight = command.max_in_flight.unwrap_or(options.max_in_flight);
+    options.concurrency = command.concurrency;
+    options.lease = millis(command.lease_ms).unwrap_or(options.lease);
+    options.max_execution = millis(command.max_execution_ms).unwrap_or(options.max_execution);
+    options.drain_timeout = millis(command.drain_timeout_ms).unwrap_or(options.drain_timeout);
+    Ok(options)
 }
 
 /// Reports when a handler that holds is cancelled, that is, dropped.

@@ -3,8 +3,14 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::proto::Engine;
 
-/// How the events of one topic are handled.
+/// How the events of one topic are handled:
+///
+/// ```
+/// # use duebus::WorkerOptions;
+/// let options = WorkerOptions::default().group("billing").max_in_flight(16);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WorkerOptions {
     /// The workers that share one copy of each event; empty means "default".
     pub group: String,
@@ -58,6 +64,72 @@ fn consumer() -> String {
 }
 
 impl WorkerOptions {
+    /// In a group: the workers that share one copy of each event.
+    #[must_use]
+    pub fn group(self, name: impl Into<String>) -> Self {
+        Self { group: name.into(), ..self }
+    }
+
+    /// In a group that goes with its last worker.
+    #[must_use]
+    pub fn ephemeral(self) -> Self {
+        Self { ephemeral: true, ..self }
+    }
+
+    /// On this engine.
+    #[must_use]
+    pub fn engine(self, engine: Engine) -> Self {
+        Self { engine, ..self }
+    }
+
+    /// With a name that identifies the worker in the admin views.
+    #[must_use]
+    pub fn consumer(self, name: impl Into<String>) -> Self {
+        Self { consumer: name.into(), ..self }
+    }
+
+    /// With this many events leased at once.
+    #[must_use]
+    pub fn max_in_flight(self, events: u32) -> Self {
+        Self { max_in_flight: events, ..self }
+    }
+
+    /// With this many bytes of events leased at once.
+    #[must_use]
+    pub fn max_in_flight_bytes(self, bytes: u64) -> Self {
+        Self { max_in_flight_bytes: bytes, ..self }
+    }
+
+    /// With this many handlers at once.
+    #[must_use]
+    pub fn concurrency(self, handlers: u32) -> Self {
+        Self { concurrency: Some(handlers), ..self }
+    }
+
+    /// With leases that last so long.
+    #[must_use]
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// With leases that last so long after the stream breaks.
+    #[must_use]
+    pub fn disconnect_grace(self, grace: Duration) -> Self {
+        Self { disconnect_grace: Some(grace), ..self }
+    }
+
+    /// With so much time for a handler.
+    #[must_use]
+    pub fn max_execution(self, most: Duration) -> Self {
+        Self { max_execution: most, ..self }
+    }
+
+    /// With so much time for handlers to finish when the worker stops.
+    #[must_use]
+    pub fn drain_timeout(self, most: Duration) -> Self {
+        Self { drain_timeout: most, ..self }
+    }
+
     pub(crate) fn slots(&self) -> usize {
         self.concurrency.unwrap_or(self.max_in_flight) as usize
     }
