@@ -77,6 +77,7 @@ class CaseRunner:
             "target": target,
             "server": server.address,
             "several": f"{_UNREACHABLE},{target}",
+            "both": target if server.replica is None else f"{target},{server.replica.address}",
             **names,
         }
         self._answers: dict[str, Future[Fields]] = {}
@@ -114,7 +115,8 @@ class CaseRunner:
 
     def _run_step(self, step: Step) -> None:
         if step.verb in COMMANDS:
-            self._command(step)
+            for _ in range(step.times):
+                self._command(step)
         elif step.verb in EVENTS:
             self._expect_event(step.verb, step.argument)
         elif step.verb == "answer":

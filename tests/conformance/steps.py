@@ -56,7 +56,7 @@ OTHERS = (
     "set",
 )
 
-MODIFIERS = ("gives", "fails", "later")
+MODIFIERS = ("gives", "fails", "later", "times")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class Step:
         gives: the expected result of a command.
         fails: the expected error of a command.
         later: the name by which a later step `answer` gets the command's answer; nothing waits for it before that.
+        times: how many times a command is carried out, one after the other.
     """
 
     verb: str
@@ -76,6 +77,7 @@ class Step:
     gives: Any = None
     fails: Any = None
     later: str | None = None
+    times: int = 1
 
     def __str__(self) -> str:
         return f"{self.verb}: {self.argument}"

@@ -184,8 +184,10 @@ def _contains(part: Any) -> Check:
 
 
 @_tag("length")
-def _length(count: int) -> Check:
-    return Check(f"{count} of them", lambda actual, _: len(actual) == count)
+def _length(count: int | list[int]) -> Check:
+    """`!length COUNT`, or `!length [LEAST, MOST]`."""
+    least, most = count if isinstance(count, list) else (count, count)
+    return Check(f"{count} of them", lambda actual, _: least <= len(actual) <= most)
 
 
 @_tag("one_of")
@@ -200,8 +202,11 @@ def _in_any_order(values: list[Any]) -> Check:
 
 @_tag("between")
 def _between(bounds: list[int]) -> Check:
+    """A number; protobuf's JSON has 64 bits as text."""
     low, high = bounds
-    return Check(f"from {low} to {high}", lambda actual, _: isinstance(actual, int) and low <= actual <= high)
+    return Check(
+        f"from {low} to {high}", lambda actual, _: isinstance(actual, int | str) and low <= int(actual) <= high
+    )
 
 
 @_tag("more_than")
