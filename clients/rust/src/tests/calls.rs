@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 use tonic::{Code, Status};
 use tonic_types::pb;
 
 use super::fake_bus::{FakeBus, detail, next, refusal, soon};
+use crate::proto::subscribe_response::Frame;
 use crate::proto::{DispatchResponse, PartialDispatch, SubscribeRequest};
 use crate::servers::Lookup;
 use crate::{Client, ClientOptions, DispatchOptions, Dispatched, Engine, Error, Event, Reason};
@@ -405,4 +407,30 @@ async fn a_name_that_can_t_be_resolved_is_unavailable_with_the_reason() {
     assert_eq!(*error.reason(), Reason::Unavailable);
     let line = error.to_string();
     assert!(line.contains("bus.test:50051") && line.contains("no such host"), "{line}");
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_although_its_server_is_no_longer_an_address_of_the_name() {
+    let (mut old, came) = (FakeBus::start().await, FakeBus::start().await);
+    let addresses = Arc::new(Mutex::new(vec![old.address]));
+    let client = Client::with_lookup("bus.test:50051", ClientOptions::default(), lookup_of(&addresses)).unwrap();
+    let mut frames = soon(client.subscribe(SubscribeRequest::default())).await.unwrap();
+    let stream = next(&mut old.streams).await;
+    *addresses.lock().unwrap() = vec![came.address];
+    let moved = async {
+        while came.dispatches.is_empty() {
+            client.dispatch("t", Event::new("x")).await.unwrap();
+        }
+    };
+    soon(moved).await;
+    stream.deliver(&["a"]);
+    let delivered = async {
+        while let Some(frame) = frames.next().await {
+            if matches!(frame.unwrap(), Frame::Deliveries(_)) {
+                return true;
+            }
+        }
+        false
+    };
+    assert!(soon(delivered).await);
 }
