@@ -98,7 +98,7 @@ def difference(before: str, after: str) -> str:
 def by_object(text: str) -> dict[str, list[str]]:
     """The lines of each object, by its kind and what its name has beyond the release's full name."""
     found = {}
-    full_name = min(re.findall(r"kind: Service\nmetadata:\n  name: (.*)$", text, re.MULTILINE), key=len)
+    full_name = re.findall(r"^  name: (.*)-headless$", text, re.MULTILINE)[0]
     for document in text.split("\n---\n"):
         kind, name = (re.search(rf"^{field}: (.*)$", document, re.MULTILINE) for field in ("kind", " *name"))
         if kind and name:
