@@ -160,6 +160,18 @@ async def test_many_keys_open_together_in_steps(joined: TopicDriver) -> None:
     assert len(await joined.lease_all()) == 1500
 
 
+async def test_a_first_limit_is_reported_and_other_settings_are_not(topic: TopicDriver) -> None:
+    await topic.join()
+    await topic.join(group="other")
+    await topic.configure(max_retries=1, keys=KeyPolicy(2))
+    assert topic.harness.recorder.limits == []
+
+    await topic.configure_group(keys=KeyPolicy(rate=ONE_A_MINUTE))
+    await topic.harness.recorder.until(lambda: bool(topic.harness.recorder.limits), "a report")
+
+    assert set(topic.harness.recorder.limits) == {(topic.name, "default")}
+
+
 async def test_a_rate_of_keys_makes_the_group_limited(topic: TopicDriver) -> None:
     await topic.configure(keys=KeyPolicy(2))
     assert not await topic.join()

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import MILLISECOND, SECOND
 from duebus_server.domain.rates import KeyPolicy, Limits, OnDead, Rate
 from duebus_server.domain.states import EventState
@@ -79,6 +80,26 @@ async def test_a_slot_that_an_ack_frees_wakes_another_replica(bus: RedisBus) -> 
             await asyncio.wait(waiting)
             assert await one.ack(first.result()) == []
         assert sorted(seen) == [f"e{number}" for number in range(6)]
+
+
+async def test_streams_of_every_replica_come_again_when_their_group_gets_its_first_limit(bus: RedisBus) -> None:
+    """What they prefetch would count for the limit, and they learn of it when they start."""
+    topic = unique_name()
+    async with app_on(bus) as one, app_on(bus) as other:
+        streams = [await one.subscribe(topic), await other.subscribe(topic)]
+        assert not any(stream.started.limited for stream in streams)
+        await (await bus.replica()).topic(topic).configure(limits=Limits(max_in_flight=5))
+        for stream in streams:
+            assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_REBALANCE
+        # Those that know it stay, also when the limit changes.
+        streams = [await one.subscribe(topic), await other.subscribe(topic)]
+        assert all(stream.started.limited for stream in streams)
+        await (await bus.replica()).topic(topic).configure(limits=Limits(max_in_flight=1))
+        await one.dispatch(topic, "a", "b")
+        takers = [asyncio.ensure_future(stream.one()) for stream in streams]
+        (first,), waiting = await asyncio.wait(takers, return_when=asyncio.FIRST_COMPLETED)
+        assert await one.ack(first.result()) == []
+        assert {first.result().event.id, (await next(iter(waiting))).event.id} == {"a", "b"}
 
 
 async def test_the_loss_of_the_heads_is_noticed_while_nothing_is_blocked(replica: Replica, bus: RedisBus) -> None:

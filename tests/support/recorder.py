@@ -44,6 +44,7 @@ class Recorder:
         deaths: the events that became dead letters, in order, one entry a step.
         suspects: the events that became suspects, in the same way.
         deletions: the topics and groups that were deleted, in order; a group of None means the whole topic.
+        limits: the topics and groups of which every delivery counts for a limit.
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -52,6 +53,7 @@ class Recorder:
         self.batches: dict[str, list[LeaseBatch]] = defaultdict(list)
         self.ended: dict[str, list[int]] = defaultdict(list)
         self.deletions: list[tuple[str, str | None]] = []
+        self.limits: list[tuple[str, str]] = []
         self.schedule_dues: list[int] = []
         self.deaths: list[Step] = []
         self.suspects: list[Step] = []
@@ -103,6 +105,11 @@ class Recorder:
         self.deletions.append((topic, group))
         self._reported.set()
 
+    def limited(self, topic: str, group: str) -> None:
+        """Called by the engine."""
+        self.limits.append((topic, group))
+        self._reported.set()
+
     def schedules_due(self, at_us: int) -> None:
         """Called by the engine."""
         self.schedule_dues.append(at_us)
@@ -118,6 +125,7 @@ class Recorder:
         self.extended.clear()
         self.suspects.clear()
         self.deletions.clear()
+        self.limits.clear()
         self.deaths.clear()
 
     async def until(self, happened: Callable[[], bool], what: str) -> None:

@@ -113,7 +113,8 @@ const (
 	Closing_REASON_GROUP_DELETED Closing_Reason = 2
 	// The topic was deleted; subscribing would create it again.
 	Closing_REASON_TOPIC_DELETED Closing_Reason = 3
-	// The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+	// The stream has lasted as long as the server lets one last, so that servers which were added get streams too. Or
+	// its group has got Limits or a rate of its keys, which the next stream's `limited` tells:
 	// subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
 	// grace and 5 seconds.
 	Closing_REASON_REBALANCE Closing_Reason = 4

@@ -268,6 +268,9 @@ class _Listener:
         self._inner.deleted(topic, group)
         self._changed()
 
+    def limited(self, topic: str, group: str) -> None:
+        self._inner.limited(topic, group)
+
     def schedules_due(self, at_us: int) -> None:
         self._inner.schedules_due(at_us)
         self._changed()

@@ -21,7 +21,9 @@ class ClosingReason(StrEnum):
     GROUP_DELETED = "group_deleted"
     TOPIC_DELETED = "topic_deleted"
     REBALANCE = "rebalance"
-    """The stream has reached the greatest age, or this replica has too many streams: the subscriber comes again."""
+    """The stream has reached the greatest age, this replica has too many streams, or the group has got a limit that the
+    subscriber does not know: it comes again.
+    """
     WAITED = "waited"
     """The wait of a pull is over. It is never sent down a stream."""
 

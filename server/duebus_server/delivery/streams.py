@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.delivery.ages import StreamAges
-from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
+from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, REBALANCE, TOPIC_DELETED
 from duebus_server.delivery.session import Session
 from duebus_server.delivery.waker import Waker
 
@@ -198,6 +198,15 @@ class Streams:
         for session in self._sessions.values():
             if session.options.topic == topic and group in (None, session.options.group):
                 session.close_soon(closing)
+
+    def limited(self, topic: str, group: str) -> None:
+        """See ``Watcher.limited``. Asks the subscribers that do not know it yet to come again: what they prefetch would
+        count for the limit.
+        """
+        for session in self._sessions.values():
+            options = session.options
+            if (options.topic, options.group) == (topic, group) and not (session.limited or options.is_pull):
+                session.close_soon(REBALANCE)
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

@@ -105,6 +105,13 @@ class Watcher(Protocol):
         session then learns of it from its next lease.
         """
 
+    def limited(self, topic: str, group: str) -> None:
+        """Every delivery of the group counts for a limit from now on; see ``TopicConfig.is_limited``. A subscriber that
+        has joined before may ask for more than it can begin.
+
+        Called on every replica when limits or key policies are set. May be missed as ``deleted``, and may be repeated.
+        """
+
     def schedules_due(self, at_us: int) -> None:
         """The first schedule is due at ``at_us`` of the engine's wall clock, or now if that has passed. Reported as
         ``due`` is, on every replica.

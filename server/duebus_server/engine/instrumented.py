@@ -234,6 +234,7 @@ class _InstrumentedWatcher:
         self.leases_ran_out = watcher.leases_ran_out
         self.leases_extended = watcher.leases_extended
         self.deleted = watcher.deleted
+        self.limited = watcher.limited
         self.schedules_due = watcher.schedules_due
 
     def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from duebus_server.delivery.frames import Closing, ClosingReason, Deliveries
+from duebus_server.delivery.frames import REBALANCE, Closing, ClosingReason, Deliveries
 from duebus_server.delivery.session import Stage
+from duebus_server.domain.administration import GroupChanges
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import DispatchRequest, NackAction, NackRef
+from duebus_server.domain.rates import Limits
 from duebus_server.domain.states import EventState
 from support.builders import new_event
 from support.workers import settle_down
-from unit.delivery.conftest import GROUP
+from unit.delivery.conftest import GROUP, TOPIC
 
 if TYPE_CHECKING:
     from unit.delivery.conftest import Bench, Subscriber
@@ -187,3 +189,16 @@ async def test_a_broken_group_does_not_keep_a_drain_from_releasing_other_leases(
     bench.engine.broken_groups = ["broken"]
     assert await (await draining(bench, 0)) == 1
     assert (await bench.group()).counts[EventState.READY] == 1
+
+
+async def test_a_stream_comes_again_when_its_group_gets_its_first_limit(bench: Bench) -> None:
+    wide, elsewhere = await bench.subscribe(), await bench.subscribe(group="other")
+    await bench.engine.configure_group(TOPIC, GROUP, GroupChanges(limits=Limits(max_in_flight=1)))
+    await settle_down()
+    assert wide.frames == [REBALANCE]
+    assert not elsewhere.ended
+
+    narrow = await bench.subscribe()
+    await bench.engine.configure_group(TOPIC, GROUP, GroupChanges(limits=Limits(max_in_flight=2)))
+    await settle_down()
+    assert not narrow.ended

@@ -262,7 +262,8 @@ pub mod closing {
         GroupDeleted = 2,
         /// The topic was deleted; subscribing would create it again.
         TopicDeleted = 3,
-        /// The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+        /// The stream has lasted as long as the server lets one last, so that servers which were added get streams too. Or
+        /// its group has got Limits or a rate of its keys, which the next stream's `limited` tells:
         /// subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
         /// grace and 5 seconds.
         Rebalance = 4,

@@ -121,7 +121,7 @@ class AdminVerbs(EngineCore):
         changes.retry_policy.applied_to(members.retry_policy)
         members.changes = members.changes.then(changes)
         members.follow_settings()
-        self._topics.announce(topic, members)
+        self._topics.announce_settings(topic, members)
         await self._group_changed(members)
         return members.config
 

@@ -199,9 +199,15 @@ class Topics:
     # --- announcements ----------------------------------------------------------------------------------------------
 
     def announce_all(self, topic: Topic) -> None:
-        """Report every group of a topic to the watcher."""
+        """As ``announce_settings``, for every group of a topic."""
         for group in topic.all_groups():
-            self.announce(topic.name, group)
+            self.announce_settings(topic.name, group)
+
+    def announce_settings(self, topic: str, group: Group) -> None:
+        """Report what follows from other settings of a group."""
+        self.announce(topic, group)
+        if group.name and group.config.is_limited and self.watcher is not None:
+            self.watcher.limited(topic, group.name)
 
     def announce(self, topic: str, group: Group) -> None:
         """Report which leases have ended, what has died, and when there is something to lease."""

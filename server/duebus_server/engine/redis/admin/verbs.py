@@ -195,8 +195,10 @@ class AdminVerbs:
         self.notifications.answered(now)
         check_found(missing, partition, group)
         refused, stored, own, dues = rest
-        for name, at in zip(dues[::2], dues[1::2], strict=True):
+        for name, at, is_limited in zip(dues[::3], dues[1::3], dues[2::3], strict=True):
             self.notifications.due(partition, name.decode(), at)
+            if is_limited:
+                self.notifications.limited(partition, name.decode())
         return refused == 1, stored, own
 
     async def _step(

@@ -7,8 +7,8 @@
 --   7, 8   the server's first and greatest backoff, if neither the group nor the topic has its own
 --   9...   setting, value, ...; '' for the value removes it
 -- returns  {now, '' or what is missing, refused (0; 1: the backoffs would contradict each other, and nothing was
---          changed), settings of the topic, settings of the group, {group, next due, ...} of the groups that have other
---          limits or another key policy}, settings: {name, value, ...} of those that differ from the server's
+--          changed), settings of the topic, settings of the group, {group, next due, whether every delivery counts for a
+--          limit (0, 1), ...} of the groups that have other limits or another key policy}, settings: {name, value, ...} of those that differ from the server's
 -- runs on closed partitions too
 -- includes records
 -- includes policies
@@ -68,7 +68,7 @@ local function admit_again(name)
   end
 end
 
--- Makes the groups follow a change of limits or of the key policy. Returns {group, next due, ...}.
+-- Makes the groups follow a change of limits or of the key policy. Returns {group, next due, whether it is limited, ...}.
 local function apply_to_groups()
   open_gate((changes.keys and POLICIES or 0) + (changes.limits and LIMITS or 0))
   local dues = {}
@@ -81,7 +81,11 @@ local function apply_to_groups()
     end
     wake(name, next_due(name))
     if name ~= '' then
-      dues[#dues + 1], dues[#dues + 2] = name, answer_time(next_due(name))
+      local is_limited = policies().is_limited(name)
+      dues[#dues + 1], dues[#dues + 2], dues[#dues + 3] = name, answer_time(next_due(name)), is_limited and 1 or 0
+      if is_limited then
+        publish_change('limited', name)
+      end
     end
   end
   return dues

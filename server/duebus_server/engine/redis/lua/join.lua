@@ -78,6 +78,5 @@ if kind == LASTING then
   end
   claim_heads()
 end
-local limits = HAS_LIMITS and policies().read_limits(group)
-local is_limited = limits and (limits.rate or limits.most > 0) or HAS_POLICIES and policies().key_policy(group).rate
+local is_limited = (HAS_LIMITS or HAS_POLICIES) and policies().is_limited(group)
 return { whole(now), first and 1 or 0, is_limited and 1 or 0 }

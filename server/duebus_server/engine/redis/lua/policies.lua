@@ -104,6 +104,12 @@ local function make_policies()
     }
   end
 
+  -- Whether every delivery of a group counts for a limit.
+  local function is_limited(group)
+    local limits = HAS_LIMITS and read_limits(group)
+    return limits and (limits.rate or limits.most > 0) or HAS_POLICIES and key_policy(group).rate
+  end
+
   -- When the rate and a pause allow the next delivery; now or in the past if they do.
   local function limits_open_at(limits)
     return math.max(limits.paused_until, limits.rate and rate_opens_at(limits.rate, limits.tat) or 0)
@@ -171,6 +177,7 @@ local function make_policies()
     rate_refunded = rate_refunded,
     key_policy = key_policy,
     read_limits = read_limits,
+    is_limited = is_limited,
     limits_open_at = limits_open_at,
     is_at_most = is_at_most,
     room_under = room_under,

@@ -136,6 +136,10 @@ class TopicReports:
         """See ``Watcher.schedules_due``."""
         self._watcher.schedules_due(at_us)
 
+    def limited(self, partition: Partition, group: str) -> None:
+        """Each partition reports it."""
+        self._watcher.limited(partition.topic, group)
+
     def deleted(self, partition: Partition, group: str | None) -> None:
         """Reported once for a group, when the first partition has lost it. A deleted topic is reported as a whole."""
         if partition.count == 1 or (group is not None and partition.number == 0):

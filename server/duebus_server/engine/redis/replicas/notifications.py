@@ -50,6 +50,9 @@ class PartitionWatcher(Protocol):
     def deleted(self, partition: Partition, group: str | None) -> None:
         """The group is gone, or with None the whole partition."""
 
+    def limited(self, partition: Partition, group: str) -> None:
+        """Every delivery of the group counts for a limit from now on."""
+
 
 class Notifications:
     """Handles reports of due events, ended leases and deletions.
@@ -117,6 +120,11 @@ class Notifications:
         if self.watcher is not None:
             report = self.watcher.died if what == b"dead" else self.watcher.suspected
             report(Partition.read(name.decode()), group.decode(), count, [unpack_id(packed) for packed in packed_ids])
+
+    def limited(self, partition: Partition, group: str) -> None:
+        """Every delivery of a group counts for a limit from now on."""
+        if self.watcher is not None:
+            self.watcher.limited(partition, group)
 
     def deleted(self, partition: Partition, group: str | None, at_us: int) -> None:
         """A group, or with None a topic, was deleted at ``at_us``. Sessions that have joined since then stay."""

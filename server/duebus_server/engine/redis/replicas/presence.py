@@ -313,5 +313,7 @@ class Presence:
             self._reactions.deleted(partition, group or None, at_us)
         elif what == b"configured":
             self._reactions.configured(partition)
+        elif what == b"limited":
+            self._reactions.limited(partition, group)
         elif what == b"moved":
             self._reactions.moved(partition.topic)

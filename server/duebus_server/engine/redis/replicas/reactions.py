@@ -64,6 +64,10 @@ class Reactions:
         """A group, or with None a topic, was deleted at ``at_us``."""
         self._notifications.deleted(partition, group, at_us)
 
+    def limited(self, partition: Partition, group: str) -> None:
+        """Every delivery of a group counts for a limit from now on."""
+        self._notifications.limited(partition, group)
+
     def configured(self, partition: Partition) -> None:
         """The settings of a topic have changed."""
         self._retention.changed(partition)

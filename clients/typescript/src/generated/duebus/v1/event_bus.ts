@@ -284,7 +284,8 @@ export enum Closing_Reason {
   /** TOPIC_DELETED - The topic was deleted; subscribing would create it again. */
   TOPIC_DELETED = 3,
   /**
-   * REBALANCE - The stream has lasted as long as the server lets one last, so that servers which were added get streams too:
+   * REBALANCE - The stream has lasted as long as the server lets one last, so that servers which were added get streams too. Or
+   * its group has got Limits or a rate of its keys, which the next stream's `limited` tells:
    * subscribe again at once, on any server, with the leases still held. They last for the greater of the disconnect
    * grace and 5 seconds.
    */
