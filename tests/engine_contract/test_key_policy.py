@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus_server.domain.clock import HOUR, MINUTE, SECOND
+from duebus_server.domain.clock import HOUR, MILLISECOND, MINUTE, SECOND
 from duebus_server.domain.errors import MaxQueuedEventsReached
 from duebus_server.domain.rates import DEFAULT_KEY_POLICY, KeyPolicy, OnDead, Rate
 from duebus_server.domain.states import EventState
@@ -293,6 +293,26 @@ async def test_a_change_lets_in_many_keys_in_steps(joined: TopicDriver) -> None:
 
     assert len(await joined.lease_all()) == 1200
     assert await joined.counts() == {EventState.LEASED: 2400}
+
+
+@pytest.mark.parametrize("ends", ["release", "run out"])
+@pytest.mark.parametrize("policy", [DEFAULT_KEY_POLICY, HOLD])
+async def test_0_to_1_an_event_that_comes_back_goes_before_what_was_due_later(
+    joined: TopicDriver, policy: KeyPolicy, ends: str
+) -> None:
+    await follow(joined, KeyPolicy(0))
+    await joined.dispatch(*keyed("a"))
+    leased = await joined.lease_one(lease_us=SECOND)
+    await follow(joined, policy)
+    await joined.harness.advance(MILLISECOND)
+    await joined.dispatch(*keyed("b", "c"), *keyed("with the end of the lease", delay_us=SECOND - MILLISECOND))
+
+    if ends == "release":
+        await joined.release(leased)
+    await joined.harness.advance(SECOND)
+
+    assert await order_of(joined) == ["a", "b", "c", "with the end of the lease"]
+    assert (await joined.keys()).keys == []
 
 
 @pytest.mark.parametrize("policy", [DEFAULT_KEY_POLICY, HOLD])

@@ -189,12 +189,9 @@ class KeyOrder:
             key.take_slot(entry)
         if retry:
             self._indexes.put(entry, EventState.SCHEDULED, due_us)
-        elif not self.policy.slots:
-            self._indexes.put(entry, EventState.READY, due_us)
         else:
-            self._indexes.put(entry, EventState.BLOCKED, due_us)
-            key = self._keys.obtain(entry.key)
-        if key is not None:
+            self.come_due(entry, due_us, now_us)
+        if (key := self._keys.find(entry.key)) is not None:
             self._let_in(key, now_us)
 
     def pause(self, entry: Entry, until_us: int, now_us: int) -> list[Entry]:

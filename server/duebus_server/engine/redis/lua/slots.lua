@@ -319,7 +319,8 @@ local function make_slots(order)
     return behind, admitted
   end
 
-  -- Makes the first due event of a key its head, if the head was due later and was never leased.
+  -- Makes the first due event of a key its head, if the head was due later and was never leased. Returns when it was due,
+  -- or NEVER.
   local function replace_head(group, key)
     local head, member, due, entry = head_of(group, key), order.next_of(group, key)
     local is_alone = head and redis.call('ZLEXCOUNT', group_key(group, 'slots'), range_of(key)) == 0
@@ -327,7 +328,9 @@ local function make_slots(order)
     if since and order.comes_before(due, member, since, head) then
       order.block_head(group, head, since)
       order.bring_in(group, { member }, { due }, { entry })
+      return due
     end
+    return NEVER
   end
 
   -- As in ordering.lua.
@@ -441,7 +444,11 @@ local function make_slots(order)
   local function finish_put_back(group, queue)
     order.add_behind(group, { upcoming = queue.upcoming, blocked = queue.blocked })
     give_up(group, queue.gave_up)
-    return fill(group, keys_of_members(queue.gave_up))
+    local keys, soonest = keys_of_members(queue.gave_up), NEVER
+    for _, key in ipairs(key_policy(group).slots == 1 and keys or {}) do
+      soonest = math.min(soonest, replace_head(group, key))
+    end
+    return math.min(soonest, fill(group, keys))
   end
 
   -- READY -> SCHEDULED until then, for an event that was leased and keeps its slot. Returns whether it was leased.
