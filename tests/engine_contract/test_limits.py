@@ -58,6 +58,16 @@ def most_within(times_us: list[int], span_us: int) -> int:
 # --- max_in_flight ----------------------------------------------------------------------------------------------------
 
 
+async def test_a_request_that_uses_up_the_limit_leaves_nothing_to_lease(topic: TopicDriver) -> None:
+    """Otherwise a session would ask again at once, for nothing."""
+    await limit(topic, 2)
+    await topic.join()
+    await topic.dispatch("a", "b", "c")
+
+    assert (await topic.lease_batch(max_events=1)).has_more
+    assert not (await topic.lease_batch(max_events=1)).has_more
+
+
 async def test_no_more_are_under_way_than_max_in_flight(joined: TopicDriver) -> None:
     await limit(joined, 3)
     await joined.dispatch(*new_events(5))

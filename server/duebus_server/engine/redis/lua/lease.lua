@@ -60,8 +60,7 @@ if own[1] then
 end
 
 local limits = HAS_LIMITS and policies().read_limits(group)
-local room = limits and policies().room_under(group, limits) or max_events
-local is_limited = room < max_events
+local room = limits and policies().room_under(group, limits) or NEVER
 max_events = math.min(max_events, room)
 
 local upcoming_due = move_due(group)
@@ -184,7 +183,7 @@ for i = 1, #members do
   else
     bytes_left = bytes_left - body_size(blob)
     if count == max_events or (bytes_left < 0 and (count > 0 or not at_least_one)) then
-      left = is_limited and count == max_events and 0 or 1
+      left = count == room and 0 or 1 -- not for lack of room, if the limits let no more be leased
       break
     end
     count = count + 1
