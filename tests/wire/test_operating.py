@@ -61,6 +61,21 @@ async def test_a_full_topic_can_be_given_more_room(wire: Wire, topic: str) -> No
     await wire.dispatch(topic, "b")
 
 
+async def test_a_subscriber_comes_again_when_its_group_gets_its_first_limit(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "held")
+    held = await stream.one()
+    config = admin_pb2.TopicConfig(limits=admin_pb2.Limits(max_in_flight=2))
+
+    await wire.admin.ConfigureTopic(admin_pb2.ConfigureTopicRequest(topic=topic, config=config))
+
+    assert (await stream.closing()).reason == event_bus_pb2.Closing.REASON_REBALANCE
+    again = await wire.subscribe(topic, held_lease_tokens=[held.lease_token])
+    assert again.started.limited
+    assert not again.started.lost_lease_tokens
+    assert await wire.ack(held) == []
+
+
 async def test_a_group_has_its_own_retry_policy(wire: Wire, topic: str) -> None:
     hasty, patient = await wire.subscribe(topic, group="hasty"), await wire.subscribe(topic, group="patient")
     config = admin_pb2.TopicConfig(retry_policy=admin_pb2.RetryPolicy(max_retries=0))
