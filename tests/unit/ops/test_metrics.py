@@ -8,6 +8,7 @@ from duebus_server.delivery.streams import Streams
 from duebus_server.delivery.window import Window
 from duebus_server.domain.clock import SECOND, SystemClock
 from duebus_server.domain.model import DEFAULT_GROUP, EngineName, NackAction
+from duebus_server.domain.rates import Limits
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.instrumented import InstrumentedEngine
 from duebus_server.ops.metrics import Metrics
@@ -118,6 +119,21 @@ async def test_a_topic_whose_events_die_has_counters_of_its_own() -> None:
     metrics.dispatched(EngineName.LOCAL, "orders", 1)
     metrics.died(EngineName.LOCAL, "orders", "billing", 50)
     assert await dead(metrics) == {GROUP: 50}
+
+
+async def test_every_report_of_an_engine_is_passed_on() -> None:
+    recorder = Recorder(timeout_s=0)
+    async with local(TopicConfig()) as harness:
+        engine = InstrumentedEngine(harness.unstarted(), Metrics(topics=10))
+        engine.watch(recorder)
+        await engine.start()
+        topic = TopicDriver(harness, engine)
+        await topic.join()
+        await topic.configure(limits=Limits(max_in_flight=1))
+        await topic.delete()
+        await engine.stop()
+    assert recorder.limits == [(topic.name, DEFAULT_GROUP)]
+    assert recorder.deletions == [(topic.name, None)]
 
 
 async def test_calls_to_the_journal_and_to_redis_are_timed() -> None:
