@@ -132,7 +132,7 @@ async def test_every_report_of_an_engine_is_passed_on() -> None:
         await topic.configure(limits=Limits(max_in_flight=1))
         await topic.delete()
         await engine.stop()
-    assert set(recorder.limits) == {(topic.name, DEFAULT_GROUP)}
+    assert recorder.limits == [(topic.name, DEFAULT_GROUP)]
     assert recorder.deletions == [(topic.name, None)]
 
 

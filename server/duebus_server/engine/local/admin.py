@@ -109,7 +109,8 @@ class AdminVerbs(EngineCore):
         changes.applied_to(known.config if known else self._defaults)
         known = self._topics.obtain(topic, now_us)
         known.configure(changes)
-        self._topics.announce_all(known)
+        for members in known.all_groups():
+            self._topics.announce_settings(topic, members)
         if self._journal is not None:
             self._journal.recording.topic_configured(known)
         await self._saved()

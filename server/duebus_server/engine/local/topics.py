@@ -199,9 +199,9 @@ class Topics:
     # --- announcements ----------------------------------------------------------------------------------------------
 
     def announce_all(self, topic: Topic) -> None:
-        """As ``announce_settings``, for every group of a topic."""
+        """Report every group of a topic to the watcher."""
         for group in topic.all_groups():
-            self.announce_settings(topic.name, group)
+            self.announce(topic.name, group)
 
     def announce_settings(self, topic: str, group: Group) -> None:
         """Report what follows from other settings of a group."""
