@@ -86,8 +86,8 @@ class _KilledStore:
         return getattr(self._store, name)
 
     @contextmanager
-    def claim(self, limit: int, except_topics: Sequence[str]) -> Iterator[Any]:
-        with self._store.claim(limit, except_topics) as claim:
+    def claim(self, *arguments: Any) -> Iterator[Any]:
+        with self._store.claim(*arguments) as claim:
             if not claim.rows:
                 yield claim
                 return

@@ -36,10 +36,8 @@ class PostgresServer:
         self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
         if self._user is not None:
             os.chown(self.directory, self._user, -1)
-        data = str(self.directory / "data")
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.directory} -c fsync=off"
-        self._run(program("initdb"), "--no-sync", "-U", "duebus", "-A", "trust", "-D", data)
-        self._run(program("pg_ctl"), "start", "-w", "-D", data, "-o", options, "-l", str(self.directory / "log"))
+        self._run(program("initdb"), "--no-sync", "-U", "duebus", "-A", "trust", "-D", str(self.directory / "data"))
+        self.restart()
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
@@ -60,7 +58,8 @@ class PostgresServer:
 
     def restart(self) -> None:
         """Start again with the same data and port, after `kill`."""
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.directory} -c fsync=off"
+        address = f"-h 127.0.0.1 -p {self.port} -k {self.directory}"
+        options = f"{address} -c fsync=off -c max_prepared_transactions=8"
         data, log = str(self.directory / "data"), str(self.directory / "log")
         self._run(program("pg_ctl"), "start", "-w", "-D", data, "-o", options, "-l", log)
 

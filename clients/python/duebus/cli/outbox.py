@@ -49,7 +49,7 @@ def relay(
             help="The database, as for SQLAlchemy: postgresql+psycopg://USER@HOST/NAME",
         ),
     ],
-    table: Annotated[str, typer.Option(metavar="NAME", help="The table of rows.")] = "duebus_outbox",
+    table: Annotated[str, typer.Option(metavar="[SCHEMA.]NAME", help="The table of rows.")] = "duebus_outbox",
 ) -> None:
     """Dispatch the events of committed transactions, until SIGTERM or Ctrl-C.
 
@@ -57,10 +57,11 @@ def relay(
     program's migrations.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    rows = Outbox(MetaData(), name=table)
+    schema, _, name = table.rpartition(".")
+    rows = Outbox(MetaData(schema=schema or None), name=name)
     try:
         engine = create_engine(database)
-        known = inspect(engine).has_table(table)
+        known = inspect(engine).has_table(name, schema=schema or None)
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         raise CommandFailed(f"--database: {' '.join(str(error).split())}") from error
     if not known:
@@ -74,4 +75,5 @@ def relay(
     ):
         note(f"sending {table} to {session.server}; Ctrl-C ends")
         signal.sigwait(ending)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)  # a second one ends it at once
     engine.dispose()

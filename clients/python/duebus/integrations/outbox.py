@@ -1,4 +1,4 @@
-"""The transactional outbox, apart from any database library: what a row holds, and the relay that sends rows.
+"""The transactional outbox, independent of any database library: what a row holds, and the relay that sends rows.
 
 A program writes a row in the transaction of its own changes, so that both are committed or neither. A relay reads the
 rows and dispatches their events. If it dies between the dispatch and the removal of the row, the event is dispatched
@@ -6,6 +6,7 @@ again with the same id, which adds nothing within the topic's dedupe window.
 """
 
 import logging
+import math
 import re
 import threading
 import time
@@ -17,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from duebus._core.backoff import Backoff
 from duebus._core.events import encode_fields
@@ -31,6 +32,8 @@ __all__ = ["CHANNEL", "CLAIMED_SLOTS", "SLOTS", "Claim", "Relay", "Row", "Store"
 
 _log = logging.getLogger("duebus.outbox")
 
+_T = TypeVar("_T")
+
 SLOTS = 64
 """Each row belongs to one of so many slots, by its key. A relay claims slots, so that a key has one relay at a time."""
 
@@ -40,13 +43,25 @@ CLAIMED_SLOTS = 16
 CHANNEL = "duebus_outbox"
 """The channel of PostgreSQL on which a transaction announces its rows when it is committed."""
 
-_BATCH_ROWS = 500
+_CLAIM_ROWS = 500
+_CLAIM_BYTES = 8 << 20
+"""What a claim reads at most, but for the last row."""
+
 _BATCH_BYTES = 2 << 20
 """The most that one dispatch holds. A server takes 1,000 events and 4 MiB; an event has at most 1 MiB."""
 
-_MAX_DATA_BYTES = 1 << 20
+_OUTAGES = 2
+"""After so many topics in a row for which the server did not answer, the others wait for the next claim."""
+
 _TIMEOUT_S = 5.0
+
+# What the server would refuse later, when the transaction is committed.
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+_MAX_DATA_BYTES = 1 << 20
+_MAX_ATTRIBUTES_BYTES = 64 << 10
+_MAX_TEXT_BYTES = 255
+_MAX_PRIORITY = 86_400
+_MAX_DELAY = timedelta(days=3_652)
 
 
 class Row(NamedTuple):
@@ -55,11 +70,13 @@ class Row(NamedTuple):
     Attributes:
         id: Its number. Rows of one key are sent in this order.
         topic: The event's topic.
+        slot: That of its key, or of its id.
         event: A serialized `duebus.v1.Event` with an id, and with a moment instead of a delay.
     """
 
     id: int
     topic: str
+    slot: int
     event: bytes
 
 
@@ -98,9 +115,8 @@ def new_row(
         key=key,
         priority=priority,
     )
-    if len(event.data) > _MAX_DATA_BYTES:
-        raise InvalidArgument.of_field("data", f"has {len(event.data)} bytes, at most {_MAX_DATA_BYTES} are allowed")
     now = datetime.now(UTC)
+    _check(event, now)
     if event.HasField("delay"):
         event.deliver_at.FromDatetime(now + event.delay.ToTimedelta())
     return {
@@ -110,6 +126,32 @@ def new_row(
         "event": event.SerializeToString(),
         "created_at": now,
     }
+
+
+def _check(event: event_bus_pb2.Event, now: datetime) -> None:
+    """Refuse what the server would refuse.
+
+    Raises:
+        InvalidArgument: a field is malformed or out of its range.
+    """
+    _at_most("data", len(event.data), _MAX_DATA_BYTES)
+    _at_most("attributes", sum(len((k + v).encode()) for k, v in event.attributes.items()), _MAX_ATTRIBUTES_BYTES)
+    for field in ("id", "key", "content_type"):
+        text = getattr(event, field)
+        _at_most(field, len(text.encode()), _MAX_TEXT_BYTES)
+        if not text.isprintable():
+            raise InvalidArgument.of_field(field, "has control characters")
+    if abs(event.priority) > _MAX_PRIORITY:
+        raise InvalidArgument.of_field("priority", f"must be from -{_MAX_PRIORITY} to {_MAX_PRIORITY}")
+    if event.HasField("delay") and not 0 <= event.delay.seconds <= _MAX_DELAY.total_seconds():
+        raise InvalidArgument.of_field("delay", "must be from 0 to 10 years")
+    if event.HasField("deliver_at") and event.deliver_at.seconds > (now + _MAX_DELAY).timestamp():
+        raise InvalidArgument.of_field("at", "must be at most 10 years ahead")
+
+
+def _at_most(field: str, size: int, limit: int) -> None:
+    if size > limit:
+        raise InvalidArgument.of_field(field, f"has {size} bytes, at most {limit} are allowed")
 
 
 def _event_of(row: Row) -> NewEvent:
@@ -148,12 +190,16 @@ class Store(Protocol):
     def prepare(self) -> None:
         """Make the slots, unless they exist."""
 
-    def claim(self, limit: int, except_topics: Sequence[str]) -> AbstractContextManager[Claim]:
+    def claim(
+        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+    ) -> AbstractContextManager[Claim]:
         """Claim slots with rows, those with the oldest rows first. What was changed is committed when the block ends.
 
         Args:
             limit: The most rows.
+            size: No more rows once their events have so many bytes.
             except_topics: Whose rows are left out.
+            except_slots: Likewise.
         """
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
@@ -170,9 +216,9 @@ class Relay:
         with relay.running():
             ...
 
-    Any number of relays may run. Rows of one key are sent in order, by one relay at a time. If a topic is full, or the
-    server can't be reached, its rows wait, and the others are sent. A row that the server refuses as malformed keeps
-    the reason in its column `error` and is not sent again until that is NULL.
+    Any number of relays may run. Rows of one key are sent in order, by one relay at a time. If a topic or a key is
+    full, or the server can't be reached, its rows wait, and the others are sent. A row that the server refuses as
+    malformed keeps the reason in its column `error` and is not sent again until that is NULL.
 
     Args:
         store: The table.
@@ -186,8 +232,8 @@ class Relay:
         self._poll_s = poll.total_seconds() if isinstance(poll, timedelta) else float(poll)
         self._prepared = False
         self._stopped = threading.Event()
-        self._backoffs: dict[str, Backoff] = {}
-        self._not_before: dict[str, float] = {}
+        self._topics: _Postponed[str] = _Postponed()
+        self._slots: _Postponed[int] = _Postponed()
 
     def run(self) -> None:
         """Send rows until `stop` is called. While the database can't be reached, it tries again, forever."""
@@ -196,11 +242,10 @@ class Relay:
             while not self._stopped.is_set():
                 try:
                     if not self.send():
-                        self._store.wait(self._poll_s, self._stopped)
+                        self._store.wait(
+                            min(self._poll_s, self._topics.pause_s(), self._slots.pause_s()), self._stopped
+                        )
                     backoff.reset()
-                except Unavailable as error:
-                    _log.warning("the outbox waits for the server: %s", error)
-                    self._stopped.wait(backoff.next())
                 except Exception as error:  # noqa: BLE001 - each database library has its own
                     _log.warning("the outbox can't be read: %s", error)
                     self._stopped.wait(backoff.next())
@@ -208,87 +253,101 @@ class Relay:
             self._store.close()
 
     def stop(self) -> None:
-        """Make `run` return: at the latest when the batch under way is sent, or its timeout of 5 s has passed."""
+        """Make `run` return, after the dispatch under way: at the latest after its timeout of 5 s."""
         self._stopped.set()
 
     @contextmanager
     def running(self) -> Iterator["Relay"]:
         """Run in a thread for as long as the block lasts."""
+        self._stopped.clear()
         thread = threading.Thread(target=self.run, name="duebus-outbox", daemon=True)
         thread.start()
         try:
             yield self
         finally:
             self.stop()
-            thread.join()
+            # A database that does not answer must not hold up the end. What was sent is known by its id.
+            thread.join(2 * _TIMEOUT_S)
 
     def send(self) -> int:
-        """Send one batch of rows. Returns how many were sent.
-
-        Raises:
-            Unavailable: the server can't be reached, or does not answer. What was sent before is removed.
-        """
+        """Send one batch of rows. Returns how many were claimed; some of them may have to wait."""
         if not self._prepared:
             self._store.prepare()
             self._prepared = True
-        now = time.monotonic()
-        waiting = [topic for topic, until in self._not_before.items() if until > now]
-        sent = 0
-        outage: DueBusError | None = None
-        with self._store.claim(_BATCH_ROWS, waiting) as claim:
+        outages = 0
+        with self._store.claim(_CLAIM_ROWS, _CLAIM_BYTES, self._topics.waiting(), self._slots.waiting()) as claim:
             by_topic = sorted(claim.rows, key=attrgetter("topic"))  # stable: ids stay in order
             for topic, rows in groupby(by_topic, attrgetter("topic")):
-                try:
-                    sent += self._send_topic(claim, topic, list(rows))
-                except (Unavailable, DeadlineExceeded) as error:
-                    outage = error
+                if self._stopped.is_set() or outages == _OUTAGES:
                     break
-        if outage is not None:
-            raise Unavailable(str(outage)) from outage
-        return sent
+                outages = 0 if self._send_topic(claim, topic, list(rows)) else outages + 1
+            return len(claim.rows)
 
-    def _send_topic(self, claim: Claim, topic: str, rows: list[Row]) -> int:
-        """Send the rows of one topic, in order, up to the first that is refused."""
-        sent = 0
+    def _send_topic(self, claim: Claim, topic: str, rows: list[Row]) -> bool:
+        """Send the rows of one topic, in order, as far as they are accepted. Returns whether the server answers."""
         left = deque(_batches(rows))
-        while left:
+        while left and not self._stopped.is_set():
             batch = left.popleft()
             try:
-                removed = self._send_batch(claim, topic, batch)
-            except (Unavailable, DeadlineExceeded):
-                raise
-            except DueBusError as error:
-                if isinstance(error, MaxQueuedEventsReached) and len(batch) > 1:
+                self._client.dispatch_many(topic, [_event_of(row) for row in batch], timeout=_TIMEOUT_S)
+            except (InvalidArgument, MaxQueuedEventsReached) as error:
+                if len(batch) > 1:  # some of them may be accepted
                     half = len(batch) // 2
-                    left.extendleft((batch[half:], batch[:half]))  # a topic may have room for fewer
-                    continue
-                self._postpone(topic, error)
-                break
-            claim.remove(removed)
-            sent += len(removed)
-            self._backoffs.pop(topic, None)
-            self._not_before.pop(topic, None)
-        return sent
+                    left.extendleft((batch[half:], batch[:half]))
+                elif isinstance(error, InvalidArgument):
+                    _log.error("row %d of the outbox can't be sent to %s: %s", batch[0].id, topic, error)
+                    claim.set_error(batch[0].id, str(error))
+                elif "key" in error.metadata:
+                    self._postpone(self._slots, batch[0].slot, f"a key of {topic}", error)
+                    left = deque(_batches([row for each in left for row in each if row.slot != batch[0].slot]))
+                else:
+                    self._postpone(self._topics, topic, topic, error)
+                    break
+            except DueBusError as error:
+                self._postpone(self._topics, topic, topic, error)
+                return not isinstance(error, Unavailable | DeadlineExceeded)
+            else:
+                claim.remove([row.id for row in batch])
+                self._topics.forget(topic)
+                self._slots.forget(*{row.slot for row in batch})
+        return True
 
-    def _send_batch(self, claim: Claim, topic: str, batch: list[Row]) -> list[int]:
-        """Dispatch rows. Returns the ids of those that were dispatched; the others have got an error."""
-        try:
-            self._client.dispatch_many(topic, [_event_of(row) for row in batch], timeout=_TIMEOUT_S)
-        except InvalidArgument as error:
-            if len(batch) > 1:
-                return [each for row in batch for each in self._send_batch(claim, topic, [row])]
-            _log.error("row %d of the outbox can't be sent to %s: %s", batch[0].id, topic, error)
-            claim.set_error(batch[0].id, str(error))
-            return []
-        return [row.id for row in batch]
+    def _postpone(self, what: "_Postponed[Any]", name: Any, described: str, error: DueBusError) -> None:
+        """Leave rows alone for a while."""
+        what.add(name, error.retry_after)
+        _log.warning("rows of the outbox for %s wait: %s", described, error)
 
-    def _postpone(self, topic: str, error: DueBusError) -> None:
-        """Leave a topic alone for a while."""
-        pause_s = self._backoffs.setdefault(topic, Backoff()).next()
-        if error.retry_after is not None:
-            pause_s = max(pause_s, error.retry_after.total_seconds())
-        self._not_before[topic] = time.monotonic() + pause_s
-        _log.warning("rows of the outbox for %s wait: %s", topic, error)
+
+class _Postponed(Generic[_T]):
+    """What is left alone for a while, and until when."""
+
+    def __init__(self) -> None:
+        self._backoffs: dict[_T, Backoff] = {}
+        self._until: dict[_T, float] = {}
+
+    def add(self, name: _T, retry_after: timedelta | None) -> None:
+        """Leave it alone: each time for longer, and at least for what the server asks."""
+        pause_s = self._backoffs.setdefault(name, Backoff()).next()
+        if retry_after is not None:
+            pause_s = max(pause_s, retry_after.total_seconds())
+        self._until[name] = time.monotonic() + pause_s
+
+    def forget(self, *names: _T) -> None:
+        """These are accepted again."""
+        for name in names:
+            self._backoffs.pop(name, None)
+            self._until.pop(name, None)
+
+    def waiting(self) -> list[_T]:
+        """What is to be left alone now."""
+        now = time.monotonic()
+        self._until = {name: until for name, until in self._until.items() if until > now}
+        return list(self._until)
+
+    def pause_s(self) -> float:
+        """When the first of them may be tried again, in seconds from now; infinite if there is none."""
+        now = time.monotonic()
+        return min((until - now for until in self._until.values() if until > now), default=math.inf)
 
 
 def _batches(rows: list[Row]) -> Iterator[list[Row]]:

@@ -1,4 +1,6 @@
-"""The transactional outbox on SQLAlchemy 2: on PostgreSQL, MySQL 8, MariaDB 10.6, or SQLite with one relay.
+"""The transactional outbox on SQLAlchemy 2: on PostgreSQL, or on SQLite with one relay.
+
+MySQL 8 and MariaDB 10.6 have what it needs, but it is not tested on them.
 
 outbox = Outbox(Base.metadata)
 
@@ -8,6 +10,7 @@ with Session(engine) as session, session.begin():
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -16,13 +19,16 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    ColumnElement,
     Connection,
     DateTime,
     Engine,
+    Executable,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     SmallInteger,
     String,
     Table,
@@ -46,6 +52,12 @@ from duebus.integrations.outbox import CHANNEL, CLAIMED_SLOTS, SLOTS, Relay, Row
 
 __all__ = ["Outbox"]
 
+
+_MAX_ERROR = 2_000
+_READ_ROWS = 25
+_MAX_IDLE_S = 30
+_STOP_S = 0.5
+"""How soon a relay that waits for an announcement sees that it is stopped."""
 
 AnySession = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
 
@@ -74,6 +86,7 @@ class Outbox:
             ),
             Column("error", Text, nullable=True),
             Index(f"{name}_by_slot", "slot", "id"),
+            sqlite_autoincrement=True,  # else an id is used again, and a relay could remove a row that it has not sent
         )
         self.slots = Table(
             f"{name}_slot", metadata, Column("slot", SmallInteger, primary_key=True, autoincrement=False)
@@ -133,8 +146,8 @@ class Outbox:
         """A relay for the rows, in a thread or a process of its own.
 
         Args:
-            engine: The database. Programs with an AsyncEngine make an Engine for it. On PostgreSQL with psycopg 3,
-                rows are announced; elsewhere they are found by polling.
+            engine: The database. Programs with an AsyncEngine make an Engine for it. On PostgreSQL with psycopg 3.2,
+                rows are announced, on a second connection of the engine's pool; elsewhere they are found by polling.
             client: Sends the events. It is not closed.
             poll: How often to look for rows that were not announced: a timedelta or seconds.
         """
@@ -144,7 +157,8 @@ class Outbox:
         """Once a flush has written rows: wake the relays when the transaction is committed."""
         if any(isinstance(each, self._row) for each in session.new):
             connection = session.connection(bind_arguments={"mapper": self._row})
-            if connection.dialect.name == "postgresql":
+            # A transaction that is prepared can't announce anything: its rows are found by polling.
+            if connection.dialect.name == "postgresql" and not session.twophase:
                 connection.execute(select(func.pg_notify(CHANNEL, self.table.name)))
 
 
@@ -155,16 +169,24 @@ def _sync(session: AnySession) -> Session:
 
 
 class _Claim:
+    """Rows that are claimed. On SQLite each change is committed at once: a transaction would lock the database."""
+
     def __init__(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
         self.rows = rows
         self._connection = connection
         self._table = table
 
     def remove(self, ids: Sequence[int]) -> None:
-        self._connection.execute(delete(self._table).where(self._table.c.id.in_(ids)))
+        self._write(delete(self._table).where(self._table.c.id.in_(ids)))
 
     def set_error(self, row_id: int, reason: str) -> None:
-        self._connection.execute(update(self._table).where(self._table.c.id == row_id).values(error=reason))
+        cleaned = reason.replace("\0", "")[:_MAX_ERROR]
+        self._write(update(self._table).where(self._table.c.id == row_id).values(error=cleaned))
+
+    def _write(self, statement: Executable) -> None:
+        self._connection.execute(statement)
+        if self._connection.dialect.name == "sqlite":
+            self._connection.commit()
 
 
 class _Store:
@@ -193,35 +215,49 @@ class _Store:
                     connection.commit()
 
     @contextmanager
-    def claim(self, limit: int, except_topics: Sequence[str]) -> Iterator[_Claim]:
-        row, slot = self._rows.c, self._slots.c
-        sendable = row.error.is_(None) & row.topic.not_in(except_topics)
-        first = select(func.min(row.id)).where(row.slot == slot.slot, sendable).correlate(self._slots).scalar_subquery()
-        with self._engine.begin() as connection:
-            found = connection.execute(select(slot.slot, first.label("first"))).all()
-            oldest = [each.slot for each in sorted(found, key=lambda each: each.first or 0) if each.first is not None]
-            claimed: Sequence[int] = ()
-            while oldest and not claimed:
-                free = select(slot.slot).where(slot.slot.in_(oldest[:CLAIMED_SLOTS]))
-                claimed = connection.scalars(free.with_for_update(skip_locked=True)).all()
-                del oldest[:CLAIMED_SLOTS]
-            wanted = select(row.id, row.topic, row.event).where(row.slot.in_(claimed), sendable)
-            rows = [Row(*each) for each in connection.execute(wanted.order_by(row.id).limit(limit))] if claimed else []
+    def claim(
+        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+    ) -> Iterator[_Claim]:
+        row = self._rows.c
+        sendable = row.error.is_(None) & row.topic.not_in(except_topics) & row.slot.not_in(except_slots)
+        with self._engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                # A relay that was frozen, or whose host has vanished, must not keep its slots.
+                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_MAX_IDLE_S}s'"))
+            claimed = self._lock_slots(connection, sendable)
+            wanted = select(row.id, row.topic, row.slot, row.event).where(row.slot.in_(claimed), sendable)
+            rows = _read(connection, wanted.order_by(row.id).limit(limit), size) if claimed else []
             yield _Claim(connection, self._rows, rows)
+            connection.commit()
+
+    def _lock_slots(self, connection: Connection, sendable: ColumnElement[bool]) -> Sequence[int]:
+        """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
+        row, slot = self._rows.c, self._slots.c
+        first = select(func.min(row.id)).where(row.slot == slot.slot, sendable).correlate(self._slots).scalar_subquery()
+        found = [(each.first, each.slot) for each in connection.execute(select(slot.slot, first.label("first")))]
+        oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
+        claimed: Sequence[int] = ()
+        while oldest and not claimed:
+            free = select(slot.slot).where(slot.slot.in_(oldest[:CLAIMED_SLOTS]))
+            claimed = connection.scalars(free.with_for_update(skip_locked=True)).all()
+            del oldest[:CLAIMED_SLOTS]
+        return claimed
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
         if self._engine.dialect.driver != "psycopg":
             stopped.wait(timeout_s)
             return
         if self._listening is None:
-            # Of the connection: that of an engine does not replace the one it was made with.
+            # Set on the connection: an engine's option does not override the level that it was created with.
             self._listening = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._listening.execute(text(f"LISTEN {CHANNEL}"))
             return  # what was committed before is not announced
         driver: Any = self._listening.connection.driver_connection
+        until = time.monotonic() + timeout_s
         try:
-            for _ in driver.notifies(timeout=timeout_s, stop_after=1):
-                pass
+            while not stopped.is_set() and (left := until - time.monotonic()) > 0:
+                if any(True for _ in driver.notifies(timeout=min(left, _STOP_S), stop_after=1)):
+                    return
         except BaseException:
             self.close()
             raise
@@ -231,3 +267,15 @@ class _Store:
             self._listening.invalidate()
             self._listening.close()
             self._listening = None
+
+
+def _read(connection: Connection, wanted: Select[Any], size: int) -> list[Row]:
+    """Read rows until their events have so many bytes."""
+    rows: list[Row] = []
+    with connection.execute(wanted, execution_options={"yield_per": _READ_ROWS}) as found:
+        for each in found:
+            rows.append(Row(*each))
+            size -= len(rows[-1].event)
+            if size <= 0:
+                break
+    return rows
