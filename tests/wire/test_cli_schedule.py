@@ -19,12 +19,12 @@ def name() -> str:
 
 
 def test_a_schedule_is_put_and_shown_in_words(cli: Cli, client: Client, topic: str, name: str) -> None:
-    rule = ("--cron", "0 9 * * MON-FRI", "--zone", "Europe/Berlin", "--overlap", "skip", "--note", "daily")
+    rule = ("--cron", "0 9 * * MON-FRI", "--zone", "Europe/Berlin", "--overlap", "skip", "--priority", "60")
     out = cli.ok("schedule", "put", name, topic, '{"a":1}', *rule).out
 
     assert out.startswith(f"{name} dispatches to {topic} at 09:00, Monday to Friday (Europe/Berlin); next: 20")
     schedule = client.schedules.get(name).schedule
-    assert (schedule.json(), schedule.overlap, schedule.note) == ({"a": 1}, "skip", "daily")
+    assert (schedule.json(), schedule.overlap, schedule.priority) == ({"a": 1}, "skip", 60)
     shown = cli.ok("schedule", "get", name).out.splitlines()
     assert "rule        0 9 * * MON-FRI: at 09:00, Monday to Friday (Europe/Berlin)" in shown
     assert sum(line.startswith("next ") for line in shown) == 10

@@ -7,7 +7,7 @@ from duebus.v1 import schedules_pb2
 
 
 def request() -> schedules_pb2.PutScheduleRequest:
-    event = EventFields(data=b"", attributes=None, content_type=None, max_retries=None, key="")
+    event = EventFields(data=b"", attributes=None, content_type=None, max_retries=None, key="", priority=0)
     rule = Rule(cron="* * * * *", every=None, zone="", start=None, end=None)
     policy = Policy(
         max_runs=0, jitter=None, overlap="allow", catch_up="last", catch_up_window=None, paused=False, note=""

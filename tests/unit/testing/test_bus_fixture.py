@@ -36,7 +36,7 @@ def test_a_schedule_fires_at_each_of_its_times_while_the_clock_is_moved(duebus: 
     worker = Worker(duebus.address)
     handled: list[str] = []
 
-    @worker.every("0 9 * * *", zone="Europe/Berlin")
+    @worker.every("0 9 * * *", zone="Europe/Berlin", priority=60)
     def report(delivery: Delivery) -> None:
         handled.append(delivery.attributes["duebus-scheduled-for"])
 
@@ -46,7 +46,8 @@ def test_a_schedule_fires_at_each_of_its_times_while_the_clock_is_moved(duebus: 
 
     expected = duebus.client.schedules.preview(cron="0 9 * * *", zone="Europe/Berlin", after=begin, count=3).times
     assert handled == [f"{each:%Y-%m-%dT%H:%M:%SZ}" for each in expected]
-    assert duebus.client.schedules.get(f"{__name__}.report").missed == 0
+    stored = duebus.client.schedules.get(f"{__name__}.report")
+    assert (stored.missed, stored.schedule.priority) == (0, 60)
 
 
 def test_two_workers_with_ephemeral_groups_both_get_the_event(duebus: Bus) -> None:

@@ -61,6 +61,7 @@ class EventFields:
     content_type: str | None
     max_retries: int | None
     key: str
+    priority: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ def put(
         content_type=event.content_type,
         max_retries=event.max_retries,
         key=event.key,
+        priority=event.priority,
         span={},
         message=schedule.event,
     )
@@ -221,6 +223,7 @@ def _read_schedule(message: pb.Schedule) -> Schedule:
         attributes=dict(event.attributes),
         max_retries=event.max_retries if event.HasField("max_retries") else None,
         key=event.key,
+        priority=event.priority,
         start=moment(message, "start"),
         end=moment(message, "end"),
         max_runs=message.max_runs,

@@ -67,6 +67,7 @@ class Schedule:
         attributes: As in NewEvent.
         max_retries: As in NewEvent.
         key: As in NewEvent.
+        priority: As in NewEvent.
         start: The first moment at which it may fire, in UTC; None: no limit.
         end: The last moment at which it may fire, in UTC; None: no limit.
         max_runs: It ends after so many firings; 0: no limit.
@@ -88,6 +89,7 @@ class Schedule:
     attributes: dict[str, str] = field(default_factory=dict)
     max_retries: int | None
     key: str
+    priority: int
     start: datetime | None
     end: datetime | None
     max_runs: int

@@ -37,6 +37,7 @@ class ScheduleClient:
         content_type: str | None = None,
         max_retries: int | None = None,
         key: str = "",
+        priority: int = 0,
         start: datetime | None = None,
         end: datetime | None = None,
         max_runs: int = 0,
@@ -57,7 +58,7 @@ class ScheduleClient:
         Args:
             name: `[A-Za-z0-9][A-Za-z0-9._-]{0,199}`.
             topic: Where its events go. It can't be changed.
-            data: See NewEvent, as for `attributes`, `content_type`, `max_retries` and `key`.
+            data: See NewEvent, as for `attributes`, `content_type`, `max_retries`, `key` and `priority`.
             cron: Five fields, such as `0 9 * * MON-FRI`, or six with the second in front. This or `every`.
             every: The period, 1 s to 366 days: a timedelta or seconds. Counted from `start`, else from 1970.
             zone: The time zone of `cron`, such as `Europe/Berlin`; empty: UTC.
@@ -65,6 +66,7 @@ class ScheduleClient:
             content_type: See NewEvent.
             max_retries: See NewEvent.
             key: See NewEvent.
+            priority: See NewEvent.
             start: The first moment at which it may fire; None: no limit.
             end: The last moment at which it may fire; None: no limit.
             max_runs: It ends after so many firings; 0: no limit.
@@ -85,7 +87,12 @@ class ScheduleClient:
             TopicHasSchedules: It exists, with another topic.
         """
         event = EventFields(
-            data=data, attributes=attributes, content_type=content_type, max_retries=max_retries, key=key
+            data=data,
+            attributes=attributes,
+            content_type=content_type,
+            max_retries=max_retries,
+            key=key,
+            priority=priority,
         )
         policy = Policy(
             max_runs=max_runs,

@@ -53,16 +53,7 @@ def dispatch(
     key: Annotated[
         str, typer.Option("--key", metavar="KEY", help="Deliver the events with this key one at a time, in order.")
     ] = "",
-    priority: Annotated[
-        int,
-        typer.Option(
-            "--priority",
-            min=-86_400,
-            max=86_400,
-            metavar="SECONDS",
-            help="Deliver it as if it had been due so many seconds earlier than it is.",
-        ),
-    ] = 0,
+    priority: options.Priority = 0,
     engine: Annotated[
         list[Engine] | None,
         typer.Option("--engine", metavar="ENGINE", help="The engine to store it, local or redis; may be repeated."),

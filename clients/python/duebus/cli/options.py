@@ -89,3 +89,14 @@ Namespace = Annotated[
     str | None,
     typer.Option("--namespace", metavar="TEXT", help="As --namespace of serve.", show_default=False),
 ]
+
+Priority = Annotated[
+    int,
+    typer.Option(
+        "--priority",
+        min=-86_400,
+        max=86_400,
+        metavar="SECONDS",
+        help="Deliver it as if it had been due so many seconds earlier than it is.",
+    ),
+]

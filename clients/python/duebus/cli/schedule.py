@@ -103,6 +103,7 @@ def put(
     key: Annotated[
         str, typer.Option("--key", metavar="KEY", help="Deliver the events with this key one at a time, in order.")
     ] = "",
+    priority: options.Priority = 0,
     start: _Start = None,
     end: _End = None,
     max_runs: Annotated[
@@ -164,6 +165,7 @@ def put(
             content_type=content_type or JSON_TYPE,
             max_retries=max_retries,
             key=key,
+            priority=priority,
             start=start,
             end=end,
             max_runs=max_runs,
@@ -328,6 +330,8 @@ def _facts(info: ScheduleInfo) -> Iterable[tuple[str, str]]:
     yield "data", payload_text(schedule.data, schedule.content_type)
     if schedule.key:
         yield "key", clean(schedule.key)
+    if schedule.priority:
+        yield "priority", str(schedule.priority)
     for name, value in sorted(schedule.attributes.items()):
         yield "attribute", f"{clean(name)}={clean(value)}"
     yield "overlap", schedule.overlap

@@ -160,6 +160,7 @@ class Worker:
         data: Any = b"",
         attributes: Mapping[str, str] | None = None,
         key: str = "",
+        priority: int = 0,
         start: datetime | None = None,
         end: datetime | None = None,
         max_runs: int = 0,
@@ -189,6 +190,7 @@ class Worker:
             data: The payload of its events.
             attributes: See there.
             key: See there.
+            priority: See there.
             start: See there.
             end: See there.
             max_runs: See there.
@@ -211,6 +213,7 @@ class Worker:
             "zone": zone,
             "attributes": attributes,
             "key": key,
+            "priority": priority,
             "start": start,
             "end": end,
             "max_runs": max_runs,
