@@ -1,4 +1,4 @@
-"""``python -m fuzz.counting_server``: a server that logs its number of tasks on SIGUSR1."""
+"""``python -m fuzz.counting_server``: a server that logs its number of tasks on SIGUSR2."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ def count_tasks(_signal: int, _frame: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, count_tasks)
+    signal.signal(signal.SIGUSR2, count_tasks)
     sys.exit(main())

@@ -99,7 +99,7 @@ class Target:
     async def tasks(self) -> int:
         """The tasks of its event loop."""
         before = self.server.log.stat().st_size
-        self.server.process.send_signal(signal.SIGUSR1)
+        self.server.process.send_signal(signal.SIGUSR2)
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while not (found := re.search(rb"tasks=(\d+)\n", self.server.log.read_bytes()[before:])):
             assert time.monotonic() < deadline, "the server does not count its tasks"
