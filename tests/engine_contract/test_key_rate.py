@@ -124,6 +124,36 @@ async def test_an_event_that_comes_back_waits_for_the_rate_and_stays_in_front_wh
     assert ids(await joined.lease()) == ["a"]
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+@pytest.mark.parametrize("count", [2, 3])
+@pytest.mark.parametrize("then", ["", "release", "nack", "run out"])
+async def test_events_that_had_a_slot_before_the_rate_was_set_use_it_up(
+    joined: TopicDriver, then: str, count: int, at_once: int
+) -> None:
+    events = [str(number) for number in range(count)]
+    await follow(joined, KeyPolicy(count))
+    await joined.dispatch(*keyed(*events, "next"))
+    leased = [one for _ in events for one in await joined.lease(max_events=1, lease_us=SECOND)] if then else []
+    await follow(joined, KeyPolicy(rate=ONE_A_MINUTE))
+    if then == "release":
+        await joined.release(*leased)
+    elif then == "nack":
+        await joined.nack(*leased, delay_us=0)
+    elif then == "run out":
+        await joined.harness.advance(SECOND)
+
+    begun = [one for _ in events for one in await joined.lease(max_events=at_once)]
+
+    before_us = joined.harness.now_us()
+    assert sorted(ids(begun)) == events
+    (key,) = (await joined.keys()).keys
+    assert (key.in_flight, key.opens_at_us) == (count, before_us + MINUTE)
+    await joined.ack(*begun)
+    assert await joined.lease() == []
+    await joined.harness.advance(MINUTE)
+    assert ids(await joined.lease()) == ["next"]
+
+
 async def test_a_rate_with_several_at_once(joined: TopicDriver) -> None:
     await follow(joined, KeyPolicy(2, Rate(3, MINUTE, burst=3)))
     await joined.dispatch(*keyed("a", "b", "c", "d", "e"))

@@ -48,8 +48,13 @@ class Rate:
         return max(0, (now_us + self.window_us - self._base_us(tat_us, now_us)) * self.events // self.per_us)
 
     def begun(self, tat_us: int, now_us: int, count: int) -> int:
-        """The new ``tat`` after this many began."""
-        return self._base_us(tat_us, now_us) + self.cost_us(count) if count else tat_us
+        """The new ``tat`` after this many began.
+
+        More may have begun than the rate allows, as events that were let in before it was set. Even so, ``tat`` stays
+        within the window, since one beyond it does not count.
+        """
+        begun_us = self._base_us(tat_us, now_us) + self.cost_us(count)
+        return min(begun_us, now_us + self.window_us) if count else tat_us
 
     def refunded(self, tat_us: int, now_us: int) -> int:
         """The new ``tat`` after one that began is released."""

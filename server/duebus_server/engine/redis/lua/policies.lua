@@ -28,9 +28,10 @@ local function make_policies()
     return math.max(0, math.floor((now + rate.window - base_of(rate, tat)) * rate.events / rate.per))
   end
 
-  -- `tat` after so many began.
+  -- `tat` after so many began. Even if those are more than the rate allows, as events that were let in before it was set,
+  -- `tat` stays within the window, since one beyond it does not count.
   local function rate_begun(rate, tat, count)
-    return base_of(rate, tat) + math.ceil(count * rate.per / rate.events)
+    return math.min(base_of(rate, tat) + math.ceil(count * rate.per / rate.events), now + rate.window)
   end
 
   -- When the next may begin.
