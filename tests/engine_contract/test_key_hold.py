@@ -11,6 +11,7 @@ from duebus_server.domain.rates import DEFAULT_KEY_POLICY, KeyPolicy, OnDead
 from duebus_server.domain.retry import FREE_EXPIRIES
 from duebus_server.domain.states import EventState
 from support.keyed import KEY, follow, keyed, lease_ids, order_of
+from support.topics import ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -142,6 +143,59 @@ async def test_what_held_its_key_under_an_earlier_policy_can_be_redriven(
 
     assert await order_of(joined) == ["a"]
     assert (await joined.keys()).keys == []
+
+
+@pytest.mark.parametrize("held", ["audit", "billing"])
+async def test_a_dead_letter_that_held_its_key_in_another_group_takes_no_slot_away(
+    topic: TopicDriver, held: str
+) -> None:
+    """The same event is dead in one group and leased in the other, which let in one event too many of the key."""
+    other = "billing" if held == "audit" else "audit"
+    for group in (held, other):
+        await topic.join(group=group)
+    await topic.configure_group(held, keys=HOLD)
+    await topic.dispatch(*keyed("a"))
+    await topic.dead_letter(await topic.lease_one(group=held), group=held)
+    await topic.lease_one(group=other)
+    await topic.configure_group(held, keys=DEFAULT_KEY_POLICY)
+    await topic.configure_group(other, keys=KeyPolicy(2))
+
+    for event_id in ("b", "c", "d"):
+        await topic.dispatch(*keyed(event_id))
+
+    assert ids(await topic.lease_all(group=other)) == ["b"]
+    assert await topic.counts(other) == {EventState.LEASED: 2, EventState.BLOCKED: 2}
+
+
+async def test_redrive_of_what_held_its_key_under_an_earlier_policy_leaves_a_leased_event_its_slot(
+    joined: TopicDriver,
+) -> None:
+    await follow(joined, KeyPolicy(3))
+    await joined.dispatch(*keyed("a", "b"))
+    dies, leased = await joined.lease_each("a", "b")
+    await follow(joined, HOLD)
+    await joined.dead_letter(dies)
+    await joined.configure(keys=DEFAULT_KEY_POLICY)
+
+    await joined.redrive()
+
+    assert await joined.lease_all() == []
+    await joined.ack(leased)
+    assert await order_of(joined) == ["a"]
+    assert (await joined.keys()).keys == []
+
+
+async def test_redrive_as_the_key_opens_delivers_one_event_at_a_time(joined: TopicDriver) -> None:
+    """The redrive is the first to see the change of the policy, which lets in what is blocked."""
+    await held(joined)
+    await joined.configure(keys=DEFAULT_KEY_POLICY)
+
+    await joined.redrive()
+
+    leased = await joined.lease_one()
+    assert await joined.lease_all() == []
+    await joined.ack(leased)
+    assert sorted([leased.event_id, *await order_of(joined)]) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(("before", "dies", "is_acked"), [(3, "a", "b"), (3, "b", "a"), (0, "a", "b")])

@@ -95,16 +95,16 @@ local function make_slots(order)
     order.take(group, { member }, { key })
   end
 
-  -- Dead letters that held their keys under an earlier policy: key -> member. Until an event of the key gets a slot, they
-  -- stay in `keys`, in case the policy is to hold again.
+  -- Where a dead letter that held its key under an earlier policy is still in `keys`: group .. '\0' .. key -> true. Until an
+  -- event of the key gets a slot, it stays there, in case the policy is to hold again.
   local former_holds = {}
 
-  -- The event in `keys`, without one that is in `former_holds`. Where keys have one slot, an event that got its slot when
+  -- The event in `keys`, without a dead letter that held its key under an earlier policy. Where keys have one slot, an event that got its slot when
   -- they had more becomes the head.
   local function head_of(group, key)
     local head, policy = redis.call('HGET', group_key(group, 'keys'), key), key_policy(group)
     if head and not policy.holds and redis.call('ZSCORE', group_key(group, 'dead'), head) then
-      former_holds[key], head = head, false
+      former_holds[group .. '\0' .. key], head = true, false
     end
     if not head and policy.slots == 1 then
       head = holders_of(group, key)[1] or false
@@ -140,7 +140,7 @@ local function make_slots(order)
     elseif slots > 1 then
       for i, member in ipairs(members) do
         entries[2 * i - 1], entries[2 * i] = 0, slot_of(member)
-        opened[#opened + 1] = former_holds[key_of(member)] and key_of(member) or nil
+        opened[#opened + 1] = former_holds[group .. '\0' .. key_of(member)] and key_of(member) or nil
       end
       write_slots(group, entries)
       write_all('HDEL', group_key(group, 'keys'), opened)
@@ -491,7 +491,7 @@ local function make_slots(order)
     local key = key_of(member)
     if head_of(group, key) == member then
       return true
-    elseif former_holds[key] == member then
+    elseif redis.call('HGET', group_key(group, 'keys'), key) == member then -- it held its key under an earlier policy
       redis.call('HDEL', group_key(group, 'keys'), key)
     end
     return false
