@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -155,12 +155,11 @@ async def test_a_dead_replica_is_not_forgotten_while_a_node_refuses_to_end_its_s
     of_the_bus = (replicas, f"{cluster_bus.namespace}:replica:{going.name}:groups")
     needed = {holder_of(cluster, key).port for key in of_the_bus}
     refusing = next(node for node in cluster if node.port not in needed)
-    # when a node of the cluster refuses writes, and a server stops
-    with redis.Redis.from_url(refusing.url) as node, redis.Redis.from_url(holder_of(cluster, replicas).url) as noting:
-        node.config_set("min-replicas-to-write", 1)
-        await going.engine.stop()
-        assert going.name.encode() in noting.zrange(replicas, 0, -1)
-        node.config_set("min-replicas-to-write", 0)
+    with redis.Redis.from_url(holder_of(cluster, replicas).url) as noting:
+        # when a node of the cluster refuses writes, and a server stops
+        with refusing_writes(refusing):
+            await going.engine.stop()
+            assert going.name.encode() in noting.zrange(replicas, 0, -1)
         # then another ends its sessions once the node accepts writes
         await until(lambda: going.name.encode() not in noting.zrange(replicas, 0, -1), "the others to forget it", 20)
     for topic in topics:
@@ -168,6 +167,46 @@ async def test_a_dead_replica_is_not_forgotten_while_a_node_refuses_to_end_its_s
         await here.join("other")
         assert ids(await here.lease("other")) == ["event"]
         assert [one.session_id for one in (await here.group()).subscribers] == ["other"]
+
+
+async def test_a_takeover_that_a_node_refuses_does_not_hold_up_that_from_another_dead_replica(
+    cluster_bus: RedisBus, cluster: list[RedisServer]
+) -> None:
+    """The sessions of replicas that died after the first one stayed subscribed, and kept their leases."""
+    first, second, other = [await cluster_bus.replica() for _ in range(3)]
+    replicas = f"{cluster_bus.namespace}:{{{cluster_bus.namespace}:layout}}:replicas"
+    with redis.RedisCluster.from_url(cluster[0].url) as client:
+
+        def port_of(key: str) -> int:
+            return int(client.get_node_from_key(key).port)
+
+        needed = {port_of(replicas), port_of(first.engine._engine._runner.keys.lock("sweep"))}
+        node = next(node for node in cluster if node.port not in needed)
+        refused, accepted = first.topic(), second.topic()
+        while port_of(cluster_bus.key(refused.name, "events")) != node.port:
+            refused = first.topic()
+        while port_of(cluster_bus.key(accepted.name, "events")) == node.port:
+            accepted = second.topic()
+        for topic in (refused, accepted):
+            await topic.join()
+            await topic.dispatch("event")
+            await topic.lease_one(lease_us=HOUR)
+        # when two servers die, and a node refuses to end the sessions of the first
+        with refusing_writes(node), capture_logs() as logs:
+            await first.engine._engine._presence.abandon()
+            await second.engine._engine._presence._beat()  # so that the first is found first
+            await second.engine._engine._presence.abandon()
+            # then those of the second end meanwhile
+            sessions = cluster_bus.key(accepted.name, "group:default:sessions")
+            await until(lambda: not client.exists(sessions), "the sessions of the second to end", 20)
+        assert first.name in {entry["replica"] for entry in logs if entry["event"] == "a replica has died"}
+        assert "heartbeats fail" not in {entry["event"] for entry in logs}
+        # and those of the first once the node accepts writes
+        await until(lambda: client.zscore(replicas, first.name) is None, "the others to forget the first", 20)
+    for topic in (refused, accepted):
+        here = other.topic(topic.name)
+        await here.join("other")
+        assert ids(await here.lease("other")) == ["event"]
 
 
 async def test_an_idle_bus_sends_each_node_of_a_cluster_few_commands(
@@ -298,6 +337,17 @@ def role(node: RedisServer) -> dict[str, Any]:
     with redis.Redis.from_url(node.url) as client:
         found: dict[str, Any] = client.info("replication")
         return found
+
+
+@contextmanager
+def refusing_writes(server: RedisServer) -> Iterator[None]:
+    """The node refuses writes during the block."""
+    with redis.Redis.from_url(server.url) as node:
+        node.config_set("min-replicas-to-write", 1)
+        try:
+            yield
+        finally:
+            node.config_set("min-replicas-to-write", 0)
 
 
 def holder_of(nodes: list[RedisServer], key: str) -> RedisServer:

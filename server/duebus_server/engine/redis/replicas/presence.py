@@ -153,8 +153,13 @@ class Presence:
         # for the same reason, such as a Redis that hung.
         if monotonic() < self._finds_dead_from_s:
             return
-        for name in dead:
-            await self._take_over_from(name.decode(errors="replace"))
+        for replica in (name.decode(errors="replace") for name in dead):
+            try:
+                await self._take_over_from(replica)
+            except DispatcherNotWorking as error:
+                if is_lost(error.__cause__):
+                    raise
+                log.warning("a dead replica's sessions could not be ended yet", replica=replica, error=str(error))
 
     async def _take_over_from(self, replica: str) -> None:
         lock = await self._locks.acquire("sweep", TAKEOVER_US)
