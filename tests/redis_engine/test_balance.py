@@ -156,3 +156,12 @@ async def test_replicas_know_how_many_streams_there_are_until_one_stops(bus: Red
     await first.engine.stop()
     await until(lambda: second.engine.fair_share(1) == 1, "a heartbeat without the first")
     assert list(streams(bus).values()) == [1]
+
+
+async def test_a_replica_that_drains_has_no_share(bus: RedisBus) -> None:
+    first, second = await bus.replica(), await bus.replica()
+    first.engine.fair_share(0)
+    await until(lambda: second.engine.fair_share(4) == 2, "a heartbeat with the share of the first")
+    first.engine.fair_share(None)
+    await until(lambda: second.engine.fair_share(4) == 4, "a heartbeat of the first, which drains")
+    assert list(streams(bus).values()) == [4]

@@ -220,6 +220,7 @@ class Streams:
             How many leases were released.
         """
         self._draining = True
+        self._ages.drain()
         for session in self._sessions.values():
             session.close_soon(DRAINING)
         self._check_settled()

@@ -324,11 +324,12 @@ class Engine(Protocol):
     async def queued(self) -> int:
         """How many events the engine holds, dead letters not counted."""
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """How many streams each replica should have, rounded up, as far as this one knows.
 
         Args:
-            streams: how many this one has. The others know a second later.
+            streams: how many this one has; None: it takes none any more, so it has no share. The others know a second
+                later.
         """
 
     async def config_of(self, topic: str) -> TopicConfig:

@@ -125,9 +125,9 @@ class InstrumentedEngine:
         """See ``Engine.lease_token_key``: known once the engine is started."""
         return self._engine.lease_token_key
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
-        self._recorder.streams(self.name, streams)
+        self._recorder.streams(self.name, streams or 0)
         return self._engine.fair_share(streams)
 
     def watch(self, watcher: Watcher) -> None:

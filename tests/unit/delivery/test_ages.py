@@ -120,9 +120,9 @@ async def test_a_replica_with_too_many_streams_ends_those_above_its_share_early(
 async def test_a_stream_that_has_ended_does_not_count_for_the_share(
     aging: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[int] = []
+    told: list[int | None] = []
 
-    def share(streams: int) -> int:
+    def share(streams: int | None) -> int:
         told.append(streams)
         return 1
 
@@ -132,3 +132,34 @@ async def test_a_stream_that_has_ended_does_not_count_for_the_share(
     await aging.advance(10 * CHECK_US)
     assert not second.ended
     assert told[:3] == [1, 2, 1]
+
+
+async def test_streams_that_come_back_to_the_same_replica_are_ended_early_ever_less_often(
+    aging: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams, ages = 8, 20
+    monkeypatch.setattr(aging.engine, "fair_share", lambda count: -(-count // 2))
+    subscribers = [await aging.subscribe() for _ in range(streams)]
+    ended = 0
+    for _ in range(ages * AGE_US // SECOND):
+        await aging.advance(SECOND)
+        gone = [each for each in subscribers if each.ended]
+        ended += len(gone)
+        subscribers = [each for each in subscribers if not each.ended] + [await aging.subscribe() for _ in gone]
+    assert ended / streams <= 2 * ages
+
+
+async def test_a_drain_tells_the_engine_that_this_replica_takes_no_streams(
+    aging: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int | None] = []
+
+    def share(streams: int | None) -> int:
+        told.append(streams)
+        return streams or 0
+
+    await aging.subscribe()
+    monkeypatch.setattr(aging.engine, "fair_share", share)
+    await aging.streams.drain(0)
+    await aging.subscribe()
+    assert set(told) == {None}

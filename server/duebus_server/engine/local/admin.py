@@ -46,9 +46,9 @@ class AdminVerbs(EngineCore):
         self._working_now()
         return sum(topic.queued for topic in self._topics)
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``: there is no other replica."""
-        return streams
+        return streams or 0
 
     async def config_of(self, topic: str) -> TopicConfig:
         """See ``Engine.config_of``."""

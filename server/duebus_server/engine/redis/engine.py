@@ -413,7 +413,7 @@ class RedisEngine(AdminVerbs):
 
     # --- inspection -------------------------------------------------------------------------------------------------
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
         return self._presence.fair_share(streams)
 

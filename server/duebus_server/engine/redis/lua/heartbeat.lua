@@ -9,7 +9,7 @@
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
 --   9      the layout to write if Redis has none
---   10     how many streams it has
+--   10     how many streams it has; empty: it drains, and takes none any more
 -- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or considered dead) or LATE (more than half
 --           of that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now, how
 --           many other replicas are alive and told their streams, how many streams these have together}; a replica that
@@ -27,7 +27,11 @@ end
 
 regardless_of_memory()
 redis.call('HSET', KEYS[2], REPLICA, ARGV[8])
-redis.call('HSET', KEYS[4], REPLICA, ARGV[10])
+if ARGV[10] == '' then
+  redis.call('HDEL', KEYS[4], REPLICA)
+else
+  redis.call('HSET', KEYS[4], REPLICA, ARGV[10])
+end
 redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[6])), REPLICA)
 
 -- When every replica that is alive reads a newer layout, that one is written from now on.

@@ -72,7 +72,7 @@ class AdminVerbs:
         self._engine.check_started()
         return await self._topics.queued()
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
         return self._engine.fair_share(streams)
 

@@ -70,7 +70,7 @@ class Presence:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self._finds_dead_from_s = 0.0
-        self._streams = 0
+        self._streams: int | None = 0
         # As the last heartbeat found.
         self._others = 0
         self._streams_of_others = 0
@@ -107,9 +107,11 @@ class Presence:
         """End what a failed ``start`` has begun."""
         await self._end_tasks()
 
-    def fair_share(self, streams: int) -> int:
+    def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
         self._streams = streams
+        if streams is None:
+            return 0
         return -(-(streams + self._streams_of_others) // (1 + self._others))
 
     async def _end_tasks(self) -> None:
@@ -140,8 +142,9 @@ class Presence:
     async def _beat(self) -> None:
         runner = self._runner
         keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout, runner.keys.streams)
+        streams = "" if self._streams is None else self._streams
         status, dead, layout, self._others, self._streams_of_others = await runner.run_on(
-            keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement(), self._streams
+            keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement(), streams
         )
         self._layouts.note_written(layout)
         if status != _KNOWN:
