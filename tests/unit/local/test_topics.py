@@ -6,11 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.domain.administration import TopicChanges
 from duebus_server.domain.clock import ManualClock
-from duebus_server.domain.model import SubscriberInfo
+from duebus_server.domain.model import DispatchRequest, SubscriberInfo
 from duebus_server.domain.views import TopicConfig
 from duebus_server.engine.local import LocalEngine
 from duebus_server.engine.local.topics import TOPICS_AT_ONCE
+from support.builders import new_event
 from support.engines import START_US
 
 if TYPE_CHECKING:
@@ -56,3 +58,18 @@ async def test_created_and_deleted_topics_are_listed_correctly(engine: LocalEngi
     assert [info.topic for info in await engine.list_topics("", 3)] == ["a", *NAMES[1:4:2]]
     assert [info.topic for info in await engine.list_topics(NAMES[2], 2)] == NAMES[3:6:2]
     assert await engine.list_topics(NAMES[-1], 5) == []
+
+
+async def test_a_list_during_the_deletion_of_the_last_group_does_not_leave_its_backlog_on_the_list() -> None:
+    engine = LocalEngine(ManualClock(START_US), TopicConfig())
+    await engine.start()
+    await engine.configure_topic("orders", TopicChanges(max_queued=20_000))
+    await engine.join("orders", "default", SubscriberInfo("session", "", START_US))
+    await engine.leave("orders", "default", "session")
+    await engine.dispatch("orders", [DispatchRequest([new_event(f"e{number}") for number in range(10_000)])])
+    deleting = asyncio.create_task(engine.delete_group("orders", "default"))
+    await asyncio.sleep(0)
+    assert [info.queued > 0 for info in await engine.list_topics("", 1)] == [True], "a piece is not released yet"
+    await deleting
+    assert [info.queued for info in await engine.list_topics("", 1)] == [0]
+    await engine.stop()

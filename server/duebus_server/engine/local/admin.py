@@ -72,10 +72,14 @@ class AdminVerbs(EngineCore):
         return self._topic_info(topic, self._working_now())
 
     def _topic_info(self, name: str, now_us: int) -> TopicInfo:
-        """A topic. It is kept if it changes only when the topic is used."""
+        """A topic. It is kept if it changes only when the topic is used.
+
+        A topic without groups may still have events to release: those of a group that is being deleted.
+        """
         topic = self._topics.inspected(name, now_us)
         info = views.topic_info(topic, now_us)
-        if all(views.is_idle(group, seen) for group, seen in zip(topic.all_groups(), info.groups, strict=True)):
+        idle = [views.is_idle(group, seen) for group, seen in zip(topic.all_groups(), info.groups, strict=True)]
+        if not topic.queued and all(idle):
             topic.idle_info = info
         return info
 
