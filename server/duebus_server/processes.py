@@ -138,9 +138,12 @@ class Processes:
             process.terminate()
 
     def _switch_log_levels(self) -> None:
-        for process in self._running:
-            if process.pid is not None:
-                os.kill(process.pid, signal.SIGUSR1)
+        """Pass SIGUSR1 on to those that serve: it would end one that is starting."""
+        starting = set(self._starting.values())
+        for process, number in self._running.items():
+            if process.pid is not None and number not in starting:
+                with suppress(ProcessLookupError):  # it has just ended
+                    os.kill(process.pid, signal.SIGUSR1)
 
     def _start(self, number: int) -> None:
         """Start one, unless all are to stop."""
@@ -150,8 +153,8 @@ class Processes:
         process = _CONTEXT.Process(target=self._target, args=(number, sender))
         process.start()
         sender.close()
+        self._starting[receiver] = number  # first: a signal for those that serve is not for this one
         self._running[process] = number
-        self._starting[receiver] = number
         if self._stopping:  # ``stop`` ran before this process was registered
             process.terminate()
 
