@@ -113,6 +113,8 @@ class Session:
         self.window = window
         self.keeps_leases = False
         self.limited = False
+        # Whether a limit was reported before the answer of ``join`` told whether this session knows it.
+        self._limit_reported = False
         self._engine = engine
         self._clock = clock
         self._waker = waker
@@ -154,6 +156,8 @@ class Session:
         self.limited = await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
         self._stage = Stage.READY_TO_LEASE
+        if self._limit_reported:
+            self.limit_reported()
         return lost
 
     async def frames(self) -> AsyncGenerator[Frame, None]:
@@ -215,6 +219,15 @@ class Session:
         """End the stream with this frame, after the one that is being sent. Only the first call counts."""
         self._closing = self._closing or closing
         self.wake()
+
+    def limit_reported(self) -> None:
+        """The group has a limit now. Ask a subscriber that does not know it to come again: what it prefetches would
+        count for the limit.
+        """
+        if self._stage is Stage.JOINING:
+            self._limit_reported = True
+        elif not self.limited:
+            self.close_soon(REBALANCE)
 
     def leases_ended(self, fencing_tokens: Sequence[int]) -> None:
         """Drop leases that were settled: there may be room again."""

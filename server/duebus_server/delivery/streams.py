@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from duebus_server.delivery.ages import StreamAges
-from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, REBALANCE, TOPIC_DELETED
+from duebus_server.delivery.frames import DRAINING, GROUP_DELETED, TOPIC_DELETED
 from duebus_server.delivery.session import Session
 from duebus_server.delivery.waker import Waker
 
@@ -200,13 +200,13 @@ class Streams:
                 session.close_soon(closing)
 
     def limited(self, topic: str, group: str) -> None:
-        """See ``Watcher.limited``. Asks the subscribers that do not know it yet to come again: what they prefetch would
-        count for the limit.
-        """
+        """See ``Watcher.limited``."""
+        if group not in self._wakers.get(topic, {}):
+            return
         for session in self._sessions.values():
             options = session.options
-            if (options.topic, options.group) == (topic, group) and not (session.limited or options.is_pull):
-                session.close_soon(REBALANCE)
+            if (options.topic, options.group) == (topic, group) and not options.is_pull:
+                session.limit_reported()
 
     # --- drain ------------------------------------------------------------------------------------------------------
 

@@ -17,6 +17,8 @@ from support.workers import settle_down
 from unit.delivery.conftest import GROUP, TOPIC
 
 if TYPE_CHECKING:
+    import pytest
+    from duebus_server.domain.model import SubscriberInfo
     from unit.delivery.conftest import Bench, Subscriber
 
 DRAINING = Closing(ClosingReason.DRAINING, SECOND)
@@ -202,3 +204,23 @@ async def test_a_stream_comes_again_when_its_group_gets_its_first_limit(bench: B
     await bench.engine.configure_group(TOPIC, GROUP, GroupChanges(limits=Limits(max_in_flight=2)))
     await settle_down()
     assert not narrow.ended
+
+
+async def test_a_limit_reported_while_a_stream_joins_closes_it_only_if_it_does_not_know_the_limit(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    join = bench.engine.join
+    is_known = True
+
+    async def join_and_report(topic: str, group: str, info: SubscriberInfo) -> bool:
+        await join(topic, group, info)
+        bench.streams.limited(topic, group)
+        return is_known
+
+    monkeypatch.setattr(bench.engine, "join", join_and_report)
+    came_again = await bench.subscribe()
+    assert not came_again.ended
+
+    is_known = False
+    joined_before = await bench.subscribe(group="other")
+    assert joined_before.frames == [REBALANCE]
