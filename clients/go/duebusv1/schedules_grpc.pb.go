@@ -57,8 +57,9 @@ type EventBusSchedulesClient interface {
 	// was: `Schedule.paused` counts only when the schedule is created.
 	//
 	// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-	// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-	// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+	// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+	// to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+	// setting `max_schedules` allows.
 	// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
 	PutSchedule(ctx context.Context, in *PutScheduleRequest, opts ...grpc.CallOption) (*PutScheduleResponse, error)
 	// One schedule: when it fires next, and what it has done.
@@ -198,8 +199,9 @@ type EventBusSchedulesServer interface {
 	// was: `Schedule.paused` counts only when the schedule is created.
 	//
 	// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-	// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-	// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+	// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+	// to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+	// setting `max_schedules` allows.
 	// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
 	PutSchedule(context.Context, *PutScheduleRequest) (*PutScheduleResponse, error)
 	// One schedule: when it fires next, and what it has done.

@@ -92,8 +92,9 @@ class EventBusSchedulesServicer(object):
         was: `Schedule.paused` counts only when the schedule is created.
 
         Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-        `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-        the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+        `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+        to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+        setting `max_schedules` allows.
         FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

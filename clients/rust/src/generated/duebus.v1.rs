@@ -3793,8 +3793,9 @@ pub mod event_bus_schedules_client {
         /// was: `Schedule.paused` counts only when the schedule is created.
         ///
         /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-        /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+        /// to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+        /// setting `max_schedules` allows.
         /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         pub async fn put_schedule(
             &mut self,
@@ -4063,8 +4064,9 @@ pub mod event_bus_schedules_server {
         /// was: `Schedule.paused` counts only when the schedule is created.
         ///
         /// Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-        /// the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+        /// `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+        /// to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+        /// setting `max_schedules` allows.
         /// FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
         async fn put_schedule(
             &self,

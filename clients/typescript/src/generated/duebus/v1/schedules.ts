@@ -1866,8 +1866,9 @@ export const EventBusSchedulesService = {
    * was: `Schedule.paused` counts only when the schedule is created.
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-   * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+   * to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+   * setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: {
@@ -2000,8 +2001,9 @@ export interface EventBusSchedulesServer extends UntypedServiceImplementation {
    * was: `Schedule.paused` counts only when the schedule is created.
    *
    * Errors: INVALID_ARGUMENT names the field, for a rule that can't be parsed or never fires, an unknown time zone,
-   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule to another partition of its topic; it is also
-   * the answer when the engine has as many schedules as the server's setting `max_schedules` allows.
+   * `end` before `start`, an `end` after which nothing is left to fire, and an `event.key` that would move the schedule
+   * to another partition of its topic; it is also the answer when the engine has as many schedules as the server's
+   * setting `max_schedules` allows.
    * FAILED_PRECONDITION (TOPIC_HAS_SCHEDULES) when the stored schedule has another topic: delete it first.
    */
   putSchedule: handleUnaryCall<PutScheduleRequest, PutScheduleResponse>;
