@@ -11,6 +11,7 @@ This is the only module that uses private names of grpcio. They are those of ``T
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 from contextlib import contextmanager, suppress
@@ -63,6 +64,14 @@ MAX_REFUSALS = 100
 """How many refused calls wait for their answer at once. Further ones are reset."""
 
 
+_log_of_grpc = logging.getLogger("grpc._cython.cygrpc")
+
+
+def _is_no_vanished_caller(record: logging.LogRecord) -> bool:
+    """Whether to log a record of gRPC: not that an answer can't be sent, since anyone can cause that by going away."""
+    return not (record.exc_info and isinstance(record.exc_info[1], cygrpc.ExecuteBatchError))
+
+
 class ServerEndedError(Exception):
     """The server has stopped accepting calls without being asked to."""
 
@@ -86,6 +95,7 @@ class GrpcServer(Server):
         self._ending: asyncio.Task[None] | None = None
         self._cancelling: asyncio.Task[None] | None = None
         self._loop = get_working_loop()
+        _log_of_grpc.addFilter(_is_no_vanished_caller)
         with _few_wake_ups():
             self._server = _AioServer(self._loop, None, (), (), tuple(options), None)
         self._server.prepare(admit, self.ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from textwrap import dedent
@@ -12,6 +13,7 @@ import grpc.aio
 import pytest
 from duebus_server.wire import grpc_server
 from duebus_server.wire.grpc_server import TESTED_VERSION, GrpcServer
+from grpc._cython import cygrpc
 from grpc._cython.cygrpc import AioServer
 from support.app import own_app
 from support.http2 import raw_connection, request
@@ -29,6 +31,14 @@ def test_grpcio_still_has_the_names_that_wire_grpc_server_replaces() -> None:
     replaced = ("_server_main_loop", "_make_request_call_future", "add_registered_method_handlers")
     for name in (*replaced, "_request_call", "_request_registered_call", "is_running"):
         assert hasattr(AioServer, name), f"grpcio no longer has {name}, so wire/grpc_server.py does nothing"
+
+
+async def test_an_answer_to_a_caller_that_has_gone_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    GrpcServer(())
+    log = logging.getLogger("grpc._cython.cygrpc")
+    for error in (cygrpc.ExecuteBatchError("gone"), ValueError("a bug")):
+        log.error("raised in core", exc_info=error)
+    assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ValueError]
 
 
 async def test_grpcio_itself_is_still_ended_by_a_malformed_path() -> None:
