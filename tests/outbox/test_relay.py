@@ -5,21 +5,25 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus import Client, KeyPolicy
 from duebus.errors import InvalidArgument
+from duebus.integrations import sqlalchemy as integration
 from duebus.v1 import event_bus_pb2
 from outbox.program import STEPS, Order, Shop, outbox
 from sqlalchemy import select, text, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from support.cli import Cli, Running, environment
 from support.documents import ROOT, blocks
 from support.postgres_server import PostgresServer
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,6 +198,20 @@ def test_slots_that_another_relay_has_claimed_are_left_alone(postgres_shop: Shop
         postgres_shop.place(2, key="a")  # writers do not wait
     assert two.send() == 2
     assert received(bus, 2) == [1, 2]
+
+
+def test_a_relay_that_is_frozen_does_not_keep_its_slots(
+    postgres_shop: Shop, bus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = postgres_shop.relay(bus), postgres_shop.relay(bus)
+    one.send()  # makes the slots
+    postgres_shop.place(1)
+    monkeypatch.setattr(integration, "_MAX_IDLE_S", 0.2)
+    with suppress(DBAPIError), one._store.claim(10, 1 << 20, [], []):
+        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+        while not two.send():  # PostgreSQL does not tell when it ends the transaction of another
+            assert time.monotonic() < deadline
+    assert received(bus, 1) == [1]
 
 
 def test_postgres_announces_a_commit(postgres_shop: Shop, bus: Client) -> None:

@@ -1,1 +1,1 @@
-"""DueBus in the frameworks of others. Each module needs an extra of the same name."""
+"""DueBus in the frameworks of others. A module that needs a library has an extra of its name."""
