@@ -14,6 +14,7 @@ from duebus_server.bus.administering import Administering
 from duebus_server.bus.dispatching import Dispatching
 from duebus_server.bus.engines import Engines, RunningEngine
 from duebus_server.bus.lifecycle import Lifecycle
+from duebus_server.bus.manual_time import ManualTime
 from duebus_server.bus.pulling import Pulling
 from duebus_server.bus.scaling import Scaling
 from duebus_server.bus.scheduling import Scheduling
@@ -29,7 +30,7 @@ from duebus_server.components import (
     make_observers,
 )
 from duebus_server.config import SettingsError
-from duebus_server.domain.clock import ManualClock, MovableClock, SystemClock
+from duebus_server.domain.clock import MovableClock, SystemClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
@@ -58,10 +59,10 @@ from duebus_server.wire.status import code_of
 from duebus_server.wire.test_clock import TestClockServicer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from duebus_server.config import Settings
-    from duebus_server.domain.clock import Clock
+    from duebus_server.domain.clock import Clock, ManualClock
     from duebus_server.engine.base import Engine, Watcher
 
 log = structlog.get_logger()
@@ -135,7 +136,7 @@ class App:
         certificates = make_certificates(settings)
         servicers: list[tuple[Any, object]] = [(EVENT_BUS, event_bus), (ADMIN, admin), (SCHEDULES, schedules)]
         if isinstance(clock, MovableClock):
-            servicers.append((TEST_CLOCK, TestClockServicer(self.advance, clock.now_us)))
+            servicers.append((TEST_CLOCK, TestClockServicer(self.manual_time(clock))))
         self._wire = WireServer(
             [*servicers, (SCALER, ScalerServicer(Scaling(self._engines)))],
             Guard(authorizer, **observers),
@@ -161,13 +162,9 @@ class App:
         if self._metrics is not None:
             self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
 
-    async def advance(self, by_us: int, handled: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Move a clock that a test moves. Schedules that become due on the way fire, each at its own time; ``handled``
-        is waited for after each.
-        """
-        if isinstance(self._clock, MovableClock | ManualClock):
-            for running in self._engines:
-                await running.scheduler.advance(self._clock, by_us, handled)
+    def manual_time(self, clock: ManualClock | MovableClock) -> ManualTime:
+        """Lets a test move the clock of the local engine. Called at most once."""
+        return ManualTime(clock, self._engines.get(EngineName.LOCAL))
 
     def watcher(self, engine: EngineName) -> Watcher:
         """The watcher of an engine, for callers that wrap it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -316,6 +317,51 @@ async def test_time_is_moved_by_a_client(start_server: Callable[..., ServerProce
         assert "later" in seen
         assert (await failure_of(clock.AdvanceTime(test_clock_pb2.AdvanceTimeRequest(to=to)))).fields == ["to"]
         assert (await failure_of(clock.AdvanceTime(test_clock_pb2.AdvanceTimeRequest()))).fields == ["target"]
+
+
+async def test_a_client_waits_until_what_is_due_is_handled(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    async with connect(start_server("--test-clock").address) as wire:
+        clock = test_clock_pb2_grpc.TestClockStub(wire.channel)  # type: ignore[no-untyped-call]  # generated
+        stream = await wire.subscribe(topic)
+        await wire.dispatch(
+            topic, event_bus_pb2.Event(id="now"), event_bus_pb2.Event(id="later", delay=duration(HOUR_S))
+        )
+        delivery = await stream.one()
+
+        unsettled = await clock.Settle(test_clock_pb2.SettleRequest())
+        assert list(unsettled.unsettled) == [f"{topic}/default (0 ready, 1 leased)"]
+        settling = clock.Settle(test_clock_pb2.SettleRequest(timeout=duration(HOUR_S)))
+        await wire.ack(delivery)
+        assert list((await settling).unsettled) == []  # an event that is not due is not waited for
+        too_long = clock.Settle(test_clock_pb2.SettleRequest(timeout=duration(HOUR_S + 1)))
+        assert (await failure_of(too_long)).fields == ["timeout"]
+
+
+async def test_each_firing_is_handled_before_the_clock_is_moved_further(
+    start_server: Callable[..., ServerProcess], topic: str
+) -> None:
+    async with connect(start_server("--test-clock").address) as wire:
+        clock = test_clock_pb2_grpc.TestClockStub(wire.channel)  # type: ignore[no-untyped-call]  # generated
+        stream = await wire.subscribe(topic)
+        await Schedules(wire).put(new(topic))
+        request = test_clock_pb2.AdvanceTimeRequest(by=duration(2 * HOUR_S), settle_timeout=duration(HOUR_S))
+        moving = asyncio.ensure_future(clock.AdvanceTime(request))
+        times = []
+        for _ in range(2):
+            delivery = await stream.one()
+            times.append(delivery.event.attributes["duebus-scheduled-for"])
+            assert not moving.done()
+            await wire.ack(delivery)
+        assert list((await moving).unsettled) == []
+        assert len(set(times)) == 2
+
+        request.settle_timeout.Clear()
+        now = (await clock.AdvanceTime(test_clock_pb2.AdvanceTimeRequest(by=duration(0)))).now.seconds
+        stuck = await clock.AdvanceTime(request)
+        assert list(stuck.unsettled) == [f"{topic}/default (0 ready, 1 leased)"]
+        assert stuck.now.seconds <= now + HOUR_S  # the clock has not gone past the firing
 
 
 async def test_no_other_server_has_a_clock_that_is_moved(wire: Wire) -> None:

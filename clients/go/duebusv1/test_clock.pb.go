@@ -34,7 +34,10 @@ type AdvanceTimeRequest struct {
 	//
 	//	*AdvanceTimeRequest_By
 	//	*AdvanceTimeRequest_To
-	Target        isAdvanceTimeRequest_Target `protobuf_oneof:"target"`
+	Target isAdvanceTimeRequest_Target `protobuf_oneof:"target"`
+	// Waits after each firing of a schedule, as Settle does, before the clock is moved further: for at most this long in
+	// real time. Unset: does not wait.
+	SettleTimeout *durationpb.Duration `protobuf:"bytes,3,opt,name=settle_timeout,json=settleTimeout,proto3" json:"settle_timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -94,6 +97,13 @@ func (x *AdvanceTimeRequest) GetTo() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AdvanceTimeRequest) GetSettleTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.SettleTimeout
+	}
+	return nil
+}
+
 type isAdvanceTimeRequest_Target interface {
 	isAdvanceTimeRequest_Target()
 }
@@ -113,7 +123,9 @@ func (*AdvanceTimeRequest_To) isAdvanceTimeRequest_Target() {}
 type AdvanceTimeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The server's time now.
-	Now           *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=now,proto3" json:"now,omitempty"`
+	Now *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=now,proto3" json:"now,omitempty"`
+	// What was not settled within `settle_timeout`, as in SettleResponse. The clock was then moved no further.
+	Unsettled     []string `protobuf:"bytes,2,rep,name=unsettled,proto3" json:"unsettled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -155,19 +167,123 @@ func (x *AdvanceTimeResponse) GetNow() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *AdvanceTimeResponse) GetUnsettled() []string {
+	if x != nil {
+		return x.Unsettled
+	}
+	return nil
+}
+
+type SettleRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long to wait at most, in real time.
+	Timeout       *durationpb.Duration `protobuf:"bytes,1,opt,name=timeout,proto3" json:"timeout,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleRequest) Reset() {
+	*x = SettleRequest{}
+	mi := &file_duebus_v1_test_clock_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleRequest) ProtoMessage() {}
+
+func (x *SettleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_test_clock_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleRequest.ProtoReflect.Descriptor instead.
+func (*SettleRequest) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_test_clock_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SettleRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
+type SettleResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The groups that were not settled in time, such as `orders/billing (1 ready, 2 leased)`. Empty: all were.
+	Unsettled     []string `protobuf:"bytes,1,rep,name=unsettled,proto3" json:"unsettled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SettleResponse) Reset() {
+	*x = SettleResponse{}
+	mi := &file_duebus_v1_test_clock_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SettleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SettleResponse) ProtoMessage() {}
+
+func (x *SettleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_test_clock_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SettleResponse.ProtoReflect.Descriptor instead.
+func (*SettleResponse) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_test_clock_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SettleResponse) GetUnsettled() []string {
+	if x != nil {
+		return x.Unsettled
+	}
+	return nil
+}
+
 var File_duebus_v1_test_clock_proto protoreflect.FileDescriptor
 
 const file_duebus_v1_test_clock_proto_rawDesc = "" +
 	"\n" +
-	"\x1aduebus/v1/test_clock.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n" +
+	"\x1aduebus/v1/test_clock.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbb\x01\n" +
 	"\x12AdvanceTimeRequest\x12+\n" +
 	"\x02by\x18\x01 \x01(\v2\x19.google.protobuf.DurationH\x00R\x02by\x12,\n" +
-	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x02toB\b\n" +
-	"\x06target\"C\n" +
+	"\x02to\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x02to\x12@\n" +
+	"\x0esettle_timeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rsettleTimeoutB\b\n" +
+	"\x06target\"a\n" +
 	"\x13AdvanceTimeResponse\x12,\n" +
-	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now2Y\n" +
+	"\x03now\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x1c\n" +
+	"\tunsettled\x18\x02 \x03(\tR\tunsettled\"D\n" +
+	"\rSettleRequest\x123\n" +
+	"\atimeout\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\atimeout\".\n" +
+	"\x0eSettleResponse\x12\x1c\n" +
+	"\tunsettled\x18\x01 \x03(\tR\tunsettled2\x98\x01\n" +
 	"\tTestClock\x12L\n" +
-	"\vAdvanceTime\x12\x1d.duebus.v1.AdvanceTimeRequest\x1a\x1e.duebus.v1.AdvanceTimeResponseB\x92\x01\n" +
+	"\vAdvanceTime\x12\x1d.duebus.v1.AdvanceTimeRequest\x1a\x1e.duebus.v1.AdvanceTimeResponse\x12=\n" +
+	"\x06Settle\x12\x18.duebus.v1.SettleRequest\x1a\x19.duebus.v1.SettleResponseB\x92\x01\n" +
 	"\rcom.duebus.v1B\x0eTestClockProtoP\x01Z,github.com/duebus/duebus/clients/go/duebusv1\xa2\x02\x03DXX\xaa\x02\tDuebus.V1\xca\x02\tDuebus\\V1\xe2\x02\x15Duebus\\V1\\GPBMetadata\xea\x02\n" +
 	"Duebus::V1b\x06proto3"
 
@@ -183,24 +299,30 @@ func file_duebus_v1_test_clock_proto_rawDescGZIP() []byte {
 	return file_duebus_v1_test_clock_proto_rawDescData
 }
 
-var file_duebus_v1_test_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_duebus_v1_test_clock_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_duebus_v1_test_clock_proto_goTypes = []any{
 	(*AdvanceTimeRequest)(nil),    // 0: duebus.v1.AdvanceTimeRequest
 	(*AdvanceTimeResponse)(nil),   // 1: duebus.v1.AdvanceTimeResponse
-	(*durationpb.Duration)(nil),   // 2: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*SettleRequest)(nil),         // 2: duebus.v1.SettleRequest
+	(*SettleResponse)(nil),        // 3: duebus.v1.SettleResponse
+	(*durationpb.Duration)(nil),   // 4: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_duebus_v1_test_clock_proto_depIdxs = []int32{
-	2, // 0: duebus.v1.AdvanceTimeRequest.by:type_name -> google.protobuf.Duration
-	3, // 1: duebus.v1.AdvanceTimeRequest.to:type_name -> google.protobuf.Timestamp
-	3, // 2: duebus.v1.AdvanceTimeResponse.now:type_name -> google.protobuf.Timestamp
-	0, // 3: duebus.v1.TestClock.AdvanceTime:input_type -> duebus.v1.AdvanceTimeRequest
-	1, // 4: duebus.v1.TestClock.AdvanceTime:output_type -> duebus.v1.AdvanceTimeResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	4, // 0: duebus.v1.AdvanceTimeRequest.by:type_name -> google.protobuf.Duration
+	5, // 1: duebus.v1.AdvanceTimeRequest.to:type_name -> google.protobuf.Timestamp
+	4, // 2: duebus.v1.AdvanceTimeRequest.settle_timeout:type_name -> google.protobuf.Duration
+	5, // 3: duebus.v1.AdvanceTimeResponse.now:type_name -> google.protobuf.Timestamp
+	4, // 4: duebus.v1.SettleRequest.timeout:type_name -> google.protobuf.Duration
+	0, // 5: duebus.v1.TestClock.AdvanceTime:input_type -> duebus.v1.AdvanceTimeRequest
+	2, // 6: duebus.v1.TestClock.Settle:input_type -> duebus.v1.SettleRequest
+	1, // 7: duebus.v1.TestClock.AdvanceTime:output_type -> duebus.v1.AdvanceTimeResponse
+	3, // 8: duebus.v1.TestClock.Settle:output_type -> duebus.v1.SettleResponse
+	7, // [7:9] is the sub-list for method output_type
+	5, // [5:7] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_test_clock_proto_init() }
@@ -218,7 +340,7 @@ func file_duebus_v1_test_clock_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duebus_v1_test_clock_proto_rawDesc), len(file_duebus_v1_test_clock_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

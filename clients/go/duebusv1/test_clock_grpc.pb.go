@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	TestClock_AdvanceTime_FullMethodName = "/duebus.v1.TestClock/AdvanceTime"
+	TestClock_Settle_FullMethodName      = "/duebus.v1.TestClock/Settle"
 )
 
 // TestClockClient is the client API for TestClock service.
@@ -32,8 +33,14 @@ type TestClockClient interface {
 	// Moves the server's clock forward. What becomes due on the way becomes due in its order, each at its own time. In
 	// between and afterwards the clock runs on.
 	//
-	// Errors: INVALID_ARGUMENT when neither is given, `to` has passed, or the clock would move more than 10 years.
+	// Errors: INVALID_ARGUMENT when neither is given, `to` has passed, the clock would move more than 10 years, or
+	// `settle_timeout` is longer than 1 h.
 	AdvanceTime(ctx context.Context, in *AdvanceTimeRequest, opts ...grpc.CallOption) (*AdvanceTimeResponse, error)
+	// Waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for its
+	// retry is not waited for: move the clock to its due time.
+	//
+	// Errors: INVALID_ARGUMENT when `timeout` is longer than 1 h.
+	Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error)
 }
 
 type testClockClient struct {
@@ -54,6 +61,16 @@ func (c *testClockClient) AdvanceTime(ctx context.Context, in *AdvanceTimeReques
 	return out, nil
 }
 
+func (c *testClockClient) Settle(ctx context.Context, in *SettleRequest, opts ...grpc.CallOption) (*SettleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SettleResponse)
+	err := c.cc.Invoke(ctx, TestClock_Settle_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TestClockServer is the server API for TestClock service.
 // All implementations must embed UnimplementedTestClockServer
 // for forward compatibility.
@@ -61,8 +78,14 @@ type TestClockServer interface {
 	// Moves the server's clock forward. What becomes due on the way becomes due in its order, each at its own time. In
 	// between and afterwards the clock runs on.
 	//
-	// Errors: INVALID_ARGUMENT when neither is given, `to` has passed, or the clock would move more than 10 years.
+	// Errors: INVALID_ARGUMENT when neither is given, `to` has passed, the clock would move more than 10 years, or
+	// `settle_timeout` is longer than 1 h.
 	AdvanceTime(context.Context, *AdvanceTimeRequest) (*AdvanceTimeResponse, error)
+	// Waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for its
+	// retry is not waited for: move the clock to its due time.
+	//
+	// Errors: INVALID_ARGUMENT when `timeout` is longer than 1 h.
+	Settle(context.Context, *SettleRequest) (*SettleResponse, error)
 	mustEmbedUnimplementedTestClockServer()
 }
 
@@ -75,6 +98,9 @@ type UnimplementedTestClockServer struct{}
 
 func (UnimplementedTestClockServer) AdvanceTime(context.Context, *AdvanceTimeRequest) (*AdvanceTimeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AdvanceTime not implemented")
+}
+func (UnimplementedTestClockServer) Settle(context.Context, *SettleRequest) (*SettleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Settle not implemented")
 }
 func (UnimplementedTestClockServer) mustEmbedUnimplementedTestClockServer() {}
 func (UnimplementedTestClockServer) testEmbeddedByValue()                   {}
@@ -115,6 +141,24 @@ func _TestClock_AdvanceTime_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TestClock_Settle_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SettleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TestClockServer).Settle(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TestClock_Settle_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TestClockServer).Settle(ctx, req.(*SettleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TestClock_ServiceDesc is the grpc.ServiceDesc for TestClock service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -125,6 +169,10 @@ var TestClock_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AdvanceTime",
 			Handler:    _TestClock_AdvanceTime_Handler,
+		},
+		{
+			MethodName: "Settle",
+			Handler:    _TestClock_Settle_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

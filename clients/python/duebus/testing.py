@@ -34,13 +34,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator
 
     from duebus_server.app import App
-    from duebus_server.domain.clock import ManualClock
-    from duebus_server.domain.model import LeaseBatch
-    from duebus_server.engine.base import Watcher
-    from duebus_server.engine.local import LocalEngine
+    from duebus_server.bus.manual_time import ManualTime
 
     from duebus.client import Client
     from duebus.worker import Worker
@@ -50,7 +47,6 @@ __all__ = ["Bus", "duebus"]
 R = TypeVar("R")
 
 MICROSECOND = timedelta(microseconds=1)
-ALL_TOPICS = 1_000_000
 # In real seconds.
 SETTLE_TIMEOUT = 5.0
 # Exceptions that a handler raises to fail or skip its test.
@@ -105,7 +101,7 @@ class Bus:
 
     def now(self) -> datetime:
         """The time of its clock."""
-        return datetime.fromtimestamp(self._clock.now_us() / 1e6, UTC)
+        return datetime.fromtimestamp(self._time.now_us() / 1e6, UTC)
 
     def advance(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
         """Move its clock forward. Events become due and leases run out as if the time had passed.
@@ -121,7 +117,7 @@ class Bus:
             TimeoutError: What a schedule has fired is not settled within 5 real seconds.
         """
         by = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        self._call(self._app.advance(by // MICROSECOND, partial(self._settle, SETTLE_TIMEOUT)))
+        self._call(self._time.advance(by // MICROSECOND, partial(self._time.settle, SETTLE_TIMEOUT, self._is_judged)))
 
     def settle(self, timeout: float = SETTLE_TIMEOUT) -> None:
         """Wait until no event is due or leased in any group that has a subscriber.
@@ -136,7 +132,7 @@ class Bus:
             AssertionError: An `assert` failed in a handler of a worker that is `running`. `pytest.fail`, `pytest.skip`
                 and `pytest.xfail` in a handler are raised here too.
         """
-        self._call(self._settle(timeout))
+        self._call(self._time.settle(timeout, self._is_judged))
         self._raise_verdict()
 
     @contextmanager
@@ -173,7 +169,10 @@ class Bus:
         """Called on the worker's thread when a handler has raised."""
         if isinstance(error, VERDICTS):
             self._verdicts.append(error)
-            self._loop.call_soon_threadsafe(self._changed.set)
+            self._loop.call_soon_threadsafe(self._time.changed)
+
+    def _is_judged(self) -> bool:
+        return bool(self._verdicts)
 
     def _raise_verdict(self) -> None:
         if self._verdicts:
@@ -196,84 +195,13 @@ class Bus:
 
         # The defaults, regardless of the tests' environment.
         settings = Settings.model_construct(listen="127.0.0.1:0", drain_timeout=0)
-        self._changed = asyncio.Event()
-        self._clock: ManualClock = ManualClock(time.time_ns() // 1_000)
-        self._engine: LocalEngine = LocalEngine(self._clock, settings.topic_config(EngineName.LOCAL))
-        self._app: App = App(settings, self._clock, [self._engine])
-        self._engine.watch(_Listener(self._app.watcher(EngineName.LOCAL), self._changed.set))
+        clock = ManualClock(time.time_ns() // 1_000)
+        self._app: App = App(settings, clock, [LocalEngine(clock, settings.topic_config(EngineName.LOCAL))])
+        self._time: ManualTime = self._app.manual_time(clock)
         self.address = await self._app.start()
-
-    async def _settle(self, timeout: float) -> None:
-        try:
-            async with asyncio.timeout(timeout):
-                while not self._verdicts and await self._unsettled():
-                    # No change is missed between the check and this: neither yields to the loop.
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            left = ", ".join(await self._unsettled())
-            raise TimeoutError(f"after {timeout:g} s these are not settled: {left}") from None
-
-    async def _unsettled(self) -> list[str]:
-        """The groups with a subscriber that have something due or leased."""
-        from duebus_server.domain.states import EventState  # noqa: PLC0415
-
-        ready, leased = EventState.READY, EventState.LEASED
-        await self._engine.expire_leases()
-        return [
-            f"{topic.topic}/{group.group} ({group.counts[ready]} ready, {group.counts[leased]} leased)"
-            for topic in await self._engine.list_topics("", ALL_TOPICS)
-            for group in topic.groups
-            if group.subscribers and (group.counts[ready] or group.counts[leased])
-        ]
 
     def _call(self, coroutine: Coroutine[Any, Any, R]) -> R:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-
-class _Listener:
-    """Forwards the engine's reports, and signals that something has changed."""
-
-    def __init__(self, inner: Watcher, changed: Callable[[], None]) -> None:
-        self._inner = inner
-        self._changed = changed
-
-    def due(self, topic: str, group: str, at_us: int) -> None:
-        self._inner.due(topic, group, at_us)
-        self._changed()
-
-    def leased(self, topic: str, group: str, session_id: str, batch: LeaseBatch) -> None:
-        self._inner.leased(topic, group, session_id, batch)
-        self._changed()
-
-    def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        self._inner.leases_ended(session_id, fencing_tokens)
-        self._changed()
-
-    def leases_ran_out(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
-        self._inner.leases_ran_out(session_id, fencing_tokens)
-        self._changed()
-
-    def leases_extended(self, session_id: str) -> None:
-        self._inner.leases_extended(session_id)
-
-    def died(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        self._inner.died(topic, group, count, first_ids)
-        self._changed()
-
-    def suspected(self, topic: str, group: str, count: int, first_ids: Sequence[str]) -> None:
-        self._inner.suspected(topic, group, count, first_ids)
-
-    def deleted(self, topic: str, group: str | None) -> None:
-        self._inner.deleted(topic, group)
-        self._changed()
-
-    def limited(self, topic: str, group: str) -> None:
-        self._inner.limited(topic, group)
-
-    def schedules_due(self, at_us: int) -> None:
-        self._inner.schedules_due(at_us)
-        self._changed()
 
 
 def _serve(

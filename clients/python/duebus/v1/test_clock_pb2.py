@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64uebus/v1/test_clock.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"q\n\x12\x41\x64vanceTimeRequest\x12\'\n\x02\x62y\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x08\n\x06target\">\n\x13\x41\x64vanceTimeResponse\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2Y\n\tTestClock\x12L\n\x0b\x41\x64vanceTime\x12\x1d.duebus.v1.AdvanceTimeRequest\x1a\x1e.duebus.v1.AdvanceTimeResponseB\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x64uebus/v1/test_clock.proto\x12\tduebus.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa4\x01\n\x12\x41\x64vanceTimeRequest\x12\'\n\x02\x62y\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationH\x00\x12(\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x12\x31\n\x0esettle_timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\n\x06target\"Q\n\x13\x41\x64vanceTimeResponse\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tunsettled\x18\x02 \x03(\t\";\n\rSettleRequest\x12*\n\x07timeout\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"#\n\x0eSettleResponse\x12\x11\n\tunsettled\x18\x01 \x03(\t2\x98\x01\n\tTestClock\x12L\n\x0b\x41\x64vanceTime\x12\x1d.duebus.v1.AdvanceTimeRequest\x1a\x1e.duebus.v1.AdvanceTimeResponse\x12=\n\x06Settle\x12\x18.duebus.v1.SettleRequest\x1a\x19.duebus.v1.SettleResponseB\x10\n\x0cio.duebus.v1P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,10 +34,14 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'duebus.v1.test_clock_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014io.duebus.v1P\001'
-  _globals['_ADVANCETIMEREQUEST']._serialized_start=106
-  _globals['_ADVANCETIMEREQUEST']._serialized_end=219
-  _globals['_ADVANCETIMERESPONSE']._serialized_start=221
-  _globals['_ADVANCETIMERESPONSE']._serialized_end=283
-  _globals['_TESTCLOCK']._serialized_start=285
-  _globals['_TESTCLOCK']._serialized_end=374
+  _globals['_ADVANCETIMEREQUEST']._serialized_start=107
+  _globals['_ADVANCETIMEREQUEST']._serialized_end=271
+  _globals['_ADVANCETIMERESPONSE']._serialized_start=273
+  _globals['_ADVANCETIMERESPONSE']._serialized_end=354
+  _globals['_SETTLEREQUEST']._serialized_start=356
+  _globals['_SETTLEREQUEST']._serialized_end=415
+  _globals['_SETTLERESPONSE']._serialized_start=417
+  _globals['_SETTLERESPONSE']._serialized_end=452
+  _globals['_TESTCLOCK']._serialized_start=455
+  _globals['_TESTCLOCK']._serialized_end=607
 # @@protoc_insertion_point(module_scope)

@@ -39,6 +39,11 @@ class TestClockStub(object):
                 request_serializer=duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeRequest.SerializeToString,
                 response_deserializer=duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeResponse.FromString,
                 _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/duebus.v1.TestClock/Settle',
+                request_serializer=duebus_dot_v1_dot_test__clock__pb2.SettleRequest.SerializeToString,
+                response_deserializer=duebus_dot_v1_dot_test__clock__pb2.SettleResponse.FromString,
+                _registered_method=True)
 
 
 class TestClockServicer(object):
@@ -48,7 +53,18 @@ class TestClockServicer(object):
         """Moves the server's clock forward. What becomes due on the way becomes due in its order, each at its own time. In
         between and afterwards the clock runs on.
 
-        Errors: INVALID_ARGUMENT when neither is given, `to` has passed, or the clock would move more than 10 years.
+        Errors: INVALID_ARGUMENT when neither is given, `to` has passed, the clock would move more than 10 years, or
+        `settle_timeout` is longer than 1 h.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for its
+        retry is not waited for: move the clock to its due time.
+
+        Errors: INVALID_ARGUMENT when `timeout` is longer than 1 h.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +77,11 @@ def add_TestClockServicer_to_server(servicer, server):
                     servicer.AdvanceTime,
                     request_deserializer=duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeRequest.FromString,
                     response_serializer=duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=duebus_dot_v1_dot_test__clock__pb2.SettleRequest.FromString,
+                    response_serializer=duebus_dot_v1_dot_test__clock__pb2.SettleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +111,33 @@ class TestClock(object):
             '/duebus.v1.TestClock/AdvanceTime',
             duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeRequest.SerializeToString,
             duebus_dot_v1_dot_test__clock__pb2.AdvanceTimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/duebus.v1.TestClock/Settle',
+            duebus_dot_v1_dot_test__clock__pb2.SettleRequest.SerializeToString,
+            duebus_dot_v1_dot_test__clock__pb2.SettleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,16 +18,38 @@ export const protobufFileName = "duebus/v1/test_clock.proto";
 
 export interface AdvanceTimeRequest {
   /** Required: by how much, 0 or more (0 asks for the time), or to which moment. */
-  target: { $case: "by"; by: Duration } | { $case: "to"; to: Date } | undefined;
+  target:
+    | { $case: "by"; by: Duration }
+    | { $case: "to"; to: Date }
+    | undefined;
+  /**
+   * Waits after each firing of a schedule, as Settle does, before the clock is moved further: for at most this long in
+   * real time. Unset: does not wait.
+   */
+  settleTimeout: Duration | undefined;
 }
 
 export interface AdvanceTimeResponse {
   /** The server's time now. */
-  now: Date | undefined;
+  now:
+    | Date
+    | undefined;
+  /** What was not settled within `settle_timeout`, as in SettleResponse. The clock was then moved no further. */
+  unsettled: string[];
+}
+
+export interface SettleRequest {
+  /** How long to wait at most, in real time. */
+  timeout: Duration | undefined;
+}
+
+export interface SettleResponse {
+  /** The groups that were not settled in time, such as `orders/billing (1 ready, 2 leased)`. Empty: all were. */
+  unsettled: string[];
 }
 
 function createBaseAdvanceTimeRequest(): AdvanceTimeRequest {
-  return { target: undefined };
+  return { target: undefined, settleTimeout: undefined };
 }
 
 export const AdvanceTimeRequest: MessageFns<AdvanceTimeRequest> = {
@@ -39,6 +61,9 @@ export const AdvanceTimeRequest: MessageFns<AdvanceTimeRequest> = {
       case "to":
         Timestamp.encode(toTimestamp(message.target.to), writer.uint32(18).fork()).join();
         break;
+    }
+    if (message.settleTimeout !== undefined) {
+      Duration.encode(message.settleTimeout, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -72,6 +97,14 @@ export const AdvanceTimeRequest: MessageFns<AdvanceTimeRequest> = {
             message.target = { $case: "to", to: fromTimestamp(Timestamp.decode(reader, reader.uint32())) };
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.settleTimeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -103,18 +136,24 @@ export const AdvanceTimeRequest: MessageFns<AdvanceTimeRequest> = {
         break;
       }
     }
+    message.settleTimeout = (object.settleTimeout !== undefined && object.settleTimeout !== null)
+      ? Duration.fromPartial(object.settleTimeout)
+      : undefined;
     return message;
   },
 };
 
 function createBaseAdvanceTimeResponse(): AdvanceTimeResponse {
-  return { now: undefined };
+  return { now: undefined, unsettled: [] };
 }
 
 export const AdvanceTimeResponse: MessageFns<AdvanceTimeResponse> = {
   encode(message: AdvanceTimeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.now !== undefined) {
       Timestamp.encode(toTimestamp(message.now), writer.uint32(10).fork()).join();
+    }
+    for (const v of message.unsettled) {
+      writer.uint32(18).string(v!);
     }
     return writer;
   },
@@ -140,6 +179,14 @@ export const AdvanceTimeResponse: MessageFns<AdvanceTimeResponse> = {
             message.now = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.unsettled.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -158,6 +205,119 @@ export const AdvanceTimeResponse: MessageFns<AdvanceTimeResponse> = {
   fromPartial(object: DeepPartial<AdvanceTimeResponse>): AdvanceTimeResponse {
     const message = createBaseAdvanceTimeResponse();
     message.now = object.now ?? undefined;
+    message.unsettled = object.unsettled?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseSettleRequest(): SettleRequest {
+  return { timeout: undefined };
+}
+
+export const SettleRequest: MessageFns<SettleRequest> = {
+  encode(message: SettleRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.timeout !== undefined) {
+      Duration.encode(message.timeout, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.timeout = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SettleRequest>): SettleRequest {
+    return SettleRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleRequest>): SettleRequest {
+    const message = createBaseSettleRequest();
+    message.timeout = (object.timeout !== undefined && object.timeout !== null)
+      ? Duration.fromPartial(object.timeout)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseSettleResponse(): SettleResponse {
+  return { unsettled: [] };
+}
+
+export const SettleResponse: MessageFns<SettleResponse> = {
+  encode(message: SettleResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.unsettled) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SettleResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSettleResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.unsettled.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SettleResponse>): SettleResponse {
+    return SettleResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SettleResponse>): SettleResponse {
+    const message = createBaseSettleResponse();
+    message.unsettled = object.unsettled?.map((e) => e) || [];
     return message;
   },
 };
@@ -168,7 +328,8 @@ export const TestClockService = {
    * Moves the server's clock forward. What becomes due on the way becomes due in its order, each at its own time. In
    * between and afterwards the clock runs on.
    *
-   * Errors: INVALID_ARGUMENT when neither is given, `to` has passed, or the clock would move more than 10 years.
+   * Errors: INVALID_ARGUMENT when neither is given, `to` has passed, the clock would move more than 10 years, or
+   * `settle_timeout` is longer than 1 h.
    */
   advanceTime: {
     path: "/duebus.v1.TestClock/AdvanceTime" as const,
@@ -179,6 +340,21 @@ export const TestClockService = {
     responseSerialize: (value: AdvanceTimeResponse): Buffer => Buffer.from(AdvanceTimeResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): AdvanceTimeResponse => AdvanceTimeResponse.decode(value),
   },
+  /**
+   * Waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for its
+   * retry is not waited for: move the clock to its due time.
+   *
+   * Errors: INVALID_ARGUMENT when `timeout` is longer than 1 h.
+   */
+  settle: {
+    path: "/duebus.v1.TestClock/Settle" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: SettleRequest): Buffer => Buffer.from(SettleRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): SettleRequest => SettleRequest.decode(value),
+    responseSerialize: (value: SettleResponse): Buffer => Buffer.from(SettleResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): SettleResponse => SettleResponse.decode(value),
+  },
 } as const;
 
 export interface TestClockServer extends UntypedServiceImplementation {
@@ -186,9 +362,17 @@ export interface TestClockServer extends UntypedServiceImplementation {
    * Moves the server's clock forward. What becomes due on the way becomes due in its order, each at its own time. In
    * between and afterwards the clock runs on.
    *
-   * Errors: INVALID_ARGUMENT when neither is given, `to` has passed, or the clock would move more than 10 years.
+   * Errors: INVALID_ARGUMENT when neither is given, `to` has passed, the clock would move more than 10 years, or
+   * `settle_timeout` is longer than 1 h.
    */
   advanceTime: handleUnaryCall<AdvanceTimeRequest, AdvanceTimeResponse>;
+  /**
+   * Waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for its
+   * retry is not waited for: move the clock to its due time.
+   *
+   * Errors: INVALID_ARGUMENT when `timeout` is longer than 1 h.
+   */
+  settle: handleUnaryCall<SettleRequest, SettleResponse>;
 }
 
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
