@@ -31,10 +31,13 @@ def delivery(
     max_retries: int | None = None,
     data: bytes = b"secret payload",
     key: str = "",
+    attributes: dict[str, str] | None = None,
 ) -> Delivery:
     """A delivery with its own lease."""
     number = next(_numbers)
-    event = event_bus_pb2.Event(id=event_id or f"event-{number}", data=data, max_retries=max_retries, key=key)
+    event = event_bus_pb2.Event(
+        id=event_id or f"event-{number}", data=data, max_retries=max_retries, key=key, attributes=attributes
+    )
     return Delivery(
         event_bus_pb2.Delivery(
             event=event, topic=topic, group=group, lease_token=f"lease-{number}", fencing_token=number, attempt=attempt

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +89,29 @@ def test_the_typed_handler(own: ServerProcess, tmp_path: Path) -> None:
         ]
         (copy,) = client.admin.get_event("order.placed", "does-not-fit").groups
     assert copy.last_error == "the payload does not fit Order: lines[0].item: is missing"
+
+
+def test_the_batch_handler(own: ServerProcess, tmp_path: Path) -> None:
+    (program,) = blocks(section(PYTHON, "Batches"), "python")
+    with Client(own.address) as client, start(program, own, tmp_path / "batches.py") as worker:
+        client.dispatch_many("row", [{"id": number, "item": "ink"} for number in range(100)])
+        assert stored(worker, 100) < 100
+        client.dispatch_many("row", [{"id": 100, "item": "pen"}, {"id": 101, "item": None}, {"id": 102, "item": "cup"}])
+        stored(worker, 2)
+        assert worker.end().status == 0
+        assert client.admin.get_topic("row").queued == 1
+    with closing(sqlite3.connect(tmp_path / "rows.db")) as database:
+        assert database.execute("SELECT count(*) FROM rows WHERE id != 101").fetchone() == (102,)
+
+
+def stored(worker: Running, count: int) -> int:
+    """Waits until so many rows are stored. Returns in how many batches; how they are cut depends on the time."""
+    batches = 0
+    while count > 0:
+        count -= int(worker.line().removesuffix(" stored"))
+        batches += 1
+    assert count == 0
+    return batches
 
 
 def test_the_test_with_a_moved_clock(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ dispatch is a span, which its events name in their attributes `traceparent` and 
 long as the delay.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -66,25 +66,28 @@ def dispatching(topic: str, attributes: Mapping[str, str] | None = None) -> Abst
     return _span(f"dispatch {topic}", trace.SpanKind.PRODUCER, named, links=links)
 
 
-def handling(delivery: Delivery, handler: str) -> AbstractContextManager[None]:
-    """A span for one call of a handler, linked to the producer's, if tracing is set up."""
+def handling(deliveries: Sequence[Delivery], handler: str) -> AbstractContextManager[None]:
+    """A span for one call of a handler, linked to the producers' spans, if tracing is set up.
+
+    Args:
+        deliveries: What it is called with, of one topic and group.
+        handler: Its name.
+    """
+    first = deliveries[0]
     attributes: dict[str, Any] = {
         "messaging.system": _NAME,
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.destination.name": delivery.topic,
-        "messaging.consumer.group.name": delivery.group,
-        "messaging.message.id": delivery.event_id,
-        "duebus.attempt": delivery.attempt,
+        "messaging.destination.name": first.topic,
+        "messaging.consumer.group.name": first.group,
         "code.function.name": handler,
     }
-    return _span(
-        f"process {delivery.topic}",
-        trace.SpanKind.CONSUMER,
-        attributes,
-        context=Context(),
-        links=_links(delivery.attributes),
-    )
+    if len(deliveries) == 1:
+        attributes |= {"messaging.message.id": first.event_id, "duebus.attempt": first.attempt}
+    else:
+        attributes["messaging.batch.message_count"] = len(deliveries)
+    links = [link for delivery in deliveries for link in _links(delivery.attributes)]
+    return _span(f"process {first.topic}", trace.SpanKind.CONSUMER, attributes, context=Context(), links=links)
 
 
 @contextmanager

@@ -54,8 +54,8 @@ class Executor:
         self._leases = leases
         self._settler = settler
         self._slots = Slots(concurrency)
-        self._invoker = Invoker(threads, max_execution, self._returned)
         self._deadlines = Deadlines(max_execution)
+        self._invoker = Invoker(threads, self._deadlines, max_execution, self._returned)
         self._succeeded_handlers = SucceededHandlers()
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
@@ -105,6 +105,7 @@ class Executor:
     def pause(self) -> None:
         """Stops starting deliveries, and settles nothing until `release`."""
         self._paused = True
+        self._invoker.flush()
         self.keep_back()
 
     def release(self) -> None:

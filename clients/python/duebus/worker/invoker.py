@@ -1,13 +1,16 @@
-"""Calls one handler with one delivery."""
+"""Calls handlers with deliveries."""
 
 import asyncio
 import contextvars
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from duebus._core import tracing
+from duebus.worker.batches import Batches
+from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import RUNNING, Held
 from duebus.worker.outcome import Failure, failure_of, timed_out
 from duebus.worker.registry import Registration
@@ -21,19 +24,27 @@ class Invoker:
 
     Args:
         threads: Where functions are called.
+        deadlines: Cancels calls that take too long.
         max_execution: The time limit in seconds, for the message of a cancelled handler.
         returned: Called when an abandoned call on a thread returns.
     """
 
-    def __init__(self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]) -> None:
+    def __init__(
+        self, threads: ThreadPool, deadlines: Deadlines, max_execution: float, returned: Callable[[Held], None]
+    ) -> None:
         self._threads = threads
         self._max_execution = max_execution
         self._returned = returned
+        self._batches = Batches(self._call, deadlines)
         self._traced = tracing.is_set_up()
 
     def note_tracing(self) -> None:
         """Checks whether tracing is set up, which takes too long to do for each delivery."""
         self._traced = tracing.is_set_up()
+
+    def flush(self) -> None:
+        """Begins to handle the batches that are being collected, because no more will come."""
+        self._batches.flush()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:
         """Calls a handler. Returns its failure, or None if it returned; the outcome of a cancelled handler is ignored.
@@ -45,8 +56,10 @@ class Invoker:
         try:
             if held.stage is not RUNNING:
                 pass  # cancelled before it began
+            elif registration.batching is not None:
+                await self._batches.handle(held, registration, registration.batching)
             elif self._traced or registration.blocking:
-                await self._call(held, registration)
+                await self._call(registration, (held.delivery,), (held,))
             else:
                 await registration.call(held.delivery)  # type: ignore[misc]  # a coroutine function
         except BaseException as error:
@@ -58,31 +71,41 @@ class Invoker:
             return failure
         return timed_out(registration, self._max_execution, held.delivery.attempt)
 
-    async def _call(self, held: Held, registration: Registration) -> None:
-        with tracing.handling(held.delivery, registration.name) if self._traced else nullcontext():
+    async def _call(self, registration: Registration, arguments: tuple[Any, ...], helds: Sequence[Held]) -> object:
+        """Calls a handler on behalf of one delivery or more. Returns what it returned."""
+        deliveries = [held.delivery for held in helds]
+        with tracing.handling(deliveries, registration.name) if self._traced else nullcontext():
             if registration.blocking:
-                result = await self._call_on_thread(held, registration)
+                result = await self._call_on_thread(registration, arguments, helds)
             else:
-                result = registration.call(held.delivery)
+                result = registration.call(*arguments)
             # A plain function may return a coroutine, for example if it wraps a coroutine function.
             if inspect.isawaitable(result):
-                await result
-            elif inspect.isgenerator(result) or inspect.isasyncgen(result):
+                return await result
+            if inspect.isgenerator(result) or inspect.isasyncgen(result):
                 raise TypeError("the handler returned a generator: none of its lines has run")
+            return result
 
-    async def _call_on_thread(self, held: Held, registration: Registration) -> object:
+    async def _call_on_thread(
+        self, registration: Registration, arguments: tuple[Any, ...], helds: Sequence[Held]
+    ) -> object:
         context = contextvars.copy_context()
-        job = self._threads.start(functools.partial(context.run, registration.call, held.delivery))
+        job = self._threads.start(functools.partial(context.run, registration.call, *arguments))
         try:
             value, error = await job.future
         except asyncio.CancelledError:
             if job.future.cancelled():
-                held.abandoned += 1
-                job.on_abandoned_return = functools.partial(self._returned, held)
+                for held in helds:
+                    held.abandoned += 1
+                job.on_abandoned_return = functools.partial(self._all_returned, helds)
             raise
         if error is not None:
             raise error
         return value
+
+    def _all_returned(self, helds: Sequence[Held]) -> None:
+        for held in helds:
+            self._returned(held)
 
 
 def _is_being_closed(held: Held) -> bool:

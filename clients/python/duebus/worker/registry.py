@@ -9,20 +9,23 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from duebus._core.delivery import Delivery
+from duebus._core.fields import Span, seconds
 from duebus.errors import InvalidArgument
-from duebus.worker.typed import calling
+from duebus.worker.once import once_by
+from duebus.worker.typed import calling, calling_with_batches
 
-__all__ = ["Handler", "Registration", "Registry", "Source"]
+__all__ = ["Batching", "Handler", "Registration", "Registry", "Source"]
 
 MAX_CONCURRENCY = 100_000
 DEFAULT_GROUP = "default"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 
-Handler = Callable[[Any], object] | Callable[[Any, Delivery], object]
+Handler = Callable[..., object]
 """A function that `Worker.on` decorates: a coroutine function, or a function that is called on a thread.
 
 It takes the delivery. If its first parameter is annotated with a dataclass, a TypedDict, a msgspec Struct or a pydantic
-model, it takes the payload as one of those, and the delivery if it has a second parameter.
+model, it takes the payload as one of those, and the delivery if it has a second parameter. With `batch` it takes lists,
+and with `once` a session as well.
 """
 
 
@@ -37,6 +40,20 @@ class Source(NamedTuple):
         return f"{self.topic}/{self.group or 'ephemeral'}"
 
 
+class Batching(NamedTuple):
+    """How a handler gets several deliveries at once.
+
+    Attributes:
+        size: The most in one call.
+        wait: How many seconds the first waits for others.
+        read: What the handler gets of a delivery. Raises `DeadLetter` if its payload does not fit.
+    """
+
+    size: int
+    wait: float
+    read: Callable[[Delivery], Any]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Registration:
     """A handler that is registered for a topic and group.
@@ -48,7 +65,10 @@ class Registration:
         max_retries: How many times a failing event is retried; None: by the event or the retry policy.
         name: The function's name, for logs and for the event's last error.
         blocking: Whether it is called on a thread, because it is not a coroutine function.
-        call: Calls it with a delivery, whatever it takes.
+        call: Calls it with a delivery, whatever it takes; with a batch: with a list of what `batching.read` returned,
+            and a list of the deliveries.
+        once: Whether it takes effect once.
+        batching: How it gets several at once; None: it gets them one by one.
     """
 
     source: Source
@@ -57,7 +77,9 @@ class Registration:
     max_retries: int | None
     name: str
     blocking: bool
-    call: Callable[[Delivery], object]
+    call: Callable[..., object]
+    batching: Batching | None
+    once: bool
     _registry: "Registry" = field(repr=False)
 
     def remove(self) -> None:
@@ -86,6 +108,9 @@ class Registry:
         concurrency: int | None,
         max_retries: int | None,
         ephemeral: bool = False,
+        batch: int | None = None,
+        wait: Span = 0.2,
+        once: Any = None,
     ) -> Registration:
         """Registers a handler for a topic and group; the group is "default" if it is empty and lasts.
 
@@ -95,13 +120,31 @@ class Registry:
         """
         group = group or ("" if ephemeral else DEFAULT_GROUP)
         source = Source(_checked_name("topic", topic), _checked_name("group", group) if group else "", ephemeral)
-        call = _check(handler, concurrency, max_retries)
+        _check(handler, concurrency, max_retries)
         name, blocking = _name_of(handler), not _is_coroutine_function(handler)
-        registration = Registration(source, handler, concurrency, max_retries, name, blocking, call, self)
+        batching = None
+        call: Callable[..., object]
+        if batch is not None:
+            read, call = calling_with_batches(handler, name)
+            batching = _batching(batch, wait, concurrency, read)
+            if once is not None:
+                raise InvalidArgument.of_field("once", "a handler with a batch can't have it")
+        elif once is not None:
+            guard = once_by(once)
+            call = guard.guard(calling(handler, name, guard.keywords), is_async=not blocking)
+        else:
+            call = calling(handler, name)
+        registration = Registration(
+            source, handler, concurrency, max_retries, name, blocking, call, batching, once is not None, self
+        )
         with self._lock:
             standing = self.handlers(source)
             if any(other.handler == handler for other in standing):
                 raise InvalidArgument.of_field("handler", f"{registration.name} is already registered for {source}")
+            if once is not None and any(other.once for other in standing):
+                raise InvalidArgument.of_field(
+                    "once", f"{source} has a handler with it: use another group for this one"
+                )
             self._registrations[source] = (*standing, registration)
         self._changed()
         return registration
@@ -145,18 +188,23 @@ def _checked_name(field: str, name: str) -> str:
     return name
 
 
-def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -> Callable[[Delivery], object]:
-    """Checks the arguments, and returns what calls the handler."""
+def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -> None:
     if not callable(handler):
         raise TypeError(f"handler: {handler!r} can't be called")
-    call = calling(handler, _name_of(handler))
     if _yields(handler):
         raise TypeError(f"handler: {_name_of(handler)} is a generator, so none of it would run: write it without yield")
     if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
         raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
     if max_retries is not None and max_retries < 0:
         raise InvalidArgument.of_field("max_retries", f"must be at least 0, not {max_retries}")
-    return call
+
+
+def _batching(size: int, wait: Span, concurrency: int | None, read: Callable[[Delivery], Any]) -> Batching:
+    if not 1 <= size <= MAX_CONCURRENCY:
+        raise InvalidArgument.of_field("batch", f"must be 1 to {MAX_CONCURRENCY}, not {size}")
+    if concurrency is not None and concurrency < size:
+        raise InvalidArgument.of_field("concurrency", f"must be at least the batch, {size}, not {concurrency}")
+    return Batching(size, seconds("wait", wait), read)
 
 
 def _yields(handler: Handler) -> bool:

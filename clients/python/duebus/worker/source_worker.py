@@ -134,8 +134,10 @@ class SourceWorker:
         await self._stream.quiet()
 
     def _concurrency(self) -> int:
-        wanted = [each.concurrency for each in self._handlers() if each.concurrency is not None]
-        return min(wanted, default=self._settings.concurrency)
+        handlers = self._handlers()
+        wanted = [each.concurrency for each in handlers if each.concurrency is not None]
+        batches = [each.batching.size for each in handlers if each.batching is not None]
+        return min(wanted, default=max(self._settings.concurrency, *batches, 1))
 
     def _open_stream(self, held_lease_tokens: Sequence[str], is_limited: bool) -> Subscription:
         settings, concurrency = self._settings, self._concurrency()

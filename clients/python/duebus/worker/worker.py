@@ -60,6 +60,13 @@ class Worker:
     10,000 such events of the subscription. Another process runs them again. Delivery is at least once in any case, so
     handlers should be idempotent.
 
+    With a `batch`, a handler takes a list of deliveries, or of payloads and maybe of their deliveries. It is called
+    when the batch is full or its first event has waited for `wait`. If it returns, all its events are acked. If it
+    returns a list, that has an outcome for each event, in order: for an exception in it the event is settled as if a
+    handler of its own had raised that. If it raises, it is called again with one event after the other, so that one
+    that fails takes no other along; only `Release` and `RateLimited` apply to all. Each call may last `max_execution`.
+    It is not cancelled while only some of its leases are lost.
+
     A handler runs in one task from start to end, and the context variables that it sets end with it. Handlers that do
     not suspend may run in the same task, one after the other. So a handler must not keep its task, from
     `asyncio.current_task`, and cancel it after it has returned, for example by a timer: that could hit the handler of
@@ -139,13 +146,26 @@ class Worker:
         ephemeral: bool | None = None,
         concurrency: int | None = None,
         max_retries: int | None = None,
+        batch: int | None = None,
+        wait: Span = 0.2,
+        once: Any = None,
     ) -> Callable[[_H], _H]:
         """Registers the decorated function and returns it unchanged. Arguments and errors are those of `add`."""
         if callable(topic):
             raise TypeError('topic: expected a str, got a function; write @worker.on("order.created")')
 
         def register(handler: _H) -> _H:
-            self.add(topic, handler, group=group, ephemeral=ephemeral, concurrency=concurrency, max_retries=max_retries)
+            self.add(
+                topic,
+                handler,
+                group=group,
+                ephemeral=ephemeral,
+                concurrency=concurrency,
+                max_retries=max_retries,
+                batch=batch,
+                wait=wait,
+                once=once,
+            )
             return handler
 
         return register
@@ -245,19 +265,30 @@ class Worker:
         ephemeral: bool | None = None,
         concurrency: int | None = None,
         max_retries: int | None = None,
+        batch: int | None = None,
+        wait: Span = 0.2,
+        once: Any = None,
     ) -> Registration:
         """Registers a handler for a topic; a running worker subscribes at once. Thread-safe.
 
         Args:
             topic: `[A-Za-z0-9][A-Za-z0-9._-]{0,254}`.
             handler: A coroutine function or a function that takes a `Delivery` or a payload; its result is ignored.
+                With a batch, it takes a list, and may return a list of outcomes.
             group: None: the worker's, unless one of the two lasts and the other is ephemeral.
             ephemeral: Whether the group is deleted when its last subscriber has left, and gets only what is dispatched
                 while it exists. If it has no name, it belongs to this process alone, so every instance of a program
                 gets every event. None: the worker's setting.
-            concurrency: How many events the subscription handles at once; None: the worker's setting.
+            concurrency: How many events the subscription handles at once; None: the worker's setting, or the batch if
+                that is larger.
             max_retries: How many times a failing event is retried. The event's own `max_retries`, or else the retry
                 policy in force, also applies: the smaller number wins. None: only the latter.
+            batch: The most events that one call gets, 1 to `concurrency`; None: each event has a call of its own.
+            wait: How long the first event of a batch waits for others: a timedelta or seconds.
+            once: A session factory of SQLAlchemy, such as a `sessionmaker`, or for a coroutine function an
+                `async_sessionmaker`. The handler gets a session as its argument `session`. What it writes is committed
+                with a note that the event was handled, so that it takes effect once; see `duebus.integrations`. Of a
+                topic and group, one handler can have it, and none with a batch.
 
         Returns:
             The registration, which can remove the handler.
@@ -272,7 +303,15 @@ class Worker:
         if group is None:
             group = self._settings.group if ephemeral == self._settings.ephemeral else ""
         return self._registry.add(
-            topic, group, handler, concurrency=concurrency, max_retries=max_retries, ephemeral=ephemeral
+            topic,
+            group,
+            handler,
+            concurrency=concurrency,
+            max_retries=max_retries,
+            ephemeral=ephemeral,
+            batch=batch,
+            wait=wait,
+            once=once,
         )
 
     def remove(self, topic: str, handler: Handler) -> None:
