@@ -75,7 +75,7 @@ class Shop:
         return outbox.relay(self.engine, client, poll=poll_s)
 
 
-class _KilledStore:
+class KilledStore:
     """A store that ends its process, as kill -9 does, after one of the steps of the first batch."""
 
     def __init__(self, store: Any, step: str) -> None:
@@ -116,7 +116,7 @@ def main(database: str, server: str, step: str) -> None:
     """Relay until the step is reached."""
     with Client(server, timeout=10) as client:
         relay = Shop(database).relay(client)
-        relay._store = _KilledStore(relay._store, step)
+        relay._store = KilledStore(relay._store, step)
         relay.run()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus import Client, KeyPolicy
 from duebus.errors import InvalidArgument
-from duebus.integrations import sqlalchemy as integration
+from duebus.integrations.sqlalchemy import outbox as integration
 from duebus.v1 import event_bus_pb2
 from outbox.program import STEPS, Order, Shop, outbox
 from sqlalchemy import select, text, update
@@ -206,7 +206,7 @@ def test_a_relay_that_is_frozen_does_not_keep_its_slots(
     one, two = postgres_shop.relay(bus), postgres_shop.relay(bus)
     one.send()  # makes the slots
     postgres_shop.place(1)
-    monkeypatch.setattr(integration, "_MAX_IDLE_S", 0.2)
+    monkeypatch.setattr(integration, "MAX_IDLE_S", 0.2)
     with suppress(DBAPIError), one._store.claim(10, 1 << 20, [], []):
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
         while not two.send():  # PostgreSQL does not tell when it ends the transaction of another

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 from duebus import Client
 from support.documents import ROOT, blocks, section
+from support.wire import SIGNAL_TIMEOUT_S
 from wire.test_readme import python, start
 
 if TYPE_CHECKING:
@@ -29,6 +31,30 @@ def test_a_service_that_knows_the_id_charges_once(start_server: Callable[..., Se
     with start(working, server, tmp_path / "billing.py") as worker:
         assert worker.line() == "order-42: attempt 2, 1 charge"
         assert worker.end().status == 0
+
+
+def test_a_payment_is_booked_once(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    (working,) = blocks(section(IDEMPOTENT, "Remember what was handled"), "python")
+    server = start_server()
+    with Client(server.address, timeout=10) as client, start(working, server, tmp_path / "accounts.py") as worker:
+        client.admin.configure_topic("payment.received", dedupe_window=0)
+        for _ in range(2):  # the server has forgotten the id when it comes again
+            client.dispatch("payment.received", {"account": 7, "cents": 990}, id="payment-1")
+            until_handled(client, "payment.received")
+        client.dispatch("payment.received", {"account": 7, "cents": 10}, id="payment-2")
+        until_handled(client, "payment.received")
+        assert worker.end().status == 0
+    with closing(sqlite3.connect(tmp_path / "accounts.db")) as database:
+        assert database.execute("SELECT balance FROM accounts").fetchall() == [(1000,)]
+        assert database.execute("SELECT event_id FROM duebus_inbox").fetchall() == [("payment-1",), ("payment-2",)]
+
+
+def until_handled(client: Client, topic: str) -> None:
+    """Waits until the topic is empty. It polls: a server does not announce that."""
+    deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+    while client.admin.get_topic(topic).queued:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_writer_with_a_smaller_token_is_too_late(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import time
 import uuid
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -28,7 +28,21 @@ from duebus.client import Client
 from duebus.errors import DeadlineExceeded, DueBusError, InvalidArgument, MaxQueuedEventsReached, Unavailable
 from duebus.v1 import event_bus_pb2
 
-__all__ = ["CHANNEL", "CLAIMED_SLOTS", "SLOTS", "Claim", "Relay", "Row", "Store", "new_row"]
+__all__ = [
+    "CHANNEL",
+    "MAX_ERROR",
+    "MAX_IDLE_S",
+    "SLOTS",
+    "TOPIC",
+    "Claim",
+    "Relay",
+    "Row",
+    "Store",
+    "first_free",
+    "new_row",
+    "up_to",
+    "wait_for_announcement",
+]
 
 _log = logging.getLogger("duebus.outbox")
 
@@ -37,11 +51,20 @@ _T = TypeVar("_T")
 SLOTS = 64
 """Each row belongs to one of so many slots, by its key. A relay claims slots, so that a key has one relay at a time."""
 
-CLAIMED_SLOTS = 16
-"""The most slots that a relay claims at once. The others are left to further relays."""
-
 CHANNEL = "duebus_outbox"
 """The channel of PostgreSQL on which a transaction announces its rows when it is committed."""
+
+MAX_ERROR = 2_000
+"""The most characters of an error that a row keeps."""
+
+MAX_IDLE_S = 30
+"""How long PostgreSQL keeps the locks of a relay that does nothing."""
+
+_CLAIMED_SLOTS = 16
+"""The most slots that a relay claims at once. The others are left to further relays."""
+
+_STOP_S = 0.5
+"""How soon a relay that waits for an announcement sees that it is stopped."""
 
 _CLAIM_ROWS = 500
 _CLAIM_BYTES = 8 << 20
@@ -56,7 +79,7 @@ _OUTAGES = 2
 _TIMEOUT_S = 5.0
 
 # What the server would refuse later, when the transaction is committed.
-_TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_DATA_BYTES = 1 << 20
 _MAX_ATTRIBUTES_BYTES = 64 << 10
 _MAX_TEXT_BYTES = 255
@@ -102,8 +125,8 @@ def new_row(
         TypeError: an argument has the wrong type.
         InvalidArgument: an argument is malformed or out of its range; `field_violations` names it.
     """
-    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
-        raise InvalidArgument.of_field("topic", f"must match {_TOPIC.pattern}")
+    if not isinstance(topic, str) or not TOPIC.fullmatch(topic):
+        raise InvalidArgument.of_field("topic", f"must match {TOPIC.pattern}")
     event = encode_fields(
         data,
         id=id or str(uuid.uuid4()),
@@ -166,6 +189,41 @@ def _event_of(row: Row) -> NewEvent:
         key=event.key,
         priority=event.priority,
     )
+
+
+def first_free(slots: Sequence[int], lock: Callable[[Sequence[int]], Sequence[int]]) -> Sequence[int]:
+    """Lock the first slots that are free, and return them.
+
+    Args:
+        slots: In order.
+        lock: Locks those of some slots that are free, and returns them.
+    """
+    for start in range(0, len(slots), _CLAIMED_SLOTS):
+        if locked := lock(slots[start : start + _CLAIMED_SLOTS]):
+            return locked
+    return ()
+
+
+def up_to(size: int, rows: Iterable[Row]) -> list[Row]:
+    """Read rows until their events have so many bytes."""
+    read: list[Row] = []
+    for row in rows:
+        read.append(row)
+        size -= len(row.event)
+        if size <= 0:
+            break
+    return read
+
+
+def wait_for_announcement(connection: Any, timeout_s: float, stopped: threading.Event) -> None:
+    """Wait as `Store.wait`, on a connection of PostgreSQL's driver that listens on the channel."""
+    if not callable(getattr(connection, "notifies", None)):  # only psycopg 3 can wait for an announcement
+        stopped.wait(timeout_s)
+        return
+    until = time.monotonic() + timeout_s
+    while not stopped.is_set() and (left := until - time.monotonic()) > 0:
+        if any(True for _ in connection.notifies(timeout=min(left, _STOP_S), stop_after=1)):
+            return
 
 
 class Claim(Protocol):

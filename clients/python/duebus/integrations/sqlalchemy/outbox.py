@@ -10,7 +10,6 @@ with Session(engine) as session, session.begin():
 """
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -48,16 +47,22 @@ from sqlalchemy.orm import Session, registry, scoped_session
 
 from duebus._core.fields import Span
 from duebus.client import Client
-from duebus.integrations.outbox import CHANNEL, CLAIMED_SLOTS, SLOTS, Relay, Row, new_row
+from duebus.integrations.outbox import (
+    CHANNEL,
+    MAX_ERROR,
+    MAX_IDLE_S,
+    SLOTS,
+    Relay,
+    Row,
+    first_free,
+    new_row,
+    up_to,
+    wait_for_announcement,
+)
 
 __all__ = ["Outbox"]
 
-
-_MAX_ERROR = 2_000
 _READ_ROWS = 25
-_MAX_IDLE_S = 30
-_STOP_S = 0.5
-"""How soon a relay that waits for an announcement sees that it is stopped."""
 
 AnySession = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
 
@@ -180,7 +185,7 @@ class _Claim:
         self._write(delete(self._table).where(self._table.c.id.in_(ids)))
 
     def set_error(self, row_id: int, reason: str) -> None:
-        cleaned = reason.replace("\0", "")[:_MAX_ERROR]
+        cleaned = reason.replace("\0", "")[:MAX_ERROR]
         self._write(update(self._table).where(self._table.c.id == row_id).values(error=cleaned))
 
     def _write(self, statement: Executable) -> None:
@@ -223,7 +228,7 @@ class _Store:
         with self._engine.connect() as connection:
             if connection.dialect.name == "postgresql":
                 # A relay that was frozen, or whose host has vanished, must not keep its slots.
-                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_MAX_IDLE_S}s'"))
+                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE_S}s'"))
             claimed = self._lock_slots(connection, sendable)
             wanted = select(row.id, row.topic, row.slot, row.event).where(row.slot.in_(claimed), sendable)
             rows = _read(connection, wanted.order_by(row.id).limit(limit), size) if claimed else []
@@ -236,12 +241,8 @@ class _Store:
         first = select(func.min(row.id)).where(row.slot == slot.slot, sendable).correlate(self._slots).scalar_subquery()
         found = [(each.first, each.slot) for each in connection.execute(select(slot.slot, first.label("first")))]
         oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
-        claimed: Sequence[int] = ()
-        while oldest and not claimed:
-            free = select(slot.slot).where(slot.slot.in_(oldest[:CLAIMED_SLOTS]))
-            claimed = connection.scalars(free.with_for_update(skip_locked=True)).all()
-            del oldest[:CLAIMED_SLOTS]
-        return claimed
+        free = select(slot.slot).with_for_update(skip_locked=True)
+        return first_free(oldest, lambda slots: connection.scalars(free.where(slot.slot.in_(slots))).all())
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
         if self._engine.dialect.driver != "psycopg":
@@ -252,12 +253,8 @@ class _Store:
             self._listening = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             self._listening.execute(text(f"LISTEN {CHANNEL}"))
             return  # what was committed before is not announced
-        driver: Any = self._listening.connection.driver_connection
-        until = time.monotonic() + timeout_s
         try:
-            while not stopped.is_set() and (left := until - time.monotonic()) > 0:
-                if any(True for _ in driver.notifies(timeout=min(left, _STOP_S), stop_after=1)):
-                    return
+            wait_for_announcement(self._listening.connection.driver_connection, timeout_s, stopped)
         except BaseException:
             self.close()
             raise
@@ -271,11 +268,5 @@ class _Store:
 
 def _read(connection: Connection, wanted: Select[Any], size: int) -> list[Row]:
     """Read rows until their events have so many bytes."""
-    rows: list[Row] = []
     with connection.execute(wanted, execution_options={"yield_per": _READ_ROWS}) as found:
-        for each in found:
-            rows.append(Row(*each))
-            size -= len(rows[-1].event)
-            if size <= 0:
-                break
-    return rows
+        return up_to(size, (Row(*each) for each in found))
