@@ -16,7 +16,9 @@ from support.documents import ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
+
+    from support.server_process import ServerProcess
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
@@ -86,3 +88,19 @@ class Visitor:
         self._context.close()
         assert self._hosts <= {urlsplit(self.url).netloc}
         assert self._complaints == []
+
+
+def at(page: str, server: ServerProcess, **query: str) -> str:
+    """The address of a page that shows something of the server's default engine."""
+    given = "&".join(f"{name}={value}" for name, value in {"engine": server.engines[0], **query}.items())
+    return f"#/{page}?{given}"
+
+
+def table(page: Page, label: str) -> Locator:
+    """The table with this label."""
+    return page.get_by_role("region", name=label, exact=True)
+
+
+def row(page: Page, label: str, text: str) -> Locator:
+    """The row of a table that has this text."""
+    return table(page, label).get_by_role("row").filter(has_text=text)

@@ -21,6 +21,8 @@ from duebus.worker import DeadLetter, Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from duebus import Client as Blocking
+
 FIRST_ORDERS = 60
 CARD, TIMEOUT = "the card was declined by the bank", "no answer from payments.internal within 2 s"
 
@@ -94,6 +96,15 @@ def workers(address: str) -> Worker:
             await asyncio.sleep(3_600)  # the carrier does not answer
 
     return worker
+
+
+def dead_letters(client: Blocking, topic: str, errors: list[str]) -> None:
+    """Dead letters e0, e1 and so on with these errors, in group g."""
+    client.dispatch_many(topic, [NewEvent(data={"n": n}, id=f"e{n}") for n in range(len(errors))])
+    with client.subscribe(topic, group="g", consumer="worker-1") as subscription:
+        for delivery in (next(subscription) for _ in errors):
+            error = errors[int(delivery.event_id[1:])]
+            client.nack(delivery, error=error, dead_letter=True)
 
 
 @contextmanager

@@ -1,17 +1,22 @@
-"""A server with an HTTP port, for the tests that need no other settings, and clients of both its ports."""
+"""Servers with an HTTP port, for the tests that need no other settings, clients of both their ports, and browsers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 from duebus import Client
+from support.browser import Visitor, chromium
+from support.builders import unique_name
+from support.redis_engine import shared_redis
 from support.server_process import ServerProcess, assert_untroubled
 from support.web import Web
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from playwright.sync_api import Browser
 
 WEB = ("--web-listen", "127.0.0.1:0")
 
@@ -41,3 +46,34 @@ def client(server: ServerProcess) -> Iterator[Client]:
 @pytest.fixture
 def topic() -> str:
     return f"t-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module", params=["local", "redis"])
+def each_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server of each engine."""
+    log = tmp_path_factory.mktemp("web") / "server.log"
+    engine = ["--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus")]
+    server = ServerProcess(log, *WEB, *(engine if request.param == "redis" else ()))
+    yield server
+    server.close()
+    assert_untroubled(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Browser) -> Iterator[Callable[..., Visitor]]:
+    """Opens browsers of their own: ``visit(server.web, color_scheme="dark")``."""
+    opened: list[Visitor] = []
+
+    def open_one(url: str, **settings: Any) -> Visitor:
+        opened.append(Visitor(browser, url, **settings))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()

@@ -6,14 +6,24 @@
 
 const PAGE = { "Duebus-Page": "1" };
 
-/** A call that failed. */
-export class CallError extends Error {
-  /** @param {number} status @param {string} code @param {string} message */
-  constructor(status, code, message) {
-    super(message);
-    this.status = status;
-    this.code = code;
+/** A field with a value that can't be: its path in the request, such as "config.lease", and what is wrong with it. */
+export class FieldError extends Error {
+  /** @param {string} field @param {string} problem */
+  constructor(field, problem) {
+    super(`${field}: ${problem}`);
+    this.field = field;
+    this.problem = problem;
   }
+}
+
+/** The error of a call that failed. @param {any} body */
+function errorOf(body) {
+  /** @type {any[]} */
+  const details = body.details ?? [];
+  const [violation] = details.flatMap((each) => each.debug?.fieldViolations ?? []);
+  if (!violation) return new Error(body.message);
+  const field = violation.field.replace(/[A-Z]/g, (/** @type {string} */ each) => `_${each.toLowerCase()}`);
+  return new FieldError(field, violation.description);
 }
 
 /** @param {Response} response @returns {Promise<any>} */
@@ -21,7 +31,7 @@ async function read(response) {
   const body = response.status === 204 ? {} : await response.json();
   if (response.ok) return body;
   if (response.status === 401) window.dispatchEvent(new Event("signed-out"));
-  throw new CallError(response.status, body.code, body.message);
+  throw errorOf(body);
 }
 
 /**
@@ -29,11 +39,12 @@ async function read(response) {
  *
  * @param {string} rpc
  * @param {object} request
+ * @param {AbortSignal} [signal] gives up
  * @returns {Promise<any>}
  */
-export async function call(rpc, request) {
+export async function call(rpc, request, signal) {
   const headers = { ...PAGE, "Content-Type": "application/json" };
-  return read(await fetch(`/duebus.v1.${rpc}`, { method: "POST", headers, body: JSON.stringify(request) }));
+  return read(await fetch(`/duebus.v1.${rpc}`, { method: "POST", headers, body: JSON.stringify(request), signal }));
 }
 
 /** Who uses the page, and what they may do on a topic, or on all. @param {string} [topic] @returns {Promise<Session>} */

@@ -49,6 +49,14 @@ export function durationSeconds(text) {
   return text ? Number.parseFloat(text) : 0;
 }
 
+/** A duration of the contract as one types it: "300s" is "5m". @param {string | undefined} text */
+export function brief(text) {
+  const given = durationSeconds(text);
+  if (given && given < 1) return `${Number((given * 1_000).toFixed(3))}ms`;
+  const [unit, name] = UNITS.find(([size]) => given >= size && given % size === 0) ?? [1, "s"];
+  return `${Number((given / unit).toFixed(6))}${name}`;
+}
+
 /** A moment in local time. @param {number} at seconds */
 export function moment(at) {
   return Number.isNaN(at) ? "" : MOMENT.format(at * 1_000);

@@ -25,6 +25,8 @@ class Live {
   engines = [];
   /** @type {Map<string, Sample[]>} By topic. */
   samples = new Map();
+  /** Grows with every message. */
+  version = 0;
   isLoaded = false;
   isConnected = false;
   /** Seconds that the server's clock is ahead. */
@@ -94,6 +96,7 @@ class Live {
     }
     for (const [engine, topic] of message.removed) this.topics.delete(key(engine, topic));
     this.engines = message.engines;
+    this.version += 1;
     this.isLoaded = true;
     this.#connected(true);
   }

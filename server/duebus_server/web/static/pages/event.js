@@ -3,7 +3,7 @@
 import { html } from "htm/preact";
 import { useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
-import { ago, bytes, counted, hex, json, moment, seconds, span, text } from "../format.js";
+import { ago, bytes, counted, durationSeconds, hex, json, moment, seconds, span, text } from "../format.js";
 import { useLive } from "../live.js";
 import { Ask, Empty, Field, useAnswer, useRights } from "../parts.js";
 import { href } from "../route.js";
@@ -25,7 +25,7 @@ export function EventPage({ query }) {
   const [open, set] = useState("");
   const state = JSON.stringify(live.find(engine, topic)?.groups.map((each) => [each.ready, each.leased, each.dead, each.scheduled, each.blocked]) ?? []);
   const request = { engine: engineName(engine), topic };
-  const answer = useAnswer(async () => (await call("EventBusAdmin/GetEvent", { ...request, eventId: id })).event, [engine, topic, id, state]);
+  const answer = useAnswer(async () => (await call("EventBusAdmin/GetEvent", { ...request, eventId: id })).event, [engine, topic, id], [state]);
   const title = html`<h1><a href=${href("topic", { engine, topic })}>${topic}</a><span class="slash">/</span><span class="id">${id}</span></h1>`;
   if (answer.problem) return html`<main>${title}<${Empty}>${answer.problem}. It may have been acked, cancelled or purged in every group.<//></main>`;
   const found = answer.value;
@@ -54,6 +54,7 @@ export function EventPage({ query }) {
     <dl class="facts">
       <dt>Dispatched</dt><dd>${moment(seconds(found.dispatchedAt))}, ${ago(seconds(found.dispatchedAt), now)}${found.dispatchedBy && ` by ${found.dispatchedBy}`}</dd>
       ${found.event.key && html`<dt>Key</dt><dd>${found.event.key}</dd>`}
+      ${found.event.priority && html`<dt>Priority</dt><dd>${priorityInWords(found.event.priority)}</dd>`}
       ${found.event.contentType && html`<dt>Content type</dt><dd>${found.event.contentType}</dd>`}
       ${Object.entries(found.event.attributes ?? {}).map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}
     </dl>
@@ -75,6 +76,12 @@ export function EventPage({ query }) {
       }
     }}><p>${id} is dead in ${dead.map((each) => each.group).join(", ")}. ${open === "redrive" ? "It becomes ready again there, with all its retries." : "This removes it there for good."}</p><//>`}
   </main>`;
+}
+
+/** @param {number} priority seconds */
+function priorityInWords(priority) {
+  const size = span(Math.abs(priority));
+  return priority > 0 ? `a head start of ${size} over events that are due as well` : `stands back for ${size} behind events that are due as well`;
 }
 
 /** The payload, as JSON if it is, as text, or in hexadecimal. @param {{ info: any }} props */
@@ -108,20 +115,27 @@ function Story({ group, info, engine, now }) {
     <ol class="story">
       <${Step} at=${seconds(info.dispatchedAt)} what="Dispatched" />
       ${first && first.attempt > 1 && html`<${Step} at=${Number.NaN} what="Earlier attempts, which are no longer recorded" />`}
-      ${history.map((each) => html`<${Attempt} each=${each} />`)}
+      ${history.map((each, at) => html`<${Attempt} each=${each} due=${at === history.length - 1 && HAS_BEGUN.includes(state) ? seconds(group.deliverAt) : at ? Number.NaN : firstDue(info)} />`)}
       <${Next} group=${group} state=${state} engine=${engine} topic=${topic} now=${now} />
     </ol>
   </section>`;
 }
 
-/** @param {{ each: any }} props */
-function Attempt({ each }) {
+const HAS_BEGUN = ["leased", "dead"];
+
+/** When an event was due as it was dispatched, in seconds. @param {any} info */
+function firstDue({ event, dispatchedAt }) {
+  return event.deliverAt ? seconds(event.deliverAt) : seconds(dispatchedAt) + durationSeconds(event.delay);
+}
+
+/** @param {{ each: any, due: number }} props `due` is NaN if it is no longer known */
+function Attempt({ each, due }) {
   const [level, outcome] = OUTCOMES[each.outcome] ?? ["", "is under way"];
   const began = seconds(each.startedAt);
   const took = seconds(each.endedAt) - began;
   const lines = (each.error ?? "").split("\n");
   return html`<${Step} at=${began} level=${level} what=${`Attempt ${each.attempt} ${outcome}`}>
-    <span class="muted">${[each.consumer && `by ${each.consumer}`, !Number.isNaN(took) && `after ${span(took)}`].filter(Boolean).join(", ")}</span>
+    <span class="muted">${[each.consumer && `by ${each.consumer}`, !Number.isNaN(took) && `after ${span(took)}`, !Number.isNaN(due) && `begun ${span(Math.max(0, began - due))} after it was due`].filter(Boolean).join(", ")}</span>
     ${each.error && html`<div class="error">${lines[0]}</div>`}
     ${lines.length > 1 && html`<details><summary>Traceback</summary><pre tabindex="0">${lines.slice(1).join("\n")}</pre></details>`}
   <//>
@@ -137,8 +151,8 @@ function Next({ group, state, engine, topic, now }) {
     case "ready":
       return html`<${Step} at=${due} what=${`Due ${ago(due, now)}, waits for a subscriber`} next />`;
     case "blocked":
-      return html`<${Step} at=${due} what="Waits for the event of its key that is before it" next>
-        <a class="id" href=${href("event", { engine, topic, id: group.waitsFor ?? "" })}>${group.waitsFor}</a>
+      return html`<${Step} at=${due} what=${group.waitsFor ? "Waits for the event of its key that is ahead of it" : "Waits until its key lets more through"} next>
+        ${group.waitsFor && html`<a class="id" href=${href("event", { engine, topic, id: group.waitsFor })}>${group.waitsFor}</a>`}
       <//>`;
     case "leased": {
       const ends = seconds(group.leaseExpiresAt);

@@ -3,17 +3,19 @@
 import { html } from "htm/preact";
 import { useEffect, useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
-import { ago, bytes, count, counted, seconds, text } from "../format.js";
+import { ago, bytes, count, counted, moment, seconds, text } from "../format.js";
 import { useLive } from "../live.js";
-import { Ask, Empty, Table, useAnswer, useLast, useRights } from "../parts.js";
+import { Ask, Empty, Table, useAnswer, useLast, useList, useRights } from "../parts.js";
+import { PauseOrResume } from "../pause.js";
 import { change, href } from "../route.js";
+import { Rows } from "../rows.js";
+import { Configure, keysInWords, limitsInWords, retriesInWords } from "../settings.js";
 import { troubles } from "../trouble.js";
 import { DeadLetters } from "./dead.js";
 import { OneTrouble } from "./overview.js";
-import { Configure } from "./topic.js";
 
 /** @typedef {import("../live.js").Group} Group */
-/** @typedef {{ engine: string, topic: string, group: string }} Where */
+/** @typedef {import("../settings.js").Where} Where */
 
 const STATES = /** @type {const} */ ([
   ["ready", "Ready"],
@@ -22,7 +24,7 @@ const STATES = /** @type {const} */ ([
   ["blocked", "Blocked"],
   ["dead", "Dead"],
 ]);
-const PAGE = 50;
+const PAGE = 200;
 const SHOWN_BYTES = 120;
 
 /** @param {{ query: Record<string, string> }} props */
@@ -34,11 +36,10 @@ export function GroupPage({ query }) {
   const now = live.find(engine, topic);
   const found = useLast(now?.groups.some((each) => each.group === group) ? now : undefined, open !== "");
   const info = found?.groups.find((each) => each.group === group);
-  const config = useAnswer(async () => {
+  const details = useAnswer(async () => {
     const answer = await call("EventBusAdmin/GetTopic", { engine: engineName(engine), topic });
-    const own = answer.topic.groups?.find((/** @type {any} */ each) => (each.group ?? "") === group);
-    return { ...answer.topic.config, retryPolicy: own?.retryPolicy };
-  }, [engine, topic, group]);
+    return answer.topic.groups?.find((/** @type {any} */ each) => (each.group ?? "") === group);
+  }, [engine, topic, group], [info?.ready, info?.leased, info?.blocked, info?.subscribers]);
   if (!found || !info) {
     return html`<main><h1>${topic} / ${group}</h1><${Empty}>${live.isLoaded ? "There is no such group." : "Connecting …"}<//></main>`;
   }
@@ -47,7 +48,7 @@ export function GroupPage({ query }) {
   const request = { engine: engineName(engine), topic, group };
   const close = () => {
     set("");
-    config.again();
+    details.again();
   };
   const total = STATES.reduce((sum, [state]) => sum + info[state], 0);
   const trouble = troubles(found, live.now()).filter((each) => each.group === group);
@@ -55,28 +56,24 @@ export function GroupPage({ query }) {
     <div class="heading">
       <h1><a href=${href("topic", { engine, topic })}>${topic}</a><span class="slash">/</span>${group || "no group yet"}</h1>
       ${rights.has("admin") && group && html`<div class="buttons">
-        <button onClick=${() => set(info.paused ? "resume" : "pause")}>${info.paused ? "Resume" : "Pause"}</button>
+        <button onClick=${() => set("pause")}>${info.paused ? "Resume" : "Pause"}</button>
         <button onClick=${() => set("configure")}>Configure</button>
         <button class="danger" onClick=${() => set("delete")}>Delete</button>
       </div>`}
     </div>
     ${trouble.length > 0 && html`<ul class="troubles">${trouble.map((each) => html`<${OneTrouble} trouble=${each} several=${false} />`)}</ul>`}
+    ${group && details.value && html`<${Policy} details=${details.value} now=${live.now()} />`}
     <nav class="tabs" aria-label="What to show">
       ${STATES.map(([state, title]) => html`<${Tab} name=${state} show=${show} where=${where} title=${title} number=${info[state]} />`)}
       <${Tab} name="keys" show=${show} where=${where} title="Keys" />
       <${Tab} name="subscribers" show=${show} where=${where} title="Subscribers" number=${info.subscribers} />
     </nav>
     ${show === "keys" && html`<${Keys} where=${where} info=${info} />`}
-    ${show === "subscribers" && html`<${Subscribers} where=${where} info=${info} />`}
+    ${show === "subscribers" && html`<${Subscribers} where=${where} subscribers=${details.value?.subscribers ?? []} problem=${details.problem} />`}
     ${show === "dead" && html`<${DeadLetters} where=${where} dead=${info.dead} query=${query} rights=${rights} />`}
     ${show !== "keys" && show !== "subscribers" && html`<${Events} where=${where} state=${show} number=${info[/** @type {"ready"} */ (show)]} query=${query} rights=${rights} />`}
-    ${open === "pause" && html`<${Ask} title=${`Pause ${group}?`} action=${`Pause ${group}`} onClose=${close} run=${() => call("EventBusAdmin/PauseGroup", request).then(() => {})}>
-      <p>Nothing more is delivered to ${group} of ${topic} until it is resumed. Its events keep waiting, and what is in flight may still be acked.</p>
-    <//>`}
-    ${open === "resume" && html`<${Ask} title=${`Resume ${group}?`} action=${`Resume ${group}`} onClose=${close} run=${() => call("EventBusAdmin/ResumeGroup", request).then(() => {})}>
-      <p>${counted(info.ready, "event")} ${info.ready === 1 ? "is" : "are"} ready to be delivered.</p>
-    <//>`}
-    ${open === "configure" && config.value && html`<${Configure} engine=${engine} topic=${topic} group=${group} config=${config.value} onClose=${close} />`}
+    ${open === "pause" && html`<${PauseOrResume} where=${where} found=${found} onClose=${close} />`}
+    ${open === "configure" && details.value && html`<${Configure} where=${where} config=${details.value} found=${found} onClose=${close} />`}
     ${open === "delete" && html`<${Ask} title=${`Delete group ${group}?`} danger action=${`Delete ${group} and its ${counted(total, "event")}`} onClose=${close} run=${async () => {
       const { removed = "0" } = await call("EventBusAdmin/DeleteGroup", request);
       return `${group} is deleted, with ${counted(Number(removed), "event")}.`;
@@ -84,6 +81,16 @@ export function GroupPage({ query }) {
       <p>This removes ${group} of ${topic} with its copies of ${counted(total, "event")}, ${count(info.dead)} of them dead letters. Other groups keep theirs. It can't be undone.</p>
     <//>`}
   </main>`;
+}
+
+/** What holds for the group, in words. @param {{ details: any, now: number }} props */
+function Policy({ details, now }) {
+  const until = seconds(details.throttledUntil);
+  return html`<dl class="facts">
+    <dt>Retries</dt><dd>${retriesInWords(details.retryPolicy)}</dd>
+    <dt>Limits</dt><dd>${limitsInWords(details.limits)}${until > now && html` <span class="tag warn" title=${moment(until)}>held up until ${moment(until).slice(11)}, ${ago(until, now)}</span>`}</dd>
+    <dt>Keys</dt><dd>${keysInWords(details.keys)}</dd>
+  </dl>`;
 }
 
 /** @param {{ name: string, show: string, where: Where, title: string, number?: number }} props */
@@ -136,87 +143,105 @@ function Events({ where, state, number, query, rights }) {
 /** @param {{ where: Where, state: string, number: number, keyOf: string, order: string }} props */
 function EventList({ where, state, number, keyOf, order }) {
   const live = useLive();
-  const [tokens, setTokens] = useState([""]);
-  const page = useAnswer(
-    () =>
-      call("EventBusAdmin/ListEvents", {
+  const list = useList(
+    async (pageToken) => {
+      const page = await call("EventBusAdmin/ListEvents", {
         ...where,
         engine: engineName(where.engine),
         state: `EVENT_STATE_${state.toUpperCase()}`,
         pageSize: PAGE,
-        pageToken: tokens[tokens.length - 1],
+        pageToken,
         order: order === "newest" ? "ORDER_NEWEST_FIRST" : "ORDER_OLDEST_FIRST",
         key: keyOf,
-      }),
-    [where.engine, where.topic, where.group, tokens.length, tokens.length === 1 ? number : 0],
+      });
+      return { items: /** @type {any[]} */ (page.events ?? []), next: page.nextPageToken ?? "" };
+    },
+    [where.engine, where.topic, where.group, state, keyOf, order],
+    [number],
   );
-  /** @type {any[]} */
-  const events = page.value?.events ?? [];
+  const events = list.items ?? [];
   const now = live.now();
-  const withConsumer = state === "leased";
-  const withError = state === "dead" || state === "scheduled" || state === "ready";
+  const titles = ["Event", TIMES[state], "Attempts", "Key", ...(state === "leased" ? ["Held by"] : []), ...(state === "blocked" ? ["Waits for"] : []), "Payload", ...(WITH_ERROR.includes(state) ? ["Last error"] : [])];
   return html`
-      ${(tokens.length > 1 || page.value?.nextPageToken) && html`<nav class="pages" aria-label="Pages of events">
-        <button disabled=${tokens.length === 1} onClick=${() => setTokens(tokens.slice(0, -1))}>Previous</button>
-        <button disabled=${!page.value?.nextPageToken} onClick=${() => setTokens([...tokens, page.value.nextPageToken])}>Next</button>
-      </nav>`}
-    ${page.problem && html`<p class="problem" role="alert">${page.problem}</p>`}
-    ${page.value && events.length === 0 && html`<${Empty}>${keyOf ? `No ${state} events of key “${keyOf}” on this page.` : `No ${state} events.`}<//>`}
-    ${events.length > 0 && html`<${Table} label=${`${state} events`}>
-      <thead><tr><th>Event</th><th>${TIMES[state]}</th><th class="number">Attempts</th><th>Key</th>${withConsumer && html`<th>Held by</th>`}<th>Payload</th>${withError && html`<th>Last error</th>`}</tr></thead>
-      <tbody>${events.map((info) => {
-        const group = info.groups[0];
-        const at = timeOf(group, state);
-        return html`<tr key=${info.event.id}>
-          <th scope="row"><a class="id" href=${href("event", { engine: where.engine, topic: where.topic, id: info.event.id })}>${info.event.id}</a></th>
-          <td class="time">${ago(at, now)}</td>
-          <td class="number">${group.attempts ?? 0}</td>
-          <td>${info.event.key}</td>
-          ${withConsumer && html`<td>${group.consumer}</td>`}
-          <td><${Payload} info=${info} /></td>
-          ${withError && html`<td class="error">${(group.lastError ?? "").split("\n")[0]}</td>`}
-        </tr>`;
-      })}</tbody>
+    ${list.problem && html`<p class="problem" role="alert">${list.problem}</p>`}
+    ${list.items && events.length === 0 && html`<${Empty}>${keyOf ? `No ${state} events of key “${keyOf}”.` : `No ${state} events.`}<//>`}
+    ${list.isKept && html`<p class="muted">${counted(events.length, "event")} as they were when they were fetched. <button onClick=${list.again}>Fetch again</button></p>`}
+    ${events.length > 0 && html`<${Table} label=${`${state} events`} rows=${keyOf ? events.length : number}>
+      <thead><tr>${titles.map((title) => html`<th class=${title === "Attempts" ? "number" : ""}>${title}</th>`)}</tr></thead>
+      <${Rows} rows=${events} columns=${titles.length} onEnd=${list.fetchMore} draw=${(/** @type {any} */ info, /** @type {number} */ index) => html`<${EventRow} key=${info.event.id} index=${index} info=${info} where=${where} state=${state} now=${now} />`} />
     <//>`}`;
+}
+
+const WITH_ERROR = ["dead", "scheduled", "ready"];
+
+/** @param {{ index: number, info: any, where: Where, state: string, now: number }} props */
+function EventRow({ index, info, where, state, now }) {
+  const { engine, topic } = where;
+  const group = info.groups[0];
+  const { priority } = info.event;
+  return html`<tr aria-rowindex=${index}>
+    <th scope="row"><a class="id" href=${href("event", { engine, topic, id: info.event.id })}>${info.event.id}</a>${priority && html` <span class="tag" title="A head start of so many seconds">priority ${count(priority)}</span>`}</th>
+    <td class="time">${ago(timeOf(group, state), now)}</td>
+    <td class="number">${group.attempts ?? 0}</td>
+    <td title=${info.event.key}>${info.event.key}</td>
+    ${state === "leased" && html`<td>${group.consumer}</td>`}
+    ${state === "blocked" && html`<td>${group.waitsFor && html`<a class="id" href=${href("event", { engine, topic, id: group.waitsFor })}>${group.waitsFor}</a>`}</td>`}
+    <td><${Payload} info=${info} /></td>
+    ${WITH_ERROR.includes(state) && html`<td class="error" title=${group.lastError}>${(group.lastError ?? "").split("\n")[0]}</td>`}
+  </tr>`;
+}
+
+/** What a key waits for, in words. @param {any} key a KeyInfo @param {number} now */
+function reason(key, now) {
+  const opens = seconds(key.opensAt);
+  if (key.held) return "a dead letter, until it is redriven or purged";
+  if (opens > now) return `its rate or a pause, which ends ${ago(opens, now)}`;
+  if (key.inFlight) return `${counted(key.inFlight, "event")} in flight`;
+  return "an event that is ready, or waits for its retry";
 }
 
 /** @param {{ where: Where, info: Group }} props */
 function Keys({ where, info }) {
-  const page = useAnswer(
-    () => call("EventBusAdmin/ListKeys", { ...where, engine: engineName(where.engine), pageSize: 200 }),
-    [where.engine, where.topic, where.group, info.blocked, info.leased],
+  const now = useLive().now();
+  const list = useList(
+    async (pageToken) => {
+      const page = await call("EventBusAdmin/ListKeys", { ...where, engine: engineName(where.engine), pageSize: PAGE, pageToken });
+      return { items: /** @type {any[]} */ (page.keys ?? []), next: page.nextPageToken ?? "" };
+    },
+    [where.engine, where.topic, where.group],
+    [info.blocked, info.leased, info.ready, info.dead],
   );
-  /** @type {any[]} */
-  const keys = page.value?.keys ?? [];
-  const { engine, topic } = where;
+  const keys = list.items ?? [];
   return html`<section>
-    ${page.problem && html`<p class="problem" role="alert">${page.problem}</p>`}
-    ${page.value && keys.length === 0 && html`<${Empty}>No key has an event that is ready, in flight, or waits for its retry.<//>`}
-    ${keys.length > 0 && html`<p class="muted">The keys with the most blocked events first${page.value.nextPageToken ? `, ${keys.length} of them` : ""}. Each waits for its first event.</p>
-    <${Table} label="Keys">
-      <thead><tr><th>Key</th><th class="number">Blocked</th><th class="number">In flight</th><th>First event</th></tr></thead>
-      <tbody>${keys.map((each) => html`<tr key=${each.key}>
-        <th scope="row"><a href=${href("group", { ...where, show: Number(each.blocked ?? 0) ? "blocked" : "ready", key: each.key })}>${each.key}</a></th>
-        <td class="number">${count(Number(each.blocked ?? 0))}</td>
-        <td class="number">${each.inFlight ?? 0}</td>
-        <td><a class="id" href=${href("event", { engine, topic, id: each.headEventId })}>${each.headEventId}</a></td>
-      </tr>`)}</tbody>
+    ${list.problem && html`<p class="problem" role="alert">${list.problem}</p>`}
+    ${list.items && keys.length === 0 && html`<${Empty}>No key has an event that is ready, in flight, or waits for its retry.<//>`}
+    ${keys.length > 0 && html`<p class="muted">The keys with the most blocked events first${list.isKept && html`, as they were when they were fetched. <button onClick=${list.again}>Fetch again</button>`}</p>
+    <${Table} label="Keys" rows=${keys.length}>
+      <thead><tr><th>Key</th><th class="number">Blocked</th><th class="number">In flight</th><th>Waits for</th><th>Event ahead</th></tr></thead>
+      <${Rows} rows=${keys} columns=${5} onEnd=${list.fetchMore} draw=${(/** @type {any} */ each, /** @type {number} */ index) => html`<${KeyRow} key=${each.key} index=${index} each=${each} where=${where} now=${now} />`} />
     <//>`}
   </section>`;
 }
 
-/** @param {{ where: Where, info: Group }} props */
-function Subscribers({ where, info }) {
+/** @param {{ index: number, each: any, where: Where, now: number }} props */
+function KeyRow({ index, each, where, now }) {
+  const { engine, topic } = where;
+  const blocked = Number(each.blocked ?? 0);
+  return html`<tr aria-rowindex=${index}>
+    <th scope="row"><a href=${href("group", { ...where, show: blocked ? "blocked" : "ready", key: each.key })}>${each.key}</a></th>
+    <td class="number">${count(blocked)}</td>
+    <td class="number">${each.inFlight ?? 0}</td>
+    <td class=${each.held ? "bad" : ""}>${reason(each, now)}</td>
+    <td>${each.headEventId && html`<a class="id" href=${href("event", { engine, topic, id: each.headEventId })}>${each.headEventId}</a>`}</td>
+  </tr>`;
+}
+
+/** @param {{ where: Where, subscribers: any[], problem: string }} props */
+function Subscribers({ where, subscribers, problem }) {
   const live = useLive();
-  const found = useAnswer(async () => {
-    const answer = await call("EventBusAdmin/GetTopic", { engine: engineName(where.engine), topic: where.topic });
-    return answer.topic.groups?.find((/** @type {any} */ each) => (each.group ?? "") === where.group)?.subscribers ?? [];
-  }, [where.engine, where.topic, where.group, info.subscribers, info.leased]);
-  /** @type {any[]} */
-  const subscribers = found.value ?? [];
   return html`<section>
-    ${found.problem && html`<p class="problem" role="alert">${found.problem}</p>`}
-    ${found.value && subscribers.length === 0 && html`<${Empty}>Nobody subscribes to ${where.group || "this topic"}.<//>`}
+    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
+    ${subscribers.length === 0 && html`<${Empty}>Nobody subscribes to ${where.group || "this topic"}.<//>`}
     ${subscribers.length > 0 && html`<${Table} label="Subscribers">
       <thead><tr><th>Consumer</th><th class="number">In flight</th><th>Connected</th><th>Session</th></tr></thead>
       <tbody>${subscribers.map((each) => html`<tr key=${each.sessionId}>

@@ -1,17 +1,20 @@
 /** All topics, and what is in trouble. */
 
 import { html } from "htm/preact";
+import { useMemo } from "preact/hooks";
 import { count, counted, rate, span } from "../format.js";
-import { ratesOf, useLive } from "../live.js";
+import { live, ratesOf, useLive } from "../live.js";
 import { Empty, Sparkline, Table } from "../parts.js";
 import { change, href } from "../route.js";
+import { Rows } from "../rows.js";
 import { troubles } from "../trouble.js";
 
 /** @typedef {import("../live.js").Topic} Topic */
 /** @typedef {import("../trouble.js").Trouble} Trouble */
+/** @typedef {ReturnType<typeof summed>} Summed */
 
-const PAGE = 100;
 const TROUBLES = 12;
+const TROUBLES_S = 5;
 
 const COLUMNS = /** @type {const} */ ([
   ["topic", "Topic"],
@@ -25,8 +28,18 @@ const COLUMNS = /** @type {const} */ ([
   ["out", "Acked/s"],
 ]);
 
-/** @param {Topic} topic @param {number} now */
-function row(topic, now) {
+/** @type {WeakMap<Topic, Summed>} A topic that has changed is another object. */
+const known = new WeakMap();
+
+/** @param {Topic} topic */
+function row(topic) {
+  const found = known.get(topic) ?? summed(topic);
+  known.set(topic, found);
+  return found;
+}
+
+/** @param {Topic} topic */
+function summed(topic) {
   /** @param {"ready" | "scheduled" | "leased" | "blocked" | "dead"} state */
   const sum = (state) => topic.groups.reduce((total, group) => total + group[state], 0);
   const since = topic.groups.map((group) => group.readySince).filter((each) => each !== null);
@@ -38,57 +51,65 @@ function row(topic, now) {
     leased: sum("leased"),
     blocked: sum("blocked"),
     dead: sum("dead"),
-    oldest: since.length ? now - Math.min(...since) : 0,
+    name: topic.topic.toLowerCase(),
+    since: Math.min(...since, Number.POSITIVE_INFINITY),
     in: dispatched,
     out: acked,
   };
+}
+
+/** The topics that have a text in their names, in order. @param {Iterable<Topic>} topics @param {string} wanted @param {string} sort */
+function sorted(topics, wanted, sort) {
+  const rows = [...topics].map(row).filter((each) => each.name.includes(wanted));
+  rows.sort((one, other) => compare(one, other, sort) || (one.topic.topic < other.topic.topic ? -1 : 1));
+  return rows;
+}
+
+/** @param {Summed} one @param {Summed} other @param {string} sort */
+function compare(one, other, sort) {
+  if (sort === "topic") return 0;
+  if (sort === "oldest") return one.since === other.since ? 0 : one.since - other.since;
+  const by = /** @type {"ready"} */ (sort);
+  return other[by] - one[by];
 }
 
 /** @param {{ query: Record<string, string> }} props */
 export function Overview({ query }) {
   const live = useLive();
   const now = live.now();
-  const all = [...live.topics.values()];
   const wanted = (query.q ?? "").toLowerCase();
-  const rows = all.filter((topic) => topic.topic.toLowerCase().includes(wanted)).map((topic) => row(topic, now));
   const sort = COLUMNS.find(([name]) => name === query.sort)?.[0] ?? "topic";
-  rows.sort((one, other) =>
-    sort === "topic" || one[sort] === other[sort]
-      ? one.topic.topic.localeCompare(other.topic.topic)
-      : Number(other[sort]) - Number(one[sort]),
-  );
-  const pages = Math.max(1, Math.ceil(rows.length / PAGE));
-  const page = Math.min(pages, Math.max(1, Number(query.page) || 1));
+  const rows = useMemo(() => sorted(live.topics.values(), wanted, sort), [live.version, wanted, sort]);
+  const all = live.topics.size;
+  const found = useMemo(() => [...live.topics.values()].flatMap((topic) => troubles(topic, now)), [live.version, Math.floor(now / TROUBLES_S)]);
+  const several = live.engines.length > 1;
   if (!live.isLoaded) return html`<main><${Empty}>Connecting …<//></main>`;
   return html`<main>
     <h1 class="hidden">Overview</h1>
-    <${InTrouble} found=${all.flatMap((topic) => troubles(topic, now))} several=${live.engines.length > 1} />
+    <${InTrouble} found=${found} several=${several} />
     <section>
-      <div class="heading">
-        <h2>${counted(rows.length, "topic")}${wanted && html` <span class="muted">with “${query.q}” of ${count(all.length)}</span>`}</h2>
-        ${pages > 1 && html`<${Pages} page=${page} pages=${pages} />`}
-      </div>
-      ${all.length === 0 && html`<${Empty}>No topics yet. Dispatching an event makes one:<code>duebus dispatch order.created '{"id":42}'</code><//>`}
-      ${all.length > 0 && rows.length === 0 && html`<${Empty}>No topic has “${query.q}” in its name.<//>`}
-      ${rows.length > 0 && html`<${Table} label="Topics">
+      <h2>${counted(rows.length, "topic")}${wanted && html` <span class="muted">with “${query.q}” of ${count(all)}</span>`}</h2>
+      ${all === 0 && html`<${Empty}>No topics yet. Dispatching an event makes one:<code>duebus dispatch order.created '{"id":42}'</code><//>`}
+      ${all > 0 && rows.length === 0 && html`<${Empty}>No topic has “${query.q}” in its name.<//>`}
+      ${rows.length > 0 && html`<${Table} label="Topics" rows=${rows.length}>
         <thead><tr>${COLUMNS.map(([name, title]) => html`<th class=${name === "topic" ? "" : "number"} aria-sort=${name === sort ? (name === "topic" ? "ascending" : "descending") : "none"}>
-          <button class="plain" onClick=${() => change({ sort: name === "topic" ? "" : name, page: "" })}>${title}</button>
+          <button class="plain" onClick=${() => change({ sort: name === "topic" ? "" : name })}>${title}</button>
         </th>`)}<th class="wide"><span class="hidden">Dispatched, the last minutes</span></th></tr></thead>
-        <tbody>${rows.slice((page - 1) * PAGE, page * PAGE).map((each) => html`<${Row} key=${`${each.topic.engine}/${each.topic.topic}`} row=${each} several=${live.engines.length > 1} />`)}</tbody>
+        <${Rows} rows=${rows} columns=${COLUMNS.length + 1} draw=${(/** @type {Summed} */ each, /** @type {number} */ index) => html`<${Row} index=${index} key=${`${each.topic.engine}/${each.topic.topic}`} row=${each} several=${several} now=${now} />`} />
       <//>`}
     </section>
   </main>`;
 }
 
-/** @param {{ row: ReturnType<typeof row>, several: boolean }} props */
-function Row({ row, several }) {
-  const live = useLive();
+/** @param {{ index: number, row: Summed, several: boolean, now: number }} props */
+function Row({ index, row, several, now }) {
   const { engine, topic } = row.topic;
   const samples = live.samples.get(`${engine}/${topic}`) ?? [];
-  return html`<tr>
+  const waits = Number.isFinite(row.since);
+  return html`<tr aria-rowindex=${index}>
     <th scope="row"><a href=${href("topic", { engine, topic })}>${topic}</a>${several && html` <span class="tag">${engine}</span>`}</th>
-    ${COLUMNS.slice(1, 6).map(([name]) => html`<td class=${`number ${name === "dead" && row.dead ? "bad" : ""} ${row[name] ? "" : "zero"}`}>${count(Number(row[name]))}</td>`)}
-    <td class=${`number ${row.oldest ? "" : "zero"}`}>${row.oldest ? span(row.oldest) : "–"}</td>
+    ${COLUMNS.slice(1, 6).map(([name]) => html`<td class=${`number ${name === "dead" && row.dead ? "bad" : ""} ${row[/** @type {"dead"} */ (name)] ? "" : "zero"}`}>${count(row[/** @type {"dead"} */ (name)])}</td>`)}
+    <td class=${`number ${waits ? "" : "zero"}`}>${waits ? span(Math.max(0, now - row.since)) : "–"}</td>
     <td class=${`number ${row.in ? "" : "zero"}`}>${rate(row.in)}</td>
     <td class=${`number ${row.out ? "" : "zero"}`}>${rate(row.out)}</td>
     <td class="wide"><${Sparkline} values=${samples.map((each) => each.rates[0])} /></td>
@@ -116,15 +137,4 @@ export function OneTrouble({ trouble, several }) {
   return html`<li class=${trouble.level}>
     <a href=${at}>${topic}${trouble.group && html`<span class="slash">/</span>${trouble.group}`}</a>${several && html` <span class="tag">${engine}</span>`} ${trouble.text}.
   </li>`;
-}
-
-/** @param {{ page: number, pages: number }} props */
-function Pages({ page, pages }) {
-  /** @param {number} to */
-  const go = (to) => change({ page: to === 1 ? "" : String(to) });
-  return html`<nav class="pages" aria-label="Pages of topics">
-    <button disabled=${page === 1} onClick=${() => go(page - 1)}>Previous</button>
-    <span>${page} of ${pages}</span>
-    <button disabled=${page === pages} onClick=${() => go(page + 1)}>Next</button>
-  </nav>`;
 }

@@ -7,7 +7,9 @@ import { Chart } from "../chart.js";
 import { count, counted, durationSeconds, rate, span } from "../format.js";
 import { useLive } from "../live.js";
 import { Ask, Empty, Field, Table, useAnswer, useLast, useRights } from "../parts.js";
+import { PauseOrResume } from "../pause.js";
 import { href } from "../route.js";
+import { Configure, duration, keysInWords, limitsInWords, retriesInWords } from "../settings.js";
 import { troubles } from "../trouble.js";
 import { OneTrouble } from "./overview.js";
 
@@ -17,6 +19,7 @@ export function TopicPage({ query }) {
   const live = useLive();
   const rights = useRights(topic);
   const [open, set] = useState("");
+  const [asked, asks] = useState("");
   const found = useLast(live.find(engine, topic), open !== "");
   const config = useAnswer(
     async () => (await call("EventBusAdmin/GetTopic", { engine: engineName(engine), topic })).topic.config,
@@ -43,7 +46,7 @@ export function TopicPage({ query }) {
     <section>
       <h2>Groups</h2>
       <${Table} label="Groups">
-        <thead><tr>${["Group", "Ready", "Scheduled", "In flight", "Blocked", "Dead", "Subscribers", "Delivered/s", "Acked/s", "Nacked/s"].map((title, at) => html`<th class=${at ? "number" : ""}>${title}</th>`)}</tr></thead>
+        <thead><tr>${["Group", "Ready", "Scheduled", "In flight", "Blocked", "Dead", "Subscribers", "Delivered/s", "Acked/s", "Nacked/s"].map((title, at) => html`<th class=${at ? "number" : ""}>${title}</th>`)}${rights.has("admin") && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
         <tbody>${found.groups.map((group) => html`<tr key=${group.group}>
           <th scope="row">
             <a href=${href("group", { engine, topic, group: group.group })}>${group.group || "no group yet"}</a>
@@ -51,6 +54,7 @@ export function TopicPage({ query }) {
           </th>
           ${[group.ready, group.scheduled, group.leased, group.blocked, group.dead, group.subscribers].map((value, at) => html`<td class=${`number ${value ? "" : "zero"} ${at === 4 && value ? "bad" : ""}`}>${count(value)}</td>`)}
           ${group.rates.slice(1).map((value) => html`<td class=${`number ${value ? "" : "zero"}`}>${rate(value)}</td>`)}
+          ${rights.has("admin") && html`<td class="actions">${group.group && html`<button aria-label=${`${group.paused ? "Resume" : "Pause"} ${group.group}`} onClick=${() => asks(group.group)}>${group.paused ? "Resume" : "Pause"}</button>`}</td>`}
         </tr>`)}</tbody>
       <//>
     </section>
@@ -64,8 +68,9 @@ export function TopicPage({ query }) {
         ${config.value && html`<${Settings} config=${config.value} />`}
       </dl>
     </section>
+    ${asked && html`<${PauseOrResume} where=${{ engine, topic, group: asked }} found=${found} onClose=${() => asks("")} />`}
     ${open === "dispatch" && html`<${Dispatch} engine=${engine} topic=${topic} onClose=${close} />`}
-    ${open === "configure" && config.value && html`<${Configure} engine=${engine} topic=${topic} group="" config=${config.value} onClose=${close} />`}
+    ${open === "configure" && config.value && html`<${Configure} where=${{ engine, topic, group: "" }} config=${config.value} found=${found} onClose=${close} />`}
     ${open === "delete" && html`<${Ask} title=${`Delete topic ${topic}?`} danger action=${`Delete ${topic} and its ${counted(found.queued, "event")}`} onClose=${close} run=${async () => {
       const { removed = "0" } = await call("EventBusAdmin/DeleteTopic", { engine: engineName(engine), topic });
       return `${topic} is deleted, with ${counted(Number(removed), "event")}.`;
@@ -77,53 +82,15 @@ export function TopicPage({ query }) {
 
 /** @param {{ config: any }} props */
 function Settings({ config }) {
-  const retry = config.retryPolicy ?? {};
   const retention = durationSeconds(config.deadLetterRetention);
   return html`
-    <dt>Retries</dt><dd>${counted(retry.maxRetries ?? 0, "time")}, after ${span(durationSeconds(retry.backoffInitial))}, doubling up to ${span(durationSeconds(retry.backoffMax))}</dd>
+    <dt>Retries</dt><dd>${retriesInWords(config.retryPolicy)}</dd>
+    <dt>Limits of each group</dt><dd>${limitsInWords(config.limits)}</dd>
+    <dt>Keys</dt><dd>${keysInWords(config.keys)}</dd>
     <dt>Lease</dt><dd>${span(durationSeconds(config.lease))}</dd>
     <dt>Dead letters</dt><dd>${retention ? `are purged after ${span(retention)}` : "are kept until someone purges them"}</dd>
     <dt>Ids remembered</dt><dd>for ${span(durationSeconds(config.dedupeWindow))}</dd>
     ${config.partitions > 1 && html`<dt>Partitions</dt><dd>${config.partitions}</dd>`}`;
-}
-
-/** A duration as the contract takes it, from "90s", "5m" or a number of seconds. @param {FormData} form @param {string} name */
-function duration(form, name) {
-  const given = String(form.get(name) ?? "").trim();
-  const found = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(given);
-  if (!found) throw new Error(`“${given}” is not a duration such as 500ms, 30s, 5m or 2h`);
-  const unit = { ms: 0.001, s: 1, m: 60, h: 3_600, d: 86_400 }[found[2] ?? "s"] ?? 1;
-  return `${Number((Number(found[1]) * unit).toFixed(6))}s`;
-}
-
-/** Changes the settings of a topic, or the retries of a group. @param {{ engine: string, topic: string, group: string, config: any, onClose: () => void }} props */
-export function Configure({ engine, topic, group, config, onClose }) {
-  const retry = config.retryPolicy ?? {};
-  /** @param {FormData} form */
-  const run = async (form) => {
-    const retryPolicy = {
-      maxRetries: Number(form.get("retries")),
-      backoffInitial: duration(form, "initial"),
-      backoffMax: duration(form, "max"),
-    };
-    const more = group
-      ? {}
-      : {
-          lease: duration(form, "lease"),
-          maxQueued: String(form.get("queued")),
-          deadLetterRetention: duration(form, "retention"),
-        };
-    await call("EventBusAdmin/ConfigureTopic", { engine: engineName(engine), topic, group, config: { retryPolicy, ...more } });
-  };
-  return html`<${Ask} title=${`Configure ${group ? `${topic} / ${group}` : topic}`} action="Save" onClose=${onClose} run=${run}>
-    <${Field} label="Retries" name="retries" type="number" min="0" max="1000000" required value=${retry.maxRetries ?? 0} />
-    <${Field} label="First retry after" name="initial" required value=${retry.backoffInitial} hint="Such as 500ms or 5s; doubles with each retry" />
-    <${Field} label="Retry after at most" name="max" required value=${retry.backoffMax} />
-    ${!group && html`
-      <${Field} label="Lease" name="lease" required value=${config.lease} />
-      <${Field} label="Events at most" name="queued" type="number" min="0" required value=${config.maxQueued ?? 0} hint="0: unlimited" />
-      <${Field} label="Purge dead letters after" name="retention" required value=${config.deadLetterRetention ?? "0s"} hint="0: never" />`}
-  <//>`;
 }
 
 /**
@@ -139,9 +106,10 @@ export function Dispatch({ engine, topic, event, data = "", onClose }) {
     const encoded = event && text === data ? event.data : btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(""));
     const sent = {
       data: encoded,
-      contentType: String(form.get("type")),
-      key: String(form.get("key")),
-      delay: duration(form, "delay"),
+      contentType: String(form.get("events[0].content_type")),
+      key: String(form.get("events[0].key")),
+      priority: Number(form.get("events[0].priority") || 0),
+      delay: duration(form, "events[0].delay"),
       attributes: event?.attributes ?? {},
     };
     const { eventIds } = await call("EventBus/Dispatch", { topic, engines: [engineName(engine)], events: [sent] });
@@ -149,8 +117,9 @@ export function Dispatch({ engine, topic, event, data = "", onClose }) {
   };
   return html`<${Ask} title=${event ? `Dispatch a copy to ${topic}` : `Dispatch an event to ${topic}`} action="Dispatch" onClose=${onClose} run=${run}>
     <label class="field"><span>Payload</span><textarea name="data" rows="6" spellcheck=${false}>${data}</textarea></label>
-    <${Field} label="Content type" name="type" value=${event?.contentType ?? "application/json"} />
-    <${Field} label="Key" name="key" value=${event?.key ?? ""} hint="Events of one key are delivered in order; empty for none" />
-    <${Field} label="Delay" name="delay" required value="0s" hint="Such as 30s or 2h" />
+    <${Field} label="Content type" name="events[0].content_type" value=${event?.contentType ?? "application/json"} />
+    <${Field} label="Key" name="events[0].key" value=${event?.key ?? ""} hint="Events of one key are delivered in order; empty for none" />
+    <${Field} label="Priority" name="events[0].priority" type="number" value=${event?.priority ?? 0} hint="A head start in seconds" />
+    <${Field} label="Delay" name="events[0].delay" required value="0s" hint="Such as 30s or 2h" />
   <//>`;
 }
