@@ -166,7 +166,7 @@ bench-growth: install redis ## Measure how it grows: processes, topics, groups, 
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check
-check: lint format-check types layers dashboard-check proto-check generated-check ## Check what a commit must pass: lint, format, types, layers, dashboard, proto, generated files
+check: lint format-check types layers dashboard-check proto-check generated-check docs ## Check what a commit must pass: lint, format, types, layers, dashboard, proto, generated files, website
 	@echo "check passed"
 
 .PHONY: lint
@@ -214,6 +214,10 @@ proto-check: buf ## buf: lint, format, nothing broken since the released contrac
 generated-check: install buf
 	@$(EACH_CLIENT) generated-check
 
+.PHONY: docs
+docs: install ## Build the website of the documentation into build/docs/site; a broken link is an error
+	@PYTHONPATH=tests $(BIN)/python -m support.site
+
 .PHONY: format
 format: install buf ## Format Python and proto files
 	@$(BIN)/ruff check --fix-only --quiet
@@ -239,8 +243,15 @@ proto-release: buf ## Make the current contract the released one (only with a re
 	@$(BUF) build proto --exclude-source-info --output $(RELEASED)
 
 .PHONY: reference
-reference: install ## Renew the tables of docs/reference from the code and the contract
+reference: install ## Renew what is generated in docs/reference, from the code and the contract
 	@PYTHONPATH=tests $(BIN)/python -m support.reference
+
+# --- release -----------------------------------------------------------------------------------------------------
+
+.PHONY: version
+version: install ## Write the version of all packages (TO=0.2.0), and what is generated with it
+	@PYTHONPATH=tests $(BIN)/python -m support.versions "$(TO)"
+	@$(MAKE) helm-snapshots
 
 # --- chart and image ---------------------------------------------------------------------------------------------
 

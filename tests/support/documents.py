@@ -14,13 +14,15 @@ DOCUMENTS = (
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "UPGRADING.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CODE_OF_CONDUCT.md",
     ROOT / "clients/FEATURE_PARITY.md",
     ROOT / "tests/conformance/PROTOCOL.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_LINK = re.compile(r"\]\(([^)\s]+)\)")
+LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 class Transcript(NamedTuple):
@@ -63,7 +65,7 @@ def table(text: str) -> list[list[str]]:
 
 def links(document: Path) -> list[str]:
     """The targets of its links, except those on other sites."""
-    return [target for target in _LINK.findall(document.read_text()) if "://" not in target]
+    return [target for target in LINK.findall(document.read_text()) if "://" not in target]
 
 
 def anchors(document: Path) -> set[str]:

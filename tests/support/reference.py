@@ -1,16 +1,24 @@
-"""The generated tables of docs/reference: `make reference` writes them, and the tests compare them."""
+"""What is generated in docs/reference: `make reference` writes it, and the tests compare it."""
 
 from __future__ import annotations
 
+import json
 import re
-from typing import NamedTuple
+from functools import partial
+from textwrap import wrap
+from typing import TYPE_CHECKING, NamedTuple
 
 from duebus import errors
 from duebus_server.config import Settings, allowed, default
 
 from support.documents import ROOT
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
 REFERENCE = ROOT / "docs" / "reference"
+EXAMPLE = REFERENCE / "duebus.example.toml"
 
 _REASON = re.compile(r"((?:  //[^\n]*\n)+)  ERROR_REASON_(\w+) = [1-9]")
 _TABLE = re.compile(r"(?:^\|.*\n)+", re.MULTILINE)
@@ -61,6 +69,32 @@ def errors_table() -> str:
     return _table(["reason", "gRPC status", "Python", "when"], rows)
 
 
+def example_file() -> str:
+    """The example of a configuration file: every setting with its meaning and default, commented out."""
+    heading = (
+        "The settings of `duebus serve`, each with its default. Copy this file, remove the # in front of what you "
+        "change,\nand name it with --config. `make reference` makes it from server/duebus_server/config.py."
+    )
+    named = {name: field for name, field in Settings.model_fields.items() if name != "config"}
+    settings = [f"{_comment(field.description or '')}\n#{name} = {_toml(name)}" for name, field in named.items()]
+    return "\n\n".join([_comment(heading), *settings]) + "\n"
+
+
+def _comment(text: str) -> str:
+    """Lines of at most 120 characters; the line breaks of the text stay."""
+    return "\n".join(line for part in text.splitlines() for line in wrap(f"# {part}", 120, subsequent_indent="# "))
+
+
+def _toml(name: str) -> str:
+    """The default of a setting in TOML, or an empty text if it has none, and behind it what else is allowed."""
+    value, said = Settings.model_fields[name].default, default(name)
+    if value is None:
+        return f'"" # {allowed(name)}; not set by default'
+    if isinstance(value, tuple):
+        return f"{json.dumps(value)} # {allowed(name)}"
+    return f"{said if said.isdigit() else json.dumps(said)} # {allowed(name)}"
+
+
 def _table(heading: list[str], rows: list[list[str]]) -> str:
     lines = [heading, ["---"] * len(heading), *rows]
     return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
@@ -70,10 +104,6 @@ def _code(text: str) -> str:
     return " to ".join(f"`{each}`" for each in text.split(" to ")) if text else ""
 
 
-PAGES = {REFERENCE / "settings.md": settings_table, REFERENCE / "errors.md": errors_table}
-"""The first table of each page."""
-
-
 def first_table(text: str) -> str:
     """The first table of a page."""
     found = _TABLE.search(text)
@@ -81,11 +111,25 @@ def first_table(text: str) -> str:
     return found[0]
 
 
+def _page(page: Path, table: Callable[[], str]) -> str:
+    """A page with its first table made anew."""
+    text = page.read_text()
+    return text.replace(first_table(text), table())
+
+
+SETTINGS, ERRORS = REFERENCE / "settings.md", REFERENCE / "errors.md"
+FILES: dict[Path, Callable[[], str]] = {
+    SETTINGS: partial(_page, SETTINGS, settings_table),
+    ERRORS: partial(_page, ERRORS, errors_table),
+    EXAMPLE: example_file,
+}
+"""The generated files, each with what makes its text."""
+
+
 def main() -> None:
-    """Writes the tables."""
-    for page, made in PAGES.items():
-        text = page.read_text()
-        page.write_text(text.replace(first_table(text), made()))
+    """Writes the files."""
+    for file, made in FILES.items():
+        file.write_text(made())
 
 
 if __name__ == "__main__":

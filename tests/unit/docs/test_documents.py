@@ -15,8 +15,9 @@ from duebus_server.config import Settings, SettingsError, allowed, default, load
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.units import DURATION, SIZE, parse_duration, parse_size
 from duebus_server.wire.status import STATUS_CODES
+from support import site
 from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, table
-from support.reference import PAGES, REFERENCE, first_table, python_error, reasons
+from support.reference import EXAMPLE, FILES, REFERENCE, python_error, reasons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,12 +28,24 @@ RUNBOOKS = [page for page in DOCUMENTS if page.parent.name == "runbooks" and pag
 DUEBUS = ".venv/bin/duebus "
 
 
-# --- tables generated from the code -----------------------------------------------------------------------------------
+# --- generated from the code ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_a_table_agrees_with_the_code(page: Path) -> None:
-    assert first_table(page.read_text()) == PAGES[page](), "run `make reference`"
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_a_generated_file_agrees_with_the_code(file: Path) -> None:
+    assert file.read_text() == FILES[file](), "run `make reference`"
+
+
+def test_the_server_reads_the_example_of_a_file_and_every_default_is_as_it_says(tmp_path: Path) -> None:
+    example, defaults = EXAMPLE.read_text(), load_settings({})
+    set_by_default = re.sub(r"^#(\w+ = (?!\"\"))", r"\1", example, flags=re.MULTILINE)
+    with_default = {name for name in Settings.model_fields if default(name)}
+    file = tmp_path / "duebus.toml"
+    for text, set_in_it in ((example, set()), (set_by_default, with_default)):
+        file.write_text(text)
+        settings = load_settings({"config": str(file)})
+        assert settings.model_fields_set - {"config"} == set_in_it
+        assert settings.model_copy(update={"config": None}) == defaults
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -142,7 +155,8 @@ def test_every_command_of_a_runbook_is_understood(page: Path) -> None:
 
 @pytest.mark.parametrize("flag", re.findall(r"--[a-z][a-z-]*", COMMANDS_PAGE))
 def test_every_flag_of_the_overview_exists(flag: str) -> None:
-    commands = [command(name) for name in COMMANDS]
+    root: Any = typer.main.get_command(app)
+    commands = [root, *map(command, COMMANDS)]
     commands += [each for group in commands for each in getattr(group, "commands", {}).values()]
     flags = {option for one in commands for each in one.params for option in each.opts}
     assert flag in flags | {"--help"}
@@ -161,9 +175,9 @@ def test_the_readme_is_one_page() -> None:
     assert len(README.read_text().split()) <= 1200
 
 
-def test_every_document_is_linked_from_the_readme() -> None:
-    linked = {(ROOT / target).resolve() for target in links(README)}
-    assert set(DOCUMENTS) - {README, *RUNBOOKS} <= linked
+def test_every_document_is_in_the_index() -> None:
+    missing = set(DOCUMENTS) - set(site.pages())
+    assert not missing, f"docs/README.md has no row for {', '.join(str(page.relative_to(ROOT)) for page in missing)}"
 
 
 def command(name: str) -> Any:
