@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import re
 import subprocess
 import sys
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import typer
 from duebus.cli import main
 from duebus.cli.app import COMMANDS, app
+from support.cli import COMMAND
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -111,6 +113,62 @@ finally:
 def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "--version") == 0
     assert capsys.readouterr().out.startswith("duebus 0.")
+
+
+COMPLETED = [
+    ("dis", ["dispatch"]),
+    ("delete-", ["delete-group", "delete-topic"]),
+    ("--vers", ["--version"]),
+    ("dispatch --del", ["--delay"]),
+    ("dispatch order.created x --engine r", ["redis"]),
+    ("schedule pre", ["preview"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+def test_the_completion_of_bash(typed: str, completed: list[str]) -> None:
+    """In a real bash, as the tab key does it."""
+    script = subprocess.run([COMMAND, "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    words = ["duebus", *typed.split()]
+    function = re.search(r"-F (\w+) duebus", script)
+    assert function is not None
+    press_tab = (
+        f"{script}\nCOMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+        f"{function[1]} {COMMAND}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+    )
+    done = subprocess.run(["bash", "--norc", "-c", press_tab], capture_output=True, text=True, check=False)
+    assert (done.stdout.split(), done.stderr) == (completed, "")
+
+
+@pytest.mark.parametrize(("typed", "completed"), COMPLETED)
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_what_the_completion_of_zsh_and_fish_asks_for(
+    shell: str,
+    typed: str,
+    completed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "completion", shell) == 0
+    assert f"_DUEBUS_COMPLETE=complete_{shell}" in capsys.readouterr().out
+
+    ask_for_completion(monkeypatch, shell, typed)
+    assert run(monkeypatch) == 0
+    offered = r'^(?:_arguments .*\(\()?"(.+?)"' if shell == "zsh" else r"^([^\t\n]+)"
+    assert re.findall(offered, capsys.readouterr().out, re.MULTILINE) == completed
+
+
+def ask_for_completion(monkeypatch: pytest.MonkeyPatch, shell: str, typed: str) -> None:
+    """As the script of a shell does it."""
+    monkeypatch.setenv("_DUEBUS_COMPLETE", f"complete_{shell}")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", f"duebus {typed}")
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+
+
+def test_completing_a_command_loads_none_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask_for_completion(monkeypatch, "fish", "s")
+    monkeypatch.setattr("duebus.cli.app.import_module", None)
+    assert run(monkeypatch) == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

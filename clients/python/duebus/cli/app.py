@@ -1,14 +1,18 @@
 """The commands, and the options that may precede them."""
 
 import gc
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Annotated, Any, NamedTuple, cast
 
 import typer
+from typer._click.shell_completion import CompletionItem
+from typer._completion_classes import completion_init
 
 from duebus.cli import conversion, server_options
+from duebus.cli.completion import COMPLETE
 from duebus.cli.credentials import Credentials
 from duebus.cli.failures import STATUS_INTERRUPTED, CommandFailed, PipeClosedError
 from duebus.cli.output import silence
@@ -52,6 +56,7 @@ COMMANDS = {
     "delete-topic": Command("groups", "Remove a topic with its groups, settings and events, including dead ones."),
     "schedule": Command("schedule", "Dispatch an event again and again, by cron or at a fixed interval."),
     "outbox": Command("outbox", "Dispatch what programs have written into the outbox of their database."),
+    "completion": Command("completion", "Print a script for the completion of commands and options in a shell."),
     "health": Command("health", "Check whether the server accepts new work. The status is 0 if it does."),
     "stop": Command("stop", "Drain engines, or the whole server, and stop."),
     "token": Command("token", "Create bearer tokens for a server."),
@@ -93,8 +98,16 @@ class _Group(conversion.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The commands, or else the options, that begin with the text."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=each.summary) for name, each in COMMANDS.items() if name.startswith(incomplete)
+        ]
 
-app = typer.Typer(cls=_Group, context_settings=_SETTINGS, **_PLAIN)
+
+app = typer.Typer(cls=_Group, context_settings=_SETTINGS, add_completion=False, **_PLAIN)
 
 
 def _print_version(wanted: bool) -> None:
@@ -137,6 +150,8 @@ def root(
 
 def run() -> int:
     """Runs the command in the arguments. Returns the exit status."""
+    if COMPLETE in os.environ:
+        completion_init()  # typer then prints completions instead of running a command
     try:
         status = app(prog_name="duebus", standalone_mode=False)
         sys.stdout.flush()
