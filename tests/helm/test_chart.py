@@ -29,6 +29,7 @@ from support.chart import (
     run_helm,
     values_of,
 )
+from support.versions import version
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,8 +234,8 @@ def test_a_parent_chart_can_leave_it_out(tmp_path: Path, enabled: bool) -> None:
     # given: a chart with this one as a dependency, on a condition
     parent = tmp_path / "shop"
     shutil.copytree(CHART, parent / "charts" / "duebus")
-    dependency = {"name": "duebus", "version": "0.1.0", "condition": "duebus.enabled"}
-    chart = {"apiVersion": "v2", "name": "shop", "version": "0.1.0", "dependencies": [dependency]}
+    dependency = {"name": "duebus", "version": version(), "condition": "duebus.enabled"}
+    chart = {"apiVersion": "v2", "name": "shop", "version": "1.0.0", "dependencies": [dependency]}
     (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
 
     # when
