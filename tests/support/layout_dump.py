@@ -85,6 +85,8 @@ async def fill(replica: Replica) -> None:
     await put_schedule(replica, PLAIN, "nightly")
     await put_schedule(replica, SPREAD, "hourly")
     await topic.pause("other")
+    for name in (SPREAD, UNCLAIMED, PLAIN):
+        await replica.engine.minutes(name)  # which saves them
 
 
 def dump(bus: RedisBus, replica: str) -> list[dict[str, Any]]:

@@ -106,7 +106,8 @@ class RedisBus:
 
     def contents(self, topic: str) -> dict[str, Any]:
         """Everything stored of a topic, by key, except the figures, which change."""
-        keys = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:") and not key.endswith(":rates")}
+        stored = {key for key in self.stored_keys() if key.startswith(f"{{{topic}}}:")}
+        keys = {key for key in stored if not key.endswith((":rates", ":minutes"))}
         return {key: self._value(f"{self.namespace}:{key}") for key in keys}
 
     def _value(self, key: str) -> Any:

@@ -62,6 +62,7 @@ def pages(server: ServerProcess) -> dict[str, tuple[str, str]]:
         "blocked": (at("group", server, **tracking, show="blocked"), "table"),
         "keys": (at("group", server, **tracking, show="keys"), "table"),
         "subscribers": (at("group", server, **group, show="subscribers"), "table"),
+        "hour": (at("group", server, **group, show="hour"), ".uplot"),
         "nothing": (at("group", server, **group, show="scheduled", key="none"), ".empty"),
         "event": (at("event", server, topic="parcel.sent", id="parcel-0"), ".story"),
         "schedules": ("#/schedules", "table"),

@@ -36,6 +36,28 @@ async def test_get_topic_counts_the_events_in_each_state(wire: Wire, topic: str)
     assert us(subscriber.connected_at) <= us(leased.dispatched_at)
 
 
+async def test_get_topic_tells_what_happened_in_each_minute(wire: Wire, topic: str) -> None:
+    stream = await wire.subscribe(topic)
+    await wire.dispatch(topic, "one", "two")
+    one, two = await stream.take(2)
+    await wire.ack(one)
+    await wire.nack(two, dead_letter=True)
+
+    info = await wire.topic(topic)
+
+    groups = [group for minute in info.minutes for group in minute.groups]
+    assert sum(minute.dispatched for minute in info.minutes) == 2
+    assert {group.group for group in groups} == {"default"}
+    for name, count in {"delivered": 2, "acked": 1, "nacked": 1, "dead": 1}.items():
+        assert sum(getattr(group, name) for group in groups) == count, name
+    assert all(us(minute.start) % 60_000_000 == 0 for minute in info.minutes)
+    for lateness in (info.lateness, info.groups[0].lateness, info.minutes[-1].lateness, groups[-1].lateness):
+        assert us(lateness.p50) <= us(lateness.p99) < 60_000_000
+    assert info.groups[0].HasField("lateness")
+    listed = (await wire.admin.ListTopics(admin_pb2.ListTopicsRequest(page_size=1000))).topics
+    assert [not one.minutes and one.HasField("lateness") for one in listed if one.topic == topic] == [True]
+
+
 async def test_get_topic_has_the_settings(wire: Wire, topic: str) -> None:
     await wire.dispatch(topic, "a")
     config = (await wire.topic(topic)).config

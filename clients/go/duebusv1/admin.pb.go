@@ -200,7 +200,7 @@ func (x ListEventsRequest_Order) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ListEventsRequest_Order.Descriptor instead.
 func (ListEventsRequest_Order) EnumDescriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23, 0}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26, 0}
 }
 
 type Attempt_Outcome int32
@@ -260,7 +260,7 @@ func (x Attempt_Outcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Attempt_Outcome.Descriptor instead.
 func (Attempt_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29, 0}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // What happens to an event that fails.
@@ -712,6 +712,225 @@ func (x *Rates) GetNacked() float64 {
 	return 0
 }
 
+// How late deliveries were: the time from due to delivered, by the engine's clock. The figures are estimates, within
+// the power of two that a delivery's lateness falls into.
+type Lateness struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What half of the deliveries did not exceed.
+	P50 *durationpb.Duration `protobuf:"bytes,1,opt,name=p50,proto3" json:"p50,omitempty"`
+	// What 99 of 100 deliveries did not exceed.
+	P99           *durationpb.Duration `protobuf:"bytes,2,opt,name=p99,proto3" json:"p99,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lateness) Reset() {
+	*x = Lateness{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lateness) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lateness) ProtoMessage() {}
+
+func (x *Lateness) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lateness.ProtoReflect.Descriptor instead.
+func (*Lateness) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Lateness) GetP50() *durationpb.Duration {
+	if x != nil {
+		return x.P50
+	}
+	return nil
+}
+
+func (x *Lateness) GetP99() *durationpb.Duration {
+	if x != nil {
+		return x.P99
+	}
+	return nil
+}
+
+// What a topic did in one minute.
+type TopicMinute struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// When the minute began.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Events that were stored.
+	Dispatched uint64 `protobuf:"varint,2,opt,name=dispatched,proto3" json:"dispatched,omitempty"`
+	// The groups that did something.
+	Groups []*GroupMinute `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	// Of the deliveries to all groups in this minute; unset if there were none.
+	Lateness      *Lateness `protobuf:"bytes,4,opt,name=lateness,proto3" json:"lateness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicMinute) Reset() {
+	*x = TopicMinute{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicMinute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicMinute) ProtoMessage() {}
+
+func (x *TopicMinute) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicMinute.ProtoReflect.Descriptor instead.
+func (*TopicMinute) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *TopicMinute) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *TopicMinute) GetDispatched() uint64 {
+	if x != nil {
+		return x.Dispatched
+	}
+	return 0
+}
+
+func (x *TopicMinute) GetGroups() []*GroupMinute {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *TopicMinute) GetLateness() *Lateness {
+	if x != nil {
+		return x.Lateness
+	}
+	return nil
+}
+
+// What a group did in one minute.
+type GroupMinute struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty for the events that wait for the topic's first lasting group.
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// Deliveries that began.
+	Delivered uint64 `protobuf:"varint,2,opt,name=delivered,proto3" json:"delivered,omitempty"`
+	Acked     uint64 `protobuf:"varint,3,opt,name=acked,proto3" json:"acked,omitempty"`
+	// Deliveries that were nacked, whether to be retried, dead or released.
+	Nacked uint64 `protobuf:"varint,4,opt,name=nacked,proto3" json:"nacked,omitempty"`
+	// Events that became dead letters.
+	Dead uint64 `protobuf:"varint,5,opt,name=dead,proto3" json:"dead,omitempty"`
+	// Of the deliveries in this minute; unset if there were none.
+	Lateness      *Lateness `protobuf:"bytes,6,opt,name=lateness,proto3" json:"lateness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupMinute) Reset() {
+	*x = GroupMinute{}
+	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupMinute) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupMinute) ProtoMessage() {}
+
+func (x *GroupMinute) ProtoReflect() protoreflect.Message {
+	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupMinute.ProtoReflect.Descriptor instead.
+func (*GroupMinute) Descriptor() ([]byte, []int) {
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *GroupMinute) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *GroupMinute) GetDelivered() uint64 {
+	if x != nil {
+		return x.Delivered
+	}
+	return 0
+}
+
+func (x *GroupMinute) GetAcked() uint64 {
+	if x != nil {
+		return x.Acked
+	}
+	return 0
+}
+
+func (x *GroupMinute) GetNacked() uint64 {
+	if x != nil {
+		return x.Nacked
+	}
+	return 0
+}
+
+func (x *GroupMinute) GetDead() uint64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+func (x *GroupMinute) GetLateness() *Lateness {
+	if x != nil {
+		return x.Lateness
+	}
+	return nil
+}
+
 // One open stream.
 type Subscriber struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -727,7 +946,7 @@ type Subscriber struct {
 
 func (x *Subscriber) Reset() {
 	*x = Subscriber{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	mi := &file_duebus_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +958,7 @@ func (x *Subscriber) String() string {
 func (*Subscriber) ProtoMessage() {}
 
 func (x *Subscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[6]
+	mi := &file_duebus_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +971,7 @@ func (x *Subscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
 func (*Subscriber) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Subscriber) GetSessionId() string {
@@ -813,14 +1032,16 @@ type GroupInfo struct {
 	OldestBlockedAge *durationpb.Duration `protobuf:"bytes,16,opt,name=oldest_blocked_age,json=oldestBlockedAge,proto3" json:"oldest_blocked_age,omitempty"`
 	// The group is removed after its last subscriber leaves; see `SubscribeRequest.ephemeral`. Other groups last until
 	// they are deleted.
-	Ephemeral     bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	Ephemeral bool `protobuf:"varint,17,opt,name=ephemeral,proto3" json:"ephemeral,omitempty"`
+	// Of the deliveries in the last five minutes; unset if there were none.
+	Lateness      *Lateness `protobuf:"bytes,18,opt,name=lateness,proto3" json:"lateness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupInfo) Reset() {
 	*x = GroupInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	mi := &file_duebus_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1053,7 @@ func (x *GroupInfo) String() string {
 func (*GroupInfo) ProtoMessage() {}
 
 func (x *GroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[7]
+	mi := &file_duebus_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1066,7 @@ func (x *GroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
 func (*GroupInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GroupInfo) GetGroup() string {
@@ -960,6 +1181,13 @@ func (x *GroupInfo) GetEphemeral() bool {
 	return false
 }
 
+func (x *GroupInfo) GetLateness() *Lateness {
+	if x != nil {
+		return x.Lateness
+	}
+	return nil
+}
+
 type TopicInfo struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Topic  string                 `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
@@ -973,14 +1201,20 @@ type TopicInfo struct {
 	// `groups` are then unknown. The other topics are still listed. GetTopic fails instead.
 	Problem string `protobuf:"bytes,6,opt,name=problem,proto3" json:"problem,omitempty"`
 	// Whether its events stay when the server's process ends: on redis, and on local with a data directory.
-	Durable       bool `protobuf:"varint,7,opt,name=durable,proto3" json:"durable,omitempty"`
+	Durable bool `protobuf:"varint,7,opt,name=durable,proto3" json:"durable,omitempty"`
+	// Of the deliveries to all its groups in the last five minutes; unset if there were none.
+	Lateness *Lateness `protobuf:"bytes,8,opt,name=lateness,proto3" json:"lateness,omitempty"`
+	// In GetTopic: the minutes of the last hour in which something happened, oldest first. The last one may not be over.
+	// Where a topic has many groups, the oldest minutes are left out. On redis, these are the counts of all servers, a
+	// few seconds late; what a server has not saved when it dies is missing. On local, they begin anew with the process.
+	Minutes       []*TopicMinute `protobuf:"bytes,9,rep,name=minutes,proto3" json:"minutes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *TopicInfo) Reset() {
 	*x = TopicInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	mi := &file_duebus_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -992,7 +1226,7 @@ func (x *TopicInfo) String() string {
 func (*TopicInfo) ProtoMessage() {}
 
 func (x *TopicInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[8]
+	mi := &file_duebus_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1005,7 +1239,7 @@ func (x *TopicInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TopicInfo.ProtoReflect.Descriptor instead.
 func (*TopicInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *TopicInfo) GetTopic() string {
@@ -1057,6 +1291,20 @@ func (x *TopicInfo) GetDurable() bool {
 	return false
 }
 
+func (x *TopicInfo) GetLateness() *Lateness {
+	if x != nil {
+		return x.Lateness
+	}
+	return nil
+}
+
+func (x *TopicInfo) GetMinutes() []*TopicMinute {
+	if x != nil {
+		return x.Minutes
+	}
+	return nil
+}
+
 type ListTopicsRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Engine Engine                 `protobuf:"varint,1,opt,name=engine,proto3,enum=duebus.v1.Engine" json:"engine,omitempty"`
@@ -1069,7 +1317,7 @@ type ListTopicsRequest struct {
 
 func (x *ListTopicsRequest) Reset() {
 	*x = ListTopicsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[9]
+	mi := &file_duebus_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1329,7 @@ func (x *ListTopicsRequest) String() string {
 func (*ListTopicsRequest) ProtoMessage() {}
 
 func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[9]
+	mi := &file_duebus_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1342,7 @@ func (x *ListTopicsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsRequest.ProtoReflect.Descriptor instead.
 func (*ListTopicsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListTopicsRequest) GetEngine() Engine {
@@ -1129,7 +1377,7 @@ type ListTopicsResponse struct {
 
 func (x *ListTopicsResponse) Reset() {
 	*x = ListTopicsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[10]
+	mi := &file_duebus_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1389,7 @@ func (x *ListTopicsResponse) String() string {
 func (*ListTopicsResponse) ProtoMessage() {}
 
 func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[10]
+	mi := &file_duebus_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1402,7 @@ func (x *ListTopicsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTopicsResponse.ProtoReflect.Descriptor instead.
 func (*ListTopicsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListTopicsResponse) GetTopics() []*TopicInfo {
@@ -1181,7 +1429,7 @@ type GetTopicRequest struct {
 
 func (x *GetTopicRequest) Reset() {
 	*x = GetTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[11]
+	mi := &file_duebus_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1441,7 @@ func (x *GetTopicRequest) String() string {
 func (*GetTopicRequest) ProtoMessage() {}
 
 func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[11]
+	mi := &file_duebus_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1454,7 @@ func (x *GetTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicRequest.ProtoReflect.Descriptor instead.
 func (*GetTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetTopicRequest) GetEngine() Engine {
@@ -1232,7 +1480,7 @@ type GetTopicResponse struct {
 
 func (x *GetTopicResponse) Reset() {
 	*x = GetTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[12]
+	mi := &file_duebus_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1492,7 @@ func (x *GetTopicResponse) String() string {
 func (*GetTopicResponse) ProtoMessage() {}
 
 func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[12]
+	mi := &file_duebus_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1505,7 @@ func (x *GetTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetTopicResponse.ProtoReflect.Descriptor instead.
 func (*GetTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetTopicResponse) GetTopic() *TopicInfo {
@@ -1282,7 +1530,7 @@ type ConfigureTopicRequest struct {
 
 func (x *ConfigureTopicRequest) Reset() {
 	*x = ConfigureTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[13]
+	mi := &file_duebus_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1294,7 +1542,7 @@ func (x *ConfigureTopicRequest) String() string {
 func (*ConfigureTopicRequest) ProtoMessage() {}
 
 func (x *ConfigureTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[13]
+	mi := &file_duebus_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1307,7 +1555,7 @@ func (x *ConfigureTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTopicRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ConfigureTopicRequest) GetEngine() Engine {
@@ -1348,7 +1596,7 @@ type ConfigureTopicResponse struct {
 
 func (x *ConfigureTopicResponse) Reset() {
 	*x = ConfigureTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[14]
+	mi := &file_duebus_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1608,7 @@ func (x *ConfigureTopicResponse) String() string {
 func (*ConfigureTopicResponse) ProtoMessage() {}
 
 func (x *ConfigureTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[14]
+	mi := &file_duebus_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1621,7 @@ func (x *ConfigureTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureTopicResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ConfigureTopicResponse) GetConfig() *TopicConfig {
@@ -1393,7 +1641,7 @@ type DeleteTopicRequest struct {
 
 func (x *DeleteTopicRequest) Reset() {
 	*x = DeleteTopicRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[15]
+	mi := &file_duebus_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1653,7 @@ func (x *DeleteTopicRequest) String() string {
 func (*DeleteTopicRequest) ProtoMessage() {}
 
 func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[15]
+	mi := &file_duebus_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1666,7 @@ func (x *DeleteTopicRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicRequest.ProtoReflect.Descriptor instead.
 func (*DeleteTopicRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteTopicRequest) GetEngine() Engine {
@@ -1445,7 +1693,7 @@ type DeleteTopicResponse struct {
 
 func (x *DeleteTopicResponse) Reset() {
 	*x = DeleteTopicResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[16]
+	mi := &file_duebus_v1_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1705,7 @@ func (x *DeleteTopicResponse) String() string {
 func (*DeleteTopicResponse) ProtoMessage() {}
 
 func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[16]
+	mi := &file_duebus_v1_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1718,7 @@ func (x *DeleteTopicResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteTopicResponse.ProtoReflect.Descriptor instead.
 func (*DeleteTopicResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DeleteTopicResponse) GetRemoved() uint64 {
@@ -1491,7 +1739,7 @@ type DeleteGroupRequest struct {
 
 func (x *DeleteGroupRequest) Reset() {
 	*x = DeleteGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[17]
+	mi := &file_duebus_v1_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1503,7 +1751,7 @@ func (x *DeleteGroupRequest) String() string {
 func (*DeleteGroupRequest) ProtoMessage() {}
 
 func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[17]
+	mi := &file_duebus_v1_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1516,7 +1764,7 @@ func (x *DeleteGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupRequest.ProtoReflect.Descriptor instead.
 func (*DeleteGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DeleteGroupRequest) GetEngine() Engine {
@@ -1550,7 +1798,7 @@ type DeleteGroupResponse struct {
 
 func (x *DeleteGroupResponse) Reset() {
 	*x = DeleteGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[18]
+	mi := &file_duebus_v1_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1810,7 @@ func (x *DeleteGroupResponse) String() string {
 func (*DeleteGroupResponse) ProtoMessage() {}
 
 func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[18]
+	mi := &file_duebus_v1_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1823,7 @@ func (x *DeleteGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteGroupResponse.ProtoReflect.Descriptor instead.
 func (*DeleteGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{18}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeleteGroupResponse) GetRemoved() uint64 {
@@ -1596,7 +1844,7 @@ type PauseGroupRequest struct {
 
 func (x *PauseGroupRequest) Reset() {
 	*x = PauseGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[19]
+	mi := &file_duebus_v1_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1856,7 @@ func (x *PauseGroupRequest) String() string {
 func (*PauseGroupRequest) ProtoMessage() {}
 
 func (x *PauseGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[19]
+	mi := &file_duebus_v1_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1869,7 @@ func (x *PauseGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseGroupRequest.ProtoReflect.Descriptor instead.
 func (*PauseGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{19}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *PauseGroupRequest) GetEngine() Engine {
@@ -1653,7 +1901,7 @@ type PauseGroupResponse struct {
 
 func (x *PauseGroupResponse) Reset() {
 	*x = PauseGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[20]
+	mi := &file_duebus_v1_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1913,7 @@ func (x *PauseGroupResponse) String() string {
 func (*PauseGroupResponse) ProtoMessage() {}
 
 func (x *PauseGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[20]
+	mi := &file_duebus_v1_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1926,7 @@ func (x *PauseGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PauseGroupResponse.ProtoReflect.Descriptor instead.
 func (*PauseGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{20}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23}
 }
 
 type ResumeGroupRequest struct {
@@ -1692,7 +1940,7 @@ type ResumeGroupRequest struct {
 
 func (x *ResumeGroupRequest) Reset() {
 	*x = ResumeGroupRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[21]
+	mi := &file_duebus_v1_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1704,7 +1952,7 @@ func (x *ResumeGroupRequest) String() string {
 func (*ResumeGroupRequest) ProtoMessage() {}
 
 func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[21]
+	mi := &file_duebus_v1_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1717,7 +1965,7 @@ func (x *ResumeGroupRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupRequest.ProtoReflect.Descriptor instead.
 func (*ResumeGroupRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{21}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ResumeGroupRequest) GetEngine() Engine {
@@ -1749,7 +1997,7 @@ type ResumeGroupResponse struct {
 
 func (x *ResumeGroupResponse) Reset() {
 	*x = ResumeGroupResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[22]
+	mi := &file_duebus_v1_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +2009,7 @@ func (x *ResumeGroupResponse) String() string {
 func (*ResumeGroupResponse) ProtoMessage() {}
 
 func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[22]
+	mi := &file_duebus_v1_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +2022,7 @@ func (x *ResumeGroupResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeGroupResponse.ProtoReflect.Descriptor instead.
 func (*ResumeGroupResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{22}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type ListEventsRequest struct {
@@ -1796,7 +2044,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[23]
+	mi := &file_duebus_v1_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +2056,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[23]
+	mi := &file_duebus_v1_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +2069,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{23}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListEventsRequest) GetEngine() Engine {
@@ -1891,7 +2139,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[24]
+	mi := &file_duebus_v1_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1903,7 +2151,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[24]
+	mi := &file_duebus_v1_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1916,7 +2164,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{24}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListEventsResponse) GetEvents() []*EventInfo {
@@ -1944,7 +2192,7 @@ type GetEventRequest struct {
 
 func (x *GetEventRequest) Reset() {
 	*x = GetEventRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[25]
+	mi := &file_duebus_v1_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1956,7 +2204,7 @@ func (x *GetEventRequest) String() string {
 func (*GetEventRequest) ProtoMessage() {}
 
 func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[25]
+	mi := &file_duebus_v1_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1969,7 +2217,7 @@ func (x *GetEventRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventRequest.ProtoReflect.Descriptor instead.
 func (*GetEventRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{25}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetEventRequest) GetEngine() Engine {
@@ -2002,7 +2250,7 @@ type GetEventResponse struct {
 
 func (x *GetEventResponse) Reset() {
 	*x = GetEventResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[26]
+	mi := &file_duebus_v1_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2262,7 @@ func (x *GetEventResponse) String() string {
 func (*GetEventResponse) ProtoMessage() {}
 
 func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[26]
+	mi := &file_duebus_v1_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2275,7 @@ func (x *GetEventResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetEventResponse.ProtoReflect.Descriptor instead.
 func (*GetEventResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{26}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetEventResponse) GetEvent() *EventInfo {
@@ -2057,7 +2305,7 @@ type EventInfo struct {
 
 func (x *EventInfo) Reset() {
 	*x = EventInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[27]
+	mi := &file_duebus_v1_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2069,7 +2317,7 @@ func (x *EventInfo) String() string {
 func (*EventInfo) ProtoMessage() {}
 
 func (x *EventInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[27]
+	mi := &file_duebus_v1_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2082,7 +2330,7 @@ func (x *EventInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventInfo.ProtoReflect.Descriptor instead.
 func (*EventInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{27}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EventInfo) GetEvent() *Event {
@@ -2159,7 +2407,7 @@ type EventGroupInfo struct {
 
 func (x *EventGroupInfo) Reset() {
 	*x = EventGroupInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[28]
+	mi := &file_duebus_v1_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2419,7 @@ func (x *EventGroupInfo) String() string {
 func (*EventGroupInfo) ProtoMessage() {}
 
 func (x *EventGroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[28]
+	mi := &file_duebus_v1_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2432,7 @@ func (x *EventGroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroupInfo.ProtoReflect.Descriptor instead.
 func (*EventGroupInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{28}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EventGroupInfo) GetGroup() string {
@@ -2290,7 +2538,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[29]
+	mi := &file_duebus_v1_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2302,7 +2550,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[29]
+	mi := &file_duebus_v1_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2315,7 +2563,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{29}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Attempt) GetAttempt() uint32 {
@@ -2383,7 +2631,7 @@ type CancelEventsRequest struct {
 
 func (x *CancelEventsRequest) Reset() {
 	*x = CancelEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[30]
+	mi := &file_duebus_v1_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2395,7 +2643,7 @@ func (x *CancelEventsRequest) String() string {
 func (*CancelEventsRequest) ProtoMessage() {}
 
 func (x *CancelEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[30]
+	mi := &file_duebus_v1_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2408,7 +2656,7 @@ func (x *CancelEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelEventsRequest.ProtoReflect.Descriptor instead.
 func (*CancelEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{30}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CancelEventsRequest) GetEngine() Engine {
@@ -2460,7 +2708,7 @@ type CancelEventsResponse struct {
 
 func (x *CancelEventsResponse) Reset() {
 	*x = CancelEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[31]
+	mi := &file_duebus_v1_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2720,7 @@ func (x *CancelEventsResponse) String() string {
 func (*CancelEventsResponse) ProtoMessage() {}
 
 func (x *CancelEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[31]
+	mi := &file_duebus_v1_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2733,7 @@ func (x *CancelEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelEventsResponse.ProtoReflect.Descriptor instead.
 func (*CancelEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{31}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CancelEventsResponse) GetCancelled() uint64 {
@@ -2530,7 +2778,7 @@ type RescheduleEventsRequest struct {
 
 func (x *RescheduleEventsRequest) Reset() {
 	*x = RescheduleEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[32]
+	mi := &file_duebus_v1_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2542,7 +2790,7 @@ func (x *RescheduleEventsRequest) String() string {
 func (*RescheduleEventsRequest) ProtoMessage() {}
 
 func (x *RescheduleEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[32]
+	mi := &file_duebus_v1_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2555,7 +2803,7 @@ func (x *RescheduleEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescheduleEventsRequest.ProtoReflect.Descriptor instead.
 func (*RescheduleEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{32}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RescheduleEventsRequest) GetEngine() Engine {
@@ -2638,7 +2886,7 @@ type RescheduleEventsResponse struct {
 
 func (x *RescheduleEventsResponse) Reset() {
 	*x = RescheduleEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[33]
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2898,7 @@ func (x *RescheduleEventsResponse) String() string {
 func (*RescheduleEventsResponse) ProtoMessage() {}
 
 func (x *RescheduleEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[33]
+	mi := &file_duebus_v1_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2911,7 @@ func (x *RescheduleEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RescheduleEventsResponse.ProtoReflect.Descriptor instead.
 func (*RescheduleEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{33}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RescheduleEventsResponse) GetRescheduled() uint64 {
@@ -2690,7 +2938,7 @@ type DeadLetterFilter struct {
 
 func (x *DeadLetterFilter) Reset() {
 	*x = DeadLetterFilter{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[34]
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2950,7 @@ func (x *DeadLetterFilter) String() string {
 func (*DeadLetterFilter) ProtoMessage() {}
 
 func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[34]
+	mi := &file_duebus_v1_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2963,7 @@ func (x *DeadLetterFilter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetterFilter.ProtoReflect.Descriptor instead.
 func (*DeadLetterFilter) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{34}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeadLetterFilter) GetEventIds() []string {
@@ -2761,7 +3009,7 @@ type RedriveEventsRequest struct {
 
 func (x *RedriveEventsRequest) Reset() {
 	*x = RedriveEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[35]
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3021,7 @@ func (x *RedriveEventsRequest) String() string {
 func (*RedriveEventsRequest) ProtoMessage() {}
 
 func (x *RedriveEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[35]
+	mi := &file_duebus_v1_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3034,7 @@ func (x *RedriveEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveEventsRequest.ProtoReflect.Descriptor instead.
 func (*RedriveEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{35}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RedriveEventsRequest) GetEngine() Engine {
@@ -2833,7 +3081,7 @@ type RedriveEventsResponse struct {
 
 func (x *RedriveEventsResponse) Reset() {
 	*x = RedriveEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	mi := &file_duebus_v1_admin_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2845,7 +3093,7 @@ func (x *RedriveEventsResponse) String() string {
 func (*RedriveEventsResponse) ProtoMessage() {}
 
 func (x *RedriveEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[36]
+	mi := &file_duebus_v1_admin_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2858,7 +3106,7 @@ func (x *RedriveEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RedriveEventsResponse.ProtoReflect.Descriptor instead.
 func (*RedriveEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{36}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RedriveEventsResponse) GetRedriven() uint64 {
@@ -2880,7 +3128,7 @@ type PurgeEventsRequest struct {
 
 func (x *PurgeEventsRequest) Reset() {
 	*x = PurgeEventsRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	mi := &file_duebus_v1_admin_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2892,7 +3140,7 @@ func (x *PurgeEventsRequest) String() string {
 func (*PurgeEventsRequest) ProtoMessage() {}
 
 func (x *PurgeEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[37]
+	mi := &file_duebus_v1_admin_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2905,7 +3153,7 @@ func (x *PurgeEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeEventsRequest.ProtoReflect.Descriptor instead.
 func (*PurgeEventsRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{37}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *PurgeEventsRequest) GetEngine() Engine {
@@ -2945,7 +3193,7 @@ type PurgeEventsResponse struct {
 
 func (x *PurgeEventsResponse) Reset() {
 	*x = PurgeEventsResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	mi := &file_duebus_v1_admin_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2957,7 +3205,7 @@ func (x *PurgeEventsResponse) String() string {
 func (*PurgeEventsResponse) ProtoMessage() {}
 
 func (x *PurgeEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[38]
+	mi := &file_duebus_v1_admin_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2970,7 +3218,7 @@ func (x *PurgeEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PurgeEventsResponse.ProtoReflect.Descriptor instead.
 func (*PurgeEventsResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{38}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PurgeEventsResponse) GetPurged() uint64 {
@@ -2994,7 +3242,7 @@ type ListKeysRequest struct {
 
 func (x *ListKeysRequest) Reset() {
 	*x = ListKeysRequest{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[39]
+	mi := &file_duebus_v1_admin_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3254,7 @@ func (x *ListKeysRequest) String() string {
 func (*ListKeysRequest) ProtoMessage() {}
 
 func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[39]
+	mi := &file_duebus_v1_admin_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3267,7 @@ func (x *ListKeysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysRequest.ProtoReflect.Descriptor instead.
 func (*ListKeysRequest) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{39}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListKeysRequest) GetEngine() Engine {
@@ -3068,7 +3316,7 @@ type ListKeysResponse struct {
 
 func (x *ListKeysResponse) Reset() {
 	*x = ListKeysResponse{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[40]
+	mi := &file_duebus_v1_admin_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3328,7 @@ func (x *ListKeysResponse) String() string {
 func (*ListKeysResponse) ProtoMessage() {}
 
 func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[40]
+	mi := &file_duebus_v1_admin_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3341,7 @@ func (x *ListKeysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListKeysResponse.ProtoReflect.Descriptor instead.
 func (*ListKeysResponse) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{40}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListKeysResponse) GetKeys() []*KeyInfo {
@@ -3130,7 +3378,7 @@ type KeyInfo struct {
 
 func (x *KeyInfo) Reset() {
 	*x = KeyInfo{}
-	mi := &file_duebus_v1_admin_proto_msgTypes[41]
+	mi := &file_duebus_v1_admin_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3390,7 @@ func (x *KeyInfo) String() string {
 func (*KeyInfo) ProtoMessage() {}
 
 func (x *KeyInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_duebus_v1_admin_proto_msgTypes[41]
+	mi := &file_duebus_v1_admin_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3403,7 @@ func (x *KeyInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyInfo.ProtoReflect.Descriptor instead.
 func (*KeyInfo) Descriptor() ([]byte, []int) {
-	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{41}
+	return file_duebus_v1_admin_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *KeyInfo) GetKey() string {
@@ -3250,14 +3498,31 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"dispatched\x12\x1c\n" +
 	"\tdelivered\x18\x02 \x01(\x01R\tdelivered\x12\x14\n" +
 	"\x05acked\x18\x03 \x01(\x01R\x05acked\x12\x16\n" +
-	"\x06nacked\x18\x04 \x01(\x01R\x06nacked\"\xa3\x01\n" +
+	"\x06nacked\x18\x04 \x01(\x01R\x06nacked\"d\n" +
+	"\bLateness\x12+\n" +
+	"\x03p50\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03p50\x12+\n" +
+	"\x03p99\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03p99\"\xc0\x01\n" +
+	"\vTopicMinute\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12\x1e\n" +
+	"\n" +
+	"dispatched\x18\x02 \x01(\x04R\n" +
+	"dispatched\x12.\n" +
+	"\x06groups\x18\x03 \x03(\v2\x16.duebus.v1.GroupMinuteR\x06groups\x12/\n" +
+	"\blateness\x18\x04 \x01(\v2\x13.duebus.v1.LatenessR\blateness\"\xb4\x01\n" +
+	"\vGroupMinute\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x1c\n" +
+	"\tdelivered\x18\x02 \x01(\x04R\tdelivered\x12\x14\n" +
+	"\x05acked\x18\x03 \x01(\x04R\x05acked\x12\x16\n" +
+	"\x06nacked\x18\x04 \x01(\x04R\x06nacked\x12\x12\n" +
+	"\x04dead\x18\x05 \x01(\x04R\x04dead\x12/\n" +
+	"\blateness\x18\x06 \x01(\v2\x13.duebus.v1.LatenessR\blateness\"\xa3\x01\n" +
 	"\n" +
 	"Subscriber\x12\x1d\n" +
 	"\n" +
 	"session_id\x18\x01 \x01(\tR\tsessionId\x12\x1a\n" +
 	"\bconsumer\x18\x02 \x01(\tR\bconsumer\x12\x1b\n" +
 	"\tin_flight\x18\x03 \x01(\rR\binFlight\x12=\n" +
-	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\x95\x05\n" +
+	"\fconnected_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\vconnectedAt\"\xc6\x05\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\tR\x05group\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12\x1c\n" +
@@ -3275,7 +3540,8 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x04keys\x18\x0e \x01(\v2\x14.duebus.v1.KeyPolicyR\x04keys\x12C\n" +
 	"\x0fthrottled_until\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\x0ethrottledUntil\x12G\n" +
 	"\x12oldest_blocked_age\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\x10oldestBlockedAge\x12\x1c\n" +
-	"\tephemeral\x18\x11 \x01(\bR\tephemeral\"\xf6\x01\n" +
+	"\tephemeral\x18\x11 \x01(\bR\tephemeral\x12/\n" +
+	"\blateness\x18\x12 \x01(\v2\x13.duebus.v1.LatenessR\blateness\"\xd9\x02\n" +
 	"\tTopicInfo\x12\x14\n" +
 	"\x05topic\x18\x01 \x01(\tR\x05topic\x12)\n" +
 	"\x06engine\x18\x02 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12.\n" +
@@ -3283,7 +3549,9 @@ const file_duebus_v1_admin_proto_rawDesc = "" +
 	"\x06queued\x18\x04 \x01(\x04R\x06queued\x12,\n" +
 	"\x06groups\x18\x05 \x03(\v2\x14.duebus.v1.GroupInfoR\x06groups\x12\x18\n" +
 	"\aproblem\x18\x06 \x01(\tR\aproblem\x12\x18\n" +
-	"\adurable\x18\a \x01(\bR\adurable\"z\n" +
+	"\adurable\x18\a \x01(\bR\adurable\x12/\n" +
+	"\blateness\x18\b \x01(\v2\x13.duebus.v1.LatenessR\blateness\x120\n" +
+	"\aminutes\x18\t \x03(\v2\x16.duebus.v1.TopicMinuteR\aminutes\"z\n" +
 	"\x11ListTopicsRequest\x12)\n" +
 	"\x06engine\x18\x01 \x01(\x0e2\x11.duebus.v1.EngineR\x06engine\x12\x1b\n" +
 	"\tpage_size\x18\x02 \x01(\rR\bpageSize\x12\x1d\n" +
@@ -3489,7 +3757,7 @@ func file_duebus_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_duebus_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_duebus_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_duebus_v1_admin_proto_goTypes = []any{
 	(EventState)(0),                  // 0: duebus.v1.EventState
 	(KeyPolicy_OnDead)(0),            // 1: duebus.v1.KeyPolicy.OnDead
@@ -3501,146 +3769,158 @@ var file_duebus_v1_admin_proto_goTypes = []any{
 	(*KeyPolicy)(nil),                // 7: duebus.v1.KeyPolicy
 	(*TopicConfig)(nil),              // 8: duebus.v1.TopicConfig
 	(*Rates)(nil),                    // 9: duebus.v1.Rates
-	(*Subscriber)(nil),               // 10: duebus.v1.Subscriber
-	(*GroupInfo)(nil),                // 11: duebus.v1.GroupInfo
-	(*TopicInfo)(nil),                // 12: duebus.v1.TopicInfo
-	(*ListTopicsRequest)(nil),        // 13: duebus.v1.ListTopicsRequest
-	(*ListTopicsResponse)(nil),       // 14: duebus.v1.ListTopicsResponse
-	(*GetTopicRequest)(nil),          // 15: duebus.v1.GetTopicRequest
-	(*GetTopicResponse)(nil),         // 16: duebus.v1.GetTopicResponse
-	(*ConfigureTopicRequest)(nil),    // 17: duebus.v1.ConfigureTopicRequest
-	(*ConfigureTopicResponse)(nil),   // 18: duebus.v1.ConfigureTopicResponse
-	(*DeleteTopicRequest)(nil),       // 19: duebus.v1.DeleteTopicRequest
-	(*DeleteTopicResponse)(nil),      // 20: duebus.v1.DeleteTopicResponse
-	(*DeleteGroupRequest)(nil),       // 21: duebus.v1.DeleteGroupRequest
-	(*DeleteGroupResponse)(nil),      // 22: duebus.v1.DeleteGroupResponse
-	(*PauseGroupRequest)(nil),        // 23: duebus.v1.PauseGroupRequest
-	(*PauseGroupResponse)(nil),       // 24: duebus.v1.PauseGroupResponse
-	(*ResumeGroupRequest)(nil),       // 25: duebus.v1.ResumeGroupRequest
-	(*ResumeGroupResponse)(nil),      // 26: duebus.v1.ResumeGroupResponse
-	(*ListEventsRequest)(nil),        // 27: duebus.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),       // 28: duebus.v1.ListEventsResponse
-	(*GetEventRequest)(nil),          // 29: duebus.v1.GetEventRequest
-	(*GetEventResponse)(nil),         // 30: duebus.v1.GetEventResponse
-	(*EventInfo)(nil),                // 31: duebus.v1.EventInfo
-	(*EventGroupInfo)(nil),           // 32: duebus.v1.EventGroupInfo
-	(*Attempt)(nil),                  // 33: duebus.v1.Attempt
-	(*CancelEventsRequest)(nil),      // 34: duebus.v1.CancelEventsRequest
-	(*CancelEventsResponse)(nil),     // 35: duebus.v1.CancelEventsResponse
-	(*RescheduleEventsRequest)(nil),  // 36: duebus.v1.RescheduleEventsRequest
-	(*RescheduleEventsResponse)(nil), // 37: duebus.v1.RescheduleEventsResponse
-	(*DeadLetterFilter)(nil),         // 38: duebus.v1.DeadLetterFilter
-	(*RedriveEventsRequest)(nil),     // 39: duebus.v1.RedriveEventsRequest
-	(*RedriveEventsResponse)(nil),    // 40: duebus.v1.RedriveEventsResponse
-	(*PurgeEventsRequest)(nil),       // 41: duebus.v1.PurgeEventsRequest
-	(*PurgeEventsResponse)(nil),      // 42: duebus.v1.PurgeEventsResponse
-	(*ListKeysRequest)(nil),          // 43: duebus.v1.ListKeysRequest
-	(*ListKeysResponse)(nil),         // 44: duebus.v1.ListKeysResponse
-	(*KeyInfo)(nil),                  // 45: duebus.v1.KeyInfo
-	(*durationpb.Duration)(nil),      // 46: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(Engine)(0),                      // 48: duebus.v1.Engine
-	(*Event)(nil),                    // 49: duebus.v1.Event
+	(*Lateness)(nil),                 // 10: duebus.v1.Lateness
+	(*TopicMinute)(nil),              // 11: duebus.v1.TopicMinute
+	(*GroupMinute)(nil),              // 12: duebus.v1.GroupMinute
+	(*Subscriber)(nil),               // 13: duebus.v1.Subscriber
+	(*GroupInfo)(nil),                // 14: duebus.v1.GroupInfo
+	(*TopicInfo)(nil),                // 15: duebus.v1.TopicInfo
+	(*ListTopicsRequest)(nil),        // 16: duebus.v1.ListTopicsRequest
+	(*ListTopicsResponse)(nil),       // 17: duebus.v1.ListTopicsResponse
+	(*GetTopicRequest)(nil),          // 18: duebus.v1.GetTopicRequest
+	(*GetTopicResponse)(nil),         // 19: duebus.v1.GetTopicResponse
+	(*ConfigureTopicRequest)(nil),    // 20: duebus.v1.ConfigureTopicRequest
+	(*ConfigureTopicResponse)(nil),   // 21: duebus.v1.ConfigureTopicResponse
+	(*DeleteTopicRequest)(nil),       // 22: duebus.v1.DeleteTopicRequest
+	(*DeleteTopicResponse)(nil),      // 23: duebus.v1.DeleteTopicResponse
+	(*DeleteGroupRequest)(nil),       // 24: duebus.v1.DeleteGroupRequest
+	(*DeleteGroupResponse)(nil),      // 25: duebus.v1.DeleteGroupResponse
+	(*PauseGroupRequest)(nil),        // 26: duebus.v1.PauseGroupRequest
+	(*PauseGroupResponse)(nil),       // 27: duebus.v1.PauseGroupResponse
+	(*ResumeGroupRequest)(nil),       // 28: duebus.v1.ResumeGroupRequest
+	(*ResumeGroupResponse)(nil),      // 29: duebus.v1.ResumeGroupResponse
+	(*ListEventsRequest)(nil),        // 30: duebus.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),       // 31: duebus.v1.ListEventsResponse
+	(*GetEventRequest)(nil),          // 32: duebus.v1.GetEventRequest
+	(*GetEventResponse)(nil),         // 33: duebus.v1.GetEventResponse
+	(*EventInfo)(nil),                // 34: duebus.v1.EventInfo
+	(*EventGroupInfo)(nil),           // 35: duebus.v1.EventGroupInfo
+	(*Attempt)(nil),                  // 36: duebus.v1.Attempt
+	(*CancelEventsRequest)(nil),      // 37: duebus.v1.CancelEventsRequest
+	(*CancelEventsResponse)(nil),     // 38: duebus.v1.CancelEventsResponse
+	(*RescheduleEventsRequest)(nil),  // 39: duebus.v1.RescheduleEventsRequest
+	(*RescheduleEventsResponse)(nil), // 40: duebus.v1.RescheduleEventsResponse
+	(*DeadLetterFilter)(nil),         // 41: duebus.v1.DeadLetterFilter
+	(*RedriveEventsRequest)(nil),     // 42: duebus.v1.RedriveEventsRequest
+	(*RedriveEventsResponse)(nil),    // 43: duebus.v1.RedriveEventsResponse
+	(*PurgeEventsRequest)(nil),       // 44: duebus.v1.PurgeEventsRequest
+	(*PurgeEventsResponse)(nil),      // 45: duebus.v1.PurgeEventsResponse
+	(*ListKeysRequest)(nil),          // 46: duebus.v1.ListKeysRequest
+	(*ListKeysResponse)(nil),         // 47: duebus.v1.ListKeysResponse
+	(*KeyInfo)(nil),                  // 48: duebus.v1.KeyInfo
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 50: google.protobuf.Timestamp
+	(Engine)(0),                      // 51: duebus.v1.Engine
+	(*Event)(nil),                    // 52: duebus.v1.Event
 }
 var file_duebus_v1_admin_proto_depIdxs = []int32{
-	46, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
-	46, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
-	46, // 2: duebus.v1.Rate.per:type_name -> google.protobuf.Duration
+	49, // 0: duebus.v1.RetryPolicy.backoff_initial:type_name -> google.protobuf.Duration
+	49, // 1: duebus.v1.RetryPolicy.backoff_max:type_name -> google.protobuf.Duration
+	49, // 2: duebus.v1.Rate.per:type_name -> google.protobuf.Duration
 	5,  // 3: duebus.v1.Limits.rate:type_name -> duebus.v1.Rate
 	5,  // 4: duebus.v1.KeyPolicy.rate:type_name -> duebus.v1.Rate
 	1,  // 5: duebus.v1.KeyPolicy.on_dead:type_name -> duebus.v1.KeyPolicy.OnDead
 	4,  // 6: duebus.v1.TopicConfig.retry_policy:type_name -> duebus.v1.RetryPolicy
-	46, // 7: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
-	46, // 8: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
-	46, // 9: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
+	49, // 7: duebus.v1.TopicConfig.lease:type_name -> google.protobuf.Duration
+	49, // 8: duebus.v1.TopicConfig.dead_letter_retention:type_name -> google.protobuf.Duration
+	49, // 9: duebus.v1.TopicConfig.dedupe_window:type_name -> google.protobuf.Duration
 	6,  // 10: duebus.v1.TopicConfig.limits:type_name -> duebus.v1.Limits
 	7,  // 11: duebus.v1.TopicConfig.keys:type_name -> duebus.v1.KeyPolicy
-	47, // 12: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
-	10, // 13: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
-	46, // 14: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
-	9,  // 15: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
-	4,  // 16: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
-	6,  // 17: duebus.v1.GroupInfo.limits:type_name -> duebus.v1.Limits
-	7,  // 18: duebus.v1.GroupInfo.keys:type_name -> duebus.v1.KeyPolicy
-	47, // 19: duebus.v1.GroupInfo.throttled_until:type_name -> google.protobuf.Timestamp
-	46, // 20: duebus.v1.GroupInfo.oldest_blocked_age:type_name -> google.protobuf.Duration
-	48, // 21: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
-	8,  // 22: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
-	11, // 23: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
-	48, // 24: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
-	12, // 25: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
-	48, // 26: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
-	12, // 27: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
-	48, // 28: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
-	8,  // 29: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
-	8,  // 30: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
-	48, // 31: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
-	48, // 32: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
-	48, // 33: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
-	48, // 34: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
-	48, // 35: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
-	0,  // 36: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
-	2,  // 37: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
-	31, // 38: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
-	48, // 39: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
-	31, // 40: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
-	49, // 41: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
-	47, // 42: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
-	32, // 43: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
-	0,  // 44: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
-	47, // 45: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
-	47, // 46: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
-	47, // 47: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
-	33, // 48: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
-	47, // 49: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
-	47, // 50: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
-	3,  // 51: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
-	47, // 52: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
-	48, // 53: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
-	48, // 54: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
-	46, // 55: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
-	47, // 56: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
-	46, // 57: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
-	48, // 58: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
-	38, // 59: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	48, // 60: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
-	38, // 61: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
-	48, // 62: duebus.v1.ListKeysRequest.engine:type_name -> duebus.v1.Engine
-	45, // 63: duebus.v1.ListKeysResponse.keys:type_name -> duebus.v1.KeyInfo
-	47, // 64: duebus.v1.KeyInfo.opens_at:type_name -> google.protobuf.Timestamp
-	13, // 65: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
-	15, // 66: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
-	17, // 67: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
-	19, // 68: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
-	21, // 69: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
-	23, // 70: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
-	25, // 71: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
-	27, // 72: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
-	29, // 73: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
-	34, // 74: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
-	36, // 75: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
-	39, // 76: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
-	41, // 77: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
-	43, // 78: duebus.v1.EventBusAdmin.ListKeys:input_type -> duebus.v1.ListKeysRequest
-	14, // 79: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
-	16, // 80: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
-	18, // 81: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
-	20, // 82: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
-	22, // 83: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
-	24, // 84: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
-	26, // 85: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
-	28, // 86: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
-	30, // 87: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
-	35, // 88: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
-	37, // 89: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
-	40, // 90: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
-	42, // 91: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
-	44, // 92: duebus.v1.EventBusAdmin.ListKeys:output_type -> duebus.v1.ListKeysResponse
-	79, // [79:93] is the sub-list for method output_type
-	65, // [65:79] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	49, // 12: duebus.v1.Lateness.p50:type_name -> google.protobuf.Duration
+	49, // 13: duebus.v1.Lateness.p99:type_name -> google.protobuf.Duration
+	50, // 14: duebus.v1.TopicMinute.start:type_name -> google.protobuf.Timestamp
+	12, // 15: duebus.v1.TopicMinute.groups:type_name -> duebus.v1.GroupMinute
+	10, // 16: duebus.v1.TopicMinute.lateness:type_name -> duebus.v1.Lateness
+	10, // 17: duebus.v1.GroupMinute.lateness:type_name -> duebus.v1.Lateness
+	50, // 18: duebus.v1.Subscriber.connected_at:type_name -> google.protobuf.Timestamp
+	13, // 19: duebus.v1.GroupInfo.subscribers:type_name -> duebus.v1.Subscriber
+	49, // 20: duebus.v1.GroupInfo.oldest_ready_age:type_name -> google.protobuf.Duration
+	9,  // 21: duebus.v1.GroupInfo.rates:type_name -> duebus.v1.Rates
+	4,  // 22: duebus.v1.GroupInfo.retry_policy:type_name -> duebus.v1.RetryPolicy
+	6,  // 23: duebus.v1.GroupInfo.limits:type_name -> duebus.v1.Limits
+	7,  // 24: duebus.v1.GroupInfo.keys:type_name -> duebus.v1.KeyPolicy
+	50, // 25: duebus.v1.GroupInfo.throttled_until:type_name -> google.protobuf.Timestamp
+	49, // 26: duebus.v1.GroupInfo.oldest_blocked_age:type_name -> google.protobuf.Duration
+	10, // 27: duebus.v1.GroupInfo.lateness:type_name -> duebus.v1.Lateness
+	51, // 28: duebus.v1.TopicInfo.engine:type_name -> duebus.v1.Engine
+	8,  // 29: duebus.v1.TopicInfo.config:type_name -> duebus.v1.TopicConfig
+	14, // 30: duebus.v1.TopicInfo.groups:type_name -> duebus.v1.GroupInfo
+	10, // 31: duebus.v1.TopicInfo.lateness:type_name -> duebus.v1.Lateness
+	11, // 32: duebus.v1.TopicInfo.minutes:type_name -> duebus.v1.TopicMinute
+	51, // 33: duebus.v1.ListTopicsRequest.engine:type_name -> duebus.v1.Engine
+	15, // 34: duebus.v1.ListTopicsResponse.topics:type_name -> duebus.v1.TopicInfo
+	51, // 35: duebus.v1.GetTopicRequest.engine:type_name -> duebus.v1.Engine
+	15, // 36: duebus.v1.GetTopicResponse.topic:type_name -> duebus.v1.TopicInfo
+	51, // 37: duebus.v1.ConfigureTopicRequest.engine:type_name -> duebus.v1.Engine
+	8,  // 38: duebus.v1.ConfigureTopicRequest.config:type_name -> duebus.v1.TopicConfig
+	8,  // 39: duebus.v1.ConfigureTopicResponse.config:type_name -> duebus.v1.TopicConfig
+	51, // 40: duebus.v1.DeleteTopicRequest.engine:type_name -> duebus.v1.Engine
+	51, // 41: duebus.v1.DeleteGroupRequest.engine:type_name -> duebus.v1.Engine
+	51, // 42: duebus.v1.PauseGroupRequest.engine:type_name -> duebus.v1.Engine
+	51, // 43: duebus.v1.ResumeGroupRequest.engine:type_name -> duebus.v1.Engine
+	51, // 44: duebus.v1.ListEventsRequest.engine:type_name -> duebus.v1.Engine
+	0,  // 45: duebus.v1.ListEventsRequest.state:type_name -> duebus.v1.EventState
+	2,  // 46: duebus.v1.ListEventsRequest.order:type_name -> duebus.v1.ListEventsRequest.Order
+	34, // 47: duebus.v1.ListEventsResponse.events:type_name -> duebus.v1.EventInfo
+	51, // 48: duebus.v1.GetEventRequest.engine:type_name -> duebus.v1.Engine
+	34, // 49: duebus.v1.GetEventResponse.event:type_name -> duebus.v1.EventInfo
+	52, // 50: duebus.v1.EventInfo.event:type_name -> duebus.v1.Event
+	50, // 51: duebus.v1.EventInfo.dispatched_at:type_name -> google.protobuf.Timestamp
+	35, // 52: duebus.v1.EventInfo.groups:type_name -> duebus.v1.EventGroupInfo
+	0,  // 53: duebus.v1.EventGroupInfo.state:type_name -> duebus.v1.EventState
+	50, // 54: duebus.v1.EventGroupInfo.deliver_at:type_name -> google.protobuf.Timestamp
+	50, // 55: duebus.v1.EventGroupInfo.lease_expires_at:type_name -> google.protobuf.Timestamp
+	50, // 56: duebus.v1.EventGroupInfo.dead_at:type_name -> google.protobuf.Timestamp
+	36, // 57: duebus.v1.EventGroupInfo.history:type_name -> duebus.v1.Attempt
+	50, // 58: duebus.v1.Attempt.started_at:type_name -> google.protobuf.Timestamp
+	50, // 59: duebus.v1.Attempt.ended_at:type_name -> google.protobuf.Timestamp
+	3,  // 60: duebus.v1.Attempt.outcome:type_name -> duebus.v1.Attempt.Outcome
+	50, // 61: duebus.v1.Attempt.redriven_at:type_name -> google.protobuf.Timestamp
+	51, // 62: duebus.v1.CancelEventsRequest.engine:type_name -> duebus.v1.Engine
+	51, // 63: duebus.v1.RescheduleEventsRequest.engine:type_name -> duebus.v1.Engine
+	49, // 64: duebus.v1.RescheduleEventsRequest.delay:type_name -> google.protobuf.Duration
+	50, // 65: duebus.v1.RescheduleEventsRequest.deliver_at:type_name -> google.protobuf.Timestamp
+	49, // 66: duebus.v1.DeadLetterFilter.min_age:type_name -> google.protobuf.Duration
+	51, // 67: duebus.v1.RedriveEventsRequest.engine:type_name -> duebus.v1.Engine
+	41, // 68: duebus.v1.RedriveEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	51, // 69: duebus.v1.PurgeEventsRequest.engine:type_name -> duebus.v1.Engine
+	41, // 70: duebus.v1.PurgeEventsRequest.filter:type_name -> duebus.v1.DeadLetterFilter
+	51, // 71: duebus.v1.ListKeysRequest.engine:type_name -> duebus.v1.Engine
+	48, // 72: duebus.v1.ListKeysResponse.keys:type_name -> duebus.v1.KeyInfo
+	50, // 73: duebus.v1.KeyInfo.opens_at:type_name -> google.protobuf.Timestamp
+	16, // 74: duebus.v1.EventBusAdmin.ListTopics:input_type -> duebus.v1.ListTopicsRequest
+	18, // 75: duebus.v1.EventBusAdmin.GetTopic:input_type -> duebus.v1.GetTopicRequest
+	20, // 76: duebus.v1.EventBusAdmin.ConfigureTopic:input_type -> duebus.v1.ConfigureTopicRequest
+	22, // 77: duebus.v1.EventBusAdmin.DeleteTopic:input_type -> duebus.v1.DeleteTopicRequest
+	24, // 78: duebus.v1.EventBusAdmin.DeleteGroup:input_type -> duebus.v1.DeleteGroupRequest
+	26, // 79: duebus.v1.EventBusAdmin.PauseGroup:input_type -> duebus.v1.PauseGroupRequest
+	28, // 80: duebus.v1.EventBusAdmin.ResumeGroup:input_type -> duebus.v1.ResumeGroupRequest
+	30, // 81: duebus.v1.EventBusAdmin.ListEvents:input_type -> duebus.v1.ListEventsRequest
+	32, // 82: duebus.v1.EventBusAdmin.GetEvent:input_type -> duebus.v1.GetEventRequest
+	37, // 83: duebus.v1.EventBusAdmin.CancelEvents:input_type -> duebus.v1.CancelEventsRequest
+	39, // 84: duebus.v1.EventBusAdmin.RescheduleEvents:input_type -> duebus.v1.RescheduleEventsRequest
+	42, // 85: duebus.v1.EventBusAdmin.RedriveEvents:input_type -> duebus.v1.RedriveEventsRequest
+	44, // 86: duebus.v1.EventBusAdmin.PurgeEvents:input_type -> duebus.v1.PurgeEventsRequest
+	46, // 87: duebus.v1.EventBusAdmin.ListKeys:input_type -> duebus.v1.ListKeysRequest
+	17, // 88: duebus.v1.EventBusAdmin.ListTopics:output_type -> duebus.v1.ListTopicsResponse
+	19, // 89: duebus.v1.EventBusAdmin.GetTopic:output_type -> duebus.v1.GetTopicResponse
+	21, // 90: duebus.v1.EventBusAdmin.ConfigureTopic:output_type -> duebus.v1.ConfigureTopicResponse
+	23, // 91: duebus.v1.EventBusAdmin.DeleteTopic:output_type -> duebus.v1.DeleteTopicResponse
+	25, // 92: duebus.v1.EventBusAdmin.DeleteGroup:output_type -> duebus.v1.DeleteGroupResponse
+	27, // 93: duebus.v1.EventBusAdmin.PauseGroup:output_type -> duebus.v1.PauseGroupResponse
+	29, // 94: duebus.v1.EventBusAdmin.ResumeGroup:output_type -> duebus.v1.ResumeGroupResponse
+	31, // 95: duebus.v1.EventBusAdmin.ListEvents:output_type -> duebus.v1.ListEventsResponse
+	33, // 96: duebus.v1.EventBusAdmin.GetEvent:output_type -> duebus.v1.GetEventResponse
+	38, // 97: duebus.v1.EventBusAdmin.CancelEvents:output_type -> duebus.v1.CancelEventsResponse
+	40, // 98: duebus.v1.EventBusAdmin.RescheduleEvents:output_type -> duebus.v1.RescheduleEventsResponse
+	43, // 99: duebus.v1.EventBusAdmin.RedriveEvents:output_type -> duebus.v1.RedriveEventsResponse
+	45, // 100: duebus.v1.EventBusAdmin.PurgeEvents:output_type -> duebus.v1.PurgeEventsResponse
+	47, // 101: duebus.v1.EventBusAdmin.ListKeys:output_type -> duebus.v1.ListKeysResponse
+	88, // [88:102] is the sub-list for method output_type
+	74, // [74:88] is the sub-list for method input_type
+	74, // [74:74] is the sub-list for extension type_name
+	74, // [74:74] is the sub-list for extension extendee
+	0,  // [0:74] is the sub-list for field type_name
 }
 
 func init() { file_duebus_v1_admin_proto_init() }
@@ -3652,7 +3932,7 @@ func file_duebus_v1_admin_proto_init() {
 	file_duebus_v1_admin_proto_msgTypes[0].OneofWrappers = []any{}
 	file_duebus_v1_admin_proto_msgTypes[3].OneofWrappers = []any{}
 	file_duebus_v1_admin_proto_msgTypes[4].OneofWrappers = []any{}
-	file_duebus_v1_admin_proto_msgTypes[32].OneofWrappers = []any{
+	file_duebus_v1_admin_proto_msgTypes[35].OneofWrappers = []any{
 		(*RescheduleEventsRequest_Delay)(nil),
 		(*RescheduleEventsRequest_DeliverAt)(nil),
 	}
@@ -3662,7 +3942,7 @@ func file_duebus_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_duebus_v1_admin_proto_rawDesc), len(file_duebus_v1_admin_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   42,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

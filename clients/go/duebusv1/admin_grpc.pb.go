@@ -52,7 +52,8 @@ const (
 type EventBusAdminClient interface {
 	// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(ctx context.Context, in *ListTopicsRequest, opts ...grpc.CallOption) (*ListTopicsResponse, error)
-	// One topic: its settings, and for each group the counts, subscribers, age and rates.
+	// One topic: its settings, for each group the counts, subscribers, age and rates, and what happened in each minute of
+	// the last hour.
 	GetTopic(ctx context.Context, in *GetTopicRequest, opts ...grpc.CallOption) (*GetTopicResponse, error)
 	// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
 	// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to
@@ -249,7 +250,8 @@ func (c *eventBusAdminClient) ListKeys(ctx context.Context, in *ListKeysRequest,
 type EventBusAdminServer interface {
 	// The topics of an engine, sorted by name, with their groups and counts. A damaged topic has a `problem` instead.
 	ListTopics(context.Context, *ListTopicsRequest) (*ListTopicsResponse, error)
-	// One topic: its settings, and for each group the counts, subscribers, age and rates.
+	// One topic: its settings, for each group the counts, subscribers, age and rates, and what happened in each minute of
+	// the last hour.
 	GetTopic(context.Context, *GetTopicRequest) (*GetTopicResponse, error)
 	// Changes a topic's settings, or a group's retry policy, limits and key policy; creates the topic if it does not
 	// exist, but never a group. Within a second, every replica applies the changes to events that are dispatched, and to

@@ -7,7 +7,9 @@ from duebus._core.admin_model import (
     EventGroupInfo,
     EventInfo,
     GroupInfo,
+    GroupMinute,
     KeyInfo,
+    Lateness,
     Page,
     Purged,
     Rates,
@@ -18,6 +20,7 @@ from duebus._core.admin_model import (
     Subscriber,
     TopicConfig,
     TopicInfo,
+    TopicMinute,
 )
 from duebus._core.delivery import Delivery
 from duebus._core.enums import AttemptOutcome, ClosingReason, Engine, EventState, LeaseFailureReason
@@ -50,9 +53,11 @@ __all__ = [
     "FieldViolation",
     "Frame",
     "GroupInfo",
+    "GroupMinute",
     "Heartbeat",
     "KeyInfo",
     "KeyPolicy",
+    "Lateness",
     "LeaseFailure",
     "LeaseFailureReason",
     "Limits",
@@ -81,6 +86,7 @@ __all__ = [
     "Subscriber",
     "TopicConfig",
     "TopicInfo",
+    "TopicMinute",
     "Worker",
     "aio",
     "errors",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import structlog
@@ -63,8 +64,15 @@ class Administering:
         return await self._engine(engine).list_topics(after, limit)
 
     async def get_topic(self, engine: EngineName | None, topic: str) -> TopicInfo:
-        """One topic with its groups."""
-        return await self._engine(engine).get_topic(topic)
+        """One topic with its groups, and the last minutes of it and of these groups."""
+        target = self._engine(engine)
+        info = await target.get_topic(topic)
+        existing = {group.group for group in info.groups}
+        minutes = [
+            replace(minute, groups={name: tally for name, tally in minute.groups.items() if name in existing})
+            for minute in await target.minutes(topic)
+        ]
+        return replace(info, minutes=minutes)
 
     async def list_events(self, engine: EngineName | None, topic: str, query: EventQuery) -> EventPage:
         """A page of a group's events in one state."""

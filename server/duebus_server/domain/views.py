@@ -10,12 +10,14 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import MINUTE, SECOND
+from duebus_server.domain.minutes import NOT_DELIVERED, Lateness
 from duebus_server.domain.rates import DEFAULT_KEY_POLICY, NO_LIMITS, KeyPolicy, Limits
 from duebus_server.domain.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.model import SubscriberInfo
     from duebus_server.domain.states import EventState
 
@@ -77,6 +79,7 @@ class GroupInfo:
             none of them holds it up.
         oldest_lease_age_us: how long the event that has been leased longest has been held; None if none is leased. Of
             many leases, an engine may examine only those that expire first.
+        lateness: of its deliveries in the last ``LATENESS_MINUTES``.
     """
 
     group: str
@@ -92,6 +95,7 @@ class GroupInfo:
     keys: KeyPolicy = DEFAULT_KEY_POLICY
     throttled_until_us: int | None = None
     oldest_lease_age_us: int | None = None
+    lateness: Lateness = NOT_DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class TopicInfo:
     Attributes:
         problem: why the topic can't be read; its other fields are then empty. Empty if it can.
         durable: whether its events outlive the server's process.
+        minutes: what it did in each of the last minutes, where that was asked for.
     """
 
     topic: str
@@ -109,6 +114,7 @@ class TopicInfo:
     groups: Sequence[GroupInfo]
     problem: str = ""
     durable: bool = True
+    minutes: Sequence[MinuteOfTopic] = ()
 
 
 class AttemptOutcome(StrEnum):

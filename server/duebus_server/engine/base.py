@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         TopicChanges,
     )
     from duebus_server.domain.errors import DueBusError
+    from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.model import (
         AdoptedLease,
         DispatchAnswer,
@@ -343,6 +344,12 @@ class Engine(Protocol):
 
         Raises:
             NotFound: no such topic.
+        """
+
+    async def minutes(self, topic: str) -> list[MinuteOfTopic]:
+        """What a topic and each group that it has did in the last ``KEPT_MINUTES``: the minutes in which something
+        happened, oldest first. This is a statistic: an engine may lose some counts when a process dies or the storage
+        fails, and the counts of other replicas may be late. Of an unknown topic there are none.
         """
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:

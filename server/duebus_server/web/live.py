@@ -8,13 +8,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError
+from duebus_server.domain.minutes import sum_of_lateness
 from duebus_server.domain.states import EventState
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from duebus_server.bus.engines import Engines, RunningEngine
+    from duebus_server.domain.minutes import Lateness
     from duebus_server.domain.views import GroupInfo, TopicInfo
 
     Topics = dict[tuple[str, str], dict[str, Any]]
@@ -156,6 +159,7 @@ def _topic(engine: str, info: TopicInfo, now_us: int) -> dict[str, Any]:
         "durable": info.durable,
         "queued": info.queued,
         "maxQueued": info.config.max_queued,
+        "lateness": _lateness(sum_of_lateness(group.lateness for group in info.groups)),
         "groups": [_group(group, now_us) for group in info.groups],
     }
 
@@ -170,8 +174,14 @@ def _group(info: GroupInfo, now_us: int) -> dict[str, Any]:
         "subscribers": len(info.subscribers),
         "readySince": _since(info.oldest_ready_age_us, now_us),
         "blockedSince": _since(info.oldest_blocked_age_us, now_us),
+        "lateness": _lateness(info.lateness),
         "rates": [round(rate, 2) for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked)],
     }
+
+
+def _lateness(lateness: Lateness) -> list[float] | None:
+    """Its median and its 99th percentile, in seconds."""
+    return [lateness.quantile_us(share) / SECOND for share in (0.5, 0.99)] if lateness else None
 
 
 def _since(age_us: int | None, now_us: int) -> float | None:

@@ -10,12 +10,16 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.minutes import Lateness, sum_of_lateness
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import EventQuery, KeyQuery
 from duebus_server.wire.names import ENGINE_TO_PB, ON_DEAD_TO_PB, OUTCOME_TO_PB, STATE_FROM_PB, STATE_TO_PB
 from duebus_server.wire.times import seconds_and_nanos
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duebus_server.domain.minutes import MinuteOfTopic, Tally
     from duebus_server.domain.model import EngineName, SubscriberInfo
     from duebus_server.domain.rates import KeyPolicy, Limits, Rate
     from duebus_server.domain.retry import RetryPolicy
@@ -132,8 +136,12 @@ def key_info(info: KeyInfo) -> admin_pb2.KeyInfo:
     )
 
 
+MAX_GROUP_MINUTES = 6_000
+"""How many minutes of groups an answer has at most, for the same reason: an hour of a hundred groups."""
+
+
 def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
-    """A topic with its groups."""
+    """A topic with its groups, and the last minutes of it."""
     return admin_pb2.TopicInfo(
         topic=info.topic,
         engine=ENGINE_TO_PB[engine],
@@ -142,7 +150,44 @@ def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
         groups=[_group_info(group) for group in info.groups],
         problem=info.problem,
         durable=info.durable,
+        lateness=_lateness(sum_of_lateness(group.lateness for group in info.groups)),
+        minutes=_minutes(info.minutes),
     )
+
+
+def _minutes(minutes: Sequence[MinuteOfTopic]) -> list[admin_pb2.TopicMinute]:
+    """The last of these minutes, as many as an answer may have."""
+    encoded: list[admin_pb2.TopicMinute] = []
+    left = MAX_GROUP_MINUTES
+    for minute in reversed(minutes):
+        left -= len(minute.groups)
+        if left < 0:
+            break
+        groups = [_group_minute(name, tally) for name, tally in minute.groups.items()]
+        lateness = _lateness(sum_of_lateness(Lateness(tally.lateness) for tally in minute.groups.values()))
+        start = seconds_and_nanos(minute.start_us)
+        encoded.append(
+            admin_pb2.TopicMinute(start=start, dispatched=minute.dispatched, groups=groups, lateness=lateness)
+        )
+    return encoded[::-1]
+
+
+def _group_minute(group: str, tally: Tally) -> admin_pb2.GroupMinute:
+    return admin_pb2.GroupMinute(
+        group=group,
+        delivered=tally.delivered,
+        acked=tally.acked,
+        nacked=tally.nacked,
+        dead=tally.dead,
+        lateness=_lateness(Lateness(tally.lateness)),
+    )
+
+
+def _lateness(lateness: Lateness) -> admin_pb2.Lateness | None:
+    if not lateness:
+        return None
+    p50, p99 = (seconds_and_nanos(lateness.quantile_us(share)) for share in (0.5, 0.99))
+    return admin_pb2.Lateness(p50=p50, p99=p99)
 
 
 def topic_config(config: TopicConfig) -> admin_pb2.TopicConfig:
@@ -247,6 +292,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         limits=_limits(info.limits),
         keys=_key_policy(info.keys),
         throttled_until=None if until_us is None else seconds_and_nanos(until_us),
+        lateness=_lateness(info.lateness),
     )
 
 

@@ -293,3 +293,33 @@ def test_a_topic_that_cannot_be_shown_does_not_hide_the_others(bus: FakeBus, due
     out = capsys.readouterr().out
     assert "broken can't be shown: a key has the wrong type" in out
     assert "mail" in out
+
+
+def test_a_topic_shows_its_lateness_and_what_happened_in_each_minute(
+    bus: FakeBus, duebus: Command, capsys: Capture
+) -> None:
+    answer = topic(ready=1)
+    group = answer.topic.groups[0]
+    group.lateness.p50.FromMilliseconds(2)
+    group.lateness.p99.FromMilliseconds(1_500)
+    minute = answer.topic.minutes.add(dispatched=9)
+    minute.start.FromDatetime(datetime(2026, 1, 1, 12, tzinfo=UTC))
+    minute.groups.add(group="default", delivered=8, acked=7, nacked=1, dead=1).lateness.p99.FromMilliseconds(40)
+    answer.topic.minutes.add(dispatched=11)
+    for _ in range(3):
+        bus.answer("GetTopic", answer)
+
+    assert duebus("topic", "orders") == 0
+    plain = capsys.readouterr().out
+    assert duebus("topic", "orders", "--minutes") == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "MINUTE" not in plain
+    assert "2ms" in plain
+    assert "1.5s" in plain
+    (row,) = [line for line in lines if "40ms" in line]
+    assert row.split()[-8:] == ["9", "default", "8", "7", "1", "1", "0ms", "40ms"]
+    assert lines[-1].split()[-1] == "11"
+    assert duebus("topic", "orders", "--json") == 0
+    (one, _) = record(capsys)["minutes"]
+    assert one["groups"][0]["lateness"] == {"p50_seconds": 0.0, "p99_seconds": 0.04}

@@ -10,6 +10,9 @@ from duebus import (
     Client,
     Engine,
     EventState,
+    GroupMinute,
+    Lateness,
+    TopicMinute,
     aio,
     errors,
 )
@@ -31,7 +34,13 @@ def topic(name: str) -> admin_pb2.TopicInfo:
     group.retry_policy.max_retries = 8
     subscriber = group.subscribers.add(session_id="s-1", consumer="me", in_flight=3)
     subscriber.connected_at.FromDatetime(NOON)
+    group.lateness.p50.FromMilliseconds(2)
+    group.lateness.p99.FromMilliseconds(40)
+    message.lateness.CopyFrom(group.lateness)
     message.groups.add(group="idle")
+    minute = message.minutes.add(dispatched=9)
+    minute.start.FromDatetime(NOON)
+    minute.groups.add(group="default", delivered=8, acked=7, nacked=6, dead=5).lateness.CopyFrom(group.lateness)
     return message
 
 
@@ -118,6 +127,17 @@ def test_all_fields_of_a_topic_are_read(bus: FakeBus) -> None:
     (subscriber,) = default.subscribers
     assert (subscriber.session_id, subscriber.consumer, subscriber.in_flight) == ("s-1", "me", 3)
     assert subscriber.connected_at == NOON
+
+
+def test_the_minutes_of_a_topic_are_read(bus: FakeBus) -> None:
+    bus.answer("GetTopic", admin_pb2.GetTopicResponse(topic=topic("orders")))
+    with Client(bus.target) as client:
+        read = client.admin.get_topic("orders")
+
+    lateness = Lateness(p50=timedelta(milliseconds=2), p99=timedelta(milliseconds=40))
+    group = GroupMinute(group="default", delivered=8, acked=7, nacked=6, dead=5, lateness=lateness)
+    assert read.minutes == (TopicMinute(start=NOON, dispatched=9, groups=(group,), lateness=None),)
+    assert (read.lateness, [each.lateness for each in read.groups]) == (lateness, [lateness, None])
 
 
 def test_all_fields_of_an_event_are_read(bus: FakeBus) -> None:

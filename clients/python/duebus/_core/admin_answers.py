@@ -6,13 +6,16 @@ from duebus._core.admin_model import (
     EventGroupInfo,
     EventInfo,
     GroupInfo,
+    GroupMinute,
     KeyInfo,
+    Lateness,
     Page,
     Rates,
     RetryPolicy,
     Subscriber,
     TopicConfig,
     TopicInfo,
+    TopicMinute,
 )
 from duebus._core.enums import attempt_outcome_from_wire, engine_from_wire, event_state_from_wire
 from duebus._core.limits import read_key_policy, read_limits
@@ -56,7 +59,36 @@ def read_topic(message: admin_pb2.TopicInfo) -> TopicInfo:
         groups=tuple(_read_group(each) for each in message.groups),
         problem=message.problem,
         durable=message.durable,
+        lateness=_read_lateness(message),
+        minutes=tuple(_read_minute(each) for each in message.minutes),
     )
+
+
+def _read_minute(message: admin_pb2.TopicMinute) -> TopicMinute:
+    return TopicMinute(
+        start=moment(message, "start"),
+        dispatched=message.dispatched,
+        groups=tuple(
+            GroupMinute(
+                group=each.group,
+                delivered=each.delivered,
+                acked=each.acked,
+                nacked=each.nacked,
+                dead=each.dead,
+                lateness=_read_lateness(each),
+            )
+            for each in message.groups
+        ),
+        lateness=_read_lateness(message),
+    )
+
+
+def _read_lateness(
+    message: admin_pb2.TopicInfo | admin_pb2.GroupInfo | admin_pb2.TopicMinute | admin_pb2.GroupMinute,
+) -> Lateness | None:
+    if not message.HasField("lateness"):
+        return None
+    return Lateness(p50=message.lateness.p50.ToTimedelta(), p99=message.lateness.p99.ToTimedelta())
 
 
 def read_config(message: admin_pb2.TopicConfig) -> TopicConfig:
@@ -109,6 +141,7 @@ def _read_group(message: admin_pb2.GroupInfo) -> GroupInfo:
         limits=read_limits(message),
         keys=read_key_policy(message),
         throttled_until=moment(message, "throttled_until"),
+        lateness=_read_lateness(message),
     )
 
 

@@ -76,6 +76,57 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lateness:
+    """How late deliveries were: the time from due to delivered. Estimates, within a power of two.
+
+    Attributes:
+        p50: What half of them did not exceed.
+        p99: What 99 of 100 did not exceed.
+    """
+
+    p50: timedelta
+    p99: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupMinute:
+    """What a group did in one minute.
+
+    Attributes:
+        group: Empty for the events that wait for the topic's first lasting group.
+        delivered: How many deliveries began.
+        acked: How many events were acked.
+        nacked: How many deliveries were nacked: to be retried, dead or released.
+        dead: How many events became dead letters.
+        lateness: Of these deliveries; None if there were none.
+    """
+
+    group: str
+    delivered: int
+    acked: int
+    nacked: int
+    dead: int
+    lateness: Lateness | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicMinute:
+    """What a topic did in one minute.
+
+    Attributes:
+        start: When it began, in UTC.
+        dispatched: How many events were stored.
+        groups: The groups that did something.
+        lateness: Of the deliveries to all groups; None if there were none.
+    """
+
+    start: datetime | None
+    dispatched: int
+    groups: tuple[GroupMinute, ...]
+    lateness: Lateness | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscriber:
     """One open stream.
 
@@ -113,6 +164,7 @@ class GroupInfo:
         limits: Those in force; None if there are none.
         keys: The key policy in force; None if it is the default one.
         throttled_until: When its limits or a pause next allow a delivery, in UTC; None while they allow one.
+        lateness: Of the deliveries in the last five minutes; None if there were none.
     """
 
     group: str
@@ -131,6 +183,7 @@ class GroupInfo:
     limits: Limits | None = None
     keys: KeyPolicy | None = None
     throttled_until: datetime | None = None
+    lateness: Lateness | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +219,8 @@ class TopicInfo:
         groups: Its groups.
         problem: In a list, why the server can't show the topic, whose other fields are then unknown. Empty otherwise.
         durable: Whether its events outlive the server's process.
+        lateness: Of the deliveries to all groups in the last five minutes; None if there were none.
+        minutes: From `get_topic`: the minutes of the last hour in which something happened, oldest first.
     """
 
     topic: str
@@ -175,6 +230,8 @@ class TopicInfo:
     groups: tuple[GroupInfo, ...]
     problem: str = ""
     durable: bool = False
+    lateness: Lateness | None = None
+    minutes: tuple[TopicMinute, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from duebus._core.admin_model import GroupInfo, TopicInfo
-from duebus.cli.spans import format_span
+from duebus._core.admin_model import GroupInfo, Lateness, TopicInfo, TopicMinute
+from duebus.cli.spans import format_moment, format_span
 
 NO_GROUP = "(no group yet)"
 FOLDED_COLUMNS = ("TOPIC", "GROUP")
-RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S")
+RATE_COLUMNS = ("DISPATCHED/S", "DELIVERED/S", "ACKED/S", "NACKED/S", "LATE P50", "LATE P99")
+MINUTE_COLUMNS = ("MINUTE", "DISPATCHED", "GROUP", "DELIVERED", "ACKED", "NACKED", "DEAD", "LATE P50", "LATE P99")
 
 
 def with_names(topics: Iterable[TopicInfo]) -> Iterator[tuple[str, GroupInfo | None]]:
@@ -53,4 +54,20 @@ def rate_cells(group: GroupInfo | None) -> tuple[str, ...]:
     if group is None:
         return ("",) * len(RATE_COLUMNS)
     rates = group.rates
-    return tuple(f"{rate:.1f}" for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked))
+    averages = (f"{rate:.1f}" for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked))
+    return (*averages, *_lateness_cells(group.lateness))
+
+
+def minute_rows(minutes: Iterable[TopicMinute]) -> Iterator[tuple[str, ...]]:
+    """For MINUTE_COLUMNS: a row for each group that did something in a minute, or one without a group."""
+    for minute in minutes:
+        of_minute = ("" if minute.start is None else format_moment(minute.start), str(minute.dispatched))
+        for group in minute.groups:
+            counts = (group.delivered, group.acked, group.nacked, group.dead)
+            yield *of_minute, group.group or NO_GROUP, *map(str, counts), *_lateness_cells(group.lateness)
+        if not minute.groups:
+            yield *of_minute, *[""] * 7
+
+
+def _lateness_cells(lateness: Lateness | None) -> tuple[str, str]:
+    return ("", "") if lateness is None else (format_span(lateness.p50), format_span(lateness.p99))

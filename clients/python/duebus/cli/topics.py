@@ -9,9 +9,11 @@ from duebus._core.admin_model import GroupInfo, RetryPolicy, TopicConfig
 from duebus.cli import options
 from duebus.cli.cells import (
     FOLDED_COLUMNS,
+    MINUTE_COLUMNS,
     RATE_COLUMNS,
     group_name,
     group_table,
+    minute_rows,
     problem_lines,
     rate_cells,
     with_names,
@@ -51,8 +53,15 @@ def topics(
 
 
 @connected
-def topic(session: Session, name: options.Topic, engine: options.OneEngine = None) -> None:
-    """Show a topic: settings, groups, subscribers."""
+def topic(
+    session: Session,
+    name: options.Topic,
+    minutes: Annotated[
+        bool, typer.Option("--minutes", help="Show what happened in each minute of the last hour.")
+    ] = False,
+    engine: options.OneEngine = None,
+) -> None:
+    """Show a topic: settings, groups, rates and lateness, subscribers."""
     with session.client() as client:
         found = client.admin.get_topic(name, engine=engine)
     session.out.record(record_of(found))
@@ -72,6 +81,9 @@ def topic(session: Session, name: options.Topic, engine: options.OneEngine = Non
     if rows:
         session.out.line()
         session.out.table(("SUBSCRIBER", "GROUP", "IN FLIGHT", "CONNECTED", "SESSION"), rows)
+    if minutes:
+        session.out.line()
+        session.out.table(MINUTE_COLUMNS, list(minute_rows(found.minutes)), folded=FOLDED_COLUMNS)
 
 
 def _limit_lines(group: GroupInfo) -> Iterator[str]:

@@ -107,6 +107,42 @@ class Rates(_message.Message):
     nacked: float
     def __init__(self, dispatched: _Optional[float] = ..., delivered: _Optional[float] = ..., acked: _Optional[float] = ..., nacked: _Optional[float] = ...) -> None: ...
 
+class Lateness(_message.Message):
+    __slots__ = ("p50", "p99")
+    P50_FIELD_NUMBER: _ClassVar[int]
+    P99_FIELD_NUMBER: _ClassVar[int]
+    p50: _duration_pb2.Duration
+    p99: _duration_pb2.Duration
+    def __init__(self, p50: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., p99: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class TopicMinute(_message.Message):
+    __slots__ = ("start", "dispatched", "groups", "lateness")
+    START_FIELD_NUMBER: _ClassVar[int]
+    DISPATCHED_FIELD_NUMBER: _ClassVar[int]
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
+    start: _timestamp_pb2.Timestamp
+    dispatched: int
+    groups: _containers.RepeatedCompositeFieldContainer[GroupMinute]
+    lateness: Lateness
+    def __init__(self, start: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., dispatched: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupMinute, _Mapping]]] = ..., lateness: _Optional[_Union[Lateness, _Mapping]] = ...) -> None: ...
+
+class GroupMinute(_message.Message):
+    __slots__ = ("group", "delivered", "acked", "nacked", "dead", "lateness")
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_FIELD_NUMBER: _ClassVar[int]
+    ACKED_FIELD_NUMBER: _ClassVar[int]
+    NACKED_FIELD_NUMBER: _ClassVar[int]
+    DEAD_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
+    group: str
+    delivered: int
+    acked: int
+    nacked: int
+    dead: int
+    lateness: Lateness
+    def __init__(self, group: _Optional[str] = ..., delivered: _Optional[int] = ..., acked: _Optional[int] = ..., nacked: _Optional[int] = ..., dead: _Optional[int] = ..., lateness: _Optional[_Union[Lateness, _Mapping]] = ...) -> None: ...
+
 class Subscriber(_message.Message):
     __slots__ = ("session_id", "consumer", "in_flight", "connected_at")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
@@ -120,7 +156,7 @@ class Subscriber(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., consumer: _Optional[str] = ..., in_flight: _Optional[int] = ..., connected_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class GroupInfo(_message.Message):
-    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "blocked", "limits", "keys", "throttled_until", "oldest_blocked_age", "ephemeral")
+    __slots__ = ("group", "paused", "scheduled", "ready", "leased", "dead", "subscribers", "oldest_ready_age", "rates", "retry_policy", "blocked", "limits", "keys", "throttled_until", "oldest_blocked_age", "ephemeral", "lateness")
     GROUP_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     SCHEDULED_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +173,7 @@ class GroupInfo(_message.Message):
     THROTTLED_UNTIL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_BLOCKED_AGE_FIELD_NUMBER: _ClassVar[int]
     EPHEMERAL_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
     group: str
     paused: bool
     scheduled: int
@@ -153,10 +190,11 @@ class GroupInfo(_message.Message):
     throttled_until: _timestamp_pb2.Timestamp
     oldest_blocked_age: _duration_pb2.Duration
     ephemeral: bool
-    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., blocked: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., keys: _Optional[_Union[KeyPolicy, _Mapping]] = ..., throttled_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., oldest_blocked_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ephemeral: bool = ...) -> None: ...
+    lateness: Lateness
+    def __init__(self, group: _Optional[str] = ..., paused: bool = ..., scheduled: _Optional[int] = ..., ready: _Optional[int] = ..., leased: _Optional[int] = ..., dead: _Optional[int] = ..., subscribers: _Optional[_Iterable[_Union[Subscriber, _Mapping]]] = ..., oldest_ready_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., rates: _Optional[_Union[Rates, _Mapping]] = ..., retry_policy: _Optional[_Union[RetryPolicy, _Mapping]] = ..., blocked: _Optional[int] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., keys: _Optional[_Union[KeyPolicy, _Mapping]] = ..., throttled_until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., oldest_blocked_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., ephemeral: bool = ..., lateness: _Optional[_Union[Lateness, _Mapping]] = ...) -> None: ...
 
 class TopicInfo(_message.Message):
-    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem", "durable")
+    __slots__ = ("topic", "engine", "config", "queued", "groups", "problem", "durable", "lateness", "minutes")
     TOPIC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     CONFIG_FIELD_NUMBER: _ClassVar[int]
@@ -164,6 +202,8 @@ class TopicInfo(_message.Message):
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     PROBLEM_FIELD_NUMBER: _ClassVar[int]
     DURABLE_FIELD_NUMBER: _ClassVar[int]
+    LATENESS_FIELD_NUMBER: _ClassVar[int]
+    MINUTES_FIELD_NUMBER: _ClassVar[int]
     topic: str
     engine: _event_bus_pb2.Engine
     config: TopicConfig
@@ -171,7 +211,9 @@ class TopicInfo(_message.Message):
     groups: _containers.RepeatedCompositeFieldContainer[GroupInfo]
     problem: str
     durable: bool
-    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ..., durable: bool = ...) -> None: ...
+    lateness: Lateness
+    minutes: _containers.RepeatedCompositeFieldContainer[TopicMinute]
+    def __init__(self, topic: _Optional[str] = ..., engine: _Optional[_Union[_event_bus_pb2.Engine, str]] = ..., config: _Optional[_Union[TopicConfig, _Mapping]] = ..., queued: _Optional[int] = ..., groups: _Optional[_Iterable[_Union[GroupInfo, _Mapping]]] = ..., problem: _Optional[str] = ..., durable: bool = ..., lateness: _Optional[_Union[Lateness, _Mapping]] = ..., minutes: _Optional[_Iterable[_Union[TopicMinute, _Mapping]]] = ...) -> None: ...
 
 class ListTopicsRequest(_message.Message):
     __slots__ = ("engine", "page_size", "page_token")

@@ -117,7 +117,8 @@ class EventBusAdminServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTopic(self, request, context):
-        """One topic: its settings, and for each group the counts, subscribers, age and rates.
+        """One topic: its settings, for each group the counts, subscribers, age and rates, and what happened in each minute of
+        the last hour.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1441,6 +1441,54 @@ pub struct Rates {
     #[prost(double, tag = "4")]
     pub nacked: f64,
 }
+/// How late deliveries were: the time from due to delivered, by the engine's clock. The figures are estimates, within
+/// the power of two that a delivery's lateness falls into.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lateness {
+    /// What half of the deliveries did not exceed.
+    #[prost(message, optional, tag = "1")]
+    pub p50: ::core::option::Option<::prost_types::Duration>,
+    /// What 99 of 100 deliveries did not exceed.
+    #[prost(message, optional, tag = "2")]
+    pub p99: ::core::option::Option<::prost_types::Duration>,
+}
+/// What a topic did in one minute.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct TopicMinute {
+    /// When the minute began.
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    /// Events that were stored.
+    #[prost(uint64, tag = "2")]
+    pub dispatched: u64,
+    /// The groups that did something.
+    #[prost(message, repeated, tag = "3")]
+    pub groups: ::prost::alloc::vec::Vec<GroupMinute>,
+    /// Of the deliveries to all groups in this minute; unset if there were none.
+    #[prost(message, optional, tag = "4")]
+    pub lateness: ::core::option::Option<Lateness>,
+}
+/// What a group did in one minute.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GroupMinute {
+    /// Empty for the events that wait for the topic's first lasting group.
+    #[prost(string, tag = "1")]
+    pub group: ::prost::alloc::string::String,
+    /// Deliveries that began.
+    #[prost(uint64, tag = "2")]
+    pub delivered: u64,
+    #[prost(uint64, tag = "3")]
+    pub acked: u64,
+    /// Deliveries that were nacked, whether to be retried, dead or released.
+    #[prost(uint64, tag = "4")]
+    pub nacked: u64,
+    /// Events that became dead letters.
+    #[prost(uint64, tag = "5")]
+    pub dead: u64,
+    /// Of the deliveries in this minute; unset if there were none.
+    #[prost(message, optional, tag = "6")]
+    pub lateness: ::core::option::Option<Lateness>,
+}
 /// One open stream.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Subscriber {
@@ -1502,6 +1550,9 @@ pub struct GroupInfo {
     /// they are deleted.
     #[prost(bool, tag = "17")]
     pub ephemeral: bool,
+    /// Of the deliveries in the last five minutes; unset if there were none.
+    #[prost(message, optional, tag = "18")]
+    pub lateness: ::core::option::Option<Lateness>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TopicInfo {
@@ -1524,6 +1575,14 @@ pub struct TopicInfo {
     /// Whether its events stay when the server's process ends: on redis, and on local with a data directory.
     #[prost(bool, tag = "7")]
     pub durable: bool,
+    /// Of the deliveries to all its groups in the last five minutes; unset if there were none.
+    #[prost(message, optional, tag = "8")]
+    pub lateness: ::core::option::Option<Lateness>,
+    /// In GetTopic: the minutes of the last hour in which something happened, oldest first. The last one may not be over.
+    /// Where a topic has many groups, the oldest minutes are left out. On redis, these are the counts of all servers, a
+    /// few seconds late; what a server has not saved when it dies is missing. On local, they begin anew with the process.
+    #[prost(message, repeated, tag = "9")]
+    pub minutes: ::prost::alloc::vec::Vec<TopicMinute>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListTopicsRequest {
@@ -2153,7 +2212,8 @@ pub mod event_bus_admin_client {
                 .insert(GrpcMethod::new("duebus.v1.EventBusAdmin", "ListTopics"));
             self.inner.unary(req, path, codec).await
         }
-        /// One topic: its settings, and for each group the counts, subscribers, age and rates.
+        /// One topic: its settings, for each group the counts, subscribers, age and rates, and what happened in each minute of
+        /// the last hour.
         pub async fn get_topic(
             &mut self,
             request: impl tonic::IntoRequest<super::GetTopicRequest>,
@@ -2517,7 +2577,8 @@ pub mod event_bus_admin_server {
             tonic::Response<super::ListTopicsResponse>,
             tonic::Status,
         >;
-        /// One topic: its settings, and for each group the counts, subscribers, age and rates.
+        /// One topic: its settings, for each group the counts, subscribers, age and rates, and what happened in each minute of
+        /// the last hour.
         async fn get_topic(
             &self,
             request: tonic::Request<super::GetTopicRequest>,

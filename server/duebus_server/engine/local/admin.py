@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         NewDueTime,
         TopicChanges,
     )
+    from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.views import (
         EventInfo,
         EventPage,
@@ -82,6 +83,12 @@ class AdminVerbs(EngineCore):
         if not topic.queued and all(idle):
             topic.idle_info = info
         return info
+
+    async def minutes(self, topic: str) -> list[MinuteOfTopic]:
+        """See ``Engine.minutes``. They begin anew with the process, and with the topic."""
+        now_us = self._working_now()
+        known = self._topics.find(topic)
+        return views.minutes(known, now_us) if known else []
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``."""

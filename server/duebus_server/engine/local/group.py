@@ -11,6 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from duebus_server.domain.administration import GroupChanges
+from duebus_server.domain.minutes import Minutes
 from duebus_server.domain.model import (
     AdoptedLease,
     LeaseBatch,
@@ -94,6 +95,7 @@ class Group:
         changes: how its settings differ from the topic's. ``follow_settings`` must be called when either has changed.
         throttle: what its limits let it lease.
         max_blocked: how many events of a key may be BLOCKED; 0 is unlimited.
+        minutes: what it did in each of the last minutes.
         ephemeral: whether it is deleted when its last session has left.
         kept_us: how long it lasts without sessions after a restart, if it is ephemeral.
         bodies_scanned: the last event that ``Bodies`` has looked at in each index of SCHEDULED ones: its time and
@@ -122,6 +124,7 @@ class Group:
         self.delivered = RateMeter(now_us)
         self.acked = RateMeter(now_us)
         self.nacked = RateMeter(now_us)
+        self.minutes = Minutes()
         self._holder = holder
         self._recorder = holder.recorder
         self._host = host
@@ -358,7 +361,9 @@ class Group:
         self.indexes.add_all(EventState.LEASED, entries)
         self.throttle.begun(len(entries), now_us)
         self.order.leased(entries, now_us)
-        self.delivered.mark(len(leased), now_us)
+        if leased:
+            self.delivered.mark(len(leased), now_us)
+            self.minutes.at(now_us).add_delivered(leased, now_us)
         return leased
 
     # --- settle -----------------------------------------------------------------------------------------------------
@@ -373,13 +378,17 @@ class Group:
             if entry.event.arrival.key:
                 self.order.leave(entry, now_us)
         self._holder.drop_copies([entry.event for entry in done], now_us, waited=not self.ephemeral)
-        self.acked.mark(len(done), now_us)
+        if done:
+            self.acked.mark(len(done), now_us)
+            self.minutes.at(now_us).acked += len(done)
         return results
 
     def nack(self, nacks: Sequence[NackRef], now_us: int) -> list[LeaseFailureReason | None]:
         """LEASED -> SCHEDULED, READY or DEAD, by the action of each nack."""
         results = [self._nack_one(nack, now_us) for nack in nacks]
-        self.nacked.mark(results.count(None), now_us)
+        if nacked := results.count(None):
+            self.nacked.mark(nacked, now_us)
+            self.minutes.at(now_us).nacked += nacked
         return results
 
     def extend(self, leases: Sequence[LeaseRef], expires_us: int, now_us: int) -> list[LeaseFailureReason | None]:
@@ -559,6 +568,7 @@ class Group:
             for moved in self.order.died(entry, now_us):
                 self._record_changed(moved)
         self.unannounced.died.append(entry.event.id)
+        self.minutes.at(now_us).dead += 1
         if not self.ephemeral:
             self._holder.no_longer_waiting(entry.event)
 

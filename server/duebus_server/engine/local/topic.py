@@ -8,6 +8,7 @@ from duebus_server.domain.administration import TopicChanges
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError, MaxQueuedEventsReached, NoHandlerFound, RequestIdReused
 from duebus_server.domain.event_ids import shortened
+from duebus_server.domain.minutes import Minutes
 from duebus_server.domain.model import DispatchAnswer, DispatchRequest, NewEvent
 from duebus_server.domain.states import EventState
 from duebus_server.engine.local.due_index import SEQ_BITS
@@ -47,6 +48,7 @@ class Topic:
         changes: how the settings differ from the defaults.
         sweep_key: its position in ``Sweeps``; None if it has none.
         recorder: records its changes; None for an engine in memory.
+        minutes: how many events were dispatched in each of the last minutes.
 
     Args:
         name: its name.
@@ -78,6 +80,7 @@ class Topic:
         self.groups: dict[str, Group] = {}
         self.unclaimed: Group | None = None
         self.queued = 0
+        self.minutes = Minutes()
         self._lasting = 0
         # Deleted groups, until their event ids are among the recent ones; and until when those are remembered.
         self._leaving: dict[Group, int] = {}
@@ -197,6 +200,8 @@ class Topic:
         stored = self._new_events(events, request.origin, now_us, len(receivers))
         self.stored += len(events)
         self.queued += len(events)
+        if events:
+            self.minutes.at(now_us).dispatched += len(events)
         self._room.used += sum([len(event.body) for event in events])
         if self.recorder is not None and (events or request.request_id):
             until_us = now_us + self.config.dedupe_window_us

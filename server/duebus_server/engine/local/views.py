@@ -7,6 +7,7 @@ from heapq import merge
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument, NotFound
+from duebus_server.domain.minutes import by_minute
 from duebus_server.domain.model import DEFAULT_GROUP
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
@@ -28,6 +29,7 @@ from duebus_server.domain.views import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.views import KeyQuery
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.key_order import KeyOrder
@@ -68,12 +70,19 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         group.order.policy,
         group.throttled_until(now_us),
         _age(group.leases.oldest_us(), now_us) if counts[EventState.LEASED] else None,
+        group.minutes.lateness(now_us),
     )
+
+
+def minutes(topic: Topic, now_us: int) -> list[MinuteOfTopic]:
+    """What a topic and its groups did in each of the last minutes."""
+    groups = {group.name: group.minutes.recent(now_us) for group in topic.all_groups()}
+    return by_minute(topic.minutes.recent(now_us), groups)
 
 
 def is_idle(group: Group, info: GroupInfo) -> bool:
     """Whether a group that was just seen like this stays as it is until it is used."""
-    return not group.entries and group.throttle.is_idle and info.rates == NO_RATES
+    return not group.entries and group.throttle.is_idle and info.rates == NO_RATES and not info.lateness
 
 
 def _age(since_us: int | None, now_us: int) -> int | None:

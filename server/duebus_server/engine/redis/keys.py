@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 TOPIC_KEYS = (
     "events", "refs", "groups", "config", "meta", "recent", "requests", "requests:earlier", "deleted", "schedules",
-    "schedules:due",
+    "schedules:due", "minutes",
 )  # fmt: skip
 """Every key of a topic itself."""
 

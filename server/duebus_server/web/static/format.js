@@ -39,6 +39,11 @@ export function span(seconds) {
   return rest && next ? `${first} ${rest} ${next[1]}` : first;
 }
 
+/** How late a delivery was. @param {number} seconds */
+export function lateness(seconds) {
+  return seconds < 0.001 ? "<1 ms" : span(seconds);
+}
+
 /** Seconds of a moment of the contract; NaN for none. @param {string | undefined} text */
 export function seconds(text) {
   return text ? Date.parse(text) / 1_000 : Number.NaN;

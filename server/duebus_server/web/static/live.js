@@ -3,9 +3,9 @@
  *
  * @typedef {{ group: string, paused: boolean, ephemeral: boolean, scheduled: number, ready: number, leased: number,
  *   blocked: number, dead: number, subscribers: number, readySince: number | null, blockedSince: number | null,
- *   rates: number[] }} Group
+ *   lateness: [number, number] | null, rates: number[] }} Group `lateness`: p50 and p99 of the last minutes, in seconds
  * @typedef {{ engine: string, topic: string, problem: string, durable: boolean, queued: number, maxQueued: number,
- *   groups: Group[] }} Topic
+ *   lateness: [number, number] | null, groups: Group[] }} Topic
  * @typedef {{ engine: string, status: string, problem: string }} Engine
  * @typedef {{ at: number, rates: number[] }} Sample
  */

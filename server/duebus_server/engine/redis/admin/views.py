@@ -6,6 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duebus_server.domain.errors import InvalidArgument
+from duebus_server.domain.minutes import Lateness, Tally, sum_of_lateness
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
@@ -281,6 +282,7 @@ def _group_info(
     rates: Sequence[bytes],
     own: list[bytes],
     throttled_until: bytes | int,
+    minutes: Sequence[bytes],
 ) -> GroupInfo:
     paused, ephemeral = map(bool, flags)
     in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config)
@@ -299,6 +301,7 @@ def _group_info(
         in_force.keys,
         read_time(throttled_until),
         lease_age,
+        sum_of_lateness(Lateness(Tally.of_text(text.decode()).lateness) for text in minutes),
     )
 
 

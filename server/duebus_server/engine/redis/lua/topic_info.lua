@@ -10,7 +10,8 @@
 --          for none},
 --          {session id, consumer, connected at, in flight, ...},
 --          {dispatched, delivered, acked, nacked, each in events a second over the last minute},
---          {name, value, ...} of its own settings, until when its limits or a pause hold it up or -1}
+--          {name, value, ...} of its own settings, until when its limits or a pause hold it up or -1,
+--          {counts of one of the last minutes, ...}, as in `minutes`}
 -- includes records
 -- includes policies
 -- includes waking
@@ -86,6 +87,23 @@ local function oldest_lease(group)
   return oldest
 end
 
+-- The counts of the last minutes. They are only a statistic, so an error in them hides nothing else.
+local MINUTE_US, LATENESS_MINUTES = 60000000, 5
+
+local function minutes(group)
+  local fields = {}
+  local current = math.floor(now / MINUTE_US)
+  for minute = current - LATENESS_MINUTES + 1, current do
+    fields[#fields + 1] = whole(minute) .. ':' .. group
+  end
+  local stored = redis.pcall('HMGET', topic_key('minutes'), unpack(fields))
+  local found = {}
+  for i = 1, #fields do
+    found[#found + 1] = stored[i] or nil
+  end
+  return found
+end
+
 local function info(group)
   local ready, waiting = 0, 0
   local oldest = NEVER
@@ -113,6 +131,7 @@ local function info(group)
     rates(group),
     own_settings(group),
     answer_time(throttled_until(group)),
+    minutes(group),
   }
 end
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from duebus_server.domain.model import LeaseBatch
     from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.partition import Partition
+    from duebus_server.engine.redis.partitioned.minutes import MinutesOfTopics
 
 _NEVER = float("inf")
 
@@ -95,10 +96,12 @@ class TopicReports:
     Args:
         watcher: receives the reports about topics.
         due_times: receives the due times of partitions.
+        minutes: counts what the reports tell.
     """
 
-    def __init__(self, watcher: Watcher, due_times: DueTimes) -> None:
+    def __init__(self, watcher: Watcher, due_times: DueTimes, minutes: MinutesOfTopics) -> None:
         self._watcher = watcher
+        self._minutes = minutes
         self._due_times = due_times
 
     def due(self, partition: Partition, group: str, at_us: int) -> None:
@@ -110,6 +113,7 @@ class TopicReports:
         """Reported by each partition that has stored something."""
         if batch.next_due_us is not None:
             self._due_times.due(partition, group, batch.next_due_us)
+        self._minutes.delivered(partition.topic, group, batch)
         self._watcher.leased(partition.topic, group, session_id, batch)
 
     def leases_ended(self, session_id: str, fencing_tokens: Sequence[int]) -> None:
@@ -126,6 +130,7 @@ class TopicReports:
 
     def died(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
         """Events died in one partition; each partition reports its own."""
+        self._minutes.died(partition.topic, group, count)
         self._watcher.died(partition.topic, group, count, first_ids)
 
     def suspected(self, partition: Partition, group: str, count: int, first_ids: Sequence[str]) -> None:
@@ -143,4 +148,5 @@ class TopicReports:
     def deleted(self, partition: Partition, group: str | None) -> None:
         """Reported once for a group, when the first partition has lost it. A deleted topic is reported as a whole."""
         if partition.count == 1 or (group is not None and partition.number == 0):
+            self._minutes.deleted(partition.topic)
             self._watcher.deleted(partition.topic, group)

@@ -10,10 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, PartitionsChanging
-from duebus_server.domain.model import EngineName, LeaseBatch, LeaseRef, NackRef, PauseScope, Reservation
+from duebus_server.domain.model import (
+    DispatchAnswer,
+    EngineName,
+    LeaseBatch,
+    LeaseRef,
+    NackRef,
+    PauseScope,
+    Reservation,
+)
+from duebus_server.domain.schedules import FiringOutcome
 from duebus_server.engine.redis.partitioned.admin import AdminVerbs
 from duebus_server.engine.redis.partitioned.dispatch import Progress, dispatch_in
 from duebus_server.engine.redis.partitioned.due_times import DueTimes, TopicReports
+from duebus_server.engine.redis.partitioned.minutes import MinutesOfTopics
 from duebus_server.engine.redis.partitioned.routing import ATTEMPTS, Routing
 from duebus_server.engine.redis.partitioned.schedules import Schedules
 from duebus_server.engine.redis.partitioned.topics import Topics
@@ -22,9 +32,9 @@ from duebus_server.engine.redis.tasks import all_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.model import (
         AdoptedLease,
-        DispatchAnswer,
         DispatchRequest,
         LeasedEvent,
         LeaseFailureReason,
@@ -32,7 +42,7 @@ if TYPE_CHECKING:
         Refill,
         SubscriberInfo,
     )
-    from duebus_server.domain.schedules import DueSchedules, Firing, FiringOutcome, ScheduleRecord
+    from duebus_server.domain.schedules import DueSchedules, Firing, ScheduleRecord
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.base import StorageTimer, Watcher
     from duebus_server.engine.redis.engine import RedisEngine
@@ -63,6 +73,7 @@ class PartitionedEngine(AdminVerbs):
         topics = Topics(engine.topic_index, defaults, self.get_topic)
         super().__init__(engine, partitioning, routing, topics, Schedules(engine, runner, routing, defaults))
         self._runner = runner
+        self._minutes = MinutesOfTopics(runner, lambda topic: routing.partitions(topic)[0])
         self._due_times = DueTimes()
         self._turns = count()
 
@@ -77,6 +88,8 @@ class PartitionedEngine(AdminVerbs):
 
     async def stop(self) -> None:
         """Close the connections."""
+        if self._runner.is_working:
+            await self._minutes.save_last()
         await self._engine.stop()
 
     async def check(self) -> None:
@@ -85,7 +98,7 @@ class PartitionedEngine(AdminVerbs):
 
     def watch(self, watcher: Watcher) -> None:
         """Report to ``watcher`` about topics, not about their partitions."""
-        self._engine.watch(TopicReports(watcher, self._due_times))
+        self._engine.watch(TopicReports(watcher, self._due_times, self._minutes))
 
     def time_storage(self, timed: StorageTimer) -> None:
         """See ``Engine.time_storage``."""
@@ -112,6 +125,15 @@ class PartitionedEngine(AdminVerbs):
         reservations: Sequence[Reservation] = (),
     ) -> list[DispatchAnswer | DueBusError]:
         """See ``Engine.dispatch``. Each partition's part of a request is one step; see ``dispatch.py``."""
+        answers = await self._dispatch(topic, requests, reservations)
+        done = [answer for answer in answers if isinstance(answer, DispatchAnswer)]
+        stored = sum([len(answer.event_ids) - len(answer.duplicate_event_ids) for answer in done])
+        self._minutes.dispatched(topic, stored)
+        return answers
+
+    async def _dispatch(
+        self, topic: str, requests: Sequence[DispatchRequest], reservations: Sequence[Reservation]
+    ) -> list[DispatchAnswer | DueBusError]:
         partitions = self._routing.partitions(topic)
         if len(partitions) == 1:
             try:
@@ -141,7 +163,9 @@ class PartitionedEngine(AdminVerbs):
                 return await self._engine.lease(partitions[0], group, session_id, request)
             return await self._lease_from(partitions, group, session_id, request)
 
-        return await self._routing.routed(topic, lease, session=(group, session_id))
+        batch = await self._routing.routed(topic, lease, session=(group, session_id))
+        self._minutes.delivered(topic, group, batch)
+        return batch
 
     async def _lease_from(
         self, partitions: list[Partition], group: str, session_id: str, request: LeaseRequest
@@ -213,11 +237,14 @@ class PartitionedEngine(AdminVerbs):
             reservation = Reservation(group, refill.session_id, request)
             return self._engine.ack(partition, group, some, [reservation] if request.max_events else ())
 
-        return await self._settle_in(topic, leases, ack)
+        results = await self._settle_in(topic, leases, ack)
+        self._minutes.acked(topic, group, results.count(None))
+        return results
 
     async def nack(self, topic: str, group: str, nacks: Sequence[NackRef]) -> list[LeaseFailureReason | None]:
         """See ``Engine.nack``."""
         results = await self._settle_in(topic, nacks, lambda partition, some: self._engine.nack(partition, group, some))
+        self._minutes.nacked(topic, group, results.count(None))
         pauses = [nack.pause for nack, failure in zip(nacks, results, strict=True) if nack.pause and failure is None]
         duration_us = max((pause.duration_us for pause in pauses if pause.scope is PauseScope.GROUP), default=0)
         if duration_us and len(self._routing.partitions(topic)) > 1:
@@ -239,6 +266,12 @@ class PartitionedEngine(AdminVerbs):
     async def expire_leases(self) -> None:
         """See ``Engine.expire_leases``."""
         await self._engine.expire_leases()
+        await self._minutes.save_some()
+
+    async def minutes(self, topic: str) -> list[MinuteOfTopic]:
+        """See ``Engine.minutes``. Of all replicas; what the others have done is a few seconds late."""
+        self._engine.check_started()
+        return await self._minutes.read(topic)
 
     async def backlog(self, topic: str, group: str) -> int:
         """See ``Engine.backlog``."""
@@ -350,7 +383,11 @@ class PartitionedEngine(AdminVerbs):
     async def fire_schedules(self, firings: Sequence[Firing]) -> list[FiringOutcome]:  # not yet
         """See ``Engine.fire_schedules``."""
         self._engine.check_started()
-        return await self._schedules.fire(firings)
+        outcomes = await self._schedules.fire(firings)
+        for firing, outcome in zip(firings, outcomes, strict=True):
+            if outcome is FiringOutcome.FIRED:
+                self._minutes.dispatched(firing.record.topic, 1)
+        return outcomes
 
 
 def _fencing_token(lease: LeaseRef | NackRef) -> int:

@@ -3,7 +3,8 @@
 import { html } from "htm/preact";
 import { useEffect, useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
-import { ago, bytes, count, counted, moment, seconds, text } from "../format.js";
+import { LastHour } from "../chart.js";
+import { ago, bytes, count, counted, lateness as late, moment, seconds, text } from "../format.js";
 import { useLive } from "../live.js";
 import { Ask, Empty, Table, useAnswer, useLast, useList, useRights } from "../parts.js";
 import { PauseOrResume } from "../pause.js";
@@ -24,6 +25,7 @@ const STATES = /** @type {const} */ ([
   ["blocked", "Blocked"],
   ["dead", "Dead"],
 ]);
+const OTHER_TABS = ["keys", "subscribers", "hour"];
 const PAGE = 200;
 const SHOWN_BYTES = 120;
 
@@ -62,16 +64,18 @@ export function GroupPage({ query }) {
       </div>`}
     </div>
     ${trouble.length > 0 && html`<ul class="troubles">${trouble.map((each) => html`<${OneTrouble} trouble=${each} several=${false} />`)}</ul>`}
-    ${group && details.value && html`<${Policy} details=${details.value} now=${live.now()} />`}
+    ${group && details.value && html`<${Policy} details=${details.value} lateness=${info.lateness} now=${live.now()} />`}
     <nav class="tabs" aria-label="What to show">
       ${STATES.map(([state, title]) => html`<${Tab} name=${state} show=${show} where=${where} title=${title} number=${info[state]} />`)}
       <${Tab} name="keys" show=${show} where=${where} title="Keys" />
       <${Tab} name="subscribers" show=${show} where=${where} title="Subscribers" number=${info.subscribers} />
+      <${Tab} name="hour" show=${show} where=${where} title="Last hour" />
     </nav>
     ${show === "keys" && html`<${Keys} where=${where} info=${info} />`}
     ${show === "subscribers" && html`<${Subscribers} where=${where} subscribers=${details.value?.subscribers ?? []} problem=${details.problem} />`}
     ${show === "dead" && html`<${DeadLetters} where=${where} dead=${info.dead} query=${query} rights=${rights} />`}
-    ${show !== "keys" && show !== "subscribers" && html`<${Events} where=${where} state=${show} number=${info[/** @type {"ready"} */ (show)]} query=${query} rights=${rights} />`}
+    ${show === "hour" && html`<${LastHour} ...${where} />`}
+    ${!OTHER_TABS.includes(show) && html`<${Events} where=${where} state=${show} number=${info[/** @type {"ready"} */ (show)]} query=${query} rights=${rights} />`}
     ${open === "pause" && html`<${PauseOrResume} where=${where} found=${found} onClose=${close} />`}
     ${open === "configure" && details.value && html`<${Configure} where=${where} config=${details.value} found=${found} onClose=${close} />`}
     ${open === "delete" && html`<${Ask} title=${`Delete group ${group}?`} danger action=${`Delete ${group} and its ${counted(total, "event")}`} onClose=${close} run=${async () => {
@@ -83,13 +87,14 @@ export function GroupPage({ query }) {
   </main>`;
 }
 
-/** What holds for the group, in words. @param {{ details: any, now: number }} props */
-function Policy({ details, now }) {
+/** What holds for the group, in words. @param {{ details: any, lateness: [number, number] | null, now: number }} props */
+function Policy({ details, lateness, now }) {
   const until = seconds(details.throttledUntil);
   return html`<dl class="facts">
     <dt>Retries</dt><dd>${retriesInWords(details.retryPolicy)}</dd>
     <dt>Limits</dt><dd>${limitsInWords(details.limits)}${until > now && html` <span class="tag warn" title=${moment(until)}>held up until ${moment(until).slice(11)}, ${ago(until, now)}</span>`}</dd>
     <dt>Keys</dt><dd>${keysInWords(details.keys)}</dd>
+    <dt>Lateness</dt><dd>${lateness ? `p50 ${late(lateness[0])}, p99 ${late(lateness[1])} in the last five minutes` : "no deliveries in the last five minutes"}</dd>
   </dl>`;
 }
 

@@ -2,7 +2,7 @@
 
 import { html } from "htm/preact";
 import { useMemo } from "preact/hooks";
-import { count, counted, rate, span } from "../format.js";
+import { count, counted, lateness, rate, span } from "../format.js";
 import { live, ratesOf, useLive } from "../live.js";
 import { Empty, Sparkline, Table } from "../parts.js";
 import { change, href } from "../route.js";
@@ -24,6 +24,8 @@ const COLUMNS = /** @type {const} */ ([
   ["blocked", "Blocked"],
   ["dead", "Dead"],
   ["oldest", "Oldest"],
+  ["p50", "Late p50"],
+  ["p99", "p99"],
   ["in", "In/s"],
   ["out", "Acked/s"],
 ]);
@@ -53,6 +55,8 @@ function summed(topic) {
     dead: sum("dead"),
     name: topic.topic.toLowerCase(),
     since: Math.min(...since, Number.POSITIVE_INFINITY),
+    p50: topic.lateness?.[0] ?? -1,
+    p99: topic.lateness?.[1] ?? -1,
     in: dispatched,
     out: acked,
   };
@@ -110,6 +114,7 @@ function Row({ index, row, several, now }) {
     <th scope="row"><a href=${href("topic", { engine, topic })}>${topic}</a>${several && html` <span class="tag">${engine}</span>`}</th>
     ${COLUMNS.slice(1, 6).map(([name]) => html`<td class=${`number ${name === "dead" && row.dead ? "bad" : ""} ${row[/** @type {"dead"} */ (name)] ? "" : "zero"}`}>${count(row[/** @type {"dead"} */ (name)])}</td>`)}
     <td class=${`number ${waits ? "" : "zero"}`}>${waits ? span(Math.max(0, now - row.since)) : "–"}</td>
+    ${[row.p50, row.p99].map((late) => html`<td class=${`number ${late < 0 ? "zero" : ""}`}>${late < 0 ? "–" : lateness(late)}</td>`)}
     <td class=${`number ${row.in ? "" : "zero"}`}>${rate(row.in)}</td>
     <td class=${`number ${row.out ? "" : "zero"}`}>${rate(row.out)}</td>
     <td class="wide"><${Sparkline} values=${samples.map((each) => each.rates[0])} /></td>

@@ -3,7 +3,7 @@
 import { html } from "htm/preact";
 import { useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
-import { Chart } from "../chart.js";
+import { LastHour } from "../chart.js";
 import { count, counted, durationSeconds, rate, span } from "../format.js";
 import { useLive } from "../live.js";
 import { Ask, Empty, Field, Table, useAnswer, useLast, useRights } from "../parts.js";
@@ -58,7 +58,7 @@ export function TopicPage({ query }) {
         </tr>`)}</tbody>
       <//>
     </section>
-    <${Chart} engine=${engine} topic=${topic} />
+    <${LastHour} engine=${engine} topic=${topic} />
     <section>
       <h2>Settings</h2>
       ${config.problem && html`<p class="problem" role="alert">${config.problem}</p>`}
