@@ -42,6 +42,23 @@ with engine.connect() as connection:
     print(connection.scalar(select(func.count()).select_from(outbox.table)))
 """
 
+DJANGO = """
+import django
+from django.conf import settings
+settings.configure(
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "shop.db"}},
+    INSTALLED_APPS=["duebus.integrations.django"],
+)
+django.setup()
+from django.core.management import call_command
+from duebus.integrations.django import dispatch
+from duebus.integrations.django.models import OutboxRow
+call_command("migrate", verbosity=0)
+dispatch("order.created", 42)
+print(OutboxRow.objects.count())
+call_command("duebus_worker")
+"""
+
 DISPATCH = """
 import sys
 from datetime import timedelta
@@ -227,6 +244,15 @@ def test_with_sqlalchemy_an_event_is_written_in_the_programs_transaction(
     assert written.stdout == "1\n", written.stderr
     refused = run(install("cli"), "duebus", "outbox", "relay", "--database", "sqlite://")
     assert refused.stderr == "duebus: outbox needs the extra sqlalchemy: pip install 'duebus[sqlalchemy]'\n"
+
+
+@pytest.mark.parametrize("oldest", [False, True], ids=["newest", "oldest"])
+def test_with_django_an_event_is_written_and_tasks_name_their_package(
+    install: Callable[..., Path], tmp_path: Path, oldest: bool
+) -> None:
+    written = run(install("django", oldest=oldest), "python", "-c", DJANGO, cwd=tmp_path)
+    assert written.stdout == "1\n", written.stderr
+    assert written.stderr.endswith("before that of another package: pip install django-tasks\n")
 
 
 def run_pytest(folder: Path, place: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,61 @@
+"""The tables of the outbox and of tasks."""
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    """The first one."""
+
+    initial = True
+    dependencies = ()
+    operations = (
+        migrations.CreateModel(
+            name="OutboxSlot",
+            fields=[
+                ("slot", models.SmallIntegerField(primary_key=True, serialize=False)),
+            ],
+            options={
+                "db_table": "duebus_outbox_slot",
+            },
+        ),
+        migrations.CreateModel(
+            name="OutboxRow",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("event_id", models.CharField(max_length=255)),
+                ("topic", models.CharField(max_length=255)),
+                ("slot", models.SmallIntegerField()),
+                ("event", models.BinaryField()),
+                ("created_at", models.DateTimeField()),
+                ("error", models.TextField(null=True)),
+            ],
+            options={
+                "db_table": "duebus_outbox",
+                "indexes": [models.Index(fields=["slot", "id"], name="duebus_outbox_by_slot")],
+            },
+        ),
+        migrations.CreateModel(
+            name="TaskRun",
+            fields=[
+                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("backend", models.CharField(max_length=255)),
+                ("task", models.CharField(max_length=255)),
+                ("queue_name", models.CharField(max_length=255)),
+                ("priority", models.SmallIntegerField()),
+                ("run_after", models.DateTimeField(null=True)),
+                ("arguments", models.JSONField()),
+                ("status", models.CharField(max_length=16)),
+                ("enqueued_at", models.DateTimeField()),
+                ("started_at", models.DateTimeField(null=True)),
+                ("last_attempted_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                ("return_value", models.JSONField(null=True)),
+                ("errors", models.JSONField(default=list)),
+                ("worker_ids", models.JSONField(default=list)),
+            ],
+            options={
+                "db_table": "duebus_task",
+                "indexes": [models.Index(fields=["finished_at"], name="duebus_task_by_finished")],
+            },
+        ),
+    )

@@ -1,0 +1,191 @@
+"""The transactional outbox on Django's ORM: on PostgreSQL, or on SQLite with one relay."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import connections, router, transaction
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from duebus._core.fields import Span
+from duebus.client import Client
+from duebus.integrations.django.models import OutboxRow, OutboxSlot
+from duebus.integrations.outbox import (
+    CHANNEL,
+    MAX_ERROR,
+    MAX_IDLE_S,
+    SLOTS,
+    Relay,
+    Row,
+    first_free,
+    new_row,
+    up_to,
+    wait_for_announcement,
+)
+
+__all__ = ["client_options", "dispatch", "relay"]
+
+_READ_ROWS = 25
+
+
+def client_options() -> dict[str, Any]:
+    """The arguments of `Client`: the setting DUEBUS of the project."""
+    return dict(getattr(settings, "DUEBUS", {}))
+
+
+def dispatch(
+    topic: str,
+    data: Any,
+    *,
+    using: str | None = None,
+    id: str = "",  # noqa: A002 - the event's field has this name
+    delay: Span | None = None,
+    at: datetime | None = None,
+    attributes: Mapping[str, str] | None = None,
+    content_type: str | None = None,
+    max_retries: int | None = None,
+    key: str = "",
+    priority: int = 0,
+) -> str:
+    """Dispatch an event if, and when, the current transaction is committed; without one, at once.
+
+    The arguments are those of `Client.dispatch`. A delay begins now.
+
+    Args:
+        topic: See there, like all but `using`.
+        data: See there.
+        using: The database of the transaction; None: the one to which the router writes the app's models.
+        id: See there.
+        delay: See there.
+        at: See there.
+        attributes: See there.
+        content_type: See there.
+        max_retries: See there.
+        key: See there.
+        priority: See there.
+
+    Returns:
+        The event's id.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        InvalidArgument: an argument is malformed or out of its range; `field_violations` names it.
+    """
+    columns = new_row(
+        topic,
+        data,
+        id=id,
+        delay=delay,
+        at=at,
+        attributes=attributes,
+        content_type=content_type,
+        max_retries=max_retries,
+        key=key,
+        priority=priority,
+    )
+    alias = using or router.db_for_write(OutboxRow)
+    OutboxRow.objects.using(alias).create(**columns | {"created_at": timezone.now()})
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:  # which wakes the relays when the transaction is committed
+            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, OutboxRow._meta.db_table])  # noqa: SLF001 - as documented
+    return str(columns["event_id"])
+
+
+def relay(client: Client, *, using: str | None = None, poll: Span = 1.0) -> Relay:
+    """A relay for the rows, in a thread or a process of its own.
+
+    Args:
+        client: Sends the events. It is not closed.
+        using: The database; None: as in `dispatch`.
+        poll: How often to look for rows that were not announced: a timedelta or seconds.
+    """
+    return Relay(_Store(using or router.db_for_write(OutboxRow)), client, poll=poll)
+
+
+class _Claim:
+    """Rows that are claimed. On SQLite there is no transaction, so each change is committed at once."""
+
+    def __init__(self, table: "QuerySet[Any]", rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self._table = table
+
+    def remove(self, ids: Sequence[int]) -> None:
+        self._table.filter(id__in=ids).delete()
+
+    def set_error(self, row_id: int, reason: str) -> None:
+        self._table.filter(id=row_id).update(error=reason.replace("\0", "")[:MAX_ERROR])
+
+
+class _Store:
+    """The rows. A claim holds locks on rows of the slots' table, so writers of the outbox are never held up.
+
+    SQLite has no such locks, so there may be one relay only.
+    """
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._rows = OutboxRow.objects.using(alias)
+        self._slots = OutboxSlot.objects.using(alias)
+        self._listening: Any = None
+
+    def prepare(self) -> None:
+        missing = set(range(SLOTS)).difference(self._slots.values_list("slot", flat=True))
+        self._slots.bulk_create([OutboxSlot(slot=slot) for slot in sorted(missing)], ignore_conflicts=True)
+
+    @contextmanager
+    def claim(
+        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+    ) -> Iterator[_Claim]:
+        connection = connections[self._alias]
+        connection.close_if_unusable_or_obsolete()
+        sendable = self._rows.filter(error__isnull=True).exclude(topic__in=except_topics).exclude(slot__in=except_slots)
+        locks = connection.features.has_select_for_update_skip_locked
+        with transaction.atomic(using=self._alias) if locks else nullcontext():
+            if connection.vendor == "postgresql":
+                # A relay that was frozen, or whose host has vanished, must not keep its slots.
+                with connection.cursor() as cursor:
+                    cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE_S}s'")
+            claimed = self._lock_slots(sendable)
+            wanted = sendable.filter(slot__in=claimed).order_by("id").values_list("id", "topic", "slot", "event")
+            found = wanted[:limit].iterator(chunk_size=_READ_ROWS) if claimed else iter(())
+            rows = up_to(size, (Row(number, topic, slot, bytes(event)) for number, topic, slot, event in found))
+            yield _Claim(self._rows, rows)
+
+    def _lock_slots(self, sendable: "QuerySet[Any]") -> Sequence[int]:
+        """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
+        first = Subquery(sendable.filter(slot=OuterRef("slot")).order_by("id").values("id")[:1])
+        with_rows = self._slots.annotate(first=first).filter(first__isnull=False).order_by("first")
+        lock = self._slots.select_for_update(skip_locked=True)
+        return first_free(
+            list(with_rows.values_list("slot", flat=True)),
+            lambda slots: list(lock.filter(slot__in=slots).values_list("slot", flat=True)),
+        )
+
+    def wait(self, timeout_s: float, stopped: threading.Event) -> None:
+        if connections[self._alias].vendor != "postgresql":
+            stopped.wait(timeout_s)
+            return
+        if self._listening is None:
+            self._listening = connections[self._alias].copy()
+            with self._listening.cursor() as cursor:  # without a transaction, so it is in force at once
+                cursor.execute(f"LISTEN {CHANNEL}")
+            return  # what was committed before is not announced
+        try:
+            wait_for_announcement(self._listening.connection, timeout_s, stopped)
+        except BaseException:
+            self._stop_listening()
+            raise
+
+    def close(self) -> None:
+        self._stop_listening()
+        connections[self._alias].close()
+
+    def _stop_listening(self) -> None:
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None

@@ -1,0 +1,1 @@
+"""A shop on Django: orders, with an event and a task for each."""

@@ -1,0 +1,189 @@
+"""Events of Django's transactions: what was committed is dispatched once. With real databases and kills."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.db import connections, transaction
+from duebus.errors import InvalidArgument
+from duebus.integrations.django import dispatch, relay
+from duebus.integrations.django.models import OutboxRow
+from duebus.v1 import event_bus_pb2
+from outbox.program import STEPS
+from support.cli import Cli, environment
+from support.django_project import use_database
+from support.documents import ROOT
+from support.postgres_server import PostgresServer
+
+if TYPE_CHECKING:
+    from duebus import Client
+    from duebus.integrations.outbox import Relay
+    from support.server_process import ServerProcess
+
+TOPIC = "order.created"
+
+
+def place(*numbers: int, key: str = "", roll_back: bool = False) -> None:
+    """Commit events, or roll them back."""
+    with transaction.atomic():
+        for number in numbers:
+            dispatch(TOPIC, number, key=key, id=f"order-{number}")
+        transaction.set_rollback(roll_back)
+
+
+def received(client: Client, count: int) -> list[int]:
+    """The next payloads, each acknowledged."""
+    with client.subscribe(TOPIC, group="billing") as billing:
+        found = []
+        for delivery in billing:
+            found.append(delivery.json())
+            client.ack(delivery)
+            if len(found) == count:
+                return found
+    raise AssertionError("the stream ended")
+
+
+def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(database: str, bus: Client) -> None:
+    place(1)
+    place(2, roll_back=True)
+    dispatch(TOPIC, 3)  # in no transaction
+    with relay(bus, poll=0.05).running():
+        assert sorted(received(bus, 2)) == [1, 3]
+    assert not OutboxRow.objects.exists()
+    assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_an_event_has_all_that_it_was_given(database: str, bus: Client) -> None:
+    due = datetime.now(UTC) + timedelta(hours=1)
+    known = dispatch(
+        TOPIC,
+        b"<order/>",
+        at=due,
+        attributes={"tenant": "acme"},
+        content_type="application/xml",
+        max_retries=7,
+        key="order-1",
+        priority=-60,
+    )
+    assert relay(bus).send() == 1
+    event = bus.admin.get_event(TOPIC, known)
+    assert (event.data, event.content_type, event.attributes["tenant"]) == (b"<order/>", "application/xml", "acme")
+    assert (event.max_retries, event.key, event.priority) == (7, "order-1", -60)
+    assert event.groups[0].deliver_at == due
+
+
+def test_a_bad_argument_is_refused_in_the_transaction(database: str) -> None:
+    with pytest.raises(InvalidArgument):
+        dispatch("two words", 1)
+    assert not OutboxRow.objects.exists()
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_relay_that_is_killed_loses_nothing_and_adds_nothing(
+    bus: Client, server: ServerProcess, database: str, step: str
+) -> None:
+    place(1, 2, 3)
+    place(4, roll_back=True)
+    command = [sys.executable, "-m", "django_integration.killed_relay", database, server.address, step]
+    killed = subprocess.run(command, env={**environment(), "PYTHONPATH": str(ROOT / "tests")}, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+
+    place(5)
+    again = relay(bus)
+    while again.send():
+        pass
+
+    assert not OutboxRow.objects.exists()
+    assert sorted(received(bus, 4)) == [1, 2, 3, 5]
+    assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_several_relays_keep_the_order_of_each_key(database: str, bus: Client) -> None:
+    relays, keys = 3 if database.startswith("postgres") else 1, [f"customer-{number}" for number in range(7)]
+    with ExitStack() as stack:
+        for _ in range(relays):
+            stack.enter_context(relay(bus, poll=0.05).running())
+        for number in range(0, 350, 7):
+            for offset, key in enumerate(keys):
+                place(number + offset, key=key)
+        got = received(bus, 350)
+    assert sorted(got) == list(range(350))
+    for offset in range(7):
+        assert [number for number in got if number % 7 == offset] == list(range(offset, 350, 7))
+
+
+def test_slots_that_another_relay_has_claimed_are_left_alone(postgres_database: str, bus: Client) -> None:
+    one, two = relay(bus), relay(bus)
+    one.send()  # makes the slots
+    place(1, key="a")
+    with ThreadPoolExecutor(1) as elsewhere, one._store.claim(10, 1 << 20, [], []) as claimed:
+        assert len(claimed.rows) == 1
+        assert elsewhere.submit(sent_by, two).result(30) == 0
+    assert two.send() == 1
+    assert received(bus, 1) == [1]
+
+
+def sent_by(other: Relay) -> int:
+    """Send one batch on a connection of its own, that of this thread."""
+    try:
+        return other.send()
+    finally:
+        connections.close_all()
+
+
+def test_postgres_announces_a_commit(postgres_database: str, bus: Client) -> None:
+    with bus.subscribe(TOPIC, group="billing") as billing, relay(bus, poll=600).running():  # ends long before the poll
+        for number in range(20):
+            place(number)
+            delivery = next(iter(billing))
+            assert delivery.json() == number
+            bus.ack(delivery)
+
+
+def test_a_database_that_was_away_is_read_again(bus: Client) -> None:
+    database = PostgresServer()
+    try:
+        use_database(database.new_database())
+        with relay(bus, poll=0.05).running():
+            place(1)
+            assert received(bus, 1) == [1]
+            database.kill()
+            database.restart()
+            connections.close_all()  # the application's connection
+            place(2)
+            assert received(bus, 1) == [2]
+    finally:
+        connections.close_all()
+        database.close()
+
+
+def test_a_row_that_the_server_refuses_keeps_the_reason(database: str, bus: Client) -> None:
+    place(1, 2, 3)
+    mend = event_bus_pb2.Event(id="order-2", key="k" * 256).SerializeToString()
+    OutboxRow.objects.filter(event_id="order-2").update(event=mend)
+    sender = relay(bus)
+    sender.send()
+    assert sorted(received(bus, 2)) == [1, 3]
+    assert "key" in OutboxRow.objects.get().error
+    assert sender.send() == 0
+
+
+def test_the_relay_of_sqlalchemy_sends_the_same_rows(database: str, server: ServerProcess, bus: Client) -> None:
+    place(1)
+    with Cli(server.address).start("outbox", "relay", "--database", database) as command:
+        command.wait_for("Ctrl-C ends")
+        assert received(bus, 1) == [1]
+        assert command.end(signal.SIGTERM).status == 0
+    assert not OutboxRow.objects.exists()
+
+
+def test_the_migrations_make_the_tables_of_the_models(sqlite_database: str) -> None:
+    call_command("makemigrations", "duebus", check=True, dry_run=True, verbosity=0)
