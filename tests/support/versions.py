@@ -17,6 +17,7 @@ PLACES = {
     "clients/typescript/package.json": r'^  "version": "(.+)",$',
     "clients/typescript/package-lock.json": r'^ +"name": "duebus",\n +"version": "(.+)",$',
     "clients/java/pom.xml": r"^  <version>(.+)</version>$",
+    "clients/java/duebus/pom.xml": r"^    <version>(.+)</version>$",
     "clients/java/README.md": r"^  <version>(.+)</version>$",
     "helm/duebus/Chart.yaml": r"^(?:appVersion|version): (.+)$",
     "helm/duebus/README.md": r"^Version (\S+), for Kubernetes",

@@ -1,12 +1,13 @@
-import type { MethodDefinition } from "@grpc/grpc-js";
+import type { ChannelOptions, MethodDefinition } from "@grpc/grpc-js";
 import { type Admin, adminCalls } from "./admin.js";
-import { Connection, type TlsOptions } from "./connection.js";
+import { Connection, type TlsOptions, type TokenProvider } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { Dispatcher } from "./dispatcher.js";
 import { invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
 import { HealthCheckResponse_ServingStatus, HealthService } from "./generated/grpc/health/v1/health.js";
+import { type Interceptor, intercepted } from "./interceptor.js";
 import { type CallOptions, repeated } from "./retry.js";
 import { Schedules } from "./schedules.js";
 import {
@@ -27,10 +28,18 @@ import { durationToWire, type Engine, engineFromWire, enginesToWire, text, timer
 export interface ClientOptions {
   /** TLS; `{}` trusts the system's authorities. Without it, connections are plaintext. */
   tls?: TlsOptions | undefined;
-  /** A bearer token, sent with each call. Over plaintext, anyone on the network path can read it. */
-  token?: string | undefined;
+  /**
+   * A bearer token, sent with each call, or a function that is asked for one before each call and each stream. While it
+   * fails, calls fail with `UNAVAILABLE` and are retried, and workers reconnect. Over plaintext, anyone on the network
+   * path can read the token.
+   */
+  token?: string | TokenProvider | undefined;
   /** How long a call may take, including retries, unless it sets its own timeout; 30 s by default. */
   timeoutMs?: number | undefined;
+  /** What comes between this client and the calls of its user, the outermost first. */
+  interceptors?: readonly Interceptor[] | undefined;
+  /** Options of the gRPC channels, in addition to those that the client sets, or in place of them. */
+  channelOptions?: ChannelOptions | undefined;
 }
 
 /** An engine that `Client.stop` has stopped. */
@@ -59,6 +68,8 @@ export class Client implements AsyncDisposable {
   readonly schedules: Schedules;
   /** @internal */
   readonly connection: Connection;
+  /** @internal */
+  readonly interceptors: readonly Interceptor[];
   /** The default timeout of calls. */
   readonly timeoutMs: number;
   readonly #dispatcher: Dispatcher;
@@ -70,7 +81,8 @@ export class Client implements AsyncDisposable {
    */
   constructor(target: string, options: ClientOptions = {}) {
     this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
-    this.connection = new Connection(target, options.tls, options.token);
+    this.interceptors = [...(options.interceptors ?? [])];
+    this.connection = new Connection(target, options, this.interceptors);
     this.#dispatcher = new Dispatcher(this.connection);
     this.admin = adminCalls(this.connection, this.timeoutMs);
     this.schedules = new Schedules(this.connection, this.timeoutMs);
@@ -95,12 +107,11 @@ export class Client implements AsyncDisposable {
    * `requestId`, or for several engines, has a request of its own.
    */
   async dispatch(topic: string, event: NewEvent, options: DispatchOptions = {}): Promise<Dispatched> {
-    if (options.requestId || (options.engines?.length ?? 0) > 1) {
-      const [dispatched] = await this.dispatchMany(topic, [event], options);
-      return dispatched as Dispatched;
-    }
-    const request = dispatchRequest(topic, [event], options);
-    return this.#dispatcher.run(request, { signal: options.signal, timeoutMs: this.#limit(options) });
+    const mayShare = !options.requestId && (options.engines?.length ?? 0) <= 1;
+    const [dispatched] = await intercepted(this.interceptors, topic, [event], async (events) =>
+      mayShare ? [await this.#sendShared(topic, events, options)] : this.#send(topic, events, options),
+    );
+    return dispatched as Dispatched;
   }
 
   /**
@@ -109,9 +120,7 @@ export class Client implements AsyncDisposable {
    * @returns one result for each event, in order.
    */
   async dispatchMany(topic: string, events: readonly NewEvent[], options: DispatchOptions = {}): Promise<Dispatched[]> {
-    const request = dispatchRequest(topic, events, options);
-    const { response } = await this.#repeated(EventBusService.dispatch, request, options);
-    return readDispatched(response, events.length);
+    return intercepted(this.interceptors, topic, events, (given) => this.#send(topic, given, options));
   }
 
   /** Opens one stream of a topic's events, and waits until it has started. */
@@ -193,6 +202,17 @@ export class Client implements AsyncDisposable {
     const request = { service: text("service", service) };
     const { status } = await this.connection.unary(HealthService.check, request, limits);
     return status === HealthCheckResponse_ServingStatus.SERVING;
+  }
+
+  async #sendShared(topic: string, events: readonly NewEvent[], options: DispatchOptions): Promise<Dispatched> {
+    const request = dispatchRequest(topic, events, options);
+    return this.#dispatcher.run(request, { signal: options.signal, timeoutMs: this.#limit(options) });
+  }
+
+  async #send(topic: string, events: readonly NewEvent[], options: DispatchOptions): Promise<Dispatched[]> {
+    const request = dispatchRequest(topic, events, options);
+    const { response } = await this.#repeated(EventBusService.dispatch, request, options);
+    return readDispatched(response, events.length);
   }
 
   #repeated<Request, Response>(

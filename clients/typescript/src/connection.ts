@@ -2,6 +2,7 @@ import { setMaxListeners } from "node:events";
 import {
   type CallOptions,
   type ChannelCredentials,
+  type ChannelOptions,
   Client,
   type ClientReadableStream,
   credentials,
@@ -10,8 +11,10 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { DueBusError, invalid } from "./errors.js";
+import type { Interceptor } from "./interceptor.js";
 import { resolvable } from "./servers.js";
 import { fromServiceError } from "./status.js";
+import { MAX_TIMER_MS } from "./values.js";
 
 /** TLS of a client; PEM, as text or bytes. Nothing set: the system's authorities are trusted. */
 export interface TlsOptions {
@@ -22,6 +25,16 @@ export interface TlsOptions {
   key?: string | Uint8Array;
   /** The name that the server's certificate must have, if it is not the host of the target. */
   serverName?: string;
+}
+
+/** Returns a bearer token that is valid now. A token that changes is best kept until shortly before it expires. */
+export type TokenProvider = () => string | Promise<string>;
+
+/** The settings of the channels. */
+export interface ConnectionOptions {
+  tls?: TlsOptions | undefined;
+  token?: string | TokenProvider | undefined;
+  channelOptions?: ChannelOptions | undefined;
 }
 
 /** How long one try of a call may take, and what ends it. */
@@ -72,6 +85,8 @@ export class Connection {
   readonly #calls: Client;
   readonly #streams: Client;
   readonly #metadata = new Metadata();
+  readonly #tokens: TokenProvider | undefined;
+  readonly #interceptors: readonly Interceptor[];
   readonly #open = new Set<Cancellable>();
   /** The largest request of lease tokens or nacks; a worker learns it from the server. */
   maxRequestBytes = DEFAULT_MAX_REQUEST_BYTES;
@@ -80,14 +95,21 @@ export class Connection {
   /**
    * @throws DueBusError `INVALID_ARGUMENT` when the target, the token or the TLS options can't be used.
    */
-  constructor(target: string, tls: TlsOptions | undefined, token: string | undefined) {
+  constructor(
+    target: string,
+    { tls, token, channelOptions }: ConnectionOptions,
+    interceptors: readonly Interceptor[] = [],
+  ) {
     const options = tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": tls.serverName };
     const address = resolvable(target);
     const channelCredentials = usable("tls", () => credentialsOf(tls));
-    if (token !== undefined) {
-      usable("token", () => this.#metadata.set("authorization", `Bearer ${token}`));
+    this.#interceptors = interceptors.filter((each) => each.metadata !== undefined);
+    this.#tokens = typeof token === "function" ? token : undefined;
+    if (typeof token === "string") {
+      authorize(this.#metadata, token);
     }
-    const open = (): Client => new Client(address, channelCredentials, { ...CHANNEL_OPTIONS, ...options });
+    const all = { ...CHANNEL_OPTIONS, ...options, ...channelOptions };
+    const open = (): Client => new Client(address, channelCredentials, all);
     this.#calls = usable("target", open);
     this.#streams = usable("target", open);
   }
@@ -103,15 +125,16 @@ export class Connection {
   }
 
   /** One try of a call. */
-  unary<Request, Response>(
+  async unary<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
     options: TryOptions,
   ): Promise<Response> {
+    const settings = callOptions(options.timeoutMs);
+    const metadata = this.#tokens === undefined ? this.#metadataOf() : await this.#authorized(this.#tokens, options);
+    this.#refuseEnded(options.signal);
     return new Promise((resolve, reject) => {
-      this.#refuseEnded(options.signal);
       const { path, requestSerialize, responseDeserialize } = method;
-      const settings = callOptions(options.timeoutMs);
       const answered = (error: ServiceError | null, response?: Response): void => {
         unwatch();
         if (error === null) {
@@ -125,7 +148,7 @@ export class Connection {
         requestSerialize,
         responseDeserialize,
         request,
-        this.#metadata,
+        metadata,
         settings,
         answered,
       );
@@ -139,6 +162,8 @@ export class Connection {
     request: Request,
     signal: AbortSignal,
   ): AsyncGenerator<Response, void, undefined> {
+    const unlimited = { timeoutMs: Number.POSITIVE_INFINITY, signal };
+    const metadata = this.#tokens === undefined ? this.#metadataOf() : await this.#authorized(this.#tokens, unlimited);
     this.#refuseEnded(signal);
     const { path, requestSerialize, responseDeserialize } = method;
     this.#calls.getChannel().getConnectivityState(true); // connects, for the first settle
@@ -147,7 +172,7 @@ export class Connection {
       requestSerialize,
       responseDeserialize,
       request,
-      this.#metadata,
+      metadata,
     );
     // Without this listener an error after the last read, such as that of the cancellation below, would be unhandled.
     call.on("error", () => {});
@@ -160,6 +185,45 @@ export class Connection {
       unwatch();
       call.cancel();
     }
+  }
+
+  /** What a call carries, without the token of a provider. */
+  #metadataOf(): Metadata {
+    if (this.#interceptors.length === 0) {
+      return this.#metadata;
+    }
+    const metadata = this.#metadata.clone();
+    for (const each of this.#interceptors) {
+      for (const [name, value] of Object.entries(each.metadata?.() ?? {})) {
+        metadata.set(name, value);
+      }
+    }
+    return metadata;
+  }
+
+  /** Waits for a token, for no longer than the call may take. */
+  async #authorized(tokens: TokenProvider, { timeoutMs, signal }: TryOptions): Promise<Metadata> {
+    this.#refuseEnded(signal);
+    const metadata = this.#metadataOf().clone();
+    const token = await new Promise<string>((resolve, reject) => {
+      const late = (): void => end(() => reject(new DueBusError("DEADLINE_EXCEEDED", "no token in time")));
+      const timer = timeoutMs <= MAX_TIMER_MS ? setTimeout(late, timeoutMs) : undefined;
+      const ended = (): void => end(() => reject(this.#closed ? clientClosed() : cancelled(signal as AbortSignal)));
+      const unwatch = this.#cancelWhenEnded({ cancel: ended }, signal);
+      const end = (settle: () => void): void => {
+        clearTimeout(timer);
+        unwatch();
+        settle();
+      };
+      Promise.resolve()
+        .then(tokens)
+        .then(
+          (given) => end(() => resolve(given)),
+          (error: unknown) => end(() => reject(noToken(error))),
+        );
+    });
+    authorize(metadata, token);
+    return metadata;
   }
 
   #refuseEnded(signal: AbortSignal | undefined): void {
@@ -191,6 +255,16 @@ export class Connection {
     }
     return signal?.aborted ? cancelled(signal) : fromServiceError(error);
   }
+}
+
+/** @throws DueBusError `INVALID_ARGUMENT` when it can't be sent. */
+function authorize(metadata: Metadata, token: string): void {
+  usable("token", () => metadata.set("authorization", `Bearer ${token}`));
+}
+
+function noToken(cause: unknown): DueBusError {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new DueBusError("UNAVAILABLE", `no token: ${reason}`, { cause });
 }
 
 function callOptions(timeoutMs: number): CallOptions {

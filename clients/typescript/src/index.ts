@@ -1,10 +1,11 @@
 export type { Admin } from "./admin.js";
 export { Client, type ClientOptions, type StoppedEngine } from "./client.js";
-export type { TlsOptions } from "./connection.js";
+export type { TlsOptions, TokenProvider } from "./connection.js";
 export { Delivery } from "./delivery.js";
 export type { Dispatched, DispatchOptions } from "./dispatch.js";
 export { DueBusError, type ErrorDetails, type FieldViolation, type Reason } from "./errors.js";
 export type { NewEvent } from "./event.js";
+export type { Interceptor } from "./interceptor.js";
 export type { Logger } from "./logger.js";
 export type { CallOptions } from "./retry.js";
 export type {

@@ -4,7 +4,15 @@ import { once } from "node:events";
 import { createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, type TestContext, test } from "node:test";
 import { status } from "@grpc/grpc-js";
-import { Client, type ClientOptions, DueBusError, type NewEvent, type Reason, type Subscription } from "duebus";
+import {
+  Client,
+  type ClientOptions,
+  DueBusError,
+  type Interceptor,
+  type NewEvent,
+  type Reason,
+  type Subscription,
+} from "duebus";
 import { FakeBus, failure } from "./fakebus.js";
 
 let bus: FakeBus;
@@ -209,6 +217,68 @@ test("closing ends running calls and streams, and refuses later ones", async () 
 test("the token is sent with each call", async () => {
   await connect(bus.target, { token: "secret" }).dispatch("t", {});
   assert.deepEqual(bus.tokens, ["Bearer secret"]);
+});
+
+test("a token is asked for before each call and each stream", async () => {
+  let asked = 0;
+  const client = connect(bus.target, { token: async () => `token-${++asked}` });
+  await client.dispatch("t", {});
+  await using _ = await client.subscribe("t");
+  await client.ack(["lease"]);
+  assert.deepEqual(bus.tokens, ["Bearer token-1", "Bearer token-2", "Bearer token-3"]);
+});
+
+test("a call is repeated while there is no token", async () => {
+  let asked = 0;
+  const token = (): string => {
+    if (++asked === 1) {
+      throw new Error("the token service is away");
+    }
+    return "late";
+  };
+  await connect(bus.target, { token }).dispatch("t", {});
+  assert.deepEqual(bus.tokens, ["Bearer late"]);
+  const away = (): Promise<string> => Promise.reject(new Error("the token service is away"));
+  const error = await failing(connect(bus.target, { token: away, timeoutMs: 50 }).dispatch("t", {}), "UNAVAILABLE");
+  assert.equal(error.message, "no token: the token service is away");
+});
+
+test("a call waits for a token until its time is over, its signal aborts or the client is closed", async () => {
+  const client = connect(bus.target, { token: () => new Promise(() => {}) });
+  await failing(client.dispatch("a", {}, { timeoutMs: 10 }), "DEADLINE_EXCEEDED");
+  await failing(client.dispatch("b", {}, { signal: AbortSignal.timeout(10) }), "CANCELLED");
+  const waiting = [client.dispatch("c", {}), client.subscribe("t")];
+  client.close();
+  for (const each of waiting) {
+    await failing(each, "CLIENT_CLOSED");
+  }
+});
+
+test("a token that can't be sent is an error at once", async () => {
+  await failing(connect(bus.target, { token: () => "line\nbreak" }).dispatch("t", {}), "INVALID_ARGUMENT");
+});
+
+test("interceptors see each dispatch, the first outermost, and may change its events", async () => {
+  const seen: string[] = [];
+  const naming = (name: string): Interceptor => ({
+    async dispatch(topic, events, next) {
+      seen.push(`${name} ${topic} ${events.length}`);
+      const results = await next(events.map((each) => ({ ...each, attributes: { ...each.attributes, [name]: "1" } })));
+      seen.push(`${name} ${results.map((each) => each.eventId)}`);
+      return results;
+    },
+  });
+  const client = connect(bus.target, { interceptors: [naming("outer"), {}, naming("inner")] });
+  assert.equal((await client.dispatch("t", { id: "a" })).eventId, "a");
+  assert.deepEqual(seen.splice(0), ["outer t 1", "inner t 1", "inner a", "outer a"]);
+  assert.deepEqual(bus.dispatches[0]?.events[0]?.attributes, { outer: "1", inner: "1" });
+  await client.dispatchMany("t", [{ id: "b" }, { id: "c" }]);
+  assert.deepEqual(seen, ["outer t 2", "inner t 2", "inner b,c", "outer b,c"]);
+});
+
+test("options of the channels can be given", async () => {
+  const client = connect(bus.target, { channelOptions: { "grpc.max_send_message_length": 10 } });
+  await failing(client.dispatch("t", { data: "x".repeat(100) }), "RESOURCE_EXHAUSTED");
 });
 
 test("an admin request needs only the fields that matter", async () => {

@@ -83,6 +83,7 @@ export class FakeBus {
   readonly triggers: TriggerScheduleRequest[] = [];
   readonly deletions: DeleteScheduleRequest[] = [];
   readonly tokens: string[] = [];
+  readonly traceparents: string[] = [];
   /** Thrown instead of the answer to the next calls; one each. */
   readonly failures: ServiceError[] = [];
   /** What the next settle or extension answers. */
@@ -251,6 +252,7 @@ export class FakeBus {
 
   #subscribe(stream: Stream): void {
     this.subscribes.push(stream.request);
+    this.tokens.push(...stream.metadata.get("authorization").map(String));
     if (stream.request.topic === this.refusedTopic) {
       this.#refused = stream;
       this.#changes.notify();
@@ -299,6 +301,7 @@ export class FakeBus {
     return async (call, callback) => {
       record.push(recorded(call.request));
       this.tokens.push(...call.metadata.get("authorization").map(String));
+      this.traceparents.push(...call.metadata.get("traceparent").map(String));
       this.#changes.notify();
       if ((record as unknown) === this.acks) {
         await this.#changes.until(() => !this.acksHeld);

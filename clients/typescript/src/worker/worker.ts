@@ -1,5 +1,6 @@
 import type { Client } from "../client.js";
 import { invalid } from "../errors.js";
+import { interceptedHandler } from "../interceptor.js";
 import { text } from "../values.js";
 import { Changes } from "./changes.js";
 import type { Handler } from "./executor.js";
@@ -71,7 +72,14 @@ export class Worker {
       throw invalid("worker", "is already running, or has run");
     }
     this.#sources = this.#entries.map(
-      ({ topic, handler, settings }) => new Source(this.#client, topic, handler, settings, this.#changes),
+      ({ topic, handler, settings }) =>
+        new Source(
+          this.#client,
+          topic,
+          interceptedHandler(this.#client.interceptors, handler),
+          settings,
+          this.#changes,
+        ),
     );
     const stop = (): void => this.#stop();
     signal?.addEventListener("abort", stop, { once: true });

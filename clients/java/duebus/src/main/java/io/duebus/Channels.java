@@ -4,21 +4,17 @@ import io.grpc.ChannelCredentials;
 import io.grpc.ClientInterceptor;
 import io.grpc.Grpc;
 import io.grpc.ManagedChannel;
-import io.grpc.Metadata;
-import io.grpc.stub.MetadataUtils;
+import java.util.List;
 import java.util.concurrent.TimeUnit;
 
 /** Opens channels with options that suit the bus. */
 final class Channels {
     private static final int MAX_RECEIVED_BYTES = 16 << 20;
 
-    private static final Metadata.Key<String> AUTHORIZATION =
-            Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
-
     private Channels() {}
 
-    /** The token may be null. */
-    static ManagedChannel open(String target, ChannelCredentials credentials, String token) {
+    /** @param interceptors of gRPC, the outermost first */
+    static ManagedChannel open(String target, ChannelCredentials credentials, List<ClientInterceptor> interceptors) {
         String resolvable = ServerList.target(target);
         try {
             // The client retries itself: it keeps the request id and knows which errors a retry can cure. A
@@ -32,18 +28,13 @@ final class Channels {
                     .keepAliveTime(25, TimeUnit.SECONDS)
                     .keepAliveTimeout(10, TimeUnit.SECONDS)
                     .keepAliveWithoutCalls(true);
-            return (token == null ? builder : builder.intercept(bearer(token))).build();
+            // Of gRPC's own order the first is the innermost.
+            for (int i = interceptors.size() - 1; i >= 0; i--) {
+                builder.intercept(interceptors.get(i));
+            }
+            return builder.build();
         } catch (IllegalArgumentException error) {
             throw DueBusException.invalid("target", String.valueOf(error.getMessage()));
         }
-    }
-
-    private static ClientInterceptor bearer(String token) {
-        if (token.isEmpty() || !token.chars().allMatch(each -> each > ' ' && each < 127)) {
-            throw DueBusException.invalid("token", "must be printable ASCII without spaces");
-        }
-        var headers = new Metadata();
-        headers.put(AUTHORIZATION, "Bearer " + token);
-        return MetadataUtils.newAttachHeadersInterceptor(headers);
     }
 }

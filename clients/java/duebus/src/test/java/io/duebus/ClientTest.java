@@ -484,4 +484,94 @@ class ClientTest extends BusTestBase {
 
         assertEquals("g", server.keyPages.remove().getGroup());
     }
+
+    @Test
+    void aTokenIsAskedForBeforeEachCallAndEachStream() throws Exception {
+        var asked = new AtomicInteger();
+        try (var client = DueBus.builder(server.address()).tokenProvider(() -> "token-" + asked.incrementAndGet()).build()) {
+            for (int i = 1; i < 6; i += 2) {
+                client.dispatch("t", EVENT);
+                client.subscribe("t").close();
+                assertEquals("Bearer token-" + i, FakeBus.next(server.tokens));
+                assertEquals("Bearer token-" + (i + 1), FakeBus.next(server.tokens));
+            }
+        }
+    }
+
+    @Test
+    void aCallIsRepeatedWhileThereIsNoToken() throws Exception {
+        var asked = new AtomicInteger();
+        var builder = DueBus.builder(server.address()).tokenProvider(() -> {
+            if (asked.incrementAndGet() == 1) {
+                throw new IllegalStateException("the token service is away");
+            }
+            return "late";
+        });
+        try (var client = builder.build()) {
+            client.dispatch("t", EVENT);
+            assertEquals("Bearer late", FakeBus.next(server.tokens));
+        }
+        builder = DueBus.builder(server.address()).timeout(Duration.ofMillis(50)).tokenProvider(() -> {
+            throw new IllegalStateException("the token service is away");
+        });
+        try (var client = builder.build()) {
+            var error = assertThrows(DueBusException.class, () -> client.dispatch("t", EVENT));
+            assertEquals(Reason.UNAVAILABLE, error.reason());
+            assertTrue(error.getMessage().contains("no token: the token service is away"), error.getMessage());
+        }
+    }
+
+    @Test
+    void aTokenThatCanNotBeSentIsAnErrorAtOnce() {
+        assertThrows(DueBusException.class, () -> DueBus.builder("a:1").token("line\nbreak"));
+        try (var client = DueBus.builder(server.address()).tokenProvider(() -> "line\nbreak").build()) {
+            var error = assertThrows(DueBusException.class, () -> client.dispatch("t", EVENT));
+            assertEquals(Reason.UNAUTHENTICATED, error.reason());
+        }
+    }
+
+    @Test
+    void interceptorsSeeEachDispatchTheFirstOutermostAndMayChangeItsEvents() throws Exception {
+        var seen = new java.util.concurrent.CopyOnWriteArrayList<String>();
+        try (var client = DueBus.builder(server.address())
+                .intercept(naming("outer", seen))
+                .intercept(new Interceptor() {})
+                .intercept(naming("inner", seen))
+                .build()) {
+            client.dispatch("t", EVENT.toBuilder().id("a").build());
+            assertEquals(List.of("outer t 1", "inner t 1", "inner a", "outer a"), seen);
+            var sent = FakeBus.next(server.dispatches).getEvents(0);
+            assertEquals(java.util.Map.of("outer", "1", "inner", "1"), sent.getAttributesMap());
+            seen.clear();
+            client.dispatchAllAsync("t", List.of(EVENT, EVENT)).join();
+            assertEquals(List.of("outer t 2", "inner t 2"), seen.subList(0, 2));
+        }
+    }
+
+    private static Interceptor naming(String name, List<String> seen) {
+        return new Interceptor() {
+            @Override
+            public CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Dispatching next) {
+                seen.add(name + " " + topic + " " + events.size());
+                var results = next.dispatch(
+                        events.stream().map(each -> each.toBuilder().attribute(name, "1").build()).toList());
+                return Interceptor.afterwards(
+                        results, (dispatched, error) -> seen.add(name + " " + dispatched.get(0).eventId()));
+            }
+        };
+    }
+
+    @Test
+    void theMetadataOfInterceptorsIsSentWithEachCall() throws Exception {
+        var named = new Interceptor() {
+            @Override
+            public java.util.Map<String, String> metadata() {
+                return java.util.Map.of("authorization", "Bearer of-an-interceptor");
+            }
+        };
+        try (var client = DueBus.builder(server.address()).intercept(named).build()) {
+            client.dispatch("t", EVENT);
+            assertEquals("Bearer of-an-interceptor", FakeBus.next(server.tokens));
+        }
+    }
 }

@@ -27,7 +27,7 @@ public final class Event {
 
     /** Starts building an event with this payload. */
     public static Builder builder(byte[] data) {
-        return new Builder(data);
+        return new Builder(io.duebus.v1.Event.newBuilder().setData(com.google.protobuf.ByteString.copyFrom(data)));
     }
 
     /** Starts building an event whose payload is this JSON text, made by the JSON library of your choice. */
@@ -37,6 +37,11 @@ public final class Event {
 
     static Event read(io.duebus.v1.Event message) {
         return new Event(message);
+    }
+
+    /** Starts building an event like this one. */
+    public Builder toBuilder() {
+        return new Builder(message.toBuilder());
     }
 
     /** Empty: the server makes one. */
@@ -106,10 +111,10 @@ public final class Event {
 
     /** Builds an event. */
     public static final class Builder {
-        private final io.duebus.v1.Event.Builder message = io.duebus.v1.Event.newBuilder();
+        private final io.duebus.v1.Event.Builder message;
 
-        private Builder(byte[] data) {
-            message.setData(com.google.protobuf.ByteString.copyFrom(data));
+        private Builder(io.duebus.v1.Event.Builder message) {
+            this.message = message;
         }
 
         /**

@@ -26,7 +26,11 @@ import java.util.function.Function;
  */
 public final class Worker implements AutoCloseable {
     /** A handler on a topic. */
-    record Registration(String topic, Handler handler, WorkerSettings settings) {}
+    record Registration(String topic, Handler handler, WorkerSettings settings) {
+        Registration with(Interceptors interceptors) {
+            return new Registration(topic, interceptors.around(handler), settings);
+        }
+    }
 
     private final ExecutorService threads = Threads.ofHandlers("duebus-handler");
     private final ScheduledExecutorService timer = Threads.timer("duebus-worker");
@@ -38,7 +42,7 @@ public final class Worker implements AutoCloseable {
 
     private Worker(DueBus bus, List<Registration> registrations) {
         subscriptions = registrations.stream()
-                .map(each -> new Subscription(bus.connection(), each, threads, timer))
+                .map(each -> new Subscription(bus.connection(), each.with(bus.interceptors()), threads, timer))
                 .toList();
         ready = allOf(subscriptions.stream().map(Subscription::started).toList());
     }

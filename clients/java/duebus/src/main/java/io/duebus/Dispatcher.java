@@ -63,7 +63,7 @@ final class Dispatcher {
         final Duration limit;
         final long deadline;
         final Executor completions;
-        final CompletableFuture<Dispatched> result = new CompletableFuture<>();
+        final CompletableFuture<List<Dispatched>> result = new CompletableFuture<>();
 
         Waiting(io.duebus.v1.Event event, Duration limit, Executor completions) {
             this.event = event;
@@ -73,7 +73,7 @@ final class Dispatcher {
         }
 
         void answer(Dispatched dispatched) {
-            completions.execute(() -> result.complete(dispatched));
+            completions.execute(() -> result.complete(List.of(dispatched)));
         }
 
         void fail(DueBusException error) {
@@ -99,7 +99,7 @@ final class Dispatcher {
      * @param limit null: the client's timeout
      * @param completions completes the future, and so runs what depends on it
      */
-    CompletableFuture<Dispatched> dispatch(DispatchRequest request, Duration limit, Executor completions) {
+    CompletableFuture<List<Dispatched>> dispatch(DispatchRequest request, Duration limit, Executor completions) {
         var kind = Kind.of(request);
         var own = new Waiting(request.getEvents(0), limit == null ? connection.timeout() : limit, completions);
         Lane lane;

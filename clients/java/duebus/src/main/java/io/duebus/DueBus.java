@@ -1,5 +1,6 @@
 package io.duebus;
 
+import io.duebus.v1.DispatchRequest;
 import io.duebus.v1.Engine;
 import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.LeaseFailure;
@@ -8,16 +9,21 @@ import io.duebus.v1.StopRequest;
 import io.duebus.v1.StopResponse;
 import io.duebus.v1.StoppedEngine;
 import io.grpc.ChannelCredentials;
+import io.grpc.ClientInterceptor;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.TlsChannelCredentials;
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
+import java.util.concurrent.ExecutorService;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
@@ -34,10 +40,13 @@ public final class DueBus implements AutoCloseable {
     private final Connection connection;
     private final Settles settles;
     private final Dispatcher dispatcher;
-    private final Executor completions = Threads.pool("duebus-result");
+    private final ExecutorService completions = Threads.pool("duebus-result");
 
-    private DueBus(Connection connection) {
+    private final Interceptors interceptors;
+
+    private DueBus(Connection connection, Interceptors interceptors) {
         this.connection = connection;
+        this.interceptors = interceptors;
         this.settles = new Settles(connection);
         this.dispatcher = new Dispatcher(connection);
     }
@@ -88,15 +97,35 @@ public final class DueBus implements AutoCloseable {
 
     private CompletableFuture<Dispatched> dispatch(
             String topic, Event event, DispatchOptions options, Executor completions) {
-        var request = options.encode(topic, List.of(event));
-        if (options.mayShare()) {
-            return dispatcher.dispatch(request, options.timeout(), completions);
-        }
+        return first(interceptors.dispatch(topic, List.of(event), events -> options.mayShare()
+                ? dispatcher.dispatch(options.encode(topic, events), options.timeout(), completions)
+                : send(options.encode(topic, events), options)));
+    }
+
+    /** Cancelling it cancels the dispatch. */
+    private static CompletableFuture<Dispatched> first(CompletableFuture<List<Dispatched>> results) {
+        var first = new CompletableFuture<Dispatched>();
+        results.whenComplete((dispatched, error) -> {
+            if (error == null) {
+                first.complete(dispatched.get(0));
+            } else {
+                first.completeExceptionally(error);
+            }
+        });
+        first.whenComplete((dispatched, error) -> {
+            if (first.isCancelled()) {
+                results.cancel(true);
+            }
+        });
+        return first;
+    }
+
+    private CompletableFuture<List<Dispatched>> send(DispatchRequest request, DispatchOptions options) {
         return connection.repeat(
                 EventBusGrpc.getDispatchMethod(),
                 request,
                 options.timeout(),
-                (response, again) -> Dispatched.read(response, 1).get(0));
+                (response, again) -> Dispatched.read(response, request.getEventsCount()));
     }
 
     /** Stores 1 to 1000 events, of at most 4 MiB together: all of them or none. */
@@ -122,11 +151,7 @@ public final class DueBus implements AutoCloseable {
     /** As {@link #dispatchAll(String, List, DispatchOptions)}, without waiting. */
     public CompletableFuture<List<Dispatched>> dispatchAllAsync(
             String topic, List<Event> events, DispatchOptions options) {
-        return connection.repeat(
-                EventBusGrpc.getDispatchMethod(),
-                options.encode(topic, events),
-                options.timeout(),
-                (response, again) -> Dispatched.read(response, events.size()));
+        return interceptors.dispatch(topic, events, given -> send(options.encode(topic, given), options));
     }
 
     /** Opens one stream of a topic's events in the group "default", and waits until it has started. */
@@ -241,6 +266,10 @@ public final class DueBus implements AutoCloseable {
         return connection;
     }
 
+    Interceptors interceptors() {
+        return interceptors;
+    }
+
     /**
      * Ends open calls and subscriptions and disconnects. Workers of the client end with CLIENT_CLOSED: close them
      * first. Closing twice is not an error.
@@ -248,6 +277,7 @@ public final class DueBus implements AutoCloseable {
     @Override
     public void close() {
         connection.close();
+        completions.shutdown();
     }
 
     /** Builds a client. */
@@ -255,7 +285,9 @@ public final class DueBus implements AutoCloseable {
         private final String target;
         private Duration timeout = Duration.ofSeconds(30);
         private ChannelCredentials credentials = InsecureChannelCredentials.create();
-        private String token;
+        private ClientInterceptor authorization;
+        private final List<Interceptor> interceptors = new ArrayList<>();
+        private final List<ClientInterceptor> grpcInterceptors = new ArrayList<>();
 
         private Builder(String target) {
             this.target = target;
@@ -283,20 +315,54 @@ public final class DueBus implements AutoCloseable {
             return this;
         }
 
-        /** A bearer token, sent with each call. Over plaintext, anyone on the network path can read it. */
+        /**
+         * A bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+         *
+         * @throws DueBusException INVALID_ARGUMENT: it can't be sent
+         */
         public Builder token(String token) {
-            this.token = token;
+            this.authorization = TokenCredentials.fixed(token);
+            return this;
+        }
+
+        /**
+         * Asks for a bearer token before each call and each stream, on a thread that may block. While the supplier fails,
+         * calls fail with UNAVAILABLE and are retried, and workers reconnect. A token is best kept by the supplier until
+         * shortly before it expires.
+         */
+        public Builder tokenProvider(Supplier<String> tokens) {
+            this.authorization = new TokenCredentials(Objects.requireNonNull(tokens, "tokens"));
+            return this;
+        }
+
+        /** Adds an interceptor, within those that were added before. */
+        public Builder intercept(Interceptor interceptor) {
+            interceptors.add(Objects.requireNonNull(interceptor, "interceptor"));
+            return this;
+        }
+
+        /** Adds an interceptor of gRPC's calls and streams, within those that were added before. */
+        public Builder intercept(ClientInterceptor interceptor) {
+            grpcInterceptors.add(Objects.requireNonNull(interceptor, "interceptor"));
             return this;
         }
 
         /**
          * Makes the client. It does not connect yet.
          *
-         * @throws DueBusException INVALID_ARGUMENT: the target, the token or the credentials can't be used
+         * @throws DueBusException INVALID_ARGUMENT: the target or the credentials can't be used
          */
         public DueBus build() {
-            var calls = Channels.open(target, credentials, token);
-            return new DueBus(new Connection(calls, Channels.open(target, credentials, token), timeout));
+            var chain = new Interceptors(interceptors);
+            var around = new ArrayList<ClientInterceptor>(grpcInterceptors);
+            if (!interceptors.isEmpty()) {
+                around.add(chain);
+            }
+            if (authorization != null) {
+                around.add(authorization);
+            }
+            var calls = Channels.open(target, credentials, around);
+            return new DueBus(new Connection(calls, Channels.open(target, credentials, around), timeout), chain);
         }
     }
 }

@@ -20,10 +20,19 @@ final class Threads {
         return timer;
     }
 
-    /** As many threads as there are tasks at once; the callers limit their number. */
+    /**
+     * As many threads as there are tasks at once; the callers limit their number. After its shutdown, tasks run on the
+     * thread that submits them.
+     */
     static ExecutorService pool(String name) {
         return new ThreadPoolExecutor(
-                0, Integer.MAX_VALUE, 30, TimeUnit.SECONDS, new SynchronousQueue<>(), named(name + "-"));
+                0,
+                Integer.MAX_VALUE,
+                30,
+                TimeUnit.SECONDS,
+                new SynchronousQueue<>(),
+                named(name + "-"),
+                (task, pool) -> task.run());
     }
 
     /** A thread for each task: a virtual one where Java has them, otherwise a platform thread. */
