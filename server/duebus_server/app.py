@@ -40,6 +40,7 @@ from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
 from duebus_server.ops.logs import LevelSwitch
 from duebus_server.ops.probes import probes
+from duebus_server.ops.reports import ALIVE, METRICS, READY, answer_parent
 from duebus_server.ops.tracing import make_tracing
 from duebus_server.scheduling.zones import zone_names
 from duebus_server.web.app import web_app
@@ -59,11 +60,13 @@ from duebus_server.wire.status import code_of
 from duebus_server.wire.test_clock import TestClockServicer
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Sequence
 
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock, ManualClock
     from duebus_server.engine.base import Engine, Watcher
+    from duebus_server.ops.reports import Answer
 
 log = structlog.get_logger()
 
@@ -86,7 +89,8 @@ class App:
         settings: the server's settings; ``engines`` replaces ``settings.engine``.
         clock: drives all timers; tests pass one that they move.
         engines: not yet started; the first is the default.
-        shares_port: other processes of the same server listen on the same address.
+        parent: the socket to the process that started this one and others, which listen on the same addresses; None if
+            this one runs alone.
         failed: raises when an engine has failed for good, which ends the server.
 
     Raises:
@@ -99,7 +103,7 @@ class App:
         clock: Clock,
         engines: Sequence[Engine],
         *,
-        shares_port: bool = False,
+        parent: socket.socket | None = None,
         failed: asyncio.Future[None] | None = None,
     ) -> None:
         self._settings = settings
@@ -141,7 +145,10 @@ class App:
             [*servicers, (SCALER, ScalerServicer(Scaling(self._engines)))],
             Guard(authorizer, **observers),
             Limits(
-                settings.max_message_size, settings.max_streams_per_connection, shares_port, settings.max_stream_age
+                settings.max_message_size,
+                settings.max_streams_per_connection,
+                parent is not None,
+                settings.max_stream_age,
             ),
             certificates,
         )
@@ -156,10 +163,12 @@ class App:
             )
             files = certificate_files(settings)
             tls = None if files is None or certificates is None else tls_context(files, certificates)
-            self._web = HttpPort(app, "web", tls, shares_port=shares_port)
+            self._web = HttpPort(app, "web", tls, shares_port=parent is not None)
         self._starting: asyncio.Task[None] | None = None
+        self._parent = parent
+        self._answering: asyncio.Task[None] | None = None
         self._http = None
-        if self._metrics is not None:
+        if self._metrics is not None and parent is None:
             self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
 
     def manual_time(self, clock: ManualClock | MovableClock) -> ManualTime:
@@ -190,6 +199,13 @@ class App:
         if self._web is not None and self._settings.web_listen is not None:
             await self._web.start(self._settings.web_listen)
         port = await self._wire.start(self._settings.listen, self._settings.health_listen)
+        if self._parent is not None and self._metrics is not None:
+            answers: dict[str, Answer] = {
+                ALIVE: self._wire.not_listening,
+                READY: self._not_ready,
+                METRICS: self._metrics.report,
+            }
+            self._answering = await answer_parent(self._parent, answers)
         self._warn_of_exposure()
         address = f"{host}:{port}"
         self._starting = asyncio.create_task(self._serve(address, announce), name="start")
@@ -276,10 +292,12 @@ class App:
         return None if self._web is None else self._web.url
 
     async def close_http(self) -> None:
-        """Stop serving HTTP; does nothing if it was not started."""
+        """Stop serving HTTP, and answering the parent; does nothing if it was not started."""
         for port in (self._web, self._http):
             if port is not None:
                 await port.stop()
+        if self._answering is not None:
+            self._answering.cancel()
 
     async def _not_serving(self) -> None:
         await self._wire.not_serving()
@@ -313,14 +331,18 @@ class App:
 
 
 async def serve(
-    settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False, test_clock: bool = False
+    settings: Settings,
+    announce: Callable[[str], None],
+    *,
+    parent: socket.socket | None = None,
+    test_clock: bool = False,
 ) -> None:
     """Run a server until a Stop, SIGTERM or SIGINT has drained it. SIGUSR1 turns debug lines of the log on and off.
 
     Args:
         settings: the server's settings.
         announce: called with the ready line once the server accepts calls.
-        shares_port: other processes of the same server listen on the same address.
+        parent: the socket to the process that started this one and others; None if this one runs alone.
         test_clock: the service TestClock moves its clock.
 
     Raises:
@@ -339,7 +361,7 @@ async def serve(
     failed: asyncio.Future[None] = loop.create_future()
     failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
     engines = [make_engine(name, settings, clock, failed.set_exception) for name in settings.engine]
-    app = App(settings, clock, engines, shares_port=shares_port, failed=failed)
+    app = App(settings, clock, engines, parent=parent, failed=failed)
     if not app.is_open:
         return_messages_at_once()
     drains: set[asyncio.Task[None]] = set()

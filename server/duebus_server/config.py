@@ -162,8 +162,8 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=64,
-        description="How many server processes share the address, for the redis engine. One that dies is restarted. "
-        "Each has its own ports for --http-listen and --health-listen, counted up from the first.",
+        description="How many server processes share the addresses, for the redis engine. One that dies is restarted. "
+        "On that of --http-listen, their parent answers for all of them.",
     )
     max_queued: Number = Field(
         100_000,

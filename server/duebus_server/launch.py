@@ -17,6 +17,7 @@ from duebus_server.wire.grpc_server import ServerEndedError
 from duebus_server.wire.server import PortInUseError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from duebus_server.config import Settings
@@ -26,14 +27,18 @@ EXIT_WRONG_SETTING = 2
 
 
 def launch(
-    settings: Settings, announce: Callable[[str], None], *, shares_port: bool = False, test_clock: bool = False
+    settings: Settings,
+    announce: Callable[[str], None],
+    *,
+    parent: socket.socket | None = None,
+    test_clock: bool = False,
 ) -> int:
     """Serve until stopped.
 
     Args:
         settings: the server's settings.
         announce: called with the ready line once the server accepts calls.
-        shares_port: other processes of the same server listen on the same address.
+        parent: the socket to the process that started this one and others; None if this one runs alone.
         test_clock: the service TestClock moves its clock.
 
     Returns:
@@ -42,7 +47,7 @@ def launch(
     """
     configure_logs(settings.log_format, settings.log_level)
     try:
-        asyncio.run(serve(settings, announce, shares_port=shares_port, test_clock=test_clock))
+        asyncio.run(serve(settings, announce, parent=parent, test_clock=test_clock))
     except (SettingsError, NoOpenTelemetryError) as error:
         return print_error(error, EXIT_WRONG_SETTING)
     except (

@@ -1,27 +1,29 @@
-"""Several server processes on one address: spawned, watched, and stopped together.
+"""Several server processes on the same addresses: spawned, watched, and stopped together.
 
-The kernel spreads connections over them (SO_REUSEPORT). They share only the address and their Redis, as replicas on
-several hosts would.
+The kernel spreads connections over them (SO_REUSEPORT). They share only the addresses and their Redis, as replicas on
+several hosts would. Their parent answers probes and scrapes for all of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import socket
 import sys
 import threading
-import time
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from multiprocessing.connection import wait
 from typing import TYPE_CHECKING
 
 import structlog
 
 from duebus_server.launch import EXIT_CANNOT_SERVE, launch, print_error
+from duebus_server.ops.http import HttpListenError, HttpPort
 from duebus_server.ops.logs import configure_logs
+from duebus_server.ops.probes import probes
+from duebus_server.ops.reports import Reports
 from duebus_server.wire.server import PortInUseError, refuse_if_taken
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from duebus_server.config import Settings
 
-    Target = Callable[[int, Connection], None]
+    Target = Callable[[Connection, socket.socket], None]
 
 log = structlog.get_logger()
 
@@ -44,11 +46,8 @@ RESTART_S = 1.0
 STOPPED = (0, -signal.SIGTERM)
 """The exit codes of a process that was asked to stop: drained, or terminated before it served."""
 
-SHARED_ADDRESSES = ("listen", "web_listen")
-"""Settings of ports that all processes listen on."""
-
-OWN_ADDRESSES = ("http_listen", "health_listen")
-"""Settings of ports for probes and scrapes: each process has its own, counted up from the first."""
+SHARED_ADDRESSES = ("listen", "health_listen", "web_listen")
+"""Settings of ports that all processes listen on. On that of ``http_listen``, the parent does."""
 
 
 def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
@@ -61,16 +60,28 @@ def launch_several(settings: Settings, announce: Callable[[str], None]) -> int:
                 for name in SHARED_ADDRESSES
                 if (address := getattr(settings, name))
             }
-            return Processes(settings.processes, partial(_launch_one, settings, shared)).run(announce)
-    except PortInUseError as error:
+            processes = Processes(settings.processes, partial(_launch_one, settings, shared))
+            return asyncio.run(_serve_all(processes, settings.http_listen, announce))
+    except (PortInUseError, HttpListenError) as error:
         return print_error(error, EXIT_CANNOT_SERVE)
 
 
-def _launch_one(settings: Settings, shared: dict[str, str], number: int, ready: Connection) -> None:
+async def _serve_all(processes: Processes, http_listen: str | None, announce: Callable[[str], None]) -> int:
+    """Run the processes, and answer probes and scrapes for all of them if there is an address for it."""
+    reports = processes.reports
+    port = HttpPort(probes(reports.not_alive, reports.not_ready, reports.scrape))
+    if http_listen is not None:
+        await port.start(http_listen)
+    try:
+        return await processes.run(announce)
+    finally:
+        await port.stop()
+
+
+def _launch_one(settings: Settings, shared: dict[str, str], ready: Connection, parent: socket.socket) -> None:
     """The main function of a process."""
     threading.Thread(target=_drain_without_parent, daemon=True).start()
-    own = {name: _own_address(address, number) for name in OWN_ADDRESSES if (address := getattr(settings, name))}
-    sys.exit(launch(settings.model_copy(update={**shared, **own}), ready.send, shares_port=True))
+    sys.exit(launch(settings.model_copy(update=shared), ready.send, parent=parent))
 
 
 def _drain_without_parent() -> None:
@@ -81,36 +92,34 @@ def _drain_without_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _own_address(address: str, number: int) -> str:
-    """HOST:PORT of this process; port 0 picks a free one for each."""
-    host, _, port = address.rpartition(":")
-    return f"{host}:{int(port) + number}" if int(port) else address
-
-
 class Processes:
     """The processes of one ``duebus serve``.
 
+    Attributes:
+        reports: what they report.
+
     Args:
         count: how many.
-        target: the main function, given the process's number from 0. It sends its ready line through the pipe once it
-            serves.
+        target: the main function, given a pipe, through which it sends its ready line once it serves, and the socket
+            over which it reports.
     """
 
     def __init__(self, count: int, target: Target) -> None:
+        self.reports = Reports(count)
         self._count = count
         self._target = target
-        self._running: dict[SpawnProcess, int] = {}
-        # The pipes of those that do not serve yet, with their numbers.
-        self._starting: dict[Connection, int] = {}
+        self._running: set[SpawnProcess] = set()
+        # Those that serve, and so take signals.
+        self._serving: set[SpawnProcess] = set()
         # The numbers of those that have served; all of them once the server is ready.
         self._ready: set[int] = set()
-        # When processes that have ended are restarted, by number.
-        self._restarts: dict[int, float] = {}
-        self._stopping = False
+        # Whether SIGUSR1 has switched the log level of those that serve.
+        self._is_switched = False
+        self._stopping = asyncio.Event()
         self._status = 0
 
-    def run(self, announce: Callable[[str], None]) -> int:
-        """Serve until SIGTERM, SIGINT or a Stop has drained them.
+    async def run(self, announce: Callable[[str], None]) -> int:
+        """Serve until SIGTERM, SIGINT or a Stop has drained them. SIGUSR1 is passed on to them.
 
         Args:
             announce: called with the ready line once all of them have served.
@@ -118,91 +127,95 @@ class Processes:
         Returns:
             The exit status: 0 after a drain, otherwise that of the first process that failed.
         """
-        with self._signals():
+        loop = asyncio.get_running_loop()
+        for end in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(end, self.stop)
+        loop.add_signal_handler(signal.SIGUSR1, self._switch_log_levels)
+        async with asyncio.TaskGroup() as tasks:
             for number in range(self._count):
-                self._start(number)
-            while self._running or (self._restarts and not self._stopping):
-                sentinels = [process.sentinel for process in self._running]
-                wait([*sentinels, *self._starting], RESTART_S if self._restarts else None)
-                self._read_ready_lines(announce)
-                self._check_ended()
-                self._restart()
+                tasks.create_task(self._keep_running(number, announce))
         return self._status
 
     def stop(self) -> None:
         """Drain them, once: a second signal would kill a process that has just drained."""
-        if self._stopping:
-            return
-        self._stopping = True
-        for process in self._running:
-            process.terminate()
+        if not self._stopping.is_set():
+            self._stopping.set()
+            for process in self._running:
+                process.terminate()
 
     def _switch_log_levels(self) -> None:
-        """Pass SIGUSR1 on to those that serve: it would end one that is starting."""
-        starting = set(self._starting.values())
-        for process, number in self._running.items():
-            if process.pid is not None and number not in starting:
-                with suppress(ProcessLookupError):  # it has just ended
-                    os.kill(process.pid, signal.SIGUSR1)
+        """Pass SIGUSR1 on to those that serve. It would end one that is starting, which gets it later."""
+        self._is_switched = not self._is_switched
+        for process in self._serving:
+            _switch_log_level(process)
 
-    def _start(self, number: int) -> None:
-        """Start one, unless all are to stop."""
-        if self._stopping:
-            return
-        receiver, sender = _CONTEXT.Pipe(duplex=False)
-        process = _CONTEXT.Process(target=self._target, args=(number, sender))
+    async def _keep_running(self, number: int, announce: Callable[[str], None]) -> None:
+        """Run a process, and another one in its place whenever it has ended, until all are to stop."""
+        while not self._stopping.is_set():
+            status = await self._run_one(number, announce)
+            # Drained by a signal or a Stop, both of which are for all; or unable to start, as the others would be.
+            if self._stopping.is_set() or status == 0 or (status > 0 and not self._all_ready):
+                if status not in STOPPED:
+                    self._status = self._status or abs(status)
+                return self.stop()
+            log.error("a server process ended and will be restarted", status=status)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESTART_S):
+                    await self._stopping.wait()
+        return None
+
+    async def _run_one(self, number: int, announce: Callable[[str], None]) -> int:
+        """Run a process until it ends. Returns its exit status, negative if a signal ended it."""
+        ready, its_ready = _CONTEXT.Pipe(duplex=False)
+        reports, its_reports = socket.socketpair()
+        process = _CONTEXT.Process(target=self._target, args=(its_ready, its_reports))
         process.start()
-        sender.close()
-        self._starting[receiver] = number  # first: a signal for those that serve is not for this one
-        self._running[process] = number
-        if self._stopping:  # ``stop`` ran before this process was registered
-            process.terminate()
+        its_ready.close()
+        its_reports.close()
+        self._running.add(process)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._wait_ready(number, process, ready, announce))
+            tasks.create_task(self.reports.follow(number, reports))
+            await _readable(process.sentinel)
+        process.join()
+        self._running.discard(process)
+        self._serving.discard(process)
+        return process.exitcode or 0
 
-    def _read_ready_lines(self, announce: Callable[[str], None]) -> None:
-        """Read the ready lines that have arrived; the last one is announced."""
-        for receiver in [receiver for receiver in self._starting if receiver.poll()]:
-            number = self._starting.pop(receiver)
-            with closing(receiver), suppress(EOFError):  # it has ended, and said why on standard error
-                line: str = receiver.recv()
-                was_ready = self._all_ready
-                self._ready.add(number)
-                if self._all_ready and not was_ready:
-                    announce(line)
+    async def _wait_ready(
+        self, number: int, process: SpawnProcess, ready: Connection, announce: Callable[[str], None]
+    ) -> None:
+        """Wait for the ready line of a process; the last one is announced."""
+        with closing(ready), suppress(EOFError):  # it has ended, and said why on standard error
+            await _readable(ready.fileno())
+            line: str = ready.recv()
+            self._serving.add(process)
+            if self._is_switched:
+                _switch_log_level(process)
+            was_ready = self._all_ready
+            self._ready.add(number)
+            if self._all_ready and not was_ready:
+                announce(line)
 
     @property
     def _all_ready(self) -> bool:
         return len(self._ready) == self._count
 
-    def _check_ended(self) -> None:
-        """Handle processes that have ended: stop the others, or restart them."""
-        for process in [process for process in self._running if not process.is_alive()]:
-            number, status = self._running.pop(process), process.exitcode or 0
-            # Drained by a signal or a Stop, both of which are for all; or unable to start, as the others would be.
-            if self._stopping or status == 0 or (status > 0 and not self._all_ready):
-                if status not in STOPPED:
-                    self._status = self._status or abs(status)
-                self.stop()
-            else:
-                log.error("a server process ended and will be restarted", status=status)
-                self._restarts[number] = time.monotonic() + RESTART_S
 
-    def _restart(self) -> None:
-        """Restart the processes whose pause is over."""
-        now_s = time.monotonic()
-        for number in [number for number, at_s in self._restarts.items() if at_s <= now_s]:
-            del self._restarts[number]
-            self._start(number)
+def _switch_log_level(process: SpawnProcess) -> None:
+    if process.is_alive() and process.pid is not None:
+        os.kill(process.pid, signal.SIGUSR1)
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Drain on SIGTERM and SIGINT; pass SIGUSR1 on."""
-        before = {number: signal.signal(number, lambda *_: self.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
-        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda *_: self._switch_log_levels())
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+async def _readable(file: int) -> None:
+    """Return when a file has something to read, or its other end is closed."""
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(file, readable.set)
+    try:
+        await readable.wait()
+    finally:
+        loop.remove_reader(file)
 
 
 @contextmanager

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc.aio
 import pytest
 from duebus.aio import Client
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.builders import unique_name
 from support.http2 import raw_connection, request
+from support.http_port import HTTP, get, scrape
 from support.redis_server import RedisServer, free_port
 from support.server_process import ServerProcess, assert_untroubled, unpatched_server
 from support.start import CANNOT_SERVE, try_to_start
 from support.web import Web
-from support.wire import SIGNAL_TIMEOUT_S
+from support.wire import SIGNAL_TIMEOUT_S, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from support.redis_bus import RedisBus
 
 COUNT = 3
+DISPATCHES = ("duebus_rpcs_total", "OK", "duebus.v1.EventBus/Dispatch")
 
 
 @pytest.fixture
@@ -53,6 +58,69 @@ def test_a_signal_turns_on_debug_lines_in_every_process(serve: Callable[..., Ser
     while server.log.read_text().count("log level changed") < COUNT:
         assert time.monotonic() < deadline_s
         time.sleep(0.01)  # a file can't signal that it grows
+    assert server.terminate() == 0
+
+
+async def test_a_restarted_process_has_the_log_level_of_the_others(serve: Callable[..., ServerProcess]) -> None:
+    server = serve()
+    server.process.send_signal(signal.SIGUSR1)
+    await until(lambda: server.log.read_text().count("log level changed") == COUNT)
+    os.kill(children(server)[0], signal.SIGKILL)
+    await until(lambda: server.log.read_text().count("log level changed") == COUNT + 1)
+    assert server.terminate() == 0
+
+
+async def test_one_scrape_has_the_sums_of_all_processes_and_they_do_not_go_back(
+    serve: Callable[..., ServerProcess],
+) -> None:
+    server, topic = serve(*HTTP), unique_name()
+    async with AsyncExitStack() as streams:
+        for number in range(2 * COUNT):  # each over its own connection
+            wire = await streams.enter_async_context(connect(server.address))
+            await wire.dispatch(topic, f"e{number}")
+            await wire.subscribe(topic)
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):  # a call is counted after its answer
+            while (found := await scrape(server)).get(DISPATCHES) != 2 * COUNT:
+                pass
+        assert found["duebus_events_dispatched_total", "redis", topic] == 2 * COUNT
+        assert found["duebus_rpc_duration_seconds_count", "duebus.v1.EventBus/Dispatch"] == 2 * COUNT
+        assert found["duebus_streams", "redis"] == found["duebus_subscribers", "redis", "default", topic] == 2 * COUNT
+        assert found["duebus_process_restarts_total",] == 0
+
+        # when: a process is killed
+        before = children(server)
+        os.kill(before[0], signal.SIGKILL)
+        await until(lambda: len(set(children(server)) - set(before)) == 1)
+    found = await scrape(server)
+    assert found["duebus_events_dispatched_total", "redis", topic] == found[DISPATCHES] == 2 * COUNT
+    assert server.terminate() == 0
+
+
+async def test_probes_speak_for_all_processes(serve: Callable[..., ServerProcess]) -> None:
+    server = serve(*HTTP)
+    assert (await get(server, "/healthz"), await get(server, "/readyz")) == ((200, "ok\n"), (200, "ok\n"))
+
+    # when: one hangs
+    hung = children(server)[0]
+    os.kill(hung, signal.SIGSTOP)
+    status, reason = await get(server, "/healthz")
+    assert (status, re.sub(r"\d", "N", reason)) == (503, "process N: does not answer\n")
+    os.kill(hung, signal.SIGCONT)
+    assert await get(server, "/healthz") == (200, "ok\n")
+
+    # when: one ends, the others still take calls
+    os.kill(hung, signal.SIGKILL)
+    assert await get(server, "/readyz") == (200, "ok\n")
+    assert server.terminate() == 0
+
+
+async def test_the_port_of_the_health_service_is_shared(serve: Callable[..., ServerProcess]) -> None:
+    server = serve("--health-listen", "127.0.0.1:0")
+    addresses = re.findall(r"health on .*address=(\S+)", server.log.read_text())
+    assert (len(addresses), len(set(addresses))) == (COUNT, 1)
+    async with grpc.aio.insecure_channel(addresses[0]) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
     assert server.terminate() == 0
 
 

@@ -1,56 +1,66 @@
-"""The processes of one server: a stop reaches all of them."""
+"""The processes of one server: a signal reaches all of them."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-from multiprocessing.connection import wait
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import pytest
 from duebus_server import processes
 from duebus_server.processes import Processes
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    import pytest
 
-
-def serves_until_stopped(_number: int, ready: Connection) -> None:
+def serves_until_stopped(ready: Connection, _parent: socket.socket) -> None:
     ready.send("ready")
     signal.pause()
 
 
-def test_a_signal_while_a_process_is_being_started_stops_that_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = processes._CONTEXT.Process  # after it was started, and before it is recorded
-    start = kind.start
-
-    def start_and_be_stopped(self: object) -> None:
-        start(self)  # type: ignore[arg-type]
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    monkeypatch.setattr(kind, "start", start_and_be_stopped)
-    assert Processes(1, serves_until_stopped).run(lambda _line: None) == 0
+def ends_when_its_log_level_is_switched(ready: Connection, _parent: socket.socket) -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0))
+    ready.send("ready")
+    signal.pause()
 
 
-def test_a_switch_of_the_log_level_does_not_end_a_process_that_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[object] = []
-    kind = processes._CONTEXT.Process
-    start = kind.start
+@pytest.fixture
+def signal_at_start(monkeypatch: pytest.MonkeyPatch) -> Callable[[signal.Signals], list[object]]:
+    """Sends this process a signal whenever it has started one, before that one serves. Returns those it has started."""
 
-    def record(self: object) -> None:
-        start(self)  # type: ignore[arg-type]
-        started.append(self)
+    def send(number: signal.Signals) -> list[object]:
+        started: list[object] = []
+        kind = processes._CONTEXT.Process
+        start = kind.start
 
-    def switch_and_wait(*what: Any) -> list[Any]:
-        monkeypatch.setattr(processes, "wait", wait)
-        os.kill(os.getpid(), signal.SIGUSR1)
-        return wait(*what)
+        def start_and_send(self: object) -> None:
+            start(self)  # type: ignore[arg-type]
+            started.append(self)
+            os.kill(os.getpid(), number)
 
-    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # for the process, which imports this module
-    monkeypatch.setattr(kind, "start", record)
-    monkeypatch.setattr(processes, "wait", switch_and_wait)
-    server = Processes(1, serves_until_stopped)
-    assert server.run(lambda _line: server.stop()) == 0
-    assert len(started) == 1, "none was restarted"
+        monkeypatch.setattr(kind, "start", start_and_send)
+        return started
+
+    monkeypatch.syspath_prepend(Path(__file__).parents[2])  # for the processes, which import this module
+    return send
+
+
+def test_a_signal_while_a_process_is_being_started_stops_that_one_too(
+    signal_at_start: Callable[[signal.Signals], list[object]],
+) -> None:
+    signal_at_start(signal.SIGTERM)
+    assert asyncio.run(Processes(1, serves_until_stopped).run(lambda _line: None)) == 0
+
+
+def test_a_switch_of_the_log_level_reaches_a_process_that_is_starting_once_it_serves(
+    signal_at_start: Callable[[signal.Signals], list[object]],
+) -> None:
+    started = signal_at_start(signal.SIGUSR1)
+    assert asyncio.run(Processes(1, ends_when_its_log_level_is_switched).run(lambda _line: None)) == 0
+    assert len(started) == 1, "the signal did not end it before it served"

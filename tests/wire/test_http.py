@@ -8,7 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from support.http_port import HTTP, ask, get, scrape, url_of
 from support.promtool import promtool
 from support.redis_server import RedisServer
 from support.secured import client
@@ -19,39 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from support.server_process import ServerProcess
-
-HTTP = ("--http-listen", "127.0.0.1:0")
-
-Samples = dict[tuple[str, ...], float]
-
-
-def url_of(server: ServerProcess) -> str:
-    """The address of its HTTP port."""
-    return "http://" + server.logged(r"http on .*address=(\S+)")
-
-
-def ask(url: str, method: str = "GET") -> tuple[int, str]:
-    """The status and the body."""
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=SIGNAL_TIMEOUT_S) as answer:  # noqa: S310
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-async def get(server: ServerProcess, path: str) -> tuple[int, str]:
-    return await asyncio.to_thread(ask, url_of(server) + path)
-
-
-async def scrape(server: ServerProcess) -> Samples:
-    """Samples by name and label values, in the order of the label names."""
-    status, body = await get(server, "/metrics")
-    assert status == 200
-    return {
-        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(body)
-        for sample in family.samples
-    }
 
 
 async def test_it_is_alive_and_ready_and_knows_no_other_paths(start_server: Callable[..., ServerProcess]) -> None:

@@ -96,9 +96,9 @@ class EngineReading:
         self._next_s = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
-    async def refresh(self) -> None:
-        """Check the engine, and wait a while for a reading if one is due or under way."""
-        if self._task is None and self._most and time.monotonic() >= self._next_s:
+    async def refresh(self, *, reads: bool = True) -> None:
+        """Check the engine, and wait a while for a reading if one is due or under way; if not ``reads``, none is."""
+        if reads and self._task is None and self._most and time.monotonic() >= self._next_s:
             self._task = asyncio.create_task(self._read(), name="gauges")
         check = asyncio.create_task(self._check())
         await asyncio.wait([check, *([] if self._task is None else [self._task])], timeout=ANSWER_S)
@@ -154,9 +154,9 @@ class Gauges:
         """Read these engines."""
         self._readings = {engine.name: EngineReading(engine, self._labels, self._topics) for engine in engines}
 
-    async def gather(self) -> None:
-        """Read all engines concurrently. Returns within ``ANSWER_S``; what is late keeps its last figures."""
-        await asyncio.gather(*[reading.refresh() for reading in self._readings.values()])
+    async def gather(self, *, reads: bool = True) -> None:
+        """Check all engines, and read them if ``reads``. Returns within ``ANSWER_S``; late figures stay the last."""
+        await asyncio.gather(*[reading.refresh(reads=reads) for reading in self._readings.values()])
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
         """Their names, for the registry."""

@@ -1,7 +1,7 @@
 """The metrics of one server process, as docs/observability.md lists them.
 
 Counters and histograms cover this process. Gauges are read from the engines, so on redis every server shows the same:
-what the whole bus holds.
+what the whole bus holds. Of several processes of one server, one reads them.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.model import EngineName, NackAction
@@ -34,12 +35,15 @@ from duebus_server.ops.labels import OTHER, Labels
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from prometheus_client.core import Metric
+
     from duebus_server.domain.errors import DispatcherNotWorking
     from duebus_server.domain.model import LeaseBatch
     from duebus_server.domain.schedules import Firing
     from duebus_server.engine.base import Engine
 
     EngineCall = Callable[[EngineName, str, float, int], str]
+    Groups = list[tuple[str, str, str]]
 
 LATENESS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21600)
 CALL_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -113,6 +117,34 @@ class Scrape(NamedTuple):
 
     text: bytes
     content_type: str
+
+
+class Report(NamedTuple):
+    """All metrics of a process.
+
+    Attributes:
+        families: the metrics.
+        groups: the engine, topic and group of those that have gauges and counters of their own.
+    """
+
+    families: list[Metric]
+    groups: Groups
+
+
+class _Collected(Collector):
+    """Metrics that were collected before."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Metric]:
+        return self._families
+
+
+def encoded(families: list[Metric], accept: str) -> Scrape:
+    """The metrics as OpenMetrics, with exemplars, if the header ``accept`` asks for that."""
+    encode, content_type = choose_encoder(accept)
+    return Scrape(encode(_Collected(families)), content_type)
 
 
 class Metrics:
@@ -219,15 +251,26 @@ class Metrics:
             self.streams(engine.name, 0)
 
     async def scrape(self, accept: str = "") -> Scrape:
-        """All metrics: as OpenMetrics, with exemplars, if the header ``accept`` asks for that."""
+        """All metrics, in the format that the header ``accept`` asks for."""
+        return encoded((await self.report()).families, accept)
+
+    async def report(self, groups: Groups | None = None) -> Report:
+        """All metrics.
+
+        Args:
+            groups: those of another process, which reads the gauges for this one; None: this one reads them.
+        """
         async with self._gathering:
             if time.monotonic() - self._gathered_s > FRESH_S:
-                await self._gauges.gather()
+                await self._gauges.gather(reads=groups is None)
                 self._gathered_s = time.monotonic()
-        for group in self._gauges.groups():
+        if groups is None:
+            groups = [each for each in self._gauges.groups() if self._labels.topic(each[1]) != OTHER]
+        else:
+            self._labels.add_troubled(topic for _, topic, _ in groups)
+        for group in groups:
             self._groups[group]  # its counters begin
-        encode, content_type = choose_encoder(accept)
-        return Scrape(encode(self._registry), content_type)
+        return Report(list(self._registry.collect()), groups)
 
     # --- calls ------------------------------------------------------------------------------------------------------
 

@@ -183,9 +183,11 @@ class WireServer:
             refuse_if_taken(listen)
         port = _add_port(self._server, listen, self._certificates)
         if health_listen is not None:
-            self._health_server = GrpcServer(Limits(HEALTH_MESSAGE_BYTES).options(UNAUTHENTICATED_WINDOW_BYTES))
+            limits = Limits(HEALTH_MESSAGE_BYTES, shares_port=self._shares_port)
+            self._health_server = GrpcServer(limits.options(UNAUTHENTICATED_WINDOW_BYTES))
             self._health_server.register(health.SERVICE, self._health.handlers())
-            refuse_if_taken(health_listen)
+            if not self._shares_port:
+                refuse_if_taken(health_listen)
             health_port = _add_port(self._health_server, health_listen, None)
             await self._health_server.start()
             log.info("health on", address=f"{health_listen.rpartition(':')[0]}:{health_port}")
