@@ -115,6 +115,16 @@ def test_the_settings_have_the_servers_defaults() -> None:
     assert different <= {"engine", "redis_url", "log_format"}
 
 
+def test_every_setting_of_the_server_has_a_value() -> None:
+    # given: what the cases write into the file, and what they give as flags
+    written = {name for case in matrix() for name in tomllib.loads(config_of(case))}
+    arguments = " ".join(pods(render_case("redis"))[0]["containers"][0]["args"])
+    flags = {name.replace("-", "_") for name in re.findall(r"--([a-z-]+)=", arguments)}
+
+    # then: only the password is not among them; the chart takes it from a Secret, as a file
+    assert set(Settings.model_fields) - written - flags == {"redis_password"}
+
+
 @pytest.mark.parametrize("case", matrix())
 def test_the_server_accepts_the_file_that_the_chart_writes(case: str) -> None:
     written = tomllib.loads(config_of(case))
@@ -373,6 +383,14 @@ def test_a_larger_volume_changes_only_its_claim() -> None:
 def test_with_an_autoscaler_the_number_of_replicas_is_left_alone() -> None:
     assert "replicas" not in find(render_case("autoscaling"), "Deployment")["spec"]
     assert find(render(overlaid(REDIS, {"replicaCount": 0})), "Deployment")["spec"]["replicas"] == 0
+
+
+def test_the_targets_of_an_autoscaler_are_those_of_a_process_times_their_number() -> None:
+    metrics = find(render_case("autoscaling-of-processes"), "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert [each.get("pods", each.get("resource"))["target"]["averageValue"] for each in metrics] == [
+        "2600m", "8000", "1200",
+    ]  # fmt: skip
+    assert {each["pods"]["metric"]["name"] for each in metrics if "pods" in each} == {"duebus_streams", "duebus_rpcs"}
 
 
 def test_secrets_are_only_referenced_by_name() -> None:

@@ -16,6 +16,35 @@ REFUSED: dict[str, tuple[Values, str]] = {
     "two local": ({"engines": ["local"], "replicaCount": 2}, "replicaCount: the local engine runs in a single pod"),
     "two of both": ({**REDIS, "engines": ["redis", "local"], "replicaCount": 2}, "replicaCount: the local engine"),
     "scaled local": ({"engines": ["local"], "autoscaling": {"enabled": True}}, "autoscaling.enabled: the local engine"),
+    "several processes of local": (
+        {"engines": ["local"], "processes": 2},
+        "processes: the local engine runs in a single process",
+    ),
+    "more than a core of a process": (
+        overlaid(REDIS, {"autoscaling": {"enabled": True, "targetCPU": "1.5"}, "processes": 4}),
+        "autoscaling.targetCPU: a process uses one core at most, so 1.5 would not be exceeded",
+    ),
+    "more than the cores of the processes": (
+        overlaid(
+            REDIS,
+            {
+                "autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 60},
+                "processes": 2,
+                "resources": {"requests": {"cpu": 4}},
+            },
+        ),
+        "autoscaling.targetCPUUtilizationPercentage: processes use one core each at most, so 60 %",
+    ),
+    "a share of no request": (
+        overlaid(
+            REDIS,
+            {
+                "autoscaling": {"enabled": True, "targetCPUUtilizationPercentage": 60},
+                "resources": {"requests": {"cpu": None}},
+            },
+        ),
+        "autoscaling.targetCPUUtilizationPercentage: is a share of resources.requests.cpu, which is not set",
+    ),
     "redis twice": (
         overlaid(REDIS, values_of("bundled-redis")),
         "redis.bundled.enabled: a URL of another Redis is also set",
@@ -165,6 +194,10 @@ REFUSED: dict[str, tuple[Values, str]] = {
     "an unknown engine": ({"engines": ["kafka"]}, "/engines/0"),
     "no engine": ({"engines": []}, "/engines"),
     "a bare number": (overlaid(REDIS, {"settings": {"lease": 30}}), "/settings/lease"),
+    "no log level": (overlaid(REDIS, {"settings": {"logLevel": "verbose"}}), "/settings/logLevel"),
+    "no process": (overlaid(REDIS, {"processes": 0}), "/processes"),
+    "too many processes": (overlaid(REDIS, {"processes": 65}), "/processes"),
+    "no path": (overlaid(REDIS, {"settings": {"auditLog": "audit.log"}}), "/settings/auditLog"),
     "no duration": (overlaid(REDIS, {"settings": {"lease": "30 seconds"}}), "/settings/lease"),
     "no url": ({"redis": {"url": "redis.example:6379"}}, "/redis/url"),
     "no digest": (overlaid(REDIS, {"image": {"digest": "sha256:12"}}), "/image/digest"),

@@ -17,6 +17,9 @@ replicaCount: the local engine runs in a single pod; for more replicas, use engi
 {{- if .Values.autoscaling.enabled }}
 autoscaling.enabled: the local engine runs in a single pod and can't be scaled; use engines: [redis]
 {{- end }}
+{{- if gt (int .Values.processes) 1 }}
+processes: the local engine runs in a single process; for more, use engines: [redis]
+{{- end }}
 {{- end -}}
 {{- if include "duebus.durableLocal" . -}}
 {{- $fits := include "duebus.fittingBytes" . | int64 -}}
@@ -92,8 +95,22 @@ auth.acl: requires tokens, JWTs or client certificates; otherwise no caller has 
 autoscaling.minReplicas: is more than maxReplicas
 {{- end }}
 {{- with .Values.autoscaling -}}
-{{- if and .enabled (not (or .targetCPU .targetStreams .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics)) }}
-autoscaling: has no target; set targetCPU, targetStreams, targetMemoryUtilizationPercentage or metrics
+{{- if and .enabled (not (or .targetCPU .targetStreams .targetCalls .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics)) }}
+autoscaling: has no target; set targetCPU, targetStreams, targetCalls, targetMemoryUtilizationPercentage or metrics
+{{- end }}
+{{- $core := include "duebus.millicores" (default "0" .targetCPU) | int }}
+{{- if and .enabled (ge $core 1000) }}
+autoscaling.targetCPU: a process uses one core at most, so {{ .targetCPU }} would not be exceeded
+{{- end }}
+{{- with .targetCPUUtilizationPercentage }}
+{{- $requested := dig "requests" "cpu" "" $.Values.resources }}
+{{- $target := mul . (include "duebus.millicores" (default "0" $requested)) }}
+{{- if and $.Values.autoscaling.enabled (not $requested) }}
+autoscaling.targetCPUUtilizationPercentage: is a share of resources.requests.cpu, which is not set
+{{- end }}
+{{- if and $.Values.autoscaling.enabled (ge $target (mul $.Values.processes 100000)) }}
+autoscaling.targetCPUUtilizationPercentage: processes use one core each at most, so {{ . }} % of resources.requests.cpu ({{ $requested }}) would not be exceeded; raise processes or lower the request
+{{- end }}
 {{- end }}
 {{- end -}}
 {{- with .Values.podDisruptionBudget -}}

@@ -2,6 +2,7 @@
 {{- define "duebus.config" -}}
 # Made by the chart from the values; DUEBUS_* of the environment goes before it.
 engine = {{ .Values.engines | toRawJson }}
+processes = {{ int .Values.processes }}
 {{- range $name, $value := .Values.settings }}
 {{- if not (kindIs "invalid" $value) }}
 {{ snakecase $name }} = {{ kindIs "string" $value | ternary (toRawJson $value) ($value | int64) }}

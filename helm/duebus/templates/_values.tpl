@@ -34,6 +34,12 @@
 {{- mulf $number (get $sizes $unit) | floor | int64 -}}
 {{- end -}}
 
+{{- /* A quantity of CPU in thousandths of a core. */ -}}
+{{- define "duebus.millicores" -}}
+{{- $number := toString . | trimSuffix "m" | float64 -}}
+{{- ternary $number (mulf $number 1000) (toString . | hasSuffix "m") | ceil | int64 -}}
+{{- end -}}
+
 {{- /* How many bytes of bodies fit on the volume of the local engine: see docs/journal.md. */ -}}
 {{- define "duebus.fittingBytes" -}}
 {{- $volume := include "duebus.bytes" (toString .Values.persistence.size) | int64 -}}
