@@ -9,9 +9,10 @@ from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.model import NackAction
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.keys import GROUP_KEYS, TOPIC_KEYS
-from duebus_server.engine.redis.partition import Partition
+from duebus_server.engine.redis.partition import Partition, partitions_of
 from structlog.testing import capture_logs
 from support.builders import new_event, new_events
+from support.partitions import COUNT, dispatch_one_each
 from support.topics import ids
 
 if TYPE_CHECKING:
@@ -188,6 +189,21 @@ async def test_no_event_vanishes_with_a_key_of_its_group(frozen_bus: RedisBus, n
     assert sorted(ids(found)) == sorted(event for event in ALL if event != "leased" or name == "records")
     await topic.ack(*found)
     assert await topic.queued() == 0
+
+
+async def test_a_sweep_restores_what_a_partition_has_lost(frozen_bus: RedisBus) -> None:
+    replica = await frozen_bus.replica()
+    topic = replica.topic()
+    await topic.configure(partitions=COUNT)
+    await topic.join()
+    await dispatch_one_each(topic)
+    assert len(await topic.lease_all()) == COUNT
+    frozen_bus.raw.delete(frozen_bus.key(partitions_of(topic.name, COUNT)[1], "group:default:leased"))
+    assert await topic.counts() == {EventState.LEASED: COUNT - 1}
+
+    await replica.engine.expire_leases()
+
+    assert await topic.counts() == {EventState.LEASED: COUNT}
 
 
 async def test_leases_start_again_when_their_expiry_is_lost(frozen_bus: RedisBus) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.replicas.sweeping import IDLE_AT_ONCE
+from support.partitions import COUNT
 from support.proxy import proxy_to
 from support.redis_bus import RedisBus, Replica, redis_bus
 
@@ -48,6 +49,20 @@ async def test_an_idle_topic_costs_a_sweep_nothing(own_bus: RedisBus) -> None:
         costs.append(await cost_of_a_sweep(own_bus, replica))
     assert costs[1] < costs[0] + 10
     assert costs[1] < 150
+
+
+async def test_an_idle_topic_of_several_partitions_wakes_nobody(own_bus: RedisBus) -> None:
+    """A sweep took each of its partitions for closed."""
+    replica = await own_bus.replica()
+    topic = replica.topic()
+    await topic.configure(partitions=COUNT)
+    await topic.join()
+    assert await topic.lease() == []
+    replica.recorder.forget()
+
+    await replica.engine.expire_leases()
+
+    assert replica.recorder.dues == []
 
 
 async def test_events_made_due_by_a_lost_answer_are_found_by_the_next_sweep(

@@ -52,6 +52,11 @@ local function group_key(group, name)
   return group_key_of(ARGV[1], group, name)
 end
 
+-- How many partitions a topic has, from the prefix of one of them.
+local function partitions_in(prefix)
+  return tonumber(string.match(prefix, '/(%d+)/%d+}}:$') or 1)
+end
+
 local function aside_key(deletion, name)
   return topic_key('deleted:' .. deletion .. ':' .. name)
 end

@@ -22,7 +22,7 @@ local function check(prefix, group, first, behind)
   end
   local expired = redis.call('ZCOUNT', group_key_of(prefix, group, 'leased'), '-inf', whole(now))
   local partitions = tonumber(own[1] or 1)
-  if partitions ~= tonumber(string.match(prefix, '/(%d+)}:$') or 1) then
+  if partitions ~= partitions_in(prefix) then
     seen[1] = -3
   elseif redis.call('HEXISTS', prefix .. 'groups', group) == 0 then
     seen[1] = -2

@@ -45,8 +45,7 @@ local function count(prefix, group)
   if ready > 0 and redis.call('HEXISTS', group_key_of(prefix, group, 'group'), 'paused') == 0 then
     number = number + math.min(ready, begin_soon(prefix, group, number))
   end
-  local parts = tonumber(string.match(prefix, '/(%d+)}:$') or 1)
-  if number == 0 and tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= parts then
+  if number == 0 and tonumber(redis.call('HGET', prefix .. 'config', 'partitions') or 1) ~= partitions_in(prefix) then
     return -1
   end
   return number
