@@ -16,6 +16,7 @@ DOCUMENTS = (
     ROOT / "UPGRADING.md",
     ROOT / "SECURITY.md",
     ROOT / "CODE_OF_CONDUCT.md",
+    ROOT / "clients/DESIGN.md",
     ROOT / "clients/FEATURE_PARITY.md",
     ROOT / "tests/conformance/PROTOCOL.md",
     *sorted((ROOT / "docs").rglob("*.md")),

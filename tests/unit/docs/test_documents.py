@@ -16,7 +16,7 @@ from duebus_server.domain.clock import SECOND
 from duebus_server.domain.units import DURATION, SIZE, parse_duration, parse_size
 from duebus_server.wire.status import STATUS_CODES
 from support import site
-from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, table
+from support.documents import DOCUMENTS, README, ROOT, anchors, blocks, links, section, table
 from support.reference import EXAMPLE, FILES, REFERENCE, python_error, reasons
 
 if TYPE_CHECKING:
@@ -198,8 +198,7 @@ SHARED_STEPS, LOCAL_STEPS, REDIS_STEPS = 8, 7, 12
 
 
 def test_the_drawing_of_one_event_names_files_that_exist_and_not_many() -> None:
-    section = (ROOT / "CONTRIBUTING.md").read_text().split("## One event through the server\n")[1].split("\n## ")[0]
-    drawing = section.split("```")[1]
+    drawing = section(ROOT / "CONTRIBUTING.md", "One event through the server").split("```")[1]
     above, below = drawing.split("     +-- local")
     shared = re.findall(r"[\w/]+\.py", above)
     local, redis = files_of_columns(below)
@@ -210,6 +209,16 @@ def test_the_drawing_of_one_event_names_files_that_exist_and_not_many() -> None:
     there = {path.name for path in SERVER.rglob("*") if path.suffix in (".py", ".lua")}
     assert named <= there
     assert all((SERVER / "engine" / "local" / name).exists() for name in local)
+
+
+def test_the_design_of_the_clients_names_files_that_exist() -> None:
+    design = ROOT / "clients/DESIGN.md"
+    (_, *folders), *rows = table(section(design, "The files"))
+    for row in rows:
+        for folder, names in zip(folders, row[1:], strict=True):
+            (link,) = re.findall(r"\]\((\S+)\)", folder)
+            for name in re.findall(r"`([\w.]+)`", names):
+                assert (design.parent / link / (name if "." in name else f"{name}.java")).exists(), name
 
 
 def files_of_columns(drawing: str) -> tuple[list[str], list[str]]:
