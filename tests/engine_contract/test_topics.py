@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.errors import NotFound
+from duebus_server.domain.rates import KeyPolicy, Limits, Rate
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import Rates, TopicConfig
 from support.builders import new_event, new_events
@@ -82,14 +83,55 @@ async def test_a_page_may_begin_after_an_unknown_topic(harness: Harness, topic: 
     assert await names(harness, after=topic.name + "0") == []
 
 
-async def test_a_listed_topic_is_the_same_as_one_that_is_read(harness: Harness, joined: TopicDriver) -> None:
-    await joined.dispatch("a", new_event(delay_us=MINUTE))
+async def assert_listed_as_read(topic: TopicDriver) -> None:
+    (listed,) = await topic.engine.list_topics("", 10)
+    assert listed == await topic.engine.get_topic(topic.name)
 
+
+async def test_a_listed_topic_is_the_same_as_one_that_is_read(harness: Harness, topic: TopicDriver) -> None:
+    # events that wait for the first group
+    await topic.dispatch("first", new_event(priority=9), *(new_event(key="k") for _ in range(3)))
+    await assert_listed_as_read(topic)
+    # an ephemeral group, and a lasting one
+    await topic.join("looks", "ephemeral", ephemeral_us=MINUTE)
+    await assert_listed_as_read(topic)
+    await topic.join(consumer="a worker")
+    await topic.join("another", "second")
+    await topic.dispatch(*new_events(3), new_event(key="k", delay_us=SECOND), new_event(delay_us=HOUR))
+    await assert_listed_as_read(topic)
+    # leases, a retry, a dead letter
+    held = await topic.lease_all()
+    await topic.ack(held[0])
+    await topic.dead_letter(held[1])
+    await topic.nack(held[2], delay_us=MINUTE)
+    await assert_listed_as_read(topic)
+    # an event of a key that has become due
+    await harness.advance(SECOND)
+    await assert_listed_as_read(topic)
+    # leases that have run out
+    await harness.advance(HOUR)
+    await assert_listed_as_read(topic)
+    assert EventState.LEASED not in await topic.counts()
+    # settings, and a pause
+    await topic.configure(max_queued=1_000)
+    await topic.configure_group(max_retries=1, keys=KeyPolicy(2))
+    await topic.pause()
+    await assert_listed_as_read(topic)
+
+
+@pytest.mark.one_partition("§3.10: a topic with several partitions has no limits")
+async def test_a_listed_topic_shows_what_holds_its_groups_up(harness: Harness, joined: TopicDriver) -> None:
+    await joined.configure(limits=Limits(1, Rate(1, HOUR)))
+    await assert_listed_as_read(joined)
+    await joined.dispatch(*new_events(3))
+    held = await joined.lease_one()
     (listed,) = await harness.engine.list_topics("", 10)
-
-    assert listed.topic == joined.name
-    assert listed.queued == 2
-    assert [group.counts for group in listed.groups] == [(await joined.group()).counts]
+    assert [group.throttled_until_us is None for group in listed.groups] == [False]
+    await assert_listed_as_read(joined)
+    await joined.pause_for(held, for_us=2 * HOUR)
+    await assert_listed_as_read(joined)
+    await harness.advance(2 * HOUR)
+    await assert_listed_as_read(joined)
 
 
 @pytest.mark.one_partition("§3.4: a topic with several partitions exists before anything is in it")

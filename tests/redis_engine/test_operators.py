@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
@@ -13,7 +14,8 @@ from duebus_server.domain.errors import MaxQueuedEventsReached, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason, LeaseRequest, SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.partition import Partition
-from support.builders import new_event, unique_name
+from duebus_server.engine.redis.transport.scripts import Script
+from support.builders import new_event, new_events, unique_name
 from support.redis_app import app_on
 from support.redis_bus import SIGNAL_TIMEOUT_S, RedisBus, Replica, redis_bus
 from support.topics import TopicDriver, ids
@@ -22,7 +24,6 @@ from support.wire import Wire, figure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_server import RedisServer
 
 SETTLED = LeaseFailureReason.SETTLED
@@ -342,6 +343,81 @@ async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Repli
     await replica_b.dispatch("event")
 
     assert [info.topic for info in await replica_a.engine.list_topics("", 10)] == [replica_a.name]
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many times each script has run."""
+    counted: Counter[str] = Counter()
+    run = Script.run
+
+    async def count(self: Script, *arguments: Any) -> Any:
+        counted[self.name] += 1
+        return await run(self, *arguments)
+
+    monkeypatch.setattr(Script, "run", count)
+    return counted
+
+
+async def test_topics_are_read_a_hundred_in_a_step(replica: Replica, runs: Counter[str]) -> None:
+    topics = [replica.topic() for _ in range(250)]
+    for topic in topics[::2]:
+        await topic.join()
+    for topic in topics:
+        await topic.dispatch(new_event(delay_us=MINUTE))
+    runs.clear()
+
+    listed = await replica.engine.list_topics("", 1_000)
+
+    assert [info.topic for info in listed] == sorted(topic.name for topic in topics)
+    assert (runs["topic_infos"], runs["topic_info"]) == (3, 0)
+    assert await replica.engine.queued() == 250
+
+
+async def test_a_step_reads_fewer_topics_where_that_takes_long(replica: Replica, runs: Counter[str]) -> None:
+    """Others wait meanwhile."""
+    topics = [replica.topic() for _ in range(6)]
+    for topic in topics:
+        for group in range(60):
+            await topic.join(group=f"g{group}")
+    runs.clear()
+
+    listed = await replica.engine.list_topics("", 1_000)
+
+    assert [len(info.groups) for info in listed] == [60] * 6
+    assert (runs["topic_infos"], runs["topic_info"]) == (2, 0)
+
+
+async def test_a_topic_for_which_something_is_to_be_done_is_read_by_itself(
+    frozen_bus: RedisBus, runs: Counter[str]
+) -> None:
+    replica = await frozen_bus.replica()
+    held, keyed, idle = [replica.topic() for _ in range(3)]
+    for topic in (held, keyed, idle):
+        await topic.join()
+    await held.dispatch("event")
+    await held.lease(lease_us=SECOND)
+    await keyed.dispatch(new_event(key="k", delay_us=SECOND))
+    await replica.advance(SECOND)
+    runs.clear()
+
+    listed = {info.topic: info for info in await replica.engine.list_topics("", 10)}
+
+    assert [listed[topic.name].groups[0].counts[EventState.READY] for topic in (held, keyed, idle)] == [1, 1, 0]
+    assert (runs["topic_infos"], runs["topic_info"]) == (1, 2)
+    await replica.engine.list_topics("", 10)
+    assert (runs["topic_infos"], runs["topic_info"]) == (2, 2), "it was done"
+
+
+async def test_a_list_shows_the_partitions_that_another_replica_has_made(bus: RedisBus, topic: TopicDriver) -> None:
+    await topic.join()
+    other = (await bus.replica()).topic(topic.name)
+    await other.configure(partitions=2)
+    await other.dispatch(*new_events(4))
+
+    (listed,) = await topic.engine.list_topics("", 10)
+
+    assert (listed.config.partitions, listed.queued, len(listed.groups)) == (2, 4, 1)
 
 
 async def test_another_replica_finishes_an_interrupted_deletion(

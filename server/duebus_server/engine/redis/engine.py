@@ -427,6 +427,11 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         return await self.views.get_topic(partition)
 
+    async def get_topics(self, partitions: Sequence[Partition]) -> list[TopicInfo | None]:
+        """See ``Views.get_topics``."""
+        self.check_started()
+        return await self.views.get_topics(partitions)
+
     async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
         """A page of events as in ``Engine.list_events``, with their sort keys."""
         self.check_started()

@@ -6,7 +6,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.domain.minutes import Lateness, Tally, sum_of_lateness
+from duebus_server.domain.minutes import NOT_DELIVERED, Lateness, sum_of_lateness
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
@@ -39,12 +39,15 @@ if TYPE_CHECKING:
     from duebus_server.engine.redis.admin.topic_index import TopicIndex
     from duebus_server.engine.redis.transport.runner import Runner
 
-TOPIC_INFO, LIST_EVENTS, LIST_KEYS, GET_EVENT, BACKLOG, WORK = map(
-    Script, ("topic_info", "list_events", "list_keys", "get_event", "backlog", "work")
+TOPIC_INFO, TOPIC_INFOS, LIST_EVENTS, LIST_KEYS, GET_EVENT, BACKLOG, WORK = map(
+    Script, ("topic_info", "topic_infos", "list_events", "list_keys", "get_event", "backlog", "work")
 )
 
 MAX_KEYS_EXAMINED = 10_000
 """How many keys of a group are read for a page. That takes Redis about 20 ms, in steps of 2 ms."""
+
+DESCRIBED_AT_ONCE = 100
+"""How many partitions one command describes at most. That takes Redis at most about two milliseconds."""
 
 COUNTED_AT_ONCE = 500
 """For how many groups one command counts the work. That takes Redis about a millisecond."""
@@ -58,6 +61,13 @@ _WHERE_KEYS_ARE, _SAMPLE = ("keys", "slots", "opens"), "blocked"
 """As in ``list_keys.lua``."""
 _END = b"0"
 """The cursor after the last step, as in ``list_keys.lua``."""
+_PAUSED, _EPHEMERAL = 1, 2
+"""As in ``description.lua``."""
+_BEFORE_LATENESS = 5
+"""How many counts precede the lateness in the text of a tally."""
+_NO_RATES = Rates()
+_NOTHING = ((0, 0, 0, 0, 0), (-1, -1, -1), (), (0, 0, 0, 0), -1)
+"""What ``description.lua`` leaves out of a group that has nothing."""
 
 
 class Position(NamedTuple):
@@ -135,9 +145,32 @@ class Views:
 
     async def get_topic(self, partition: Partition) -> TopicInfo:
         """One topic."""
-        queued, stored, groups = await self._read(TOPIC_INFO, partition, self._max_retries)
-        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
-        now_us = self._runner.now_us()
+        described = await self._read(TOPIC_INFO, partition, self._max_retries)
+        return self._topic_info(partition, self._runner.now_us(), *described)
+
+    async def get_topics(self, partitions: Sequence[Partition]) -> list[TopicInfo | None]:
+        """Many topics or partitions, a hundred in a step; None for one that has to be read by itself.
+
+        That is one for which something has to be done first, or that does not exist, and on a cluster each.
+        """
+        if self._runner.connection.checks_keys:
+            return [None] * len(partitions)
+        keys = self._runner.keys
+        found: list[TopicInfo | None] = []
+        while len(found) < len(partitions):
+            some = partitions[len(found) : len(found) + DESCRIBED_AT_ONCE]
+            prefixes = map(keys.topic_prefix, some)
+            now, *described = await self._runner.run_on([keys.topic(some[0], "events")], TOPIC_INFOS, "", *prefixes)
+            self._answered(now, ())
+            now_us = self._runner.now_us()
+            for partition, one in zip(some, described, strict=False):  # Redis may stop before the end
+                found.append(one and self._topic_info(partition, now_us, *one))
+        return found
+
+    def _topic_info(
+        self, partition: Partition, now_us: int, queued: int, stored: Sequence[bytes], groups: Sequence[Any]
+    ) -> TopicInfo:
+        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults) if stored else self._defaults
         return TopicInfo(partition.topic, config, queued, [_group_info(config, now_us, *group) for group in groups])
 
     async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
@@ -275,46 +308,42 @@ def _group_info(
     config: TopicConfig,
     now_us: int,
     name: bytes,
-    flags: Sequence[int],
-    counts: Sequence[int],
-    oldest: Sequence[bytes | int],
-    subscribers: Sequence[Any],
-    rates: Sequence[bytes],
-    own: list[bytes],
-    throttled_until: bytes | int,
+    flags: int,
+    own: Sequence[bytes],
     minutes: Sequence[bytes],
+    *figures: Any,
 ) -> GroupInfo:
-    paused, ephemeral = map(bool, flags)
-    in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config)
-    ready_age, blocked_age, lease_age = (_age(now_us, since) for since in oldest)
+    in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config) if own else config
+    counts, oldest, subscribers, rates, throttled_until = figures or _NOTHING
+    ready_age, blocked_age, lease_age = [None if since < 0 else max(0, now_us - since) for since in oldest]
     return GroupInfo(
         name.decode(),
-        paused,
+        bool(flags & _PAUSED),
         dict(zip(_STATES, counts, strict=True)),
-        list(_subscribers(subscribers)),
+        list(_subscribers(subscribers)) if subscribers else [],
         ready_age,
-        Rates(*(float(rate) for rate in rates)),
+        Rates(*[rate / 1e6 for rate in rates]) if any(rates) else _NO_RATES,
         in_force.retry_policy,
-        ephemeral,
+        bool(flags & _EPHEMERAL),
         blocked_age,
         in_force.limits,
         in_force.keys,
-        read_time(throttled_until),
+        None if throttled_until < 0 else throttled_until,
         lease_age,
-        sum_of_lateness(Lateness(Tally.of_text(text.decode()).lateness) for text in minutes),
+        _lateness(minutes) if minutes else NOT_DELIVERED,
     )
 
 
-def _age(now_us: int, since: bytes | int) -> int | None:
-    """How long ago a time was, in microseconds; None if it is -1, which means never."""
-    at_us = int(float(since))
-    return max(0, now_us - at_us) if at_us >= 0 else None
+def _lateness(minutes: Sequence[bytes]) -> Lateness:
+    """That of these minutes, from their texts, without a tally of each: a list has many."""
+    counts = [[int(word) for word in text.split()[_BEFORE_LATENESS:] if word.isdigit()] for text in minutes]
+    return sum_of_lateness(map(Lateness, counts))
 
 
 def _subscribers(flat: Sequence[Any]) -> Iterator[SubscriberInfo]:
     for at in range(0, len(flat), _SUBSCRIBER_FIELDS):
         session_id, consumer, connected, in_flight = flat[at : at + _SUBSCRIBER_FIELDS]
-        yield SubscriberInfo(session_id.decode(), consumer.decode(), int(connected), max(0, in_flight))
+        yield SubscriberInfo(session_id.decode(), consumer.decode(), connected, max(0, in_flight))
 
 
 def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:

@@ -152,18 +152,18 @@ local function is_ephemeral(group)
   return redis.pcall('HGET', topic_key('groups'), group) == EPHEMERAL
 end
 
--- The settings that a group has of its own: {name, value, ...}
-local function own_settings(group)
-  local names = { 'max_retries', 'backoff_initial', 'backoff_max', 'limits', 'keys' }
-  local values = redis.call('HMGET', group_key(group, 'group'), unpack(names))
+-- The settings that a group has of its own: {name, value, ...}. And what it has if an operator has paused it, or false.
+local function own_settings(prefix, group)
+  local names = { 'max_retries', 'backoff_initial', 'backoff_max', 'limits', 'keys', 'paused' }
+  local values = redis.call('HMGET', group_key_of(prefix, group, 'group'), unpack(names))
   local own = {}
-  for i, name in ipairs(names) do
+  for i = 1, #names - 1 do
     if values[i] then
-      own[#own + 1] = name
+      own[#own + 1] = names[i]
       own[#own + 1] = values[i]
     end
   end
-  return own
+  return own, values[#names]
 end
 
 -- The due time of 'd<microseconds>', counted from now, or of 'a<microseconds>', a time that may have passed.
@@ -259,10 +259,15 @@ local function body_size(blob)
   return math.max(0, #blob - before - origin)
 end
 
--- The first score in a sorted set of the group, or NEVER.
-local function first_score(group, name)
-  local first = redis.call('ZRANGE', group_key(group, name), 0, 0, 'WITHSCORES')
+-- The first score in a sorted set, or NEVER.
+local function first_in(key)
+  local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
   return first[2] and tonumber(first[2]) or NEVER
+end
+
+-- The same of one of the group's.
+local function first_score(group, name)
+  return first_in(group_key(group, name))
 end
 
 -- Rates are counted in buckets of this width: fields `bucket:kind` of the group's hash `rates`. The last BUCKETS count,

@@ -105,4 +105,4 @@ elseif next(changes) then
   publish_change('configured', '')
 end
 local dues = refused == 0 and (changes.limits or changes.keys) and apply_to_groups() or {}
-return { whole(now), '', refused, redis.call('HGETALL', config_key), policy_key and own_settings(group) or {}, dues }
+return { whole(now), '', refused, redis.call('HGETALL', config_key), policy_key and own_settings(ARGV[1], group) or {}, dues }

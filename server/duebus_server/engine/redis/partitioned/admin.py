@@ -87,8 +87,7 @@ class AdminVerbs:
 
     async def get_topic(self, topic: str) -> TopicInfo:
         """See ``Engine.get_topic``."""
-        infos = await self._routing.each(topic, self._engine.get_topic)
-        return infos[0] if len(infos) == 1 else views.sum_of(topic, infos)
+        return views.sum_of(topic, await self._routing.each(topic, self._engine.get_topic))
 
     async def list_events(self, topic: str, query: EventQuery) -> EventPage:
         """See ``Engine.list_events``. A cursor is valid in all partitions."""

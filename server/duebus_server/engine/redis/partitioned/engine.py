@@ -70,7 +70,7 @@ class PartitionedEngine(AdminVerbs):
 
     def __init__(self, engine: RedisEngine, runner: Runner, partitioning: Partitioning, defaults: TopicConfig) -> None:
         routing = Routing(engine, partitioning, self._join_in)
-        topics = Topics(engine.topic_index, defaults, self.get_topic)
+        topics = Topics(engine, routing, defaults, self.get_topic)
         super().__init__(engine, partitioning, routing, topics, Schedules(engine, runner, routing, defaults))
         self._runner = runner
         self._minutes = MinutesOfTopics(runner, lambda topic: routing.partitions(topic)[0])

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
     """A topic, from what each of its partitions shows."""
+    if len(infos) == 1:
+        return infos[0]
     by_name: dict[str, list[GroupInfo]] = defaultdict(list)
     for info in infos:
         for group in info.groups:
