@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from importlib import resources
 from pathlib import Path
@@ -19,6 +18,7 @@ from duebus_server.domain.errors import DueBusError
 from duebus_server.security.acl import ALL_TOPICS, Verb
 from duebus_server.web.calls import COOKIE, PAGE_HEADER
 from duebus_server.web.errors import Failure, failure_of
+from duebus_server.web.live import encoded
 from duebus_server.wire.status import status_of
 
 if TYPE_CHECKING:
@@ -155,12 +155,12 @@ class _Stream:
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(self._messages(request, caller), media_type="text/event-stream", headers=headers)
 
-    async def _messages(self, request: Request, caller: Caller) -> AsyncIterator[str]:
+    async def _messages(self, request: Request, caller: Caller) -> AsyncIterator[bytes]:
         async for message in self._live.messages():
             if self._calls.is_open or await self._is_still(caller, request):
                 yield _encoded(message, caller)
             else:
-                yield "event: signed-out\ndata: {}\n\n"
+                yield b"event: signed-out\ndata: {}\n\n"
                 return
 
     async def _is_still(self, caller: Caller, request: Request) -> bool:
@@ -171,13 +171,19 @@ class _Stream:
             return False
 
 
-def _encoded(message: Message, caller: Caller) -> str:
-    """The message with the topics that the caller may see. For those who may see all, it is encoded once."""
+def _encoded(message: Message, caller: Caller) -> bytes:
+    """The message with what the caller may see. For those who may see all, it is encoded once."""
     if caller.may(Verb.VIEW, ALL_TOPICS):
         return message.encoded
-    seen = [topic for topic in message.content["topics"] if caller.may(Verb.VIEW, topic["topic"])]
-    removed = [[engine, topic] for engine, topic in message.content["removed"] if caller.may(Verb.VIEW, topic)]
-    return f"data: {json.dumps({**message.content, 'topics': seen, 'removed': removed})}\n\n"
+    content = message.content
+    seen = {
+        "topics": [each for each in content["topics"] if caller.may(Verb.VIEW, each["topic"])],
+        "schedules": [
+            each for each in content["schedules"] if caller.may(Verb.VIEW, each["info"]["schedule"]["topic"])
+        ],
+        "removed": [each for each in content["removed"] if caller.may(Verb.VIEW, each[1])],
+    }
+    return encoded({**content, **seen})
 
 
 def _packed(token: str) -> str:

@@ -1,4 +1,4 @@
-"""What open pages show of all topics: one snapshot for all of them, and what has changed since the last one."""
+"""What open pages show of topics and schedules: one snapshot for all pages, and what has changed since the last one."""
 
 from __future__ import annotations
 
@@ -6,30 +6,45 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.json_format import MessageToDict
 
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DueBusError
 from duebus_server.domain.minutes import sum_of_lateness
+from duebus_server.domain.schedules import fills_answer
 from duebus_server.domain.states import EventState
+from duebus_server.wire.schedule_codec import schedule_info
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
-    from duebus_server.bus.engines import Engines, RunningEngine
+    from duebus_server.bus.engines import Engines
     from duebus_server.domain.minutes import Lateness
+    from duebus_server.domain.schedules import ScheduleRecord
     from duebus_server.domain.views import GroupInfo, TopicInfo
+    from duebus_server.engine.base import Engine
 
-    Topics = dict[tuple[str, str], dict[str, Any]]
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    # By engine and name: what was read, and what pages show of it.
+    Seen = dict[tuple[str, str], tuple[T, dict[str, Any]]]
+    Topics = Seen[TopicInfo]
+    Schedules = Seen[ScheduleRecord]
 
 INTERVAL_S = 1.0
-SHARE = 0.04
-"""How much of a core the snapshots may take: where there are many topics, they are taken less often."""
+SHARE = 0.03
+"""How much of a core the open pages may take: where they are many, or topics are, snapshots are taken less often."""
+
+SEND_S = 100e-6
+"""About how long it takes to send a message to a page."""
 
 HEARTBEAT_S = 15.0
 """A message is sent at least this often, so that a connection that has broken is noticed."""
 
-TOPICS_AT_ONCE = 100
+READ_AT_ONCE = 100
 ROUND_US = 100_000
 """Times are rounded to this, so that a clock that is estimated does not change them."""
 
@@ -39,17 +54,18 @@ class Message:
     """What has changed.
 
     Attributes:
-        content: ``now`` in seconds, ``engines``, ``topics`` that are new or differ, and ``removed`` ones.
+        content: ``now`` in seconds, ``engines``, the ``topics`` and ``schedules`` that are new or differ, and which are
+            ``removed``: engine and topic, and for a schedule its name too.
         encoded: the content as a server-sent event.
     """
 
     content: dict[str, Any]
-    encoded: str
+    encoded: bytes
 
     @property
     def brings_something(self) -> bool:
-        """Whether a topic has changed."""
-        return bool(self.content["topics"] or self.content["removed"])
+        """Whether a topic or a schedule has changed."""
+        return any(self.content[name] for name in ("topics", "schedules", "removed"))
 
 
 class Live:
@@ -61,9 +77,10 @@ class Live:
         self._taking: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._topics: Topics = {}
+        self._schedules: Schedules = {}
         # Grows with each message.
         self._number = 0
-        self._latest = _message([], [], [])
+        self._latest = message_of([])
         self._whole: Message | None = None
         self._sent = asyncio.Event()
 
@@ -89,8 +106,9 @@ class Live:
 
     def _all(self) -> Message:
         if self._whole is None:
-            engines = self._latest.content["engines"]
-            self._whole = _message(engines, list(self._topics.values()), [], is_first=True)
+            topics = [shown for _, shown in self._topics.values()]
+            schedules = [shown for _, shown in self._schedules.values()]
+            self._whole = message_of(self._latest.content["engines"], topics, schedules, is_first=True)
         return self._whole
 
     def _send(self, message: Message) -> None:
@@ -102,7 +120,7 @@ class Live:
     async def _keep_taking(self) -> None:
         took_s, quiet_s = 0.0, 0.0
         while True:
-            pause_s = max(INTERVAL_S, took_s / SHARE)
+            pause_s = max(INTERVAL_S, (took_s + self._pages * SEND_S) / SHARE)
             await asyncio.sleep(pause_s)
             began_s = time.process_time()
             before, message = self._latest, await self._take()
@@ -114,41 +132,74 @@ class Live:
                 self._send(message)
 
     async def _take(self) -> Message:
-        before = self._topics
+        topics_before, schedules_before = self._topics, self._schedules
         engines: list[dict[str, Any]] = []
-        found: Topics = {}
+        topics: Topics = {}
+        schedules: Schedules = {}
         for running in self._engines:
-            state, topics = await _engine(running)
-            engines.append(state)
-            if topics is None:  # it can't be asked: what was last seen stays
-                topics = {key: topic for key, topic in before.items() if key[0] == running.engine.name}
-            found.update(topics)
-        changed = [topic for key, topic in found.items() if before.get(key) != topic]
-        removed = [list(key) for key in before if key not in found]
-        self._topics = found
-        return _message(engines, changed, removed)
+            name, problem = running.engine.name, running.not_serving() or ""
+            try:
+                topics.update(await _read_topics(running.engine, topics_before))
+                schedules.update(await _read_schedules(running.engine, schedules_before))
+            except DueBusError as error:  # it can't be asked: what was last seen stays
+                problem = problem or str(error)
+                topics.update(_of_engine(topics_before, name))
+                schedules.update(_of_engine(schedules_before, name))
+            engines.append({"engine": name, "status": str(running.status), "problem": problem})
+        self._topics, self._schedules = topics, schedules
+        return message_of(
+            engines,
+            _changed(topics_before, topics),
+            _changed(schedules_before, schedules),
+            [[engine, name] for engine, name in topics_before.keys() - topics.keys()]
+            + [[key[0], schedules_before[key][0].topic, key[1]] for key in schedules_before.keys() - schedules.keys()],
+        )
 
 
-async def _engine(running: RunningEngine) -> tuple[dict[str, Any], Topics | None]:
-    """The state of an engine and its topics; None in place of them if they can't be read."""
-    engine = running.engine
-    problem = running.not_serving() or ""
-    topics: Topics = {}
+async def _read_topics(engine: Engine, before: Topics) -> Topics:
+    """The topics of an engine. What is shown of one that the engine still has the same information of is kept."""
+    found: Topics = {}
     after = ""
-    try:
-        while found := await engine.list_topics(after, TOPICS_AT_ONCE):
-            now_us = engine.now_us()
-            for info in found:
-                topics[engine.name, info.topic] = _topic(engine.name, info, now_us)
-            after = found[-1].topic
-            await asyncio.sleep(0)
-    except DueBusError as error:
-        return _state(running, problem or str(error)), None
-    return _state(running, problem), topics
+    while topics := await engine.list_topics(after, READ_AT_ONCE):
+        now_us = engine.now_us()
+        for info in topics:
+            key = (engine.name, info.topic)
+            seen = before.get(key)
+            found[key] = seen if seen is not None and seen[0] is info else (info, _topic(engine.name, info, now_us))
+        after = topics[-1].topic
+        await asyncio.sleep(0)
+    return found
 
 
-def _state(running: RunningEngine, problem: str) -> dict[str, Any]:
-    return {"engine": running.engine.name, "status": str(running.status), "problem": problem}
+async def _read_schedules(engine: Engine, before: Schedules) -> Schedules:
+    """The schedules of an engine. What is shown of one that has the same version is kept."""
+    found: Schedules = {}
+    after = ""
+    while records := await engine.list_schedules(after, READ_AT_ONCE):
+        for record in records:
+            key = (engine.name, record.name)
+            seen = before.get(key)
+            is_same = seen is not None and seen[0].version == record.version
+            found[key] = seen if seen is not None and is_same else (record, _schedule(engine.name, record))
+        after = records[-1].name
+        if not fills_answer(records, READ_AT_ONCE):
+            break
+        await asyncio.sleep(0)
+    return found
+
+
+def _of_engine(seen: Seen[T], engine: str) -> Seen[T]:
+    return {key: each for key, each in seen.items() if key[0] == engine}
+
+
+def _changed(before: Seen[Any], now: Seen[Any]) -> list[dict[str, Any]]:
+    """What is shown that is new or differs."""
+    found = []
+    for key, each in now.items():
+        seen = before.get(key)
+        if seen is not each and (seen is None or seen[1] != each[1]):
+            found.append(each[1])
+    return found
 
 
 def _topic(engine: str, info: TopicInfo, now_us: int) -> dict[str, Any]:
@@ -189,8 +240,33 @@ def _since(age_us: int | None, now_us: int) -> float | None:
     return None if age_us is None else (now_us - age_us) // ROUND_US * ROUND_US / 1_000_000
 
 
-def _message(
-    engines: list[dict[str, Any]], topics: list[dict[str, Any]], removed: list[list[str]], *, is_first: bool = False
+def _schedule(engine: str, record: ScheduleRecord) -> dict[str, Any]:
+    """A schedule as ListSchedules has it, without its event."""
+    info = schedule_info(record, with_data=False)
+    info.schedule.ClearField("event")
+    return {"engine": engine, "info": MessageToDict(info)}
+
+
+def message_of(
+    engines: list[dict[str, Any]],
+    topics: Sequence[dict[str, Any]] = (),
+    schedules: Sequence[dict[str, Any]] = (),
+    removed: Sequence[list[str]] = (),
+    *,
+    is_first: bool = False,
 ) -> Message:
-    content = {"now": time.time(), "first": is_first, "engines": engines, "topics": topics, "removed": removed}
-    return Message(content, f"data: {json.dumps(content)}\n\n")
+    """A message of what has changed."""
+    content = {
+        "now": time.time(),
+        "first": is_first,
+        "engines": engines,
+        "topics": topics,
+        "schedules": schedules,
+        "removed": removed,
+    }
+    return Message(content, encoded(content))
+
+
+def encoded(content: dict[str, Any]) -> bytes:
+    """The content of a message as a server-sent event."""
+    return f"data: {json.dumps(content)}\n\n".encode()

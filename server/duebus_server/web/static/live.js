@@ -1,5 +1,5 @@
 /**
- * What the server reports of all topics, once a second at most. The connection is closed while nobody looks.
+ * What the server reports of all topics and schedules, once a second at most. The connection is closed while nobody looks.
  *
  * @typedef {{ group: string, paused: boolean, ephemeral: boolean, scheduled: number, ready: number, leased: number,
  *   blocked: number, dead: number, subscribers: number, readySince: number | null, blockedSince: number | null,
@@ -7,6 +7,7 @@
  * @typedef {{ engine: string, topic: string, problem: string, durable: boolean, queued: number, maxQueued: number,
  *   lateness: [number, number] | null, groups: Group[] }} Topic
  * @typedef {{ engine: string, status: string, problem: string }} Engine
+ * @typedef {{ engine: string, info: any }} Schedule `info` is a ScheduleInfo without its event
  * @typedef {{ at: number, rates: number[] }} Sample
  */
 
@@ -21,6 +22,8 @@ const key = (engine, topic) => `${engine}/${topic}`;
 class Live {
   /** @type {Map<string, Topic>} */
   topics = new Map();
+  /** @type {Map<string, Schedule>} */
+  schedules = new Map();
   /** @type {Engine[]} */
   engines = [];
   /** @type {Map<string, Sample[]>} By topic. */
@@ -85,16 +88,24 @@ class Live {
     }
   }
 
-  /** @param {{ now: number, first: boolean, engines: Engine[], topics: Topic[], removed: [string, string][] }} message */
+  /** @param {{ now: number, first: boolean, engines: Engine[], topics: Topic[], schedules: Schedule[],
+   *   removed: [string, string, string?][] }} message `removed` are topics, or schedules of topics */
   #take(message) {
     this.#heardAt = Date.now();
     this.#ahead = message.now - Date.now() / 1_000;
-    if (message.first) this.topics = new Map();
+    if (message.first) {
+      this.topics = new Map();
+      this.schedules = new Map();
+    }
     for (const topic of message.topics) {
       this.topics.set(key(topic.engine, topic.topic), topic);
       this.#sample(topic, message.now);
     }
-    for (const [engine, topic] of message.removed) this.topics.delete(key(engine, topic));
+    for (const schedule of message.schedules) this.schedules.set(key(schedule.engine, schedule.info.schedule.name), schedule);
+    for (const [engine, topic, name] of message.removed) {
+      if (name) this.schedules.delete(key(engine, name));
+      else this.topics.delete(key(engine, topic));
+    }
     this.engines = message.engines;
     this.version += 1;
     this.isLoaded = true;

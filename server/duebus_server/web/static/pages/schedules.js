@@ -1,63 +1,47 @@
 /** The schedules of all engines: their rules in words, their next and last runs. */
 
 import { html } from "htm/preact";
-import { useEffect, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
 import { ago, count, counted, moment, seconds } from "../format.js";
 import { useLive } from "../live.js";
-import { Ask, Empty, Field, Table, useAnswer, useRights } from "../parts.js";
+import { Ask, Empty, Field, Table, useRights } from "../parts.js";
 import { href } from "../route.js";
+import { Rows } from "../rows.js";
 
-/** @typedef {{ engine: string, info: any }} Found */
+/** @typedef {import("../live.js").Schedule} Found */
 /** @typedef {{ verb: "pause" | "resume" | "trigger" | "backfill" | "delete", found: Found }} Action */
-
-const AGAIN_MS = 5_000;
-const PAGE = 1_000;
-
-/** All schedules of an engine. @param {string} engine @returns {Promise<Found[]>} */
-async function schedulesOf(engine) {
-  const found = [];
-  let pageToken = "";
-  do {
-    const page = await call("EventBusSchedules/ListSchedules", { engine: engineName(engine), pageSize: PAGE, pageToken });
-    for (const info of page.schedules ?? []) found.push({ engine, info });
-    pageToken = page.nextPageToken ?? "";
-  } while (pageToken);
-  return found;
-}
 
 /** @param {{ query: Record<string, string> }} props */
 export function Schedules({ query }) {
   const live = useLive();
   const rights = useRights("");
   const [action, act] = useState(/** @type {Action | null} */ (null));
-  const engines = live.engines.map((each) => each.engine);
-  const answer = useAnswer(async () => (await Promise.all(engines.map(schedulesOf))).flat(), [engines.join()]);
-  useEffect(() => {
-    const timer = setInterval(() => document.hidden || answer.again(), AGAIN_MS);
-    return () => clearInterval(timer);
-  }, []);
-  const wanted = (query.q ?? "").toLowerCase();
-  const found = (answer.value ?? []).filter(({ info }) => info.schedule.name.toLowerCase().includes(wanted));
   const now = live.now();
-  const close = () => {
-    act(null);
-    answer.again();
-  };
+  const several = live.engines.length > 1;
+  const wanted = (query.q ?? "").toLowerCase();
+  const found = useMemo(
+    () =>
+      [...live.schedules.values()]
+        .filter(({ info }) => info.schedule.name.toLowerCase().includes(wanted))
+        .sort((one, other) => (one.info.schedule.name < other.info.schedule.name ? -1 : 1)),
+    [live.version, wanted],
+  );
+  if (!live.isLoaded) return html`<main><h1>Schedules</h1><${Empty}>Connecting …<//></main>`;
+  const titles = ["Schedule", "Topic", "When", "Next", "Last", "Runs", "Skipped", "Missed"];
   return html`<main>
     <h1>Schedules</h1>
-    ${answer.problem && html`<p class="problem" role="alert">${answer.problem}</p>`}
-    ${live.isLoaded && answer.value && found.length === 0 && html`<${Empty}>No schedules. A schedule dispatches an event again and again.<//>`}
-    ${found.length > 0 && html`<${Table} label="Schedules">
-      <thead><tr><th>Schedule</th><th>Topic</th><th>When</th><th>Next</th><th>Last</th><th class="number">Runs</th><th class="number">Skipped</th><th class="number">Missed</th>${rights.has("dispatch") && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
-      <tbody>${found.map((each) => html`<${Row} key=${`${each.engine}/${each.info.schedule.name}`} found=${each} several=${engines.length > 1} now=${now} mayAct=${rights.has("dispatch")} act=${act} />`)}</tbody>
+    ${found.length === 0 && html`<${Empty}>No schedules. A schedule dispatches an event again and again.<//>`}
+    ${found.length > 0 && html`<${Table} label="Schedules" rows=${found.length}>
+      <thead><tr>${titles.map((title, at) => html`<th class=${at > 4 ? "number" : ""}>${title}</th>`)}${rights.has("dispatch") && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
+      <${Rows} rows=${found} columns=${titles.length + 1} draw=${(/** @type {Found} */ each, /** @type {number} */ index) => html`<${Row} key=${`${each.engine}/${each.info.schedule.name}`} index=${index} found=${each} several=${several} now=${now} mayAct=${rights.has("dispatch")} act=${act} />`} />
     <//>`}
-    ${action && html`<${Act} ...${action} now=${now} onClose=${close} />`}
+    ${action && html`<${Act} ...${action} now=${now} onClose=${() => act(null)} />`}
   </main>`;
 }
 
-/** @param {{ found: Found, several: boolean, now: number, mayAct: boolean, act: (action: Action) => void }} props */
-function Row({ found, several, now, mayAct, act }) {
+/** @param {{ index: number, found: Found, several: boolean, now: number, mayAct: boolean, act: (action: Action) => void }} props */
+function Row({ index, found, several, now, mayAct, act }) {
   const { engine, info } = found;
   const { name, topic, paused, note } = info.schedule;
   const [next] = info.next ?? [];
@@ -65,8 +49,8 @@ function Row({ found, several, now, mayAct, act }) {
   /** @param {Action["verb"]} verb @param {string} title @param {string} [kind] */
   const button = (verb, title, kind = "") =>
     html`<button class=${kind} aria-label=${`${title} ${name}`} onClick=${() => act({ verb, found })}>${title}</button>`;
-  return html`<tr>
-    <th scope="row">${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html`<div class="muted">${note}</div>`}</th>
+  return html`<tr aria-rowindex=${index}>
+    <th scope="row" title=${note}>${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html` <span class="muted">${note}</span>`}</th>
     <td><a href=${href("topic", { engine, topic })}>${topic}</a></td>
     <td>${info.description}</td>
     <td class="time">${next ? html`<span title=${moment(seconds(next))}>${seconds(next) > now ? ago(seconds(next), now) : "now"}</span>` : paused ? "" : "has ended"}</td>
