@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import journal, report, schedules
+from bench import dashboard, journal, report, schedules
 from bench.__main__ import ENGINES, measure, write_tables
 from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
@@ -29,6 +29,19 @@ def test_schedules_are_measured(engine: str) -> None:
 
     assert all(value >= 0 for figures in measured.values() for value in figures.values())
     assert measured["idle, all at once"]["server_percent"] > 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_dashboard_is_measured(engine: str) -> None:
+    measured = dashboard.measure(engine, dashboard.QUICK)
+
+    assert measured["with pages"]["server_percent"] > 0
+
+
+def test_the_lists_of_the_dashboard_are_measured() -> None:
+    measured = dashboard.browse(dashboard.QUICK)
+
+    assert all(figures["p50_ms"] > 0 for figures in measured.values())
 
 
 def test_measurements_are_reported(tmp_path: Path) -> None:
