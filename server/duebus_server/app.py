@@ -159,6 +159,7 @@ class App:
                 calls,
                 Pulling(self._engines, tokens),
                 Live(self._engines),
+                self._engines,
                 on_loopback=settings.web_listen.startswith(LOOPBACK),
             )
             files = certificate_files(settings)

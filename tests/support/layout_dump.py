@@ -90,7 +90,7 @@ async def fill(replica: Replica) -> None:
 
 
 def dump(bus: RedisBus, replica: str) -> list[dict[str, Any]]:
-    """All keys of a bus except its secret, with ``replica`` replaced."""
+    """All keys of a bus except its secret and what replicas say about themselves, with ``replica`` replaced."""
 
     def text(value: Any) -> Any:
         if isinstance(value, bytes):
@@ -98,7 +98,8 @@ def dump(bus: RedisBus, replica: str) -> list[dict[str, Any]]:
         return value
 
     found = []
-    for key in sorted(bus.stored_keys() - {"secret"}):
+    left_out = {"secret", f"{{{bus.namespace}:layout}}:about"}  # which tells the host and the process
+    for key in sorted(bus.stored_keys() - left_out):
         name = f"{bus.namespace}:{key}"
         kind = bus.raw.type(name).decode()
         value = bus._value(name)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NewDueTime,
         TopicChanges,
     )
+    from duebus_server.domain.engine_info import EngineInfo
     from duebus_server.domain.errors import DueBusError
     from duebus_server.domain.minutes import MinuteOfTopic
     from duebus_server.domain.model import (
@@ -324,6 +325,9 @@ class Engine(Protocol):
 
     async def queued(self) -> int:
         """How many events the engine holds, dead letters not counted."""
+
+    async def describe(self) -> EngineInfo:
+        """Who serves the engine, and the state of what it stores events in."""
 
     def fair_share(self, streams: int | None) -> int:
         """How many streams each replica should have, rounded up, as far as this one knows.

@@ -103,6 +103,7 @@ class InstrumentedEngine:
         self.config_of = self._timed("config_of", engine.config_of)
         self.list_topics = self._timed("list_topics", engine.list_topics)
         self.get_topic = self._timed("get_topic", engine.get_topic)
+        self.describe = self._timed("describe", engine.describe)
         self.minutes = self._timed("minutes", engine.minutes)
         self.list_events = self._timed("list_events", engine.list_events)
         self.list_keys = self._timed("list_keys", engine.list_keys)

@@ -10,6 +10,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from duebus_server.web.dashboard import dashboard_routes
+from duebus_server.web.engines import engines_route
 from duebus_server.web.errors import Failure, failure_of
 from duebus_server.web.events import events_route
 from duebus_server.web.openapi import openapi_route
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from duebus_server.bus.engines import Engines
     from duebus_server.bus.pulling import Pulling
     from duebus_server.web.calls import Calls
     from duebus_server.web.live import Live
@@ -30,13 +32,14 @@ GZIP_BYTES = 1_000
 """Answers from this size on are compressed, if the client takes that."""
 
 
-def web_app(calls: Calls, pulling: Pulling, live: Live, *, on_loopback: bool) -> Starlette:
+def web_app(calls: Calls, pulling: Pulling, live: Live, engines: Engines, *, on_loopback: bool) -> Starlette:
     """The application.
 
     Args:
         calls: what it can do.
         pulling: leases events to callers without a stream.
         live: what the dashboard shows.
+        engines: the engines of this server.
         on_loopback: it listens where only this machine can connect.
     """
     return Starlette(
@@ -46,6 +49,7 @@ def web_app(calls: Calls, pulling: Pulling, live: Live, *, on_loopback: bool) ->
             pull_route(calls, pulling),
             openapi_route(),
             *dashboard_routes(calls, live),
+            engines_route(calls, engines),
         ],
         middleware=[
             Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.engine_info import EngineInfo, ReplicaInfo, this_process
 from duebus_server.domain.errors import InvalidArgument, NotFound, TopicHasSchedules
 from duebus_server.engine.local import operations, views
 from duebus_server.engine.local.core import EngineCore
@@ -46,6 +47,14 @@ class AdminVerbs(EngineCore):
         """See ``Engine.queued``."""
         self._working_now()
         return sum(topic.queued for topic in self._topics)
+
+    async def describe(self) -> EngineInfo:
+        """See ``Engine.describe``. There is one replica: this process."""
+        self._working_now()
+        streams = sum(len(group.sessions) for topic in self._topics for group in topic.groups.values())
+        place, version = this_process()
+        this = ReplicaInfo(self.name, place, version, self._started_us, streams, None, is_this=True)
+        return EngineInfo([this], journal=None if self._journal is None else self._journal.describe())
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``: there is no other replica."""

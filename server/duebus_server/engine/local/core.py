@@ -44,6 +44,7 @@ class EngineCore:
         self._abandoned: set[tuple[str, str]] = set()
         self._key = secrets.token_bytes(32)
         self._pid: int | None = None
+        self._started_us = 0
 
     def now_us(self) -> int:
         """The clock given to the constructor, or as far behind it as before a restart."""

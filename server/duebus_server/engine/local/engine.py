@@ -58,6 +58,7 @@ class LocalEngine(AdminVerbs, ScheduleVerbs):
         if self._pid is not None:
             raise DuplicateInitialized("engine local is already started", metadata={"engine": self.name})
         self._pid = os.getpid()
+        self._started_us = self._clock.host_us()
         if self._journal is not None:
             try:
                 await self._recover(self._journal)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from duebus_server.domain.engine_info import EngineInfo
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized
 from duebus_server.domain.model import (
     AdoptedLease,
@@ -31,6 +32,7 @@ from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
 from duebus_server.engine.redis.replicas.ephemeral_groups import EphemeralGroups
 from duebus_server.engine.redis.replicas.group_notes import GroupNotes
+from duebus_server.engine.redis.replicas.listing import living_replicas
 from duebus_server.engine.redis.replicas.membership import Membership, is_unknown
 from duebus_server.engine.redis.replicas.notifications import Notifications
 from duebus_server.engine.redis.replicas.presence import Presence
@@ -39,7 +41,7 @@ from duebus_server.engine.redis.replicas.restoration import Restoration
 from duebus_server.engine.redis.replicas.schedule_times import ScheduleTimes
 from duebus_server.engine.redis.replicas.sessions import Stage, Unanswered
 from duebus_server.engine.redis.replicas.sweeping import Sweeping
-from duebus_server.engine.redis.transport.errors import is_lost
+from duebus_server.engine.redis.transport.errors import asking, is_lost
 from duebus_server.engine.redis.transport.scripts import Script
 
 if TYPE_CHECKING:
@@ -412,6 +414,13 @@ class RedisEngine(AdminVerbs):
             await self.members.finish_session(session)
 
     # --- inspection -------------------------------------------------------------------------------------------------
+
+    async def describe(self) -> EngineInfo:
+        """See ``Engine.describe``."""
+        self.check_started()
+        replicas = await living_replicas(self._runner)
+        async with asking(""):
+            return EngineInfo(replicas, self._layouts.written, await self._runner.connection.servers())
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""

@@ -139,6 +139,11 @@ class Keys:
         """How many streams each replica has; in the slot of ``layout``."""
         return f"{self.namespace}:{{{self.layout}}}:streams"
 
+    @property
+    def replicas_about(self) -> str:
+        """When each replica joined, its version, host and process; in the slot of ``layout``."""
+        return f"{self.namespace}:{{{self.layout}}}:about"
+
     def replica_groups(self, replica: str) -> str:
         """The groups in which a replica has sessions."""
         return f"{self.namespace}:replica:{replica}:groups"

@@ -66,3 +66,22 @@ export async function signOut() {
 export function engineName(engine) {
   return `ENGINE_${engine.toUpperCase()}`;
 }
+
+/**
+ * Who serves an engine, and the state of what it stores events in; `problem` in place of all that if it can't be read.
+ * Times are in seconds, sizes in bytes.
+ *
+ * @typedef {{ name: string, place: string, version: string, since: number | null, streams: number | null,
+ *   layout: number | null, isThis: boolean }} ReplicaInfo
+ * @typedef {{ address: string, version: string, role: string, replicas: number, uptime: number, memory: number,
+ *   maxMemory: number, policy: string, appends: boolean, saved: number, unsaved: number }} RedisInfo
+ * @typedef {{ path: string, fsync: string, segments: number, size: number, live: number, oldest: number,
+ *   synced: number | null, unsynced: number, space: string }} JournalInfo
+ * @typedef {{ engine: string, problem: string, layout: number, replicas: ReplicaInfo[], redis: RedisInfo[],
+ *   journal: JournalInfo | null }} EngineInfo
+ */
+
+/** The engines of this server. @returns {Promise<EngineInfo[]>} */
+export async function engines() {
+  return read(await fetch("/engines"));
+}

@@ -39,6 +39,14 @@ export function span(seconds) {
   return rest && next ? `${first} ${rest} ${next[1]}` : first;
 }
 
+/** A size in the largest unit that it fills. @param {number} bytes */
+export function size(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let [value, at] = [bytes, 0];
+  for (; value >= 1_024 && at < units.length - 1; at += 1) value /= 1_024;
+  return `${at && value < 10 ? value.toFixed(1) : Math.round(value)} ${units[at]}`;
+}
+
 /** How late a delivery was. @param {number} seconds */
 export function lateness(seconds) {
   return seconds < 0.001 ? "<1 ms" : span(seconds);

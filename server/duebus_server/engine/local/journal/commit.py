@@ -89,6 +89,7 @@ class GroupCommit:
         position: the end of the last record that was appended.
         saved: the end of the last record that is saved.
         failure: why writing has failed for good; None if it has not.
+        synced_s: when the last sync ended, in seconds since the Unix epoch; None if there was none.
         space: how much space the disk has left.
 
     Args:
@@ -107,6 +108,7 @@ class GroupCommit:
     ) -> None:
         self.position = 0
         self.failure: DispatcherNotWorking | None = None
+        self.synced_s: float | None = None
         self.space = Space.AMPLE
         self._appender = appender
         self._always = fsync is Fsync.ALWAYS
@@ -251,7 +253,7 @@ class GroupCommit:
         self._written = position
         self._timed("sync" if sync else "write", time.perf_counter() - began_s)
         if sync:
-            self._synced = position
+            self._synced, self.synced_s = position, time.time()
         elif not self._always:
             self._sync_soon()
         self._answer()
@@ -324,7 +326,7 @@ class GroupCommit:
         finally:
             self._sync_under_way = False
         self._timed("sync", time.perf_counter() - began_s)
-        self._synced = max(self._synced, position)
+        self._synced, self.synced_s = max(self._synced, position), time.time()
         self._answer()
         if self._written > self._synced:
             self._sync_soon()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import structlog
 
-from duebus_server.domain.clock import MILLISECOND
+from duebus_server.domain.clock import MILLISECOND, SECOND
+from duebus_server.domain.engine_info import JournalInfo
 from duebus_server.domain.errors import DispatcherNotWorking, NotFound, UnusableStorage
 from duebus_server.engine.base import untimed
 from duebus_server.engine.local.journal.appender import Appender
@@ -172,6 +174,24 @@ class Journal:
             await running.commit.stop()
             self.recording.stop()
         self._directory.close()
+
+    def describe(self) -> JournalInfo:
+        """Its files, how much of them is needed, and when it was last synced."""
+        segments, commit = self.recording.segments, self.recording.running().commit
+        oldest_us = 0  # a segment may be removed at any moment
+        with suppress(OSError):
+            oldest_us = self._directory.segment(segments.oldest.number).stat().st_mtime_ns // 1_000
+        return JournalInfo(
+            path=str(self._directory.path),
+            fsync=str(self._fsync),
+            segments=len(segments),
+            size_bytes=segments.total(),
+            live_bytes=segments.needed(),
+            oldest_us=oldest_us,
+            synced_us=None if commit.synced_s is None else round(commit.synced_s * SECOND),
+            unsynced_bytes=commit.position - commit.synced,
+            space=commit.space.name.lower(),
+        )
 
     # --- saved --------------------------------------------------------------------------------------------------------
 

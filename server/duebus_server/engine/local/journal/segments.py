@@ -64,8 +64,11 @@ class Segments:
             return False
         if not self.oldest.live and not self.oldest.kept:
             return True
-        needed = sum(segment.live + segment.kept for segment in self._all)
-        return self.total() > 2 * needed + self._segment_bytes // 2
+        return self.total() > 2 * self.needed() + self._segment_bytes // 2
+
+    def needed(self) -> int:
+        """The bytes that are still needed."""
+        return sum(segment.live + segment.kept for segment in self._all)
 
     def total(self) -> int:
         """The bytes of all segments."""

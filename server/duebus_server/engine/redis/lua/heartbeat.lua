@@ -5,11 +5,13 @@
 -- KEYS[2]  the newest layout that each of them reads
 -- KEYS[3]  the number of the layout that is written
 -- KEYS[4]  how many streams each replica has
+-- KEYS[5]  what each replica tells about itself: when it was first alive, then what it says
 -- ARGV     1..5 as in common.lua
 --   6      for how long it counts as alive, microseconds
 --   7, 8   the oldest and the newest layout that it reads
 --   9      the layout to write if Redis has none
 --   10     how many streams it has; empty: it drains, and takes none any more
+--   11     what it says about itself: version, host and process
 -- returns  {whether this replica was on time: KNOWN, UNKNOWN (never seen, or considered dead) or LATE (more than half
 --           of that time has passed since its last heartbeat), {dead replica, ...}, the layout that is written now, how
 --           many other replicas are alive and told their streams, how many streams these have together}; a replica that
@@ -31,6 +33,9 @@ if ARGV[10] == '' then
   redis.call('HDEL', KEYS[4], REPLICA)
 else
   redis.call('HSET', KEYS[4], REPLICA, ARGV[10])
+end
+if status == UNKNOWN then
+  redis.call('HSETNX', KEYS[5], REPLICA, whole(now) .. ' ' .. ARGV[11])
 end
 redis.call('ZADD', KEYS[1], whole(now + tonumber(ARGV[6])), REPLICA)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         NewDueTime,
         TopicChanges,
     )
+    from duebus_server.domain.engine_info import EngineInfo
     from duebus_server.domain.transfer import HeldEvent
     from duebus_server.domain.views import EventInfo, EventPage, EventQuery, KeyPage, KeyQuery, TopicConfig, TopicInfo
     from duebus_server.engine.redis.engine import RedisEngine
@@ -71,6 +72,10 @@ class AdminVerbs:
         """See ``Engine.queued``."""
         self._engine.check_started()
         return await self._topics.queued()
+
+    async def describe(self) -> EngineInfo:
+        """See ``Engine.describe``."""
+        return await self._engine.describe()
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""

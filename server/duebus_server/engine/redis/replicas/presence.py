@@ -10,6 +10,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from duebus_server.domain.clock import SECOND
+from duebus_server.domain.engine_info import this_process
 from duebus_server.domain.errors import DispatcherNotWorking, PartitionsChanging
 from duebus_server.domain.outage import Outage
 from duebus_server.engine.redis.codec.leases import unpack_fences
@@ -71,6 +72,7 @@ class Presence:
         self._stopping = False
         self._finds_dead_from_s = 0.0
         self._streams: int | None = 0
+        self._about = ""
         # As the last heartbeat found.
         self._others = 0
         self._streams_of_others = 0
@@ -85,6 +87,8 @@ class Presence:
             DispatcherNotWorking: Redis can't be reached or refuses the command.
         """
         self._stopping = False
+        place, version = this_process()
+        self._about = f"{version} {place}"
         await self._beat()
         await self._ephemeral.started()
         listening: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -141,10 +145,11 @@ class Presence:
 
     async def _beat(self) -> None:
         runner = self._runner
-        keys = (runner.keys.replicas, runner.keys.layouts_read, runner.keys.layout, runner.keys.streams)
+        own = runner.keys
+        keys = (own.replicas, own.layouts_read, own.layout, own.streams, own.replicas_about)
         streams = "" if self._streams is None else self._streams
         status, dead, layout, self._others, self._streams_of_others = await runner.run_on(
-            keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement(), streams
+            keys, HEARTBEAT, "", LAPSE_US, *self._layouts.announcement(), streams, self._about
         )
         self._layouts.note_written(layout)
         if status != _KNOWN:
@@ -212,6 +217,7 @@ class Presence:
             await redis.zrem(keys.replicas, replica)
             await redis.hdel(keys.layouts_read, replica)
             await redis.hdel(keys.streams, replica)
+            await redis.hdel(keys.replicas_about, replica)
 
     async def _end_sessions_in(self, partition: Partition, group: str, replica: str) -> None:
         """End the sessions of a replica in a group."""

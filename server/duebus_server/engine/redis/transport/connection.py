@@ -17,6 +17,8 @@ from redis.exceptions import (
     RedisError,
 )
 
+from duebus_server.domain.clock import SECOND
+from duebus_server.domain.engine_info import RedisInfo
 from duebus_server.engine.redis.transport.clients import (
     ANSWER_TIMEOUT_S,
     CONNECTIONS,
@@ -34,7 +36,7 @@ from duebus_server.engine.redis.transport.script_client import ScriptClient
 from duebus_server.engine.redis.transport.url import CLUSTER, SENTINEL, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from duebus_server.engine.redis.transport.pipelined import PipelinedConnection
     from duebus_server.engine.redis.transport.script_client import Node
@@ -110,6 +112,17 @@ class Connection:
         """Make the pool reconnect. The client of a cluster does so itself."""
         if not self.is_cluster:
             self.redis.reconnect()
+
+    async def servers(self) -> list[RedisInfo]:
+        """The Redis, or each node of the cluster.
+
+        Raises:
+            RedisError: as the client does.
+        """
+        if not self.is_cluster:
+            return [_server("", await self.redis.info())]
+        answers = await self.redis.info(target_nodes=ClusterClient.ALL_NODES)
+        return [_server(address, info) for address, info in sorted(answers.items())]
 
     async def facts(self) -> ServerFacts:
         """Ask Redis about itself.
@@ -222,6 +235,23 @@ class ServerFacts:
     version: tuple[int, ...]
     policy: str
     is_cluster: bool
+
+
+def _server(address: str, info: Mapping[str, Any]) -> RedisInfo:
+    """A Redis by its answer to INFO. A service that leaves something out leaves it at zero."""
+    return RedisInfo(
+        address=address,
+        version=str(info.get("redis_version", "")),
+        role=str(info.get("role", "")),
+        replicas=int(info.get("connected_slaves", 0)),
+        uptime_us=int(info.get("uptime_in_seconds", 0)) * SECOND,
+        memory_bytes=int(info.get("used_memory", 0)),
+        max_memory_bytes=int(info.get("maxmemory", 0)),
+        policy=str(info.get("maxmemory_policy", "")),
+        appends=info.get("aof_enabled") == 1,
+        saved_us=int(info.get("rdb_last_save_time", 0)) * SECOND,
+        unsaved_changes=int(info.get("rdb_changes_since_last_save", 0)),
+    )
 
 
 async def _facts(redis: Any) -> ServerFacts:
