@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import shutil
 import tomllib
 from textwrap import indent
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -49,6 +51,15 @@ def test_helm_lint_finds_nothing(kubernetes: str, tmp_path: Path) -> None:
         values = tmp_path / f"{case}.yaml"
         values.write_text(yaml.safe_dump(values_of(case)))
         run_helm("lint", "--strict", CHART, "--kube-version", kubernetes, "--values", values)
+
+
+def test_the_chart_says_whose_it_is_and_where_it_comes_from() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["home"] in chart["sources"]
+    assert all(each["name"] and each["url"].startswith("https://") for each in chart["maintainers"])
+    media_type, _, icon = chart["icon"].partition(",")
+    assert media_type == "data:image/svg+xml;base64"
+    assert ElementTree.fromstring(base64.b64decode(icon)).tag == "{http://www.w3.org/2000/svg}svg"  # noqa: S314  # ours
 
 
 def test_the_packaged_chart_is_complete(tmp_path: Path) -> None:
@@ -178,17 +189,20 @@ LONGEST = {"StatefulSet": 52, "Service": 63, "Pod": 63, "ScaledObject": 63}
 """A StatefulSet's name and a hash are a label; KEDA makes a label of the name of a ScaledObject."""
 
 
-def test_every_name_of_the_longest_release_is_short_enough_and_found() -> None:
-    objects = render_case("long-release")
+@pytest.mark.parametrize("case", ["long-release", "long-release-local"])
+def test_every_name_of_the_longest_release_is_short_enough_and_found(case: str) -> None:
+    objects = render_case(case)
     for each in objects:
         assert len(each["metadata"]["name"]) <= LONGEST.get(each["kind"], 253), each["metadata"]["name"]
         assert all(len(label) <= 63 for label in each["metadata"]["labels"].values())
     names = {(each["kind"], each["metadata"]["name"]) for each in objects}
     (stateful,) = (each["spec"] for each in objects if each["kind"] == "StatefulSet")
-    claim = stateful["template"]["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"]
+    volumes = stateful["template"]["spec"]["volumes"]
+    (claim,) = (each["persistentVolumeClaim"]["claimName"] for each in volumes if "persistentVolumeClaim" in each)
+    assert {("Service", stateful["serviceName"]), ("PersistentVolumeClaim", claim)} <= names
     config = next(each["data"]["duebus.toml"] for each in objects if "duebus.toml" in each.get("data", {}))
-    redis = str(urlsplit(tomllib.loads(config)["redis_url"]).hostname).split(".")[0]
-    assert {("Service", stateful["serviceName"]), ("Service", redis), ("PersistentVolumeClaim", claim)} <= names
+    if url := tomllib.loads(config).get("redis_url"):
+        assert ("Service", str(urlsplit(url).hostname).split(".")[0]) in names
 
 
 def test_labels_that_repeat_the_charts_own_replace_them_except_where_it_selects() -> None:
