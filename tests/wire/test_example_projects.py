@@ -164,7 +164,7 @@ def test_the_fastapi_shop_survives_kill_9(start_server: Callable[..., ServerProc
         assert [each["receipts"] for each in site.get("/orders")] == [1, 1]
         site.process.terminate()
         assert site.process.wait(SIGNAL_TIMEOUT_S) in (0, -15)  # by version, uvicorn ends with the signal
-        assert client.admin.get_topic("order.placed").queued == 0
+        assert client.admin.get_topic("order.received").queued == 0
 
 
 # --- the guide ---
@@ -174,15 +174,33 @@ def shown(heading: str, language: str = "python") -> list[str]:
     return blocks(section(ROOT / "docs" / "frameworks.md", heading), language)
 
 
-def lines_of(directory: Path) -> set[str]:
-    """Every line of a project."""
-    return {line.strip() for file in directory.rglob("*.py") for line in file.read_text().splitlines()}
+def test_a_new_django_project_begins_with_the_guide(own: ServerProcess, tmp_path: Path) -> None:
+    settings, *files = shown("Django")
+    paths = ["shop/models.py", "shop/tasks.py", "shop/views.py", "config/urls.py"]
+    making, running, working = (block.splitlines() for block in shown("Django", ""))
+    project = Project(tmp_path, "", own.address)
+    project.run("-m", "django", *making[-2].split()[1:])
+    project.run(*making[-1].split()[1:])
+    with (tmp_path / "config/settings.py").open("a") as file:
+        file.write(settings.replace(ADDRESS, own.address))
+    for path, text in zip(paths, files, strict=True):
+        (tmp_path / path).write_text(text)
+    for command in running[:2]:
+        project.run(*command.split()[1:])
+    with project.site(*running[2].split()[1:], "--noreload", "127.0.0.1:PORT") as site:
+        site.post("/orders", {"item": "ink"})
+        site.kill()
+    with project.start(*working[0].split()[1:]) as worker, project.site(*RUNSERVER) as site:
+        worker.wait_for("Ctrl-C drains")
+        site.until("/orders", lambda found: bool(found["orders"][0]["receipt_sent"]))
+    with Client(own.address, timeout=10) as client:
+        (event,) = client.admin.list_events("order.placed", "ready")
+    assert event.json() == {"id": 1, "item": "ink"}
 
 
-@pytest.mark.parametrize(("heading", "directory"), [("Django", DJANGO), ("FastAPI and Starlette", FASTAPI)])
-def test_the_guide_shows_what_the_projects_do(heading: str, directory: Path) -> None:
-    known = lines_of(directory)
-    told = [line.strip() for block in shown(heading) for line in block.splitlines() if line.strip()]
+def test_the_guide_shows_what_the_program_for_fastapi_does() -> None:
+    known = {line.strip() for line in (FASTAPI / "main.py").read_text().splitlines()}
+    told = [line.strip() for block in shown("FastAPI and Starlette") for line in block.splitlines() if line.strip()]
     assert told
     assert [line for line in told if line not in known] == []
 

@@ -437,12 +437,14 @@ async def test_the_cleanup_of_a_cancelled_batch_is_not_interrupted(bus: FakeBus)
             await asyncio.sleep(100)
         finally:
             await asyncio.sleep(2)
-            cleaned.append(now())
+            task = asyncio.current_task()
+            assert task is not None
+            cleaned.append((now(), task.cancelling()))
 
     async with serving(worker):
         (await bus.stream()).deliver(*deliveries(3))
         await nacked(bus, 3)
-        assert cleaned == [7.0]
+        assert cleaned == [(7.0, 1)]
 
 
 # --- what it goes together with ---

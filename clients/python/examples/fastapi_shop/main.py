@@ -64,7 +64,7 @@ def place(new: NewOrder) -> dict[str, int]:
         order = Order(item=new.item)
         session.add(order)
         session.flush()
-        outbox.dispatch(session, "order.placed", {"id": order.id}, key=f"order-{order.id}")
+        outbox.dispatch(session, "order.received", {"id": order.id}, key=f"order-{order.id}")
         return {"id": order.id}
 
 
@@ -74,7 +74,7 @@ async def hint(client: Annotated[aio.Client, Depends(bus)]) -> dict[str, str]:
     return {"event": (await client.dispatch("hint.asked", {})).event_id}
 
 
-@worker.on("order.placed", once=sessions)
+@worker.on("order.received", once=sessions)
 def send_receipt(delivery: Delivery, session: Session) -> None:
     """Count the receipt of an order, exactly once."""
     order = session.get_one(Order, delivery.json()["id"])
