@@ -24,7 +24,9 @@ type Client struct {
 	timeout    time.Duration
 	logger     *slog.Logger
 	dispatcher *dispatcher
-	closed     atomic.Bool
+	// interceptors of dispatches, the outermost first.
+	interceptors []func(DispatchFunc) DispatchFunc
+	closed       atomic.Bool
 	// requestBytes is the largest request of lease tokens or nacks; a subscription learns it from the server.
 	requestBytes atomic.Int64
 }
@@ -42,7 +44,7 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 	if settings.timeout <= 0 {
 		return nil, invalidField("timeout", "must be positive, not "+settings.timeout.String())
 	}
-	client := &Client{timeout: settings.timeout, logger: settings.logger}
+	client := &Client{timeout: settings.timeout, logger: settings.logger, interceptors: settings.interceptors}
 	conn, err := dial(target, settings)
 	if err != nil {
 		return nil, invalidField("target", err.Error())

@@ -10,10 +10,12 @@ import (
 
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -49,8 +51,8 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		grpc.WithChainStreamInterceptor(typedStreamErrors),
 		grpc.WithTransportCredentials(transport(settings)),
 	}
-	if settings.token != "" {
-		options = append(options, grpc.WithPerRPCCredentials(bearer(settings.token)))
+	if settings.token != nil {
+		options = append(options, grpc.WithPerRPCCredentials(settings.token))
 	}
 	target, servers, err := parseTarget(target)
 	if err != nil {
@@ -69,11 +71,15 @@ func transport(settings clientSettings) credentials.TransportCredentials {
 	return credentials.NewTLS(settings.tls)
 }
 
-// bearer is a token; the caller decides whether the connection is safe enough for it.
-type bearer string
+// bearer provides tokens; the caller decides whether the connection is safe enough for them.
+type bearer func(context.Context) (string, error)
 
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	token, err := b(ctx)
+	if err != nil {
+		return nil, status.Errorf(codes.Unavailable, "no token: %v", err)
+	}
+	return map[string]string{"authorization": "Bearer " + token}, nil
 }
 
 func (b bearer) RequireTransportSecurity() bool { return false }

@@ -17,6 +17,9 @@ type Dispatched struct {
 	Duplicate bool
 }
 
+// DispatchFunc stores events and returns one Dispatched for each, in order. It may be called by many goroutines at once.
+type DispatchFunc func(ctx context.Context, topic string, events []Event) ([]Dispatched, error)
+
 // DispatchOption is an option of one dispatch.
 type DispatchOption func(*duebusv1.DispatchRequest)
 
@@ -46,14 +49,22 @@ func RequireSubscriber() DispatchOption {
 func (c *Client) Dispatch(
 	ctx context.Context, topic string, event Event, options ...DispatchOption,
 ) (Dispatched, error) {
-	request, err := newDispatchRequest(topic, []Event{event}, options)
-	if err != nil {
-		return Dispatched{}, err
+	var store DispatchFunc = func(ctx context.Context, topic string, events []Event) ([]Dispatched, error) {
+		request, err := newDispatchRequest(topic, events, options)
+		if err != nil {
+			return nil, err
+		}
+		_, own := metadata.FromOutgoingContext(ctx)
+		if own || request.RequestId != "" || len(request.Engines) > 1 || len(events) != 1 {
+			return c.dispatch(ctx, request, nil)
+		}
+		dispatched, err := c.dispatcher.dispatch(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		return []Dispatched{dispatched}, nil
 	}
-	if _, own := metadata.FromOutgoingContext(ctx); !own && request.RequestId == "" && len(request.Engines) <= 1 {
-		return c.dispatcher.dispatch(ctx, request)
-	}
-	dispatched, err := c.dispatch(ctx, request, nil)
+	dispatched, err := intercepted(store, c.interceptors)(ctx, topic, []Event{event})
 	if err != nil {
 		return Dispatched{}, err
 	}
@@ -65,11 +76,14 @@ func (c *Client) Dispatch(
 func (c *Client) DispatchMany(
 	ctx context.Context, topic string, events []Event, options ...DispatchOption,
 ) ([]Dispatched, error) {
-	request, err := newDispatchRequest(topic, events, options)
-	if err != nil {
-		return nil, err
+	var store DispatchFunc = func(ctx context.Context, topic string, events []Event) ([]Dispatched, error) {
+		request, err := newDispatchRequest(topic, events, options)
+		if err != nil {
+			return nil, err
+		}
+		return c.dispatch(ctx, request, nil)
 	}
-	return c.dispatch(ctx, request, nil)
+	return intercepted(store, c.interceptors)(ctx, topic, events)
 }
 
 func newDispatchRequest(topic string, events []Event, options []DispatchOption) (*duebusv1.DispatchRequest, error) {

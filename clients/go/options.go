@@ -1,8 +1,10 @@
 package duebus
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -12,11 +14,12 @@ import (
 type ClientOption func(*clientSettings)
 
 type clientSettings struct {
-	timeout time.Duration
-	tls     *tls.Config
-	token   string
-	logger  *slog.Logger
-	dial    []grpc.DialOption
+	timeout      time.Duration
+	tls          *tls.Config
+	token        bearer
+	logger       *slog.Logger
+	dial         []grpc.DialOption
+	interceptors []func(DispatchFunc) DispatchFunc
 }
 
 // WithTimeout sets how long a call without a deadline in its context may take, including retries: 30 s by default.
@@ -29,9 +32,19 @@ func WithTLS(config *tls.Config) ClientOption {
 	return func(s *clientSettings) { s.tls = config }
 }
 
-// WithToken sends a bearer token with each call. Over plaintext, anyone on the network path can read it.
+// WithToken sends a bearer token with each call; empty: none. Over plaintext, anyone on the network path can read it.
 func WithToken(token string) ClientOption {
-	return func(s *clientSettings) { s.token = token }
+	if token == "" {
+		return WithTokenProvider(nil)
+	}
+	return WithTokenProvider(func(context.Context) (string, error) { return token, nil })
+}
+
+// WithTokenProvider sends a bearer token that provide returns. It is called for each call and each stream, by many
+// goroutines at once, so tokens may rotate; it should cache them. The context is that of the call. If it fails, the call
+// fails with ErrUnavailable: it is retried until its deadline, and a worker tries again.
+func WithTokenProvider(provide func(ctx context.Context) (string, error)) ClientOption {
+	return func(s *clientSettings) { s.token = provide }
 }
 
 // WithLogger sets where workers log; slog.Default() otherwise.
@@ -39,7 +52,13 @@ func WithLogger(logger *slog.Logger) ClientOption {
 	return func(s *clientSettings) { s.logger = logger }
 }
 
-// WithDialOptions adds gRPC options, after the client's own.
+// WithDispatchInterceptor wraps Dispatch and DispatchMany. Of several interceptors, the first that is given is called
+// first. It may pass other events on, and must not change those that it gets.
+func WithDispatchInterceptor(interceptor func(next DispatchFunc) DispatchFunc) ClientOption {
+	return func(s *clientSettings) { s.interceptors = append(s.interceptors, interceptor) }
+}
+
+// WithDialOptions adds gRPC options, for example interceptors of calls, after the client's own.
 func WithDialOptions(options ...grpc.DialOption) ClientOption {
 	return func(s *clientSettings) { s.dial = append(s.dial, options...) }
 }
@@ -59,6 +78,7 @@ type workerSettings struct {
 	disconnectGrace  *time.Duration
 	maxExecution     time.Duration
 	drainTimeout     time.Duration
+	interceptors     []func(Handler) Handler
 	logger           *slog.Logger
 }
 
@@ -120,4 +140,17 @@ func WithMaxExecution(most time.Duration) WorkerOption {
 // WithDrainTimeout sets how long a stop waits for running handlers: 25 s by default.
 func WithDrainTimeout(timeout time.Duration) WorkerOption {
 	return func(s *workerSettings) { s.drainTimeout = timeout }
+}
+
+// WithHandlerInterceptor wraps the handler. Of several interceptors, the first that is given is called first.
+func WithHandlerInterceptor(interceptor func(next Handler) Handler) WorkerOption {
+	return func(s *workerSettings) { s.interceptors = append(s.interceptors, interceptor) }
+}
+
+// intercepted is what interceptors make of a function.
+func intercepted[F any](inner F, interceptors []func(F) F) F {
+	for _, interceptor := range slices.Backward(interceptors) {
+		inner = interceptor(inner)
+	}
+	return inner
 }

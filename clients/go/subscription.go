@@ -46,7 +46,8 @@ func newSubscription(base context.Context, client *Client, entry *entry) *subscr
 	settings.logger = client.logger.With("topic", entry.topic, "group", groupName(&settings))
 	held := newLeases(settings.lease)
 	settles := newSettler(client, held, settings.logger)
-	handlers := newExecutor(base, &settings, entry.handler, held, settles)
+	handler := intercepted(entry.handler, settings.interceptors)
+	handlers := newExecutor(base, &settings, handler, held, settles)
 	extends := newKeeper(client, held, &settings, handlers.startWaiting)
 	handlers.doubt = extends.extendNow
 	return &subscription{
