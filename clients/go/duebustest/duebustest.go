@@ -1,0 +1,154 @@
+// Package duebustest runs a DueBus server for a test, with a clock that the test moves: a test of a delay of 30 minutes
+// takes milliseconds.
+//
+//	func TestAnOrderThatIsNotPaidIsCancelled(t *testing.T) {
+//		bus := duebustest.Start(t)
+//		cancelled := make(chan string, 1)
+//		worker := duebus.NewWorker(bus.Client)
+//		worker.Handle("order.check", func(_ context.Context, d *duebus.Delivery) error {
+//			cancelled <- d.EventID
+//			return nil
+//		})
+//		bus.Run(worker)
+//
+//		_, err := bus.Client.Dispatch(t.Context(), "order.check", duebus.Event{ID: "42", Delay: 30 * time.Minute})
+//		...
+//		bus.Advance(30 * time.Minute)
+//		bus.Settle()
+//		...
+//	}
+//
+// It is the real server: the command duebus, which pip install 'duebus[server]' brings, in memory and on a free local
+// port. The command is looked up in PATH, unless the environment variable DUEBUS_COMMAND has its path. It needs a POSIX
+// shell.
+package duebustest
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	duebus "github.com/duebus/duebus/clients/go"
+	"github.com/duebus/duebus/clients/go/duebusv1"
+)
+
+// In real time: how long a worker may take to subscribe, and a call to be answered, beyond what it waits for.
+const answerTimeout = 10 * time.Second
+
+// Bus is a server with a clock that its test moves. In between, the clock runs on. It ends with the test, and its
+// events with it. If it fails, so does the test.
+//
+// Its methods are called by the goroutine that runs the test.
+type Bus struct {
+	// Address is where it listens, HOST:PORT, for clients and workers.
+	Address string
+	// Client is connected to it. It logs nowhere.
+	Client *duebus.Client
+	// SettleTimeout is how long Settle and Advance wait, in real time: 5 s.
+	SettleTimeout time.Duration
+
+	t     testing.TB
+	clock duebusv1.TestClockClient
+}
+
+// Start starts a server, which begins without events.
+func Start(t testing.TB) *Bus {
+	t.Helper()
+	address, err := serve(t)
+	if err != nil {
+		t.Fatalf("duebustest: %v", err)
+	}
+	client, err := duebus.NewClient(address, duebus.WithLogger(silent))
+	if err != nil {
+		t.Fatalf("duebustest: %v", err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatalf("duebustest: %v", err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &Bus{
+		Address: address, Client: client, SettleTimeout: 5 * time.Second,
+		t: t, clock: duebusv1.NewTestClockClient(conn),
+	}
+}
+
+// Now returns the time of its clock.
+func (b *Bus) Now() time.Time {
+	b.t.Helper()
+	return b.advance(0)
+}
+
+// Advance moves its clock forward. Events become due and leases run out as if the time had passed. A schedule fires at
+// each of its times on the way; what it has fired is handled, as by Settle, before the clock is moved further.
+//
+// Settle waits until the due events are handled. If handlers may still be running, call Settle first too, or their
+// leases may run out.
+func (b *Bus) Advance(by time.Duration) {
+	b.t.Helper()
+	b.advance(by)
+}
+
+func (b *Bus) advance(by time.Duration) time.Time {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), b.SettleTimeout+answerTimeout)
+	defer cancel()
+	answer, err := b.clock.AdvanceTime(ctx, &duebusv1.AdvanceTimeRequest{
+		Target:        &duebusv1.AdvanceTimeRequest_By{By: durationpb.New(by)},
+		SettleTimeout: durationpb.New(b.SettleTimeout),
+	})
+	if err != nil {
+		b.t.Fatalf("duebustest: the clock can't be moved by %v: %v", by, err)
+	}
+	b.settled(answer.Unsettled)
+	return answer.Now.AsTime()
+}
+
+// Settle waits until no event is due or leased in any group that has a subscriber. An event that failed and waits for
+// its retry is not waited for: move the clock to its due time.
+func (b *Bus) Settle() {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), b.SettleTimeout+answerTimeout)
+	defer cancel()
+	answer, err := b.clock.Settle(ctx, &duebusv1.SettleRequest{Timeout: durationpb.New(b.SettleTimeout)})
+	if err != nil {
+		b.t.Fatalf("duebustest: %v", err)
+	}
+	b.settled(answer.Unsettled)
+}
+
+func (b *Bus) settled(unsettled []string) {
+	b.t.Helper()
+	if len(unsettled) > 0 {
+		b.t.Fatalf("duebustest: after %v these are not settled: %s", b.SettleTimeout, strings.Join(unsettled, ", "))
+	}
+}
+
+// Run runs a worker of Client, or of another client of Address, until the end of the test, or until stop is called,
+// which returns when the worker has drained. Run returns when the worker has subscribed to all its topics.
+func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
+	b.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- worker.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			b.t.Errorf("duebustest: the worker ended: %v", err)
+		}
+	})
+	b.t.Cleanup(stop)
+	select {
+	case <-worker.Ready():
+	case <-time.After(answerTimeout):
+		b.t.Fatalf("duebustest: after %v the worker is not subscribed; is it connected to %s?", answerTimeout, b.Address)
+	}
+	return stop
+}

@@ -1,0 +1,228 @@
+package duebustest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	duebus "github.com/duebus/duebus/clients/go"
+	"github.com/duebus/duebus/clients/go/duebustest"
+)
+
+// All have the same bus, and topics of their own: to start one for each would take longer than they do.
+func TestABus(t *testing.T) {
+	bus := duebustest.Start(t)
+	for _, each := range []struct {
+		name  string
+		check func(*testing.T, *duebustest.Bus)
+	}{
+		{"ADelayOf30MinutesTakesMilliseconds", checkADelayOf30MinutesTakesMilliseconds},
+		{"SettleWaitsForARunningHandlerAndNotForARetry", checkSettleWaitsForARunningHandlerAndNotForARetry},
+		{"AScheduleFiresAtEachOfItsTimesOnTheWay", checkAScheduleFiresAtEachOfItsTimesOnTheWay},
+		{"TheClockIsAheadByWhatItWasMoved", checkTheClockIsAheadByWhatItWasMoved},
+		{"AStoppedWorkerHandlesNothing", checkAStoppedWorkerHandlesNothing},
+		{"WhatIsNotSettledIsNamed", checkWhatIsNotSettledIsNamed},
+	} {
+		t.Run(each.name, func(t *testing.T) { each.check(t, duebustest.Of(bus, t, bus.SettleTimeout)) })
+	}
+}
+
+// counting is a worker that counts what it handles.
+func counting(bus *duebustest.Bus, topic string) (*duebus.Worker, func() int) {
+	handled := make(chan struct{}, 1000)
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle(topic, func(context.Context, *duebus.Delivery) error {
+		handled <- struct{}{}
+		return nil
+	})
+	return worker, func() int { return len(handled) }
+}
+
+func checkADelayOf30MinutesTakesMilliseconds(t *testing.T, bus *duebustest.Bus) {
+	worker, handled := counting(bus, "order.check")
+	bus.Run(worker)
+	begun := time.Now()
+	if _, err := bus.Client.Dispatch(t.Context(), "order.check", duebus.Event{Delay: 30 * time.Minute}); err != nil {
+		t.Fatal(err)
+	}
+	bus.Advance(29 * time.Minute)
+	bus.Settle()
+	early := handled()
+	bus.Advance(time.Minute)
+	bus.Settle()
+	if early != 0 || handled() != 1 {
+		t.Errorf("handled %d before it was due, %d in all", early, handled())
+	}
+	if took := time.Since(begun); took > time.Minute {
+		t.Errorf("it took %v", took)
+	}
+}
+
+func checkSettleWaitsForARunningHandlerAndNotForARetry(t *testing.T, bus *duebustest.Bus) {
+	attempts := make(chan uint32, 10)
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle("t", func(_ context.Context, d *duebus.Delivery) error {
+		attempts <- d.Attempt
+		if d.Attempt == 1 {
+			return duebus.RetryAfter(time.Hour, errors.New("busy"))
+		}
+		return nil
+	})
+	bus.Run(worker)
+	if _, err := bus.Client.Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	bus.Settle()
+	if len(attempts) != 1 {
+		t.Fatalf("after it has settled: %d attempts", len(attempts))
+	}
+	bus.Advance(time.Hour)
+	bus.Settle()
+	if len(attempts) != 2 {
+		t.Errorf("an hour later: %d attempts", len(attempts))
+	}
+}
+
+func checkAScheduleFiresAtEachOfItsTimesOnTheWay(t *testing.T, bus *duebustest.Bus) {
+	worker, handled := counting(bus, "reports")
+	bus.Run(worker)
+	hourly := duebus.Schedule{Name: "hourly", Topic: "reports", Every: time.Hour}
+	if _, err := bus.Client.Schedules().Put(t.Context(), hourly); err != nil {
+		t.Fatal(err)
+	}
+	bus.Advance(24 * time.Hour)
+	bus.Settle()
+	if handled() != 24 {
+		t.Errorf("handled %d", handled())
+	}
+}
+
+func checkTheClockIsAheadByWhatItWasMoved(t *testing.T, bus *duebustest.Bus) {
+	before := bus.Now()
+	bus.Advance(48 * time.Hour)
+	if ahead := bus.Now().Sub(before); ahead < 48*time.Hour || ahead > 48*time.Hour+time.Minute {
+		t.Errorf("moved by %v", ahead)
+	}
+}
+
+func checkAStoppedWorkerHandlesNothing(t *testing.T, bus *duebustest.Bus) {
+	worker, handled := counting(bus, "t")
+	bus.Run(worker)()
+	if _, err := bus.Client.Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	bus.Settle() // the group has no subscriber
+	if handled() != 0 {
+		t.Errorf("handled %d", handled())
+	}
+}
+
+// failing is a test that records why it failed. Fatalf ends its goroutine.
+type failing struct {
+	testing.TB
+	reason chan string
+}
+
+func (f failing) Helper() {}
+
+func (f failing) Fatalf(format string, arguments ...any) {
+	f.reason <- fmt.Sprintf(format, arguments...)
+	panic(f)
+}
+
+// failureOf is why a test fails.
+func failureOf(t *testing.T, test func(testing.TB)) string {
+	t.Helper()
+	failed := failing{t, make(chan string, 1)}
+	func() {
+		defer func() { _ = recover() }()
+		test(failed)
+	}()
+	select {
+	case reason := <-failed.reason:
+		return reason
+	default:
+		t.Fatal("it has not failed")
+		return ""
+	}
+}
+
+func TestAMissingCommandIsNamed(t *testing.T) {
+	t.Setenv("DUEBUS_COMMAND", filepath.Join(t.TempDir(), "duebus"))
+	reason := failureOf(t, func(t testing.TB) { duebustest.Start(t) })
+	if !strings.Contains(reason, "pip install 'duebus[server]', or set DUEBUS_COMMAND") {
+		t.Errorf("it says %q", reason)
+	}
+}
+
+func TestAServerThatDoesNotStartIsQuoted(t *testing.T) {
+	command := filepath.Join(t.TempDir(), "duebus")
+	script := "#!/bin/sh\necho 'serve needs the extra server' >&2\nexit 2\n"
+	if err := os.WriteFile(command, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DUEBUS_COMMAND", command)
+	reason := failureOf(t, func(t testing.TB) { duebustest.Start(t) })
+	if !strings.Contains(reason, "serve needs the extra server") {
+		t.Errorf("it says %q", reason)
+	}
+}
+
+func checkWhatIsNotSettledIsNamed(t *testing.T, bus *duebustest.Bus) {
+	release := make(chan struct{})
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle("stuck", func(context.Context, *duebus.Delivery) error { <-release; return nil })
+	bus.Run(worker)
+	if _, err := bus.Client.Dispatch(t.Context(), "stuck", duebus.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	reason := failureOf(t, func(t testing.TB) { duebustest.Of(bus, t, 100*time.Millisecond).Settle() })
+	close(release)
+	if !strings.Contains(reason, "stuck/default (0 ready, 1 leased)") {
+		t.Errorf("it says %q", reason)
+	}
+}
+
+// inAProcessOfItsOwn runs one test of this file in a process, which it can then kill.
+const inAProcessOfItsOwn = "DUEBUSTEST_CHILD"
+
+func TestTheServerEndsWithAProcessThatIsKilled(t *testing.T) {
+	if os.Getenv(inAProcessOfItsOwn) != "" {
+		fmt.Println("address", duebustest.Start(t).Address)
+		select {}
+	}
+	child := exec.Command(os.Args[0], "-test.run", t.Name())
+	child.Env = append(os.Environ(), inAProcessOfItsOwn+"=1")
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var address string
+	if _, err := fmt.Fscanf(out, "address %s\n", &address); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Process.Signal(syscall.SIGKILL)
+	_ = child.Wait()
+	_ = stream.SetReadDeadline(time.Now().Add(3 * time.Second))
+	for err == nil { // the server's settings, then the end of the connection
+		_, err = stream.Read(make([]byte, 1024))
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the server has outlived its test")
+	}
+}

@@ -1,0 +1,13 @@
+package duebustest
+
+import (
+	"testing"
+	"time"
+)
+
+// Of is the same bus for another test, with another SettleTimeout.
+func Of(bus *Bus, t testing.TB, timeout time.Duration) *Bus {
+	other := *bus
+	other.t, other.SettleTimeout = t, timeout
+	return &other
+}
