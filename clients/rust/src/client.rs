@@ -3,13 +3,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
 use tonic::client::Grpc;
+use tonic::codegen::StdError as BoxError;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::ClientTlsConfig;
+use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::connection::{Connection, connection};
+use crate::connection::{CallInterceptor, Connection, TokenProvider, connection};
 use crate::dispatcher::Lanes;
 use crate::error::Error;
 use crate::proto::Engine;
@@ -42,11 +43,15 @@ pub struct ClientOptions {
     pub tls: Option<ClientTlsConfig>,
     /// How long a call may take including retries; 30 s by default.
     pub timeout: Duration,
+    /// Instead of `token`.
+    pub(crate) token_provider: Option<TokenProvider>,
+    pub(crate) interceptors: Vec<CallInterceptor>,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
-        Self { token: None, tls: None, timeout: Duration::from_secs(30) }
+        let timeout = Duration::from_secs(30);
+        Self { token: None, tls: None, timeout, token_provider: None, interceptors: Vec::new() }
     }
 }
 
@@ -54,7 +59,36 @@ impl ClientOptions {
     /// With a bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Self {
-        Self { token: Some(token.into()), ..self }
+        Self { token: Some(token.into()), token_provider: None, ..self }
+    }
+
+    /// With a bearer token that `provide` returns. It is asked for each call and each stream, so tokens may rotate; it
+    /// should cache them. If it fails, the call fails with [`Reason::Unavailable`](crate::Reason::Unavailable): it is
+    /// retried until its timeout, and a worker tries again.
+    ///
+    /// ```
+    /// # use duebus::ClientOptions;
+    /// let path = "/var/run/secrets/tokens/duebus";
+    /// let options = ClientOptions::default().token_provider(move || async move { Ok(std::fs::read_to_string(path)?) });
+    /// ```
+    #[must_use]
+    pub fn token_provider<P, F>(self, provide: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, BoxError>> + Send + 'static,
+    {
+        Self { token: None, token_provider: Some(TokenProvider::new(provide)), ..self }
+    }
+
+    /// With an interceptor of each call and each stream, which may add metadata or refuse it. Several are called in the
+    /// order in which they are added.
+    #[must_use]
+    pub fn interceptor<I>(mut self, interceptor: I) -> Self
+    where
+        I: Fn(Request<()>) -> Result<Request<()>, Status> + Send + Sync + 'static,
+    {
+        self.interceptors.push(CallInterceptor::new(interceptor));
+        self
     }
 
     /// With TLS.

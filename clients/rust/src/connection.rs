@@ -1,6 +1,11 @@
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use tonic::codegen::StdError as BoxError;
+use tonic::codegen::http::HeaderValue;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -14,11 +19,60 @@ use crate::servers::{Lookup, Servers};
 /// The channel of the generated stubs, with the client's credentials.
 pub type Connection = InterceptedService<Servers, Credentials>;
 
-/// Adds the client's token to each call, and refuses calls of a closed client.
+/// Adds the client's token to each call, refuses calls of a closed client, and calls the client's interceptors.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     authorization: Option<MetadataValue<Ascii>>,
     closed: CancellationToken,
+    interceptors: Vec<CallInterceptor>,
+}
+
+type Intercept = dyn Fn(Request<()>) -> Result<Request<()>, Status> + Send + Sync;
+
+/// An interceptor of [`ClientOptions`].
+#[derive(Clone)]
+pub(crate) struct CallInterceptor(Arc<Intercept>);
+
+impl CallInterceptor {
+    pub(crate) fn new(intercept: impl Fn(Request<()>) -> Result<Request<()>, Status> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(intercept))
+    }
+}
+
+impl fmt::Debug for CallInterceptor {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CallInterceptor")
+    }
+}
+
+type Provided = BoxFuture<'static, Result<String, BoxError>>;
+
+/// Provides the token of each call.
+#[derive(Clone)]
+pub(crate) struct TokenProvider(Arc<dyn Fn() -> Provided + Send + Sync>);
+
+impl TokenProvider {
+    pub(crate) fn new<F>(provide: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<String, BoxError>> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(provide())))
+    }
+
+    /// The header of a call.
+    pub(crate) async fn authorization(&self) -> Result<HeaderValue, Status> {
+        let token = (self.0)().await.map_err(|error| Status::unavailable(format!("no token: {error}")))?;
+        let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+            .map_err(|_| Status::unauthenticated("the token is not printable ASCII"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+}
+
+impl fmt::Debug for TokenProvider {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("TokenProvider")
+    }
 }
 
 /// Marks the status of a call that a closed client refused: a stub keeps the metadata of an interceptor's status, not
@@ -35,7 +89,7 @@ impl Interceptor for Credentials {
         if let Some(value) = &self.authorization {
             request.metadata_mut().insert("authorization", value.clone());
         }
-        Ok(request)
+        self.interceptors.iter().try_fold(request, |request, each| (each.0)(request))
     }
 }
 
@@ -49,7 +103,8 @@ pub(crate) fn connection(
     let names = target.strip_prefix("dns:///").unwrap_or(target).split(',').map(str::trim);
     let names = names.map(|name| Ok((name.to_owned(), endpoint(name, options)?))).collect::<Result<_, Error>>()?;
     let authorization = options.token.as_deref().map(bearer).transpose()?;
-    Ok(InterceptedService::new(Servers::new(names, lookup), Credentials { authorization, closed }))
+    let credentials = Credentials { authorization, closed, interceptors: options.interceptors.clone() };
+    Ok(InterceptedService::new(Servers::new(names, lookup, options.token_provider.clone()), credentials))
 }
 
 fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {

@@ -5,6 +5,7 @@ use crate::dispatcher::Kind;
 use crate::error::{Error, Reason};
 use crate::event::Event;
 use crate::proto::{DispatchRequest, DispatchResponse, Engine};
+use crate::telemetry;
 
 /// The options of a dispatch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,8 +72,15 @@ impl Client {
         event: Event,
         options: DispatchOptions,
     ) -> Result<Dispatched, Error> {
+        let mut events = [event];
+        let span = telemetry::dispatching(topic, &mut events);
+        let [event] = events;
+        span.around(self.store(topic, event, options)).await
+    }
+
+    async fn store(&self, topic: &str, event: Event, options: DispatchOptions) -> Result<Dispatched, Error> {
         if options.request_id.as_ref().is_some_and(|id| !id.is_empty()) || options.engines.len() > 1 {
-            return Ok(self.dispatch_many(topic, vec![event], options).await?.remove(0));
+            return Ok(self.store_many(topic, vec![event], options).await?.remove(0));
         }
         let engine = options.engines.first().map(|&engine| engine.into());
         let kind = Kind { topic: topic.to_owned(), engine, require_subscriber: options.require_subscriber };
@@ -86,6 +94,16 @@ impl Client {
     /// Those of [`Client::dispatch`], and [`Reason::NoEventSpecified`], [`Reason::NoDispatcherSpecified`],
     /// [`Reason::NoHandlerFound`].
     pub async fn dispatch_many(
+        &self,
+        topic: &str,
+        mut events: Vec<Event>,
+        options: DispatchOptions,
+    ) -> Result<Vec<Dispatched>, Error> {
+        let span = telemetry::dispatching(topic, &mut events);
+        span.around(self.store_many(topic, events, options)).await
+    }
+
+    async fn store_many(
         &self,
         topic: &str,
         events: Vec<Event>,

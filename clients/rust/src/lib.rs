@@ -17,6 +17,10 @@ mod servers;
 mod settle;
 mod status;
 mod subscription;
+#[cfg_attr(not(feature = "opentelemetry"), path = "untraced.rs")]
+mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod worker;

@@ -16,10 +16,12 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response, Uri};
+use tonic::codegen::http::{Request, Response, Uri, header};
 use tonic::codegen::{Service, StdError as BoxError};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{ConnectError, Status};
+
+use crate::connection::TokenProvider;
 
 /// How long to wait before a server that calls pass over is connected again, and before a name is resolved again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -44,6 +46,7 @@ struct Shared {
     /// `host:port`, and how to connect to it.
     names: Vec<(String, Endpoint)>,
     lookup: Lookup,
+    token_provider: Option<TokenProvider>,
     known: Mutex<Known>,
     /// Whether a connection was lost since the names were resolved.
     is_stale: Arc<AtomicBool>,
@@ -65,12 +68,13 @@ impl fmt::Debug for Servers {
 }
 
 impl Servers {
-    pub(crate) fn new(names: Vec<(String, Endpoint)>, lookup: Lookup) -> Self {
+    pub(crate) fn new(names: Vec<(String, Endpoint)>, lookup: Lookup, token_provider: Option<TokenProvider>) -> Self {
         // A random one is the first, so that many clients do not all begin with the same server.
         let first = fastrand::usize(..1 << 16);
         Self(Arc::new(Shared {
             names,
             lookup,
+            token_provider,
             known: Mutex::default(),
             is_stale: Arc::default(),
             resolving: tokio::sync::Mutex::default(),
@@ -93,8 +97,11 @@ impl Service<Request<Body>> for Servers {
         let shared = Arc::clone(&self.0);
         Box::pin(async move {
             // Of one message: no call of the service streams requests.
-            let (head, body) = request.into_parts();
+            let (mut head, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
+            if let Some(provider) = &shared.token_provider {
+                head.headers.insert(header::AUTHORIZATION, provider.authorization().await?);
+            }
             let turn = if head.uri.path().ends_with("/Subscribe") { &shared.streams } else { &shared.calls };
             let mut tries = 0;
             loop {

@@ -4,11 +4,12 @@ use std::error::Error;
 use std::path::Path;
 use std::{env, fs};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "duebus/v1/event_bus.proto",
     "duebus/v1/admin.proto",
     "duebus/v1/schedules.proto",
     "duebus/v1/error_details.proto",
+    "duebus/v1/test_clock.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

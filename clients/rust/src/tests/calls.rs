@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -148,6 +149,65 @@ async fn unusable_targets_and_options_are_named() {
         let error = Client::new(target, options).unwrap_err();
         assert_eq!(error.field_violations()[0].field, field, "{target:?}");
     }
+}
+
+/// Provides "token-1", "token-2" and so on; the first times it fails.
+fn counting_tokens(failures: usize) -> ClientOptions {
+    let asked = Arc::new(AtomicUsize::new(0));
+    ClientOptions::default().token_provider(move || {
+        let number = asked.fetch_add(1, Ordering::Relaxed) + 1;
+        async move {
+            if number <= failures { Err("the token service is away".into()) } else { Ok(format!("token-{number}\n")) }
+        }
+    })
+}
+
+fn header<T>(request: &tonic::Request<T>, name: &str) -> String {
+    request.metadata().get(name).unwrap().to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_token_provider_is_asked_for_each_call() {
+    let mut bus = FakeBus::start().await;
+    let client = bus.client(counting_tokens(0));
+    for token in ["Bearer token-1", "Bearer token-2"] {
+        soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+        assert_eq!(header(&next(&mut bus.dispatches).await, "authorization"), token);
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_retried_until_the_provider_has_a_token() {
+    let mut bus = FakeBus::start().await;
+    soon(bus.client(counting_tokens(1)).dispatch("t", Event::new("x"))).await.unwrap();
+    assert_eq!(header(&next(&mut bus.dispatches).await, "authorization"), "Bearer token-2");
+}
+
+#[tokio::test]
+async fn a_call_without_a_token_is_unavailable_and_says_why() {
+    let bus = FakeBus::start().await;
+    let client = bus.client(counting_tokens(usize::MAX).timeout(Duration::from_millis(150)));
+    let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!((error.reason(), error.message()), (&Reason::Unavailable, "no token: the token service is away"));
+}
+
+#[tokio::test]
+async fn interceptors_are_called_in_their_order_and_can_refuse() {
+    let mut bus = FakeBus::start().await;
+    let adding = |mark: &'static str| {
+        move |mut request: tonic::Request<()>| {
+            let before = request.metadata().get("marks").map(|each| each.to_str().unwrap().to_owned());
+            request.metadata_mut().insert("marks", (before.unwrap_or_default() + mark).parse().unwrap());
+            Ok(request)
+        }
+    };
+    let options = ClientOptions::default().interceptor(adding("a")).interceptor(adding("b"));
+    soon(bus.client(options.clone()).dispatch("t", Event::new("x"))).await.unwrap();
+    assert_eq!(header(&next(&mut bus.dispatches).await, "marks"), "ab");
+
+    let refusing = options.interceptor(|_| Err(Status::permission_denied("not today")));
+    let error = soon(bus.client(refusing).dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!((error.reason(), error.message()), (&Reason::PermissionDenied, "not today"));
 }
 
 #[tokio::test]

@@ -590,3 +590,33 @@ async fn a_worker_of_a_group_with_limits_prefetches_nothing() {
     assert!(bus.streams.try_recv().is_err());
     assert!(bus.nacks.try_recv().is_err());
 }
+
+/// Has a client and its worker handle an event each, and ends both.
+async fn open_and_close(bus: &mut FakeBus) {
+    let client = bus.client(ClientOptions::default());
+    let working = run(Worker::new(&client).handle("t", options(), async |_| Ok(())));
+    let stream = next(&mut bus.streams).await;
+    soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+    stream.deliver(&["a"]);
+    next(&mut bus.acks).await;
+    working.stop().await.unwrap();
+    client.close();
+}
+
+#[tokio::test]
+async fn a_hundred_clients_and_workers_leave_no_task_behind() {
+    let mut bus = FakeBus::start().await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    for _ in 0..100 {
+        open_and_close(&mut bus).await;
+    }
+    // A task that has been told to end sends no signal when it has.
+    let ended = async {
+        while tasks() > before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    assert!(in_time.is_ok(), "{} tasks at the end, {before} at the beginning", tasks());
+}

@@ -15,11 +15,12 @@ use super::leases::{Cause, Leases};
 use super::settler::Settler;
 use crate::delivery::Delivery;
 use crate::settle::{Action, Nack};
+use crate::telemetry;
 
 /// How long a cancelled handler may take to end before its event is settled without it.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
+pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 pub(crate) type Handler = Arc<dyn Fn(Delivery) -> Handling + Send + Sync>;
 
 /// The slots of handlers that run at once.
@@ -115,10 +116,7 @@ impl Executor {
     /// called again when the server has answered.
     pub(crate) fn start_waiting(self: &Arc<Self>) {
         let mut waiting = self.waiting();
-        while !waiting.paused
-            && let Some(next) = waiting.queue.front()
-            && self.take_place()
-        {
+        while let Some(next) = waiting.queue.front().filter(|_| !waiting.paused && self.take_place()) {
             if self.leases.may_have_passed(&next.lease_token) {
                 self.leave_place();
                 self.leases.doubted.notify_one();
@@ -172,7 +170,8 @@ impl Executor {
         let has_key = !delivery.key.is_empty();
         // In its own task, so that a panic stays there. The error's text is made there, too.
         let mut task = tokio::spawn(async move {
-            handler(delivery).await.map_err(|failure| match failure.into_nack(&token) {
+            let handled = telemetry::handled(&handler, delivery).await;
+            handled.map_err(|failure| match failure.into_nack(&token) {
                 nack if nack.pauses_key() && !has_key => nack.retry_instead(),
                 nack => nack,
             })

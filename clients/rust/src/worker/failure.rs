@@ -55,6 +55,18 @@ impl Failure {
         Self { action: Action::Release, pause: None, cause: None }
     }
 
+    /// What happens to the event, in a word.
+    #[cfg(feature = "opentelemetry")]
+    pub(crate) fn kind(&self) -> &'static str {
+        match (&self.action, &self.pause) {
+            (_, Some(_)) => "rate_limited",
+            (Action::Retry, None) => "retry",
+            (Action::RetryAfter(_), None) => "retry_after",
+            (Action::DeadLetter, None) => "dead_letter",
+            (Action::Release, None) => "release",
+        }
+    }
+
     /// Calls the error's own `Display`, which may panic.
     pub(crate) fn into_nack(self, lease_token: &str) -> Nack {
         let error = self.cause.map(|cause| cut(cause.to_string())).unwrap_or_default();

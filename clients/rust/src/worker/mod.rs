@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use executor::Handler;
 pub use failure::Failure;
 pub use options::WorkerOptions;
 
 use crate::client::Client;
 use crate::delivery::Delivery;
 use crate::error::{Error, Reason};
-use executor::Handler;
 use stream::Stream;
 
 /// Runs handlers on the events of topics until it is stopped.
