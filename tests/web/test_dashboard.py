@@ -134,7 +134,7 @@ def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, vis
         page.go_back()
         page.get_by_role("button", name="Redrive the events with no disk").click()
         dialog = page.get_by_role("dialog")
-        expect(dialog.get_by_role("status")).to_have_text("2 events of 3 dead letters match.")
+        expect(dialog.get_by_role("status")).to_have_text("2 of 3 dead letters match.")
         dialog.get_by_role("button", name="Redrive 2 events").click()
         expect(dialog.get_by_role("status")).to_have_text("2 events redriven.")
         dialog.get_by_role("button", name="Close").click()
@@ -271,6 +271,28 @@ def test_the_keyboard_searches_and_helps(shop: ServerProcess, visit: Callable[..
     assert page.url.endswith("#/?q=stock")
 
 
+HIDE = """(hides) => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => hides });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""What a browser does when another tab covers the page, or no longer does."""
+
+
+def test_a_page_that_nobody_looks_at_closes_its_stream(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    hidden, seen = (visit(shop.web).open("#/", "table") for _ in range(2))
+    topic = unique_name()
+    with Client(shop.address) as client:
+        for page in (hidden, seen):
+            page.get_by_label("Search topics").fill(topic)
+        hidden.evaluate(HIDE, arg=True)
+        client.dispatch(topic, 1)
+        expect(row(seen, "Topics", topic)).to_be_visible()
+        expect(row(hidden, "Topics", topic)).to_have_count(0)
+        hidden.evaluate(HIDE, arg=False)
+        expect(row(hidden, "Topics", topic)).to_be_visible()
+        client.admin.delete_topic(topic)
+
+
 def test_a_list_is_filtered_by_the_address(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
     address = at("group", shop, topic="parcel.sent", group="tracking", show="blocked", key="customer-0", order="newest")
     page = visit(shop.web).open(address, "table")
@@ -330,6 +352,27 @@ def test_a_viewer_sees_its_topics_without_their_data_and_can_not_act(
         expect(page.get_by_role("heading", name="2 topics")).to_be_visible()
 
 
+def test_who_may_dispatch_to_its_topic_acts_on_a_schedule(
+    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+) -> None:
+    secured = make_secured(tmp_path, "ops", "clerk")
+    rules = (
+        f'{RULES}[[rule]]\nidentity = "clerk"\nverbs = ["view"]\ntopics = ["order.*", "report.*"]\n'
+        '[[rule]]\nidentity = "clerk"\nverbs = ["dispatch"]\ntopics = ["report.*"]\n'
+    )
+    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(rules))
+    web = Web(server.web, headers={"Authorization": f"Bearer {secured.tokens['ops']}"})
+    for name, topic in (("reminder", "order.due"), ("report", "report.due"), ("payday", "wages.due")):
+        schedule = {"name": name, "topic": topic, "event": {}, "every": "3600s"}
+        assert web.call("EventBusSchedules/PutSchedule", schedule=schedule).status == 200
+    with signed_in(visit, server, secured.tokens["clerk"]) as page:
+        page.get_by_role("link", name="Schedules").click()
+        expect(row(page, "Schedules", "report").get_by_role("button", name="Trigger")).to_be_visible()
+        expect(row(page, "Schedules", "reminder")).to_be_visible()
+        expect(row(page, "Schedules", "reminder").get_by_role("button")).to_have_count(0)
+        expect(row(page, "Schedules", "payday")).to_have_count(0)
+
+
 def test_a_token_that_is_removed_ends_the_session(
     start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
 ) -> None:
@@ -358,7 +401,7 @@ def test_the_cookie_alone_does_nothing(start_server: Callable[..., ServerProcess
     answer = web.post("/session", f"{secured.tokens['ops']}\n", own)
     assert answer.json == {"identity": "ops", "open": False, "may": ["view", "payload", "admin", "dispatch"]}
     given = answer.headers["Set-Cookie"]
-    assert re.fullmatch(r"duebus_token=[\w-]+; HttpOnly; Max-Age=3600; Path=/; SameSite=strict", given)
+    assert re.fullmatch(r"duebus_token=[\w%~.-]+; HttpOnly; Max-Age=3600; Path=/; SameSite=strict", given)
     cookie = {"Cookie": given.partition(";")[0]}
     list_topics = "/duebus.v1.EventBusAdmin/ListTopics"
     assert web.ask("POST", list_topics, {}, cookie).status == 401

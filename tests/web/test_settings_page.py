@@ -115,11 +115,11 @@ def test_holding_and_losing_the_order_of_keys_ask_first(client: Client, topic: s
     page.get_by_role("button", name="Save").click()
     expect(warning).to_contain_text("From now on a dead letter holds up its key")
     assert group_of(client, topic).keys is None
-    keys.get_by_label("Events of a key at once").fill("0")
+    keys.get_by_label("Of a key at once").fill("0")
     expect(warning).to_have_count(0)
     page.get_by_role("button", name="Save").click()
     expect(warning).to_contain_text("Events of one key are no longer delivered in order")
-    keys.get_by_label("Events of a key at once").fill("1")
+    keys.get_by_label("Of a key at once").fill("1")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("button", name="Save all the same").click()
     expect(page.get_by_role("dialog")).to_have_count(0)

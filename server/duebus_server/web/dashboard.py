@@ -16,7 +16,7 @@ from starlette.staticfiles import StaticFiles
 from duebus_server.domain import limits
 from duebus_server.domain.errors import DueBusError
 from duebus_server.security.acl import ALL_TOPICS, Verb
-from duebus_server.web.calls import COOKIE, PAGE_HEADER
+from duebus_server.web.calls import COOKIE, PAGE_HEADER, packed
 from duebus_server.web.errors import Failure, failure_of
 from duebus_server.web.live import encoded
 from duebus_server.wire.status import status_of
@@ -35,7 +35,8 @@ STATIC = Path(str(resources.files("duebus_server.web"))) / "static"
 SESSION_S = 3_600
 """How long a browser stays signed in."""
 
-MAX_TOKEN_BYTES = 8_192
+MAX_COOKIE_BYTES = 4_000
+"""The largest value of a cookie that every browser keeps."""
 
 SHOWN_VERBS = (Verb.VIEW, Verb.PAYLOAD, Verb.ADMIN, Verb.DISPATCH)
 
@@ -123,14 +124,17 @@ class _Session:
         token = b""
         async for chunk in request.stream():
             token += chunk
-            if len(token) > MAX_TOKEN_BYTES:
-                return Failure("invalid_argument", "the token is too long").response()
+            if len(token) > MAX_COOKIE_BYTES:
+                return _too_long()
         text = token.decode("ascii", errors="replace").strip()
         if not text.isascii() or not text.isprintable():
             return Failure("unauthenticated", "the token is not known").response()
+        cookie = packed(text)
+        if len(cookie) > MAX_COOKIE_BYTES:
+            return _too_long()
         response = self._facts(await self._calls.identify(request, text), ALL_TOPICS)
         response.set_cookie(
-            COOKIE, _packed(text), max_age=SESSION_S, httponly=True, samesite="strict", secure=_is_secure(request)
+            COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="strict", secure=_is_secure(request)
         )
         return response
 
@@ -186,9 +190,9 @@ def _encoded(message: Message, caller: Caller) -> bytes:
     return encoded({**content, **seen})
 
 
-def _packed(token: str) -> str:
-    """As the value of a cookie, in which not every character may stand."""
-    return base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+def _too_long() -> Response:
+    text = f"the token is too long for a cookie: at most {MAX_COOKIE_BYTES:,} bytes are allowed"
+    return Failure("invalid_argument", text).response()
 
 
 def _is_secure(request: Request) -> bool:

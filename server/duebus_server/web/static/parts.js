@@ -141,14 +141,21 @@ export function Sparkline({ values }) {
   </svg>`;
 }
 
+const NONE = /** @type {Set<string>} */ (new Set());
+/** @type {Map<string, Promise<Set<string>>>} By topic, of who is signed in. */
+const rightsOn = new Map();
+window.addEventListener("signed-out", () => rightsOn.clear());
+
 /** What the caller may do on a topic. @param {string} topic @returns {Set<string>} */
 export function useRights(topic) {
-  const [rights, set] = useState(/** @type {Set<string>} */ (new Set()));
+  const [rights, set] = useState(NONE);
   useEffect(() => {
     let current = true;
-    session(topic).then(
-      (found) => current && set(new Set(found.may)),
-      () => {},
+    const asked = rightsOn.get(topic) ?? session(topic).then((found) => new Set(found.may));
+    rightsOn.set(topic, asked);
+    asked.then(
+      (found) => current && set(found),
+      () => rightsOn.delete(topic),
     );
     return () => {
       current = false;

@@ -218,9 +218,9 @@ function Limits({ limits, group }) {
 function Keys({ keys, group }) {
   return html`<fieldset>
     <legend>Keys</legend>
-    <${Field} label="Events of a key at once" name="config.keys.max_in_flight" type="number" min="0" required value=${keys.maxInFlight} hint="1: in order; 0: keys are ignored" />
+    <${Field} label="Of a key at once" name="config.keys.max_in_flight" type="number" min="0" required value=${keys.maxInFlight} hint="1: in order; 0: keys are ignored" />
     <${Choice} label="A dead letter" name="config.keys.on_dead" value=${keys.onDead} options=${[["ON_DEAD_SKIP", "lets the next one through"], ["ON_DEAD_HOLD", "holds up its key"]]} />
-    <${Field} label="Blocked at most" name="config.keys.max_blocked" type="number" min="0" value=${Number(keys.maxBlocked) || ""} placeholder="a tenth of the topic" />
+    <${Field} label="Blocked at most" name="config.keys.max_blocked" type="number" min="0" value=${Number(keys.maxBlocked) || ""} placeholder="a tenth" />
     <${RateFields} path="config.keys.rate" rate=${keys.rate} />
     ${group && html`<${Follows} what="keys" />`}
   </fieldset>`;
@@ -231,7 +231,7 @@ function RateFields({ path, rate }) {
   return html`
     <${Field} label="Deliveries at most" name=${`${path}.events`} type="number" min="0" value=${rate?.events ?? ""} placeholder="unlimited" />
     <${Field} label="in" name=${`${path}.per`} required value=${brief(rate?.per ?? "1s")} />
-    <${Field} label="At once after a pause" name=${`${path}.burst`} type="number" min="0" value=${rate?.burst || ""} placeholder="what passes in 100 ms" />`;
+    <${Field} label="At once after a pause" name=${`${path}.burst`} type="number" min="0" value=${rate?.burst || ""} placeholder="by the rate" />`;
 }
 
 /** @param {{ what: string }} props */

@@ -91,11 +91,11 @@ function ByError({ found, mayAct, open }) {
       </div>`}
     </div>
     <${Table} label="Dead letters by error">
-      <thead><tr><th class="number">Events</th><th>Error</th><th>Last</th>${mayAct && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
+      <thead><tr><th class="number">Events</th><th>Error</th><th class="wide">Last</th>${mayAct && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
       <tbody>${found.kinds.slice(0, 50).map((kind) => html`<tr key=${kind.error}>
         <td class="number bad">${count(kind.number)}</td>
         <th scope="row" class="error">${kind.error || "without an error"}</th>
-        <td class="time">${ago(kind.last, now)}</td>
+        <td class="time wide">${ago(kind.last, now)}</td>
         ${mayAct && html`<td class="actions">${kind.error && html`
           <button aria-label=${`Redrive the events with ${kind.error}`} onClick=${() => open({ verb: "Redrive", error: kind.error })}>Redrive</button>
           <button aria-label=${`Purge the events with ${kind.error}`} class="danger" onClick=${() => open({ verb: "Purge", error: kind.error })}>Purge</button>`}</td>`}
@@ -166,7 +166,7 @@ function Act({ where, keyOf, action, dead, onClose }) {
         <${Field} label="Key" name="key" value=${filter.key} placeholder="any" ...${choosing("key", String)} />
         <${Field} label="Dead for at least, s" name="age" type="number" min="0" step="any" value="0" ...${choosing("age", Number)} />
       </fieldset>
-      <p role="status">${isCounted ? amount : `Counting: ${amount} so far`} of ${counted(Math.max(dead, state.counted?.examined ?? 0), "dead letter")} ${matching === 1 ? "matches" : "match"}.</p>
+      <p role="status">${isCounted ? "" : "Counting: "}${count(matching)} of ${counted(Math.max(dead, state.counted?.examined ?? 0), "dead letter")} ${matching === 1 ? "matches" : "match"}.</p>
       ${verb === "Redrive" && html`<${Field} label="Events a second" name="rate" type="number" min="0" max="1000000" step="any" value="0" hint="0: all at once" onInput=${(/** @type {any} */ event) => setRate(Number(event.target.value))} />`}
       <p>${verb === "Purge" ? `This removes ${amount} of ${where.topic} / ${where.group}. It can't be undone.` : `This makes ${amount} of ${where.topic} / ${where.group} ready again, with all their retries.`}</p>
       ${rate > 0 && html`<p class="muted">This takes ${span(matching / rate)}, and goes on while this dialog is open.</p>`}

@@ -135,7 +135,7 @@ function Attempt({ each, due }) {
   const took = seconds(each.endedAt) - began;
   const lines = (each.error ?? "").split("\n");
   return html`<${Step} at=${began} level=${level} what=${`Attempt ${each.attempt} ${outcome}`}>
-    <span class="muted">${[each.consumer && `by ${each.consumer}`, !Number.isNaN(took) && `after ${span(took)}`, !Number.isNaN(due) && `begun ${span(Math.max(0, began - due))} after it was due`].filter(Boolean).join(", ")}</span>
+    <span class="muted">${[each.consumer && `by ${each.consumer}`, !Number.isNaN(took) && `for ${span(took)}`, !Number.isNaN(due) && `begun ${span(Math.max(0, began - due))} after it was due`].filter(Boolean).join(", ")}</span>
     ${each.error && html`<div class="error">${lines[0]}</div>`}
     ${lines.length > 1 && html`<details><summary>Traceback</summary><pre tabindex="0">${lines.slice(1).join("\n")}</pre></details>`}
   <//>

@@ -15,7 +15,6 @@ import { Rows } from "../rows.js";
 /** @param {{ query: Record<string, string> }} props */
 export function Schedules({ query }) {
   const live = useLive();
-  const rights = useRights("");
   const [action, act] = useState(/** @type {Action | null} */ (null));
   const now = live.now();
   const several = live.engines.length > 1;
@@ -33,17 +32,18 @@ export function Schedules({ query }) {
     <h1>Schedules</h1>
     ${found.length === 0 && html`<${Empty}>No schedules. A schedule dispatches an event again and again.<//>`}
     ${found.length > 0 && html`<${Table} label="Schedules" rows=${found.length}>
-      <thead><tr>${titles.map((title, at) => html`<th class=${at > 4 ? "number" : ""}>${title}</th>`)}${rights.has("dispatch") && html`<th><span class="hidden">Actions</span></th>`}</tr></thead>
-      <${Rows} rows=${found} columns=${titles.length + 1} draw=${(/** @type {Found} */ each, /** @type {number} */ index) => html`<${Row} key=${`${each.engine}/${each.info.schedule.name}`} index=${index} found=${each} several=${several} now=${now} mayAct=${rights.has("dispatch")} act=${act} />`} />
+      <thead><tr>${titles.map((title, at) => html`<th class=${at > 4 ? "number" : ""}>${title}</th>`)}<th><span class="hidden">Actions</span></th></tr></thead>
+      <${Rows} rows=${found} columns=${titles.length + 1} draw=${(/** @type {Found} */ each, /** @type {number} */ index) => html`<${Row} key=${`${each.engine}/${each.info.schedule.name}`} index=${index} found=${each} several=${several} now=${now} act=${act} />`} />
     <//>`}
     ${action && html`<${Act} ...${action} now=${now} onClose=${() => act(null)} />`}
   </main>`;
 }
 
-/** @param {{ index: number, found: Found, several: boolean, now: number, mayAct: boolean, act: (action: Action) => void }} props */
-function Row({ index, found, several, now, mayAct, act }) {
+/** @param {{ index: number, found: Found, several: boolean, now: number, act: (action: Action) => void }} props */
+function Row({ index, found, several, now, act }) {
   const { engine, info } = found;
   const { name, topic, paused, note } = info.schedule;
+  const rights = useRights(topic);
   const [next] = info.next ?? [];
   const last = seconds(info.lastFiredAt);
   /** @param {Action["verb"]} verb @param {string} title @param {string} [kind] */
@@ -56,9 +56,8 @@ function Row({ index, found, several, now, mayAct, act }) {
     <td class="time">${next ? html`<span title=${moment(seconds(next))}>${seconds(next) > now ? ago(seconds(next), now) : "now"}</span>` : paused ? "" : "has ended"}</td>
     <td class="time">${info.lastEventId && html`<a href=${href("event", { engine, topic, id: info.lastEventId })} title=${moment(last)}>${ago(last, now)}</a>`}</td>
     ${["runs", "skipped", "missed"].map((each) => html`<td class=${`number ${Number(info[each] ?? 0) ? "" : "zero"}`}>${count(Number(info[each] ?? 0))}</td>`)}
-    ${mayAct && html`<td class="actions">
-      ${button("trigger", "Trigger")}${button("backfill", "Backfill")}${paused ? button("resume", "Resume") : button("pause", "Pause")}${button("delete", "Delete", "danger")}
-    </td>`}
+    <td class="actions">${rights.has("dispatch") && html`
+      ${button("trigger", "Trigger")}${button("backfill", "Backfill")}${paused ? button("resume", "Resume") : button("pause", "Pause")}${button("delete", "Delete", "danger")}`}</td>
   </tr>`;
 }
 
