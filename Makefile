@@ -30,6 +30,8 @@ EACH_CLIENT := $(BIN)/python clients/each.py
 # The contract as last released, compiled: `make check` refuses changes that break its users.
 RELEASED := proto/released.binpb
 
+ACTIONLINT_VERSION := v1.7.12
+
 # What the chart's tests need, built with Go. Without a cluster to ask, helm assumes this Kubernetes version.
 HELM_VERSION := v3.22.0
 HELM_DOCS_VERSION := v1.14.2
@@ -166,7 +168,7 @@ bench-growth: install redis ## Measure how it grows: processes, topics, groups, 
 	@PYTHONPATH=tests $(BIN)/python -m bench.growth $(ARGS)
 
 .PHONY: check
-check: lint format-check types layers dashboard-check proto-check generated-check docs ## Check what a commit must pass: lint, format, types, layers, dashboard, proto, generated files, website
+check: lint format-check types layers dashboard-check proto-check generated-check workflows-check docs ## Check what a commit must pass: lint, format, types, layers, dashboard, proto, generated files, workflows, website
 	@echo "check passed"
 
 .PHONY: lint
@@ -214,6 +216,15 @@ proto-check: buf ## buf: lint, format, nothing broken since the released contrac
 generated-check: install buf
 	@$(EACH_CLIENT) generated-check
 
+.PHONY: workflows-check
+workflows-check: install ## actionlint and zizmor: the workflows of GitHub (actionlint needs Go)
+	@if command -v go >/dev/null || [ -n "$${CI-}" ]; then $(MAKE) --silent .tools/actionlint-$(ACTIONLINT_VERSION) && $(TOOLS)/actionlint; \
+		else echo "the workflows: Go is missing, actionlint is left out" >&2; fi
+	@$(BIN)/zizmor --offline --quiet --no-progress .github
+
+.tools/actionlint-$(ACTIONLINT_VERSION):
+	@$(MAKE) go-tool STAMP=$@ MODULE=github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION) LDFLAGS="-s -w"
+
 .PHONY: docs
 docs: install ## Build the website of the documentation into build/docs/site; a broken link is an error
 	@PYTHONPATH=tests $(BIN)/python -m support.site
@@ -252,6 +263,13 @@ reference: install ## Renew what is generated in docs/reference, from the code a
 version: install ## Write the version of all packages (TO=0.2.0), and what is generated with it
 	@PYTHONPATH=tests $(BIN)/python -m support.versions "$(TO)"
 	@$(MAKE) helm-snapshots
+
+.PHONY: release-dry-run
+release-dry-run: install redis helm-tools ## Pack what a release publishes into dist, try each package in an empty environment, write checksums
+	@rm -rf dist
+	@DIST="$(CURDIR)/dist" $(PYTEST) tests/package $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m support.packing dist
+	@cat dist/SHA256SUMS
 
 # --- chart and image ---------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from support.chart import (
     run_helm,
     values_of,
 )
+from support.packing import pack_chart
 from support.versions import version
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def test_the_chart_says_whose_it_is_and_where_it_comes_from() -> None:
 
 def test_the_packaged_chart_is_complete(tmp_path: Path) -> None:
     # given: the packaged chart
-    run_helm("package", CHART, "--destination", tmp_path)
+    pack_chart(tmp_path)
     (package,) = tmp_path.iterdir()
 
     # then: it renders the same as the folder

@@ -6,8 +6,6 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,14 +13,16 @@ from packaging.requirements import Requirement
 from support.builders import unique_name
 from support.cli import Running, environment
 from support.documents import ROOT
+from support.packages import Package, check_row
+from support.packing import UV, pack_python
 from support.redis_engine import shared_redis
 from support.server_process import READY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from pathlib import Path
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-UV = Path(sys.executable).parent / "uv"
 CONSTRAINTS = ROOT / "constraints.txt"
 
 # The first test that needs an environment makes it.
@@ -98,11 +98,10 @@ def test_it(duebus):
 
 
 @pytest.fixture(scope="module")
-def wheel() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:
-        uv("build", "--wheel", "--out-dir", folder, "--build-constraint", str(CONSTRAINTS), str(ROOT))
-        (built,) = Path(folder).glob("*.whl")
-        yield built
+def wheel(dist: Path) -> Path:
+    pack_python(dist)
+    (built,) = dist.glob("*.whl")
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +139,11 @@ def direct(extras: str) -> list[str]:
     return [str(each) for each in found]
 
 
+def installed(folder: Path) -> list[str]:
+    """The distributions of an environment."""
+    return uv("pip", "list", "--format", "freeze", "--python", str(folder / "python")).splitlines()
+
+
 def run(folder: Path, program: str, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs one of an environment's programs to its end."""
     return subprocess.run(
@@ -166,10 +170,18 @@ def address_of(server: Running) -> str:
 
 def test_the_client_is_at_most_five_distributions_and_quick_to_import(install: Callable[..., Path]) -> None:
     client = install()
-    assert len(uv("pip", "list", "--format", "freeze", "--python", str(client / "python")).splitlines()) <= 5
+    assert len(installed(client)) <= 5
     run(client, "python", "-c", "import duebus")  # Python compiles it once
     cpu = run(client, "python", "-c", "import duebus, time; print(time.process_time())")
     assert float(cpu.stdout) < 0.3
+
+
+@pytest.mark.parametrize("extra", ["", "server"])
+def test_the_size_and_the_dependencies_are_those_of_the_table(
+    install: Callable[..., Path], wheel: Path, extra: str
+) -> None:
+    name = f"PyPI: duebus[{extra}]" if extra else "PyPI: duebus"
+    check_row(Package(name, round(wheel.stat().st_size / 1024), len(direct(extra)), len(installed(install(extra))) - 1))
 
 
 @pytest.mark.parametrize("oldest_client", [False, True], ids=["newest-client", "oldest-client"])

@@ -14,6 +14,7 @@ DOCUMENTS = (
     ROOT / "CHANGELOG.md",
     ROOT / "CONTRIBUTING.md",
     ROOT / "UPGRADING.md",
+    ROOT / "RELEASING.md",
     ROOT / "SECURITY.md",
     ROOT / "CODE_OF_CONDUCT.md",
     ROOT / "clients/DESIGN.md",

@@ -49,21 +49,25 @@ LONGEST = (
 
 TEARDOWN_TIMEOUT_S = int(os.environ.get("DUEBUS_TEARDOWN_TIMEOUT_S", "120"))
 
-LANGUAGE = re.compile(r"tests/conformance/.*\[(\w+)")
+LANGUAGE = re.compile(r"tests/(?:conformance/|package/test_clients\.py).*\[(\w+)")
 """The first parameter of the tests of a client's language."""
+
+CHART = ("tests/helm/", "tests/package/test_chart.py")
+"""The tests that need helm."""
 
 
 def unit_of(nodeid: str) -> str:
     """The unit of a test, which runs on one worker, one test after the other: usually its file.
 
-    The tests of a language share its builds and results, and those of the chart share what helm rendered.
+    The tests of a language share its builds and results, packing its client included, and those of the chart share
+    helm and what it rendered.
     """
     file = nodeid.partition("::")[0]
     if file in ALONE_FILES:
         return ALONE
     if language := LANGUAGE.match(nodeid):
         return f"tests/conformance ({language[1]})"
-    return "tests/helm" if file.startswith("tests/helm/") else file
+    return "tests/helm" if file.startswith(CHART) else file
 
 
 def pytest_xdist_auto_num_workers() -> int:

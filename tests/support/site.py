@@ -29,6 +29,7 @@ QUIET = {"NO_MKDOCS_2_WARNING": "1"}
 Pages = dict[str, Path]
 """Documents by title."""
 
+_FETCHED = re.compile(r"<(?:script|link|img|iframe)\b[^>]*?\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 _ENTRY = re.compile(r"\[([^]]+)\]\(([^)#\s]+\.md)\)")
 
 
@@ -99,13 +100,23 @@ def configuration() -> str:
     return "\n".join([*lines, "markdown_extensions:", f"  - toc: {{permalink: true, slugify: {slugs}}}", *EXTENSIONS])
 
 
+def fetched_from_others(folder: Path) -> set[str]:
+    """What browsers fetch from other hosts to show the pages of a folder."""
+    texts = (page.read_text() for page in folder.rglob("*.html"))
+    return {address for text in texts for address in _FETCHED.findall(text)}
+
+
 def main() -> int:
     """Build the site; the exit status."""
     shutil.rmtree(BUILD, ignore_errors=True)
     stage(BUILD / "pages")
     (BUILD / "mkdocs.yml").write_text(configuration())
     command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
-    return subprocess.run(command, cwd=BUILD, env={**os.environ, **QUIET}, check=False).returncode
+    status = subprocess.run(command, cwd=BUILD, env={**os.environ, **QUIET}, check=False).returncode
+    if status == 0 and (fetched := fetched_from_others(BUILD / "site")):
+        print("the pages fetch from other hosts:", *sorted(fetched), file=sys.stderr)  # noqa: T201  # of a command
+        return 1
+    return status
 
 
 if __name__ == "__main__":

@@ -31,3 +31,11 @@ def test_the_navigation_begins_for_newcomers_and_has_each_page_once() -> None:
     listed = [page for section in site.sections().values() for page in section.values()]
     assert listed[:2] == [README, ROOT / "docs" / "tutorial.md"]
     assert len(set(listed)) == len(listed)
+
+
+def test_what_is_fetched_from_other_hosts_is_found_and_links_are_not(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text(
+        '<link rel="stylesheet" href="https://fonts.example/a.css"><script defer src="//cdn.example/b.js"></script>'
+        '<img src="picture.png"><a href="https://elsewhere.example">there</a>'
+    )
+    assert site.fetched_from_others(tmp_path) == {"https://fonts.example/a.css", "//cdn.example/b.js"}

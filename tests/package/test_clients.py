@@ -1,0 +1,192 @@
+"""Each client as its registry would have it: packed, installed in an empty project, and run against a server."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tarfile
+import tomllib
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import pytest
+from conformance.languages import read_languages
+from support.packages import Package, check_row
+from support.packing import CLIENTS, PACK, crate, go_modules, java_modules, npm_archive, pom, run
+from support.versions import version
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.server_process import ServerProcess
+
+LANGUAGES = read_languages()
+
+pytestmark = pytest.mark.timeout(1_200)
+
+
+def try_go(dist: Path, project: Path, server: str) -> tuple[str, Package]:
+    """From a module proxy that is a folder, with the one in use behind it for what the client depends on."""
+    client, proxy = go_modules()[0], project.parent / "proxy"
+    for module in go_modules():
+        publish_go(dist / module.archive, proxy, module.path)
+    in_use = run("go", "env", "GOPROXY").strip()
+    go = {"GOPROXY": f"file://{proxy},{in_use}", "GONOSUMDB": client.path, "GOFLAGS": "-mod=mod"}
+    for command in (["mod", "init", "example.com/shop"], ["get", f"{client.path}@v{version()}"]):
+        run("go", *command, cwd=project, **go)
+    printed = run("go", "run", f"{client.path}/examples/orders", cwd=project, DUEBUS_SERVER=server, **go)
+    listed = run("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", client.path, cwd=project, **go)
+    direct = re.findall(r"^\t(?!.*// indirect)\S+ v", (client.folder / "go.mod").read_text(), re.MULTILINE)
+    size = kib(dist / client.archive)
+    return printed, Package(f"Go: {client.path}", size, len(direct), len(set(listed.split()) - {client.path}))
+
+
+def publish_go(archive: Path, proxy: Path, module: str) -> None:
+    """Put a module into the folder of a proxy."""
+    versions = proxy / module / "@v"
+    versions.mkdir(parents=True)
+    name = f"v{version()}"
+    shutil.copy(archive, versions / f"{name}.zip")
+    (versions / f"{name}.info").write_text(json.dumps({"Version": name, "Time": datetime.now(UTC).isoformat()}))
+    with zipfile.ZipFile(archive) as files:
+        (versions / f"{name}.mod").write_bytes(files.read(f"{module}@{name}/go.mod"))
+
+
+def try_typescript(dist: Path, project: Path, server: str) -> tuple[str, Package]:
+    """With the compiler of the repository, which is no part of the package."""
+    repository = CLIENTS / "typescript"
+    (project / "package.json").write_text('{"type": "module", "private": true}')
+    shutil.copy(repository / "examples" / "orders.ts", project)
+    run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefer-offline", dist / npm_archive(), cwd=project)
+    types = ("--types", "node", "--typeRoots", repository / "node_modules" / "@types")
+    strict = ("--strict", "--exactOptionalPropertyTypes", "--module", "nodenext", "--target", "es2022")
+    run(
+        repository / "node_modules" / ".bin" / "tsc",
+        *strict,
+        "--lib",
+        "esnext",
+        *types,
+        project / "orders.ts",
+        cwd=project,
+    )
+    printed = run("node", "orders.js", cwd=project, DUEBUS_SERVER=server)
+    installed = run("npm", "ls", "--all", "--parseable", cwd=project).splitlines()
+    direct = json.loads((repository / "package.json").read_text())["dependencies"]
+    return printed, Package("npm: duebus", kib(dist / npm_archive()), len(direct), len(installed) - 2)
+
+
+def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
+    """Under the driver of the conformance suite, so that what both depend on is compiled already."""
+    repository = CLIENTS / "rust"
+    unpacked, target = crate().removesuffix(".crate"), str(repository / "target")
+    with tarfile.open(dist / crate()) as files:
+        files.extractall(project, filter="data")
+    shutil.copytree(repository / "driver", project / "driver")
+    driver = project / "driver" / "Cargo.toml"
+    driver.write_text(driver.read_text().replace('path = ".."', f'path = "../{unpacked}"'))
+    workspace, _, rest = (repository / "Cargo.toml").read_text().partition("[package]\n")
+    members = re.sub(r"(?m)^(default-)?members = .*\n", "", workspace)
+    members = members.replace("[workspace]\n", f'[workspace]\nmembers = ["{unpacked}", "driver"]\n', 1)
+    (project / "Cargo.toml").write_text(f"{members}\n{rest[rest.index('[profile') :]}")
+    shutil.copy(repository / "Cargo.lock", project)
+
+    cargo = {"CARGO_TARGET_DIR": target}
+    run("cargo", "build", "--quiet", "--workspace", "--all-features", "--examples", cwd=project, **cargo)
+    printed = run(f"{target}/debug/examples/orders", DUEBUS_SERVER=server)
+    tree = ("cargo", "tree", "--package", "duebus", "--edges", "normal", "--prefix", "none", "--no-dedupe")
+    installed = {line.split()[0] for line in run(*tree, cwd=project, **cargo).splitlines()} - {"duebus"}
+    needed = tomllib.loads((repository / "Cargo.toml").read_text())["dependencies"].values()
+    direct = [each for each in needed if not (isinstance(each, dict) and each.get("optional"))]
+    return printed, Package("crates.io: duebus", kib(dist / crate()), len(direct), len(installed))
+
+
+POM = """
+<project>
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>com.example</groupId>
+  <artifactId>shop</artifactId>
+  <version>1</version>
+  <properties>
+    <maven.compiler.release>17</maven.compiler.release>
+    <project.build.sourceEncoding>UTF-8</project.build.sourceEncoding>
+  </properties>
+  <repositories><repository><id>release</id><url>file://{repository}</url></repository></repositories>
+  <dependencies>
+    <dependency><groupId>io.duebus</groupId><artifactId>duebus</artifactId><version>{version}</version></dependency>
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin><artifactId>maven-resources-plugin</artifactId><version>3.4.0</version></plugin>
+      <plugin><artifactId>maven-compiler-plugin</artifactId><version>3.15.0</version></plugin>
+      <plugin>
+        <artifactId>maven-dependency-plugin</artifactId><version>3.11.0</version>
+        <configuration><outputFile>target/classpath</outputFile></configuration>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+"""
+SETTINGS = """
+<settings>
+  <mirrors><mirror><id>cache</id><mirrorOf>central</mirrorOf><url>file://{cache}</url></mirror></mirrors>
+</settings>
+"""
+
+
+def try_java(dist: Path, project: Path, server: str) -> tuple[str, Package]:
+    """With an empty local repository, which takes what the client depends on from the one that its build has filled."""
+    repository, settings = project.parent / "repository", project.parent / "settings.xml"
+    for module in java_modules():
+        folder = repository / "io" / "duebus" / module.artifact / version()
+        folder.mkdir(parents=True)
+        for name in (*module.jars, pom(module)):
+            shutil.copy(dist / name, folder)
+    settings.write_text(SETTINGS.format(cache=Path.home() / ".m2" / "repository"))
+    (project / "pom.xml").write_text(POM.format(repository=repository, version=version()))
+    (example,) = (each for each in (CLIENTS / "java").rglob("Orders.java") if "target" not in each.parts)
+    sources = project / "src" / "main" / "java"
+    sources.mkdir(parents=True)
+    shutil.copy(example, sources)
+    local = f"-Dmaven.repo.local={project.parent / 'local'}"
+    maven = ("mvn", "--batch-mode", "--quiet", "--settings", settings, "--global-settings", settings, local)
+    run(*maven, "compile", "dependency:build-classpath", cwd=project)
+    classpath = (project / "target" / "classpath").read_text()
+    run_class = ("java", "-cp", f"target/classes:{classpath}", "io.duebus.examples.Orders")
+    printed = run(*run_class, cwd=project, DUEBUS_SERVER=server)
+    (client,) = (each for each in java_modules() if each.artifact == "duebus")
+    needed = ElementTree.parse(client.folder / "pom.xml").getroot().iterfind("{*}dependencies/{*}dependency")  # noqa: S314  # our own file
+    direct = [each for each in needed if each.findtext("{*}scope") != "test"]
+    size = kib(dist / client.jars[0])
+    return printed, Package("Maven: io.duebus:duebus", size, len(direct), len(classpath.split(":")) - 1)
+
+
+def kib(file: Path) -> int:
+    """The size of a file."""
+    return round(file.stat().st_size / 1024)
+
+
+TRY = {"typescript": try_typescript, "go": try_go, "java": try_java, "rust": try_rust}
+"""What installs the packed client of a language in an empty project, and runs the example. Returns what that prints."""
+
+
+@pytest.mark.parametrize("language", PACK)
+def test_the_packed_client_works_in_a_project_of_its_own(
+    language: str, dist: Path, tmp_path: Path, start_server: Callable[..., ServerProcess]
+) -> None:
+    # given
+    LANGUAGES[language].require_tools()
+    PACK[language](dist)
+    project = tmp_path / "project"
+    project.mkdir()
+
+    # when
+    printed, package = TRY[language](dist, project, start_server().address)
+
+    # then
+    for done in ("placed", "billed", "shipped"):
+        assert len(re.findall(rf"^order.* is {done}", printed, re.MULTILINE)) == 3, printed
+    check_row(package)
