@@ -180,7 +180,7 @@ def test_of_two_workers_at_once_one_commits(postgres_shop: Shop) -> None:
 def test_a_worker_that_has_noted_and_does_not_commit_keeps_nobody_waiting(
     postgres_shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("duebus.integrations.sqlalchemy.inbox._MAX_IDLE", "200ms")
+    monkeypatch.setattr("duebus.integrations.sqlalchemy.inbox.MAX_IDLE", "200ms")
     event = delivery("event")
     with Session(postgres_shop.engine) as suspended, ThreadPoolExecutor() as other:
         write(event, suspended)

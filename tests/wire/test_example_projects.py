@@ -176,8 +176,8 @@ def shown(heading: str, language: str = "python") -> list[str]:
 
 def test_a_new_django_project_begins_with_the_guide(own: ServerProcess, tmp_path: Path) -> None:
     settings, *files = shown("Django")
-    paths = ["shop/models.py", "shop/tasks.py", "shop/views.py", "config/urls.py"]
-    making, running, working = (block.splitlines() for block in shown("Django", ""))
+    paths = ["shop/models.py", "shop/tasks.py", "shop/views.py", "config/urls.py", "shop/handlers.py"]
+    making, running, working, billing = (block.splitlines() for block in shown("Django", ""))
     project = Project(tmp_path, "", own.address)
     project.run("-m", "django", *making[-2].split()[1:])
     project.run(*making[-1].split()[1:])
@@ -195,7 +195,9 @@ def test_a_new_django_project_begins_with_the_guide(own: ServerProcess, tmp_path
         site.until("/orders", lambda found: bool(found["orders"][0]["receipt_sent"]))
     with Client(own.address, timeout=10) as client:
         (event,) = client.admin.list_events("order.placed", "ready")
-    assert event.json() == {"id": 1, "item": "ink"}
+        assert event.json() == {"id": 1, "item": "ink"}
+        with project.start(*billing[0].split()[1:]), client.subscribe("order.billed", group="books") as books:
+            assert next(iter(books)).json() == {"id": 1, "cents": 990}
 
 
 def test_the_guide_shows_what_the_program_for_fastapi_does() -> None:

@@ -12,12 +12,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from duebus.integrations.django.inbox import Once
     from duebus.integrations.django.outbox import dispatch, relay
     from duebus.integrations.django.tasks import DueBusBackend
 
-__all__ = ["DueBusBackend", "dispatch", "relay"]
+__all__ = ["DueBusBackend", "Once", "dispatch", "relay"]
 
-_MODULES = {"DueBusBackend": "tasks", "dispatch": "outbox", "relay": "outbox"}
+_MODULES = {"DueBusBackend": "tasks", "Once": "inbox", "dispatch": "outbox", "relay": "outbox"}
 
 
 def __getattr__(name: str) -> Any:

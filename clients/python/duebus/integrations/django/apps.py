@@ -6,7 +6,7 @@ __all__ = ["DueBusConfig"]
 
 
 class DueBusConfig(AppConfig):
-    """Has the tables of the outbox and of tasks."""
+    """Has the tables of the outbox, the inbox and of tasks."""
 
     name = "duebus.integrations.django"
     label = "duebus"

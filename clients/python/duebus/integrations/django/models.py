@@ -1,8 +1,8 @@
-"""The tables: those of the outbox, which are the same as on SQLAlchemy, and that of tasks."""
+"""The tables: those of the outbox and the inbox, which are the same as on SQLAlchemy, and that of tasks."""
 
 from django.db import models
 
-__all__ = ["OutboxRow", "OutboxSlot", "TaskRun"]
+__all__ = ["InboxKey", "InboxNote", "OutboxRow", "OutboxSlot", "TaskRun"]
 
 
 class OutboxRow(models.Model):
@@ -31,6 +31,39 @@ class OutboxSlot(models.Model):
         """The table."""
 
         db_table = "duebus_outbox_slot"
+
+
+class InboxNote(models.Model):
+    """An event that was handled."""
+
+    pk = models.CompositePrimaryKey("topic", "consumer_group", "event_id")
+    topic = models.CharField(max_length=255)
+    consumer_group = models.CharField(max_length=255)
+    event_id = models.CharField(max_length=255)
+    handled_at = models.DateTimeField()
+
+    class Meta:
+        """The table."""
+
+        db_table = "duebus_inbox"
+        indexes = (models.Index(fields=("handled_at",), name="duebus_inbox_by_time"),)
+
+
+class InboxKey(models.Model):
+    """The last lease of a key that has committed."""
+
+    pk = models.CompositePrimaryKey("topic", "consumer_group", "event_key")
+    topic = models.CharField(max_length=255)
+    consumer_group = models.CharField(max_length=255)
+    event_key = models.CharField(max_length=255)
+    fencing_token = models.BigIntegerField()
+    handled_at = models.DateTimeField()
+
+    class Meta:
+        """The table."""
+
+        db_table = "duebus_inbox_key"
+        indexes = (models.Index(fields=("handled_at",), name="duebus_inbox_key_by_time"),)
 
 
 class TaskRun(models.Model):

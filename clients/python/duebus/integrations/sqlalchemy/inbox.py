@@ -11,7 +11,6 @@ handler is not called. If two workers handle an event at the same time, because 
 commit fails.
 """
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -40,13 +39,11 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from duebus._core.delivery import Delivery
 from duebus._core.fields import Span, seconds
+from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, check_ended, too_late
 
-__all__ = ["AlreadyHandled", "Inbox", "Once", "once_with"]
+__all__ = ["Inbox", "Once", "once_with"]
 
 _log = logging.getLogger("duebus.inbox")
-
-_MAX_IDLE = "10s"
-"""How long PostgreSQL keeps the locks of a worker that is suspended between its note and its commit."""
 
 SessionFactory = Callable[[], Session] | Callable[[], AsyncSession]
 
@@ -118,7 +115,7 @@ class Inbox:
         """
         session.flush()  # what the handler has written wrongly is not to be taken for what follows
         if session.get_bind(clause=self.notes).dialect.name == "postgresql":
-            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{_MAX_IDLE}'"))
+            session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE}'"))
         now = datetime.now(UTC)
         known = {"topic": delivery.topic, "consumer_group": delivery.group}
         try:
@@ -133,20 +130,13 @@ class Inbox:
         if _changed(session, newer):
             return
         if (last := session.scalar(select(self.keys.c.fencing_token).where(of_key))) is not None:
-            raise RuntimeError(
-                f"too late: the lease has run out, and a later event of the key {delivery.key!r} was handled"
-                f" (fencing token {delivery.fencing_token}, theirs {last})"
-            )
+            raise too_late(delivery, last)
         session.execute(insert(self.keys).values(**known, event_key=delivery.key, **token))
 
 
 def once_with(sessions: SessionFactory) -> "Once":
     """For the argument `once` of `Worker.on`, with the default inbox."""
     return Inbox(MetaData()).using(sessions)
-
-
-class AlreadyHandled(Exception):
-    """Another worker has handled the event, and what this one has written is rolled back."""
 
 
 class Once:
@@ -182,7 +172,7 @@ class Once:
                 with cast("Session", self._sessions()) as session, session.begin():
                     if self._inbox.has(session, delivery):
                         raise AlreadyHandled(delivery.event_id)  # noqa: TRY301
-                    _check_ended(call(delivery, session=session))
+                    check_ended(call(delivery, session=session))
                     self._inbox.note(session, delivery)
             except AlreadyHandled:
                 _log.info("%s/%s: event %s was handled before", delivery.topic, delivery.group, delivery.event_id)
@@ -201,12 +191,6 @@ class Once:
                 _log.info("%s/%s: event %s was handled before", delivery.topic, delivery.group, delivery.event_id)
 
         return handle
-
-
-def _check_ended(result: object) -> None:
-    """Refuse a result that runs the handler only later, when its transaction is over."""
-    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
-        raise TypeError(f"the handler returned a {type(result).__name__}: none of its lines has run")
 
 
 def _is_of(table: Table, delivery: Delivery, **more: str) -> ColumnElement[bool]:

@@ -1,4 +1,4 @@
-"""The tables of the outbox and of tasks."""
+"""The tables of the outbox, the inbox and of tasks."""
 
 from django.db import migrations, models
 
@@ -16,6 +16,57 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "duebus_outbox_slot",
+            },
+        ),
+        migrations.CreateModel(
+            name="InboxKey",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "topic",
+                        "consumer_group",
+                        "event_key",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("topic", models.CharField(max_length=255)),
+                ("consumer_group", models.CharField(max_length=255)),
+                ("event_key", models.CharField(max_length=255)),
+                ("fencing_token", models.BigIntegerField()),
+                ("handled_at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "duebus_inbox_key",
+                "indexes": [models.Index(fields=["handled_at"], name="duebus_inbox_key_by_time")],
+            },
+        ),
+        migrations.CreateModel(
+            name="InboxNote",
+            fields=[
+                (
+                    "pk",
+                    models.CompositePrimaryKey(
+                        "topic",
+                        "consumer_group",
+                        "event_id",
+                        blank=True,
+                        editable=False,
+                        primary_key=True,
+                        serialize=False,
+                    ),
+                ),
+                ("topic", models.CharField(max_length=255)),
+                ("consumer_group", models.CharField(max_length=255)),
+                ("event_id", models.CharField(max_length=255)),
+                ("handled_at", models.DateTimeField()),
+            ],
+            options={
+                "db_table": "duebus_inbox",
+                "indexes": [models.Index(fields=["handled_at"], name="duebus_inbox_by_time")],
             },
         ),
         migrations.CreateModel(

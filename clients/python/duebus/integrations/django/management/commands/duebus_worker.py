@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils.module_loading import import_string
 
 from duebus import aio
 from duebus.client import Client
@@ -20,12 +21,15 @@ __all__ = ["Command"]
 
 
 class Command(BaseCommand):
-    """Runs the tasks that DueBusBackend has enqueued, until SIGTERM or Ctrl-C."""
+    """Runs the tasks that DueBusBackend has enqueued, or the handlers of a Worker, until SIGTERM or Ctrl-C."""
 
-    help = "Run the tasks that DueBusBackend has enqueued, until SIGTERM or Ctrl-C."
+    help = "Run the tasks that DueBusBackend has enqueued, or the handlers of a Worker, until SIGTERM or Ctrl-C."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Declares the options."""
+        """Declares the arguments."""
+        parser.add_argument(
+            "handlers", nargs="?", metavar="MODULE.WORKER", help="A duebus.Worker to run instead of tasks."
+        )
         parser.add_argument("--queue", action="append", help="A queue to run; may be repeated. By default, all.")
         parser.add_argument("--concurrency", type=int, default=8, help="Tasks at once for each queue, by default 8.")
         parser.add_argument(
@@ -35,10 +39,7 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Runs until a signal."""
-        try:
-            worker = make_worker(options["queue"], options["concurrency"], options["max_execution"])
-        except (LookupError, InvalidArgument) as error:
-            raise CommandError(str(error)) from error
+        worker = _worker(**options)
         with ExitStack() as stack:
             if options["relay"]:
                 stack.enter_context(relay(stack.enter_context(Client(**client_options()))).running())
@@ -55,4 +56,19 @@ class Command(BaseCommand):
 
     async def _announce(self, worker: Worker) -> None:
         await worker.ready()
-        self.stderr.write("running tasks; Ctrl-C drains")
+        self.stderr.write("ready; Ctrl-C drains")
+
+
+def _worker(handlers: str | None, queue: list[str] | None, concurrency: int, max_execution: float, **_: Any) -> Worker:
+    """The worker that the options ask for.
+
+    Raises:
+        CommandError: there is none.
+    """
+    try:
+        found = import_string(handlers) if handlers else make_worker(queue, concurrency, max_execution)
+    except (ImportError, LookupError, InvalidArgument) as error:
+        raise CommandError(str(error)) from error
+    if not isinstance(found, Worker):
+        raise CommandError(f"{handlers} is a {type(found).__name__}, not a duebus.Worker")
+    return found

@@ -1,0 +1,102 @@
+"""Handlers whose writes with Django's ORM are committed together with a note that their event was handled."""
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.db import IntegrityError, close_old_connections, connections, router, transaction
+from django.utils import timezone
+
+from duebus._core.delivery import Delivery
+from duebus._core.fields import Span, seconds
+from duebus.integrations.django.models import InboxKey, InboxNote
+from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, check_ended, too_late
+
+__all__ = ["Once"]
+
+_log = logging.getLogger("duebus.inbox")
+
+
+class Once:
+    """For the argument `once` of `Worker.on`: the handler runs in a transaction, and takes effect once.
+
+    It also gives the handler a connection that works, as Django does for a request.
+
+    Args:
+        using: The database; None: the one to which the router writes the app's models.
+        ordered: Whether a commit is refused if a later lease of the same key has committed, because its own has run
+            out then. With a key policy that lets several events of a key through at once, this must be False.
+    """
+
+    keywords = ()
+
+    def __init__(self, *, using: str | None = None, ordered: bool = True) -> None:
+        self._using = using
+        self._ordered = ordered
+
+    def guard(self, call: Callable[..., object], *, is_async: bool) -> Callable[[Delivery], object]:
+        """Returns what calls the handler once, in a transaction.
+
+        Raises:
+            TypeError: The handler is a coroutine function, which Django's transactions do not support.
+        """
+        if is_async:
+            raise TypeError("once: Django's transactions need a handler that is no coroutine function")
+
+        def handle(delivery: Delivery) -> None:
+            close_old_connections()
+            try:
+                with transaction.atomic(using=self._alias()):
+                    self._handle(call, delivery)
+            except AlreadyHandled:
+                _log.info("%s/%s: event %s was handled before", delivery.topic, delivery.group, delivery.event_id)
+            finally:
+                close_old_connections()
+
+        return handle
+
+    def prune(self, older_than: Span) -> int:
+        """Delete notes. Returns how many.
+
+        Args:
+            older_than: A timedelta or seconds: longer than an event may still be delivered again, dead letters that
+                are redriven included.
+        """
+        before = timezone.now() - timedelta(seconds=seconds("older_than", older_than))
+        InboxKey.objects.using(self._alias()).filter(handled_at__lt=before).delete()
+        count, _ = InboxNote.objects.using(self._alias()).filter(handled_at__lt=before).delete()
+        return int(count)
+
+    def _alias(self) -> str:
+        return str(self._using or router.db_for_write(InboxNote))
+
+    def _handle(self, call: Callable[..., object], delivery: Delivery) -> None:
+        note = {"topic": delivery.topic, "consumer_group": delivery.group, "event_id": delivery.event_id}
+        notes = InboxNote.objects.using(self._alias())
+        if notes.filter(**note).exists():
+            raise AlreadyHandled(delivery.event_id)
+        check_ended(call(delivery))
+        if (connection := connections[self._alias()]).vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE}'")
+        try:
+            notes.create(**note, handled_at=timezone.now())
+        except IntegrityError as error:
+            raise AlreadyHandled(delivery.event_id) from error
+        if self._ordered and delivery.key:
+            self._note_key(delivery)
+
+    def _note_key(self, delivery: Delivery) -> None:
+        """Keep the token of the last lease of the key.
+
+        Raises:
+            RuntimeError: a later lease has committed.
+        """
+        key = {"topic": delivery.topic, "consumer_group": delivery.group, "event_key": delivery.key}
+        token = {"fencing_token": delivery.fencing_token, "handled_at": timezone.now()}
+        keys = InboxKey.objects.using(self._alias())
+        if keys.filter(**key, fencing_token__lt=delivery.fencing_token).update(**token):
+            return
+        if (last := keys.filter(**key).values_list("fencing_token", flat=True).first()) is not None:
+            raise too_late(delivery, last)
+        keys.create(**key, **token)
