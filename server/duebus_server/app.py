@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import structlog
 
+from duebus_server.bus.actions import Actions
 from duebus_server.bus.administering import Administering
 from duebus_server.bus.dispatching import Dispatching
 from duebus_server.bus.engines import Engines, RunningEngine
@@ -122,7 +123,9 @@ class App:
             self._engines, clock, settings.sweep_interval, self._engine_started, self._not_serving
         )
         self._access = make_access(settings)
-        authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection)
+        actions = Actions(self._engines)
+        keep = None if settings.web_listen is None else actions.keep  # only the dashboard shows them
+        authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection, keep)
         dispatching = Dispatching(self._engines)
         event_bus = EventBusServicer(
             dispatching,
@@ -160,6 +163,7 @@ class App:
                 Pulling(self._engines, tokens),
                 Live(self._engines),
                 self._engines,
+                actions,
                 on_loopback=settings.web_listen.startswith(LOOPBACK),
             )
             files = certificate_files(settings)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from duebus_server.domain.actions import Action
 from duebus_server.domain.clock import HOUR
 from duebus_server.domain.schedules import ScheduleRecord
 from duebus_server.engine.redis.replicas.layouts import LAYOUT
@@ -85,6 +86,7 @@ async def fill(replica: Replica) -> None:
     await put_schedule(replica, PLAIN, "nightly")
     await put_schedule(replica, SPREAD, "hourly")
     await topic.pause("other")
+    await replica.engine.keep_action(Action(7, "ops", "ipv4:127.0.0.1:1", "PauseGroup", PLAIN, "other", "", "OK"))
     for name in (SPREAD, UNCLAIMED, PLAIN):
         await replica.engine.minutes(name)  # which saves them
 
@@ -110,6 +112,8 @@ def dump(bus: RedisBus, replica: str) -> list[dict[str, Any]]:
             if kind == "zset"
             else sorted(map(text, value))
             if kind == "set"
+            else list(map(text, value))
+            if kind == "list"
             else text(value)
         )
         found.append({"key": key.replace(replica, REPLICA), "type": kind, "value": members})
@@ -126,6 +130,8 @@ def load(bus: RedisBus, lines: list[dict[str, Any]]) -> None:
             bus.raw.zadd(name, {b64decode(member): score for member, score in value})
         elif line["type"] == "set":
             bus.raw.sadd(name, *map(b64decode, value))
+        elif line["type"] == "list":
+            bus.raw.rpush(name, *map(b64decode, value))
         else:
             bus.raw.set(name, b64decode(value))
 

@@ -114,6 +114,7 @@ class RedisBus:
         readers = {
             b"hash": self.raw.hgetall,
             b"set": self.raw.smembers,
+            b"list": lambda key: self.raw.lrange(key, 0, -1),
             b"zset": lambda key: self.raw.zrange(key, 0, -1, withscores=True),
             b"string": self.raw.get,
         }

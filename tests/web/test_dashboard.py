@@ -66,6 +66,7 @@ def pages(server: ServerProcess) -> dict[str, tuple[str, str]]:
         "nothing": (at("group", server, **group, show="scheduled", key="none"), ".empty"),
         "event": (at("event", server, topic="parcel.sent", id="parcel-0"), ".story"),
         "schedules": ("#/schedules", "table"),
+        "actions": ("#/actions", "table"),
         "engines": ("#/engines", "table"),
         "none": ("#/nowhere", "main h1"),
     }

@@ -15,6 +15,7 @@ from duebus_server.domain.clock import SECOND
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.actions import Action
     from duebus_server.domain.administration import (
         CancelAnswer,
         DeadLetterFilter,
@@ -328,6 +329,14 @@ class Engine(Protocol):
 
     async def describe(self) -> EngineInfo:
         """Who serves the engine, and the state of what it stores events in."""
+
+    async def keep_action(self, action: Action) -> None:
+        """Keep what an operator did. An engine keeps the latest ``KEPT_ACTIONS``: those of all replicas, or of this
+        process until it ends.
+        """
+
+    async def actions(self) -> list[Action]:
+        """What operators did, the latest first."""
 
     def fair_share(self, streams: int | None) -> int:
         """How many streams each replica should have, rounded up, as far as this one knows.

@@ -104,6 +104,8 @@ class InstrumentedEngine:
         self.list_topics = self._timed("list_topics", engine.list_topics)
         self.get_topic = self._timed("get_topic", engine.get_topic)
         self.describe = self._timed("describe", engine.describe)
+        self.keep_action = self._timed("keep_action", engine.keep_action)
+        self.actions = self._timed("actions", engine.actions)
         self.minutes = self._timed("minutes", engine.minutes)
         self.list_events = self._timed("list_events", engine.list_events)
         self.list_keys = self._timed("list_keys", engine.list_keys)

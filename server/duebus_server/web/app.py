@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from duebus_server.web.actions import actions_route
 from duebus_server.web.dashboard import dashboard_routes
 from duebus_server.web.engines import engines_route
 from duebus_server.web.errors import Failure, failure_of
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
+    from duebus_server.bus.actions import Actions
     from duebus_server.bus.engines import Engines
     from duebus_server.bus.pulling import Pulling
     from duebus_server.web.calls import Calls
@@ -32,7 +34,9 @@ GZIP_BYTES = 1_000
 """Answers from this size on are compressed, if the client takes that."""
 
 
-def web_app(calls: Calls, pulling: Pulling, live: Live, engines: Engines, *, on_loopback: bool) -> Starlette:
+def web_app(
+    calls: Calls, pulling: Pulling, live: Live, engines: Engines, actions: Actions, *, on_loopback: bool
+) -> Starlette:
     """The application.
 
     Args:
@@ -40,6 +44,7 @@ def web_app(calls: Calls, pulling: Pulling, live: Live, engines: Engines, *, on_
         pulling: leases events to callers without a stream.
         live: what the dashboard shows.
         engines: the engines of this server.
+        actions: what operators did.
         on_loopback: it listens where only this machine can connect.
     """
     return Starlette(
@@ -50,6 +55,7 @@ def web_app(calls: Calls, pulling: Pulling, live: Live, engines: Engines, *, on_
             openapi_route(),
             *dashboard_routes(calls, live),
             engines_route(calls, engines),
+            actions_route(calls, actions, engines),
         ],
         middleware=[
             Middleware(SameOrigin, loopback_only=on_loopback and calls.is_open),

@@ -10,16 +10,19 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain import limits
+from duebus_server.domain.actions import Action
 from duebus_server.domain.errors import MaxStreamsReached, Unauthenticated
 from duebus_server.security.access import NOBODY, Access, Caller
 from duebus_server.security.acl import ALL_TOPICS, Verb
 from duebus_server.security.audit import audit_to_log
+from duebus_server.wire.names import ENGINE_FROM_PB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     import grpc.aio
 
+    from duebus_server.domain.model import EngineName
     from duebus_server.security.audit import Audit
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -59,6 +62,12 @@ RECORDED = (Verb.VIEW, Verb.ADMIN, Verb.STOP)
 
 SCHEDULES = "/duebus.v1.EventBusSchedules/"
 """All of its calls are recorded, too."""
+
+CHANGING = (Verb.ADMIN, Verb.STOP)
+READING_SCHEDULES = tuple(f"{SCHEDULES}{name}" for name in ("GetSchedule", "ListSchedules", "PreviewSchedule"))
+"""Calls that need one of these rights, and those about schedules except these, change something. They are kept for the
+page of actions.
+"""
 
 DEFAULT_MAX_STREAMS = 1_000
 
@@ -117,6 +126,43 @@ def _name_or_none(text: str) -> str:
     return text if limits.is_name(text) else ""
 
 
+def _changes(method: str) -> bool:
+    """Whether a call changes something."""
+    if method.startswith(SCHEDULES):
+        return method not in READING_SCHEDULES
+    return verb_of(method) in CHANGING
+
+
+def _action(method: str, caller: Caller, request: Any, outcome: str, context: Context) -> Action:
+    """A call as an action, whose time is set where it is kept."""
+    return Action(
+        at_us=0,
+        identity=caller.identity,
+        peer=context.peer(),
+        verb=method.rpartition("/")[2],
+        topic=_name_or_none(topic_of(request)),
+        group=_name_or_none(str(getattr(request, "group", ""))),
+        subject=_subject_of(method, request) if outcome == "OK" else _name_or_none(_schedule_of(method, request)),
+        outcome=outcome,
+    )
+
+
+def _subject_of(method: str, request: Any) -> str:
+    """What else an accepted request was about, in words."""
+    if schedule := _schedule_of(method, request):
+        return schedule
+    chosen = getattr(request, "filter", request)
+    ids, key = getattr(chosen, "event_ids", ()), getattr(chosen, "key", "")
+    events = "" if not ids else f"event {ids[0]}" if len(ids) == 1 else f"{len(ids)} events"
+    return ", ".join(part for part in (events, f"key {key}" if key else "") if part)
+
+
+def _engines_of(request: Any) -> list[EngineName]:
+    """The engines that a request names."""
+    named = getattr(request, "engines", None) or [getattr(request, "engine", 0)]
+    return [ENGINE_FROM_PB[number] for number in named if number in ENGINE_FROM_PB]
+
+
 class Authorizer:
     """Authenticates and authorizes calls, and counts streams.
 
@@ -124,14 +170,21 @@ class Authorizer:
         access: identifies callers.
         audit: records admin actions, calls about schedules, and stops.
         max_streams: how many Subscribe streams a connection may have open.
+        keep: also keeps what changes something, or tried to, with the engines that the request names; None: nothing
+            is kept.
     """
 
     def __init__(
-        self, access: Access | None = None, audit: Audit = audit_to_log, max_streams: int = DEFAULT_MAX_STREAMS
+        self,
+        access: Access | None = None,
+        audit: Audit = audit_to_log,
+        max_streams: int = DEFAULT_MAX_STREAMS,
+        keep: Callable[[Action, Sequence[EngineName]], None] | None = None,
     ) -> None:
         self._access = access or Access()
         self._record = audit
         self._max_streams = max_streams
+        self._keep = keep
         self._streams: Counter[str] = Counter()
 
     @property
@@ -198,6 +251,8 @@ class Authorizer:
                 peer=context.peer(),
                 schedule=_name_or_none(_schedule_of(method, request)),
             )
+        if self._keep is not None and request is not None and _changes(method):
+            self._keep(_action(method, caller, request, outcome, context), _engines_of(request))
 
     async def _recognize(self, context: Context) -> Caller:
         headers = [str(value) for key, value in context.invocation_metadata() or () if key == "authorization"]

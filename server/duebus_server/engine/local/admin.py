@@ -15,6 +15,7 @@ from duebus_server.engine.local.topics import TOPICS_AT_ONCE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from duebus_server.domain.actions import Action
     from duebus_server.domain.administration import (
         CancelAnswer,
         DeadLetterFilter,
@@ -55,6 +56,16 @@ class AdminVerbs(EngineCore):
         place, version = this_process()
         this = ReplicaInfo(self.name, place, version, self._started_us, streams, None, is_this=True)
         return EngineInfo([this], journal=None if self._journal is None else self._journal.describe())
+
+    async def keep_action(self, action: Action) -> None:
+        """See ``Engine.keep_action``. They are not in the journal."""
+        self._working_now()
+        self._actions.appendleft(action)
+
+    async def actions(self) -> list[Action]:
+        """See ``Engine.actions``."""
+        self._working_now()
+        return list(self._actions)
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``: there is no other replica."""

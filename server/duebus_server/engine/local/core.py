@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import deque
 from typing import TYPE_CHECKING
 
+from duebus_server.domain.actions import KEPT_ACTIONS
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.local.disposal import Disposal
 from duebus_server.engine.local.topics import Topics
 
 if TYPE_CHECKING:
+    from duebus_server.domain.actions import Action
     from duebus_server.domain.clock import Clock
     from duebus_server.domain.views import TopicConfig
     from duebus_server.engine.local.group import Group
@@ -45,6 +48,7 @@ class EngineCore:
         self._key = secrets.token_bytes(32)
         self._pid: int | None = None
         self._started_us = 0
+        self._actions: deque[Action] = deque(maxlen=KEPT_ACTIONS)
 
     def now_us(self) -> int:
         """The clock given to the constructor, or as far behind it as before a restart."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack, contextmanager
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from duebus_server.domain.actions import KEPT_ACTIONS, Action
 from duebus_server.domain.engine_info import EngineInfo
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized
 from duebus_server.domain.model import (
@@ -421,6 +424,21 @@ class RedisEngine(AdminVerbs):
         replicas = await living_replicas(self._runner)
         async with asking(""):
             return EngineInfo(replicas, self._layouts.written, await self._runner.connection.servers())
+
+    async def keep_action(self, action: Action) -> None:
+        """See ``Engine.keep_action``."""
+        self.check_started()
+        redis, key = self._runner.connection.redis, self._runner.keys.actions
+        async with asking(""):
+            await redis.lpush(key, json.dumps(astuple(action)))
+            await redis.ltrim(key, 0, KEPT_ACTIONS - 1)
+
+    async def actions(self) -> list[Action]:
+        """See ``Engine.actions``."""
+        self.check_started()
+        async with asking(""):
+            stored = await self._runner.connection.redis.lrange(self._runner.keys.actions, 0, KEPT_ACTIONS - 1)
+        return [Action(*json.loads(one)) for one in stored]
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""

@@ -115,6 +115,11 @@ class Keys:
         return f"{self.namespace}:retention"
 
     @property
+    def actions(self) -> str:
+        """What operators did, the latest first."""
+        return f"{self.namespace}:actions"
+
+    @property
     def schedules(self) -> str:
         """Where each schedule is, by name."""
         return f"{self.namespace}:schedules"

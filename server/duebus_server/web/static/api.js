@@ -85,3 +85,15 @@ export function engineName(engine) {
 export async function engines() {
   return read(await fetch("/engines"));
 }
+
+/**
+ * What an operator did. `at` is in seconds; `identity` is empty where callers need no credentials.
+ *
+ * @typedef {{ engine: string, at: number, identity: string, peer: string, verb: string, topic: string, group: string,
+ *   subject: string, outcome: string }} Action
+ */
+
+/** The actions that the caller may see, the latest first. @returns {Promise<Action[]>} */
+export async function actions() {
+  return read(await fetch("/actions"));
+}

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { session, signOut } from "./api.js";
 import { live, useLive } from "./live.js";
 import { Dialog } from "./parts.js";
+import { Actions } from "./pages/actions.js";
 import { Engines } from "./pages/engines.js";
 import { EventPage } from "./pages/event.js";
 import { GroupPage } from "./pages/group.js";
@@ -23,6 +24,7 @@ const PAGES = /** @type {Record<string, (props: { query: Record<string, string> 
   event: EventPage,
   schedules: Schedules,
   engines: Engines,
+  actions: Actions,
 });
 
 function App() {
@@ -91,6 +93,7 @@ function Frame({ session }) {
         <a href="#/" aria-current=${page === "" ? "page" : undefined}>Topics</a>
         <a href="#/schedules" aria-current=${page === "schedules" ? "page" : undefined}>Schedules</a>
         <a href="#/engines" aria-current=${page === "engines" ? "page" : undefined}>Engines</a>
+        <a href="#/actions" aria-current=${page === "actions" ? "page" : undefined}>Actions</a>
       </nav>
       <input ref=${search} type="search" placeholder="Search topics" aria-label="Search topics" value=${wanted} onInput=${searched}
         onKeyDown=${(/** @type {any} */ event) => event.key === "Escape" && event.target.blur()} />

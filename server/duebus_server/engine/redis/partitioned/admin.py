@@ -16,6 +16,7 @@ from duebus_server.engine.redis.tasks import all_of
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from duebus_server.domain.actions import Action
     from duebus_server.domain.administration import (
         DeadLetterFilter,
         DeadLetterProgress,
@@ -76,6 +77,14 @@ class AdminVerbs:
     async def describe(self) -> EngineInfo:
         """See ``Engine.describe``."""
         return await self._engine.describe()
+
+    async def keep_action(self, action: Action) -> None:
+        """See ``Engine.keep_action``."""
+        await self._engine.keep_action(action)
+
+    async def actions(self) -> list[Action]:
+        """See ``Engine.actions``."""
+        return await self._engine.actions()
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
