@@ -260,6 +260,8 @@ class CaseRunner:
         match what:
             case "kill":
                 self._server.kill()
+            case "freeze":
+                self._server.freeze()
             case "fail over":
                 assert self._link is not None, "the case has no link"
                 assert self._server.replica is not None, "the server has no replica"

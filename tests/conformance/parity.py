@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from conformance.features import read_features
 from conformance.languages import ROOT, Language
 from support.documents import table
 
@@ -21,7 +22,8 @@ HEAD = """\
 # What each client passes
 
 The cases of the [conformance suite](../tests/conformance/cases.yaml), each on every engine that it applies to.
-`make parity` runs them and writes this page. The tests fail if it does not match their results.
+The rows behind them are of [features.toml](features.toml): the clients' own tests that prove what no case can.
+`make parity` runs them all and writes this page. The tests fail if it does not match their results.
 
 """
 
@@ -38,20 +40,33 @@ class Results:
         for case in cases:
             self._sections.setdefault(case.section, []).append(case.name)
         self._sections[UNDER_LOAD] = [KILLED_UNDER_LOAD]
+        for feature in read_features():
+            self._sections.setdefault(feature.section, []).append(feature.name)
         self._engines = {case.name: set(case.engines) for case in cases} | {KILLED_UNDER_LOAD: LOAD_ENGINES}
         self._passed: dict[tuple[str, str], dict[str, bool]] = {}
+        self._own_tests: dict[str, bool] = {}
 
     def note(self, language: str, case: str, engine: str, *, passed: bool) -> None:
         """Record the result of a case."""
         self._passed.setdefault((language, case), {})[engine] = passed
 
+    def note_own_tests(self, language: str, *, passed: bool) -> None:
+        """Record the result of a client's own tests, which prove its features."""
+        self._own_tests[language] = passed
+
     def cells(self) -> Cells:
-        """The cells of the cases that were run on all their engines."""
-        return {
+        """The cells of the cases that were run on all their engines, and of the features of tested clients."""
+        cases = {
             key: "yes" if all(passed.values()) else "no"
             for key, passed in self._passed.items()
             if passed.keys() == self._engines[key[1]]
         }
+        features = {
+            (language, feature.name): "yes" if passed and language in feature.proofs else "no"
+            for language, passed in self._own_tests.items()
+            for feature in read_features()
+        }
+        return cases | features
 
     def write(self) -> None:
         """Write the page. Cells of cases that were not run stay as they are."""

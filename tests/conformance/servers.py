@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,10 @@ class Server:
     def kill(self) -> None:
         """SIGKILL, as a crash would."""
         self.process.kill()
+
+    def freeze(self) -> None:
+        """SIGSTOP: it keeps its connections, and answers nothing."""
+        self.process.process.send_signal(signal.SIGSTOP)
 
     def start(self) -> None:
         """Start it again, after it has ended."""
