@@ -27,6 +27,9 @@ const PAGES = /** @type {Record<string, (props: { query: Record<string, string> 
   actions: Actions,
 });
 
+/** What the search of a page finds. From other pages it leads to the topics. */
+const SEARCHED = /** @type {Record<string, string>} */ ({ "": "topics", schedules: "schedules" });
+
 function App() {
   const [known, set] = useState(/** @type {Session | "unknown" | "nobody"} */ ("unknown"));
   const ask = () =>
@@ -59,7 +62,7 @@ function Frame({ session }) {
   const [wanted, want] = useState(query.q ?? "");
   useEffect(() => {
     // What is being typed is ahead of the address.
-    if (document.activeElement !== search.current) want(page === "" ? (query.q ?? "") : "");
+    if (document.activeElement !== search.current) want(page in SEARCHED ? (query.q ?? "") : "");
   }, [page, query.q]);
   useEffect(() => {
     /** @param {KeyboardEvent} event */
@@ -82,10 +85,11 @@ function Frame({ session }) {
   const searched = (event) => {
     const q = event.target.value;
     want(q);
-    if (place().page === "") change({ q, page: "" });
+    if (place().page in SEARCHED) change({ q });
     else location.hash = href("", { q });
   };
   const Page = PAGES[page];
+  const label = `Search ${SEARCHED[page] ?? "topics"}`;
   return html`
     <header>
       <a class="brand" href="#/" aria-label="DueBus"><img src="/assets/icon.svg" alt="" width="20" height="20" /><span>DueBus</span></a>
@@ -95,7 +99,7 @@ function Frame({ session }) {
         <a href="#/engines" aria-current=${page === "engines" ? "page" : undefined}>Engines</a>
         <a href="#/actions" aria-current=${page === "actions" ? "page" : undefined}>Actions</a>
       </nav>
-      <input ref=${search} type="search" placeholder="Search topics" aria-label="Search topics" value=${wanted} onInput=${searched}
+      <input ref=${search} type="search" placeholder=${label} aria-label=${label} value=${wanted} onInput=${searched}
         onKeyDown=${(/** @type {any} */ event) => event.key === "Escape" && event.target.blur()} />
       <${Connection} />
       <${Theme} />
@@ -129,7 +133,7 @@ function Theme() {
 function Help({ onClose }) {
   return html`<${Dialog} title="Help" onClose=${onClose}>
     <dl class="facts">
-      <dt><kbd>/</kbd></dt><dd>searches topics</dd>
+      <dt><kbd>/</kbd></dt><dd>searches topics, or schedules on their page</dd>
       <dt><kbd>?</kbd></dt><dd>shows this</dd>
       <dt><kbd>Esc</kbd></dt><dd>closes a dialog</dd>
       <dt>Ready</dt><dd>is due, and waits for a subscriber with room</dd>
