@@ -126,26 +126,29 @@ class Minutes:
     def __init__(self) -> None:
         self._minute = 0
         self._tally: Tally | None = None
-        self._over: dict[int, str] = {}
+        # The texts of the minutes before the current one, without gaps.
+        self._over: list[str] = []
 
     def at(self, now_us: int) -> Tally:
-        """The tally to count in at ``now_us``."""
+        """The tally to count in at ``now_us``. While a clock that was set back catches up, it stays the same."""
         minute = now_us // MINUTE
-        if self._tally is None or minute != self._minute:
+        if self._tally is None or minute > self._minute:
             self._turn(minute)
             self._minute, self._tally = minute, Tally()
         return self._tally
 
     def _turn(self, minute: int) -> None:
         if self._tally is not None:
-            self._over[self._minute] = self._tally.text
-        for old in [one for one in self._over if one <= minute - KEPT_MINUTES]:
-            del self._over[old]
+            self._over += [self._tally.text, *[""] * min(minute - self._minute - 1, KEPT_MINUTES)]
+            del self._over[: 1 - KEPT_MINUTES]
 
     def recent(self, now_us: int, count: int = KEPT_MINUTES) -> dict[int, Tally]:
         """The tallies of the last ``count`` minutes in which something happened, by minute."""
         first = now_us // MINUTE - count + 1
-        found = {minute: Tally.of_text(text) for minute, text in self._over.items() if minute >= first}
+        begun = self._minute - len(self._over)
+        found = {
+            minute: Tally.of_text(text) for minute, text in enumerate(self._over, begun) if text and minute >= first
+        }
         if self._tally is not None and self._minute >= first:
             found[self._minute] = self._tally
         return found

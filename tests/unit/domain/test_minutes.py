@@ -109,6 +109,29 @@ def test_minutes_are_kept_for_an_hour() -> None:
     assert minutes.recent(now_us + HOUR) == {}
 
 
+def test_minutes_in_which_nothing_happened_are_left_out() -> None:
+    minutes = Minutes()
+    for number in (0, 3, 4, 200):
+        minutes.at(NOW_US + number * MINUTE).acked += number + 1
+    first = NOW_US // MINUTE
+
+    assert {minute - first: tally.acked for minute, tally in minutes.recent(NOW_US + 200 * MINUTE).items()} == {
+        200: 201
+    }
+    earlier = Minutes()
+    for number in (0, 3, 4):
+        earlier.at(NOW_US + number * MINUTE).acked += number + 1
+    found = {minute - first: tally.acked for minute, tally in earlier.recent(NOW_US + 9 * MINUTE).items()}
+    assert found == {0: 1, 3: 4, 4: 5}
+
+
+def test_a_clock_that_was_set_back_goes_on_in_the_same_minute() -> None:
+    minutes = Minutes()
+    minutes.at(NOW_US).acked += 1
+    minutes.at(NOW_US - 5 * MINUTE).acked += 1
+    assert [tally.acked for tally in minutes.recent(NOW_US).values()] == [2]
+
+
 def test_lateness_covers_the_last_minutes() -> None:
     minutes = Minutes()
     assert not minutes.lateness(NOW_US)
