@@ -392,6 +392,17 @@ def test_an_event_that_names_no_task_is_a_dead_letter(server: ServerProcess, bus
     assert copy.last_error.startswith("the event names no task: ")
 
 
+def test_a_task_that_is_gone_has_failed(server: ServerProcess, bus: Client) -> None:
+    result = tasks.noop.enqueue()
+    OutboxRow.objects.all().delete()
+    gone = {"task": "django_integration.tasks.gone", "backend": "default", "args": [], "kwargs": {}}
+    bus.dispatch("tasks.default", gone, id=result.id)
+    with running(server):
+        finished(result)
+    assert result.status == Status.FAILED
+    assert result.errors[0].exception_class is ImportError
+
+
 def test_a_project_without_such_a_backend_has_nothing_to_run() -> None:
     dummy = f"{api.BaseTaskBackend.__module__.rpartition('.')[0]}.dummy.DummyBackend"
     with override_settings(TASKS={"default": {"BACKEND": dummy}}), pytest.raises(CommandError, match="no backend"):

@@ -176,6 +176,8 @@ class _Attempt:
             self._task = _task(self._payload["task"], self._payload["backend"])
             self._backend = api.task_backends[self._task.backend]
         except Exception as error:
+            failed = {"status": api.TaskResultStatus.FAILED, "errors": [_plain(_error_of(error))]}
+            TaskRun.objects.filter(id=delivery.event_id).update(**failed, finished_at=timezone.now())
             raise DeadLetter(f"the event names no task: {error}") from error
         self._kept = TaskRun.objects.filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
 
@@ -202,10 +204,7 @@ class _Attempt:
         if isinstance(error, Release | RateLimited | KeyboardInterrupt):  # it is run again, whatever it was
             self._change(result, status=api.TaskResultStatus.READY)
             return
-        kind = type(error)
-        path = f"{kind.__module__}.{kind.__qualname__}"
-        text = "".join(traceback.format_exception(error))
-        result.errors.append(api.TaskError(exception_class_path=path, traceback=text))
+        result.errors.append(_error_of(error))
         if isinstance(error, DeadLetter) or self._delivery.attempt > (self._delivery.max_retries or 0):
             self._change(result, status=api.TaskResultStatus.FAILED, finished_at=timezone.now())
             api.signals.task_finished.send(type(self._backend), task_result=result)
@@ -259,8 +258,19 @@ def _copy(result: Any, run: TaskRun) -> None:
     run.started_at, run.finished_at = result.started_at, result.finished_at
     run.last_attempted_at = result.last_attempted_at
     run.return_value = result._return_value  # noqa: SLF001 - as Django's own backends do
-    run.errors = [{"class": each.exception_class_path, "traceback": each.traceback} for each in result.errors]
+    run.errors = [_plain(each) for each in result.errors]
     run.worker_ids = result.worker_ids
+
+
+def _error_of(error: BaseException) -> Any:
+    kind = type(error)
+    text = "".join(traceback.format_exception(error))
+    return api.TaskError(exception_class_path=f"{kind.__module__}.{kind.__qualname__}", traceback=text)
+
+
+def _plain(error: Any) -> dict[str, str]:
+    """An error of a task, as it is kept."""
+    return {"class": error.exception_class_path, "traceback": error.traceback}
 
 
 def _result_of(run: TaskRun) -> Any:
