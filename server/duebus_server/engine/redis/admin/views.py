@@ -49,6 +49,9 @@ MAX_KEYS_EXAMINED = 10_000
 DESCRIBED_AT_ONCE = 100
 """How many partitions one command describes at most. That takes Redis at most about two milliseconds."""
 
+QUIET_KEPT = 1_000
+"""How many groups in which nothing happens are kept as they were read."""
+
 COUNTED_AT_ONCE = 500
 """For how many groups one command counts the work. That takes Redis about a millisecond."""
 
@@ -66,8 +69,9 @@ _PAUSED, _EPHEMERAL = 1, 2
 _BEFORE_LATENESS = 5
 """How many counts precede the lateness in the text of a tally."""
 _NO_RATES = Rates()
-_NOTHING = ((0, 0, 0, 0, 0), (-1, -1, -1), (), (0, 0, 0, 0), -1)
-"""What ``description.lua`` leaves out of a group that has nothing."""
+_NO_EVENTS, _QUIET = (0, 0, 0, 0, 0), ((-1, -1, -1), (), (0, 0, 0, 0), -1)
+"""What ``description.lua`` leaves out: the counts of a group without events, and the figures of one in which nothing
+happens."""
 
 
 class Position(NamedTuple):
@@ -113,6 +117,7 @@ class Views:
         self._topic_index = topic_index
         self._defaults = defaults
         self._answered = answered
+        self._quiet: dict[tuple[Any, ...], GroupInfo] = {}
 
     async def backlog(self, partition: Partition, group: str) -> int:
         """Ready events of a group."""
@@ -168,10 +173,34 @@ class Views:
         return found
 
     def _topic_info(
-        self, partition: Partition, now_us: int, queued: int, stored: Sequence[bytes], groups: Sequence[Any]
+        self, partition: Partition, now_us: int, queued: int, stored: Sequence[bytes] | None, groups: Sequence[Any]
     ) -> TopicInfo:
-        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults) if stored else self._defaults
+        if not stored:
+            infos = [self._usual_group(now_us, *group) for group in groups]
+            return TopicInfo(partition.topic, self._defaults, queued, infos)
+        config = settings.topic_changes(settings.pairs_of(stored)).over(self._defaults)
         return TopicInfo(partition.topic, config, queued, [_group_info(config, now_us, *group) for group in groups])
+
+    def _usual_group(
+        self,
+        now_us: int,
+        name: bytes,
+        flags: int,
+        own: Sequence[bytes] | None,
+        minutes: Sequence[bytes] | None,
+        counts: Sequence[int] = _NO_EVENTS,
+        *figures: Any,
+    ) -> GroupInfo:
+        """A group with the server's settings. Where nothing happens, many are alike, so they are made once."""
+        if own or minutes or figures:
+            return _group_info(self._defaults, now_us, name, flags, own, minutes, counts, *figures)
+        known = self._quiet.get((name, flags, *counts))
+        if known is None:
+            if len(self._quiet) >= QUIET_KEPT:
+                self._quiet.clear()
+            known = _group_info(self._defaults, now_us, name, flags, None, None, counts)
+            self._quiet[name, flags, *counts] = known
+        return known
 
     async def list_with_places(self, partition: Partition, query: EventQuery) -> Listing:
         """A page of events with their sort keys.
@@ -309,12 +338,13 @@ def _group_info(
     now_us: int,
     name: bytes,
     flags: int,
-    own: Sequence[bytes],
-    minutes: Sequence[bytes],
+    own: Sequence[bytes] | None,
+    minutes: Sequence[bytes] | None,
+    counts: Sequence[int] = _NO_EVENTS,
     *figures: Any,
 ) -> GroupInfo:
     in_force = settings.topic_changes(settings.pairs_of(own)).for_group().over(config) if own else config
-    counts, oldest, subscribers, rates, throttled_until = figures or _NOTHING
+    oldest, subscribers, rates, throttled_until = figures or _QUIET
     ready_age, blocked_age, lease_age = [None if since < 0 else max(0, now_us - since) for since in oldest]
     return GroupInfo(
         name.decode(),

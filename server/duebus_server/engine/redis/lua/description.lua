@@ -137,15 +137,21 @@ local function described_time(at)
   return at == NEVER and -1 or at
 end
 
+-- The table; false if it is empty, which costs the caller less to read.
+local function filled(list)
+  return #list > 0 and list
+end
+
 -- A group: {name, paused (1) + ephemeral (2), {name, value, ...} of its own settings, {counts of one of the last minutes,
--- ...}}. Unless it is empty, these follow: {scheduled, ready, blocked, leased, dead}, {since when the first has been
--- ready, since when the first that is blocked has been due, since when the lease that has lasted longest, each -1 for
--- none}, what `subscribers` and `rates` return, until when its limits or a pause hold it up or -1. Returns nil in place of
--- one that is behind, if `up_to_date`.
+-- ...}}, both false if empty. Unless it is empty, {scheduled, ready, blocked, leased, dead} follows, and unless nothing is
+-- due, leased or counted and nobody is subscribed: {since when the first has been ready, since when the first that is
+-- blocked has been due, since when the lease that has lasted longest, each -1 for none}, what `subscribers` and `rates`
+-- return, until when its limits or a pause hold it up or -1. Returns nil in place of one that is behind, if `up_to_date`.
 local function describe_group(prefix, group, is_ephemeral, up_to_date)
   examined = examined + 10
   local own, is_paused = own_settings(prefix, group)
-  local found = { group, (is_paused and 1 or 0) + (is_ephemeral and 2 or 0), own, minutes(prefix, group) }
+  local flags = (is_paused and 1 or 0) + (is_ephemeral and 2 or 0)
+  local found = { group, flags, filled(own), filled(minutes(prefix, group)) }
   local has, is_empty = contents_of(prefix, group)
   if up_to_date and is_behind(prefix, group, has) then
     return nil
@@ -157,6 +163,9 @@ local function describe_group(prefix, group, is_ephemeral, up_to_date)
   local ready, oldest = ready_in(prefix, group, has)
   local waiting = has.waiting + has.suspects + has.prioritized + has.upcoming
   found[5] = { waiting - ready, ready, has.blocked, has.leased, has.dead }
+  if ready + has.blocked + has.leased + #has.sessions + #has.rates == 0 and throttled == NEVER then
+    return found
+  end
   found[6] = {
     described_time(oldest),
     described_time(has.blocked > 0 and first_in(group_key_of(prefix, group, 'blocked')) or NEVER),

@@ -3,8 +3,8 @@
 -- KEYS     of one of them. They are in different slots, so a cluster describes each with topic_info.lua
 -- ARGV     1..5 as in common.lua
 --   6...   the prefix of each
--- returns  {now, {queued, settings, groups} as in topic_info.lua, ...}: of as many as Redis can describe without others
---          having to wait, and of one at least. False in place of one that topic_info.lua has to describe, because it does
+-- returns  {now, {queued, settings (false for none), groups} as in topic_info.lua, ...}: of as many as Redis can
+--          describe without others having to wait, and of one at least. False in place of one that topic_info.lua has to describe, because it does
 --          not exist, is closed, has leases that ran out or events with keys that have become due, or is damaged
 -- includes records
 -- includes policies
@@ -60,7 +60,7 @@ local function describe(prefix)
       groups[#groups + 1] = group
     end
   end
-  return { queued, settings, groups }
+  return { queued, filled(settings), groups }
 end
 
 local found = { whole(now) }
