@@ -81,7 +81,7 @@ async fn demonstrate(bus: &Client) -> Result<(), Box<dyn Error>> {
     let ready = worker.ready();
     let service = async {
         ready.await;
-        let first = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis() as u64;
+        let first = u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?;
         for id in first..first + 3 {
             place(bus, id).await?;
         }

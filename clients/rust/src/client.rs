@@ -134,16 +134,17 @@ impl Client {
     ///
     /// # Errors
     /// [`Reason::InvalidArgument`](crate::Reason::InvalidArgument) when the target or an option can't be used.
+    #[expect(clippy::needless_pass_by_value, reason = "a caller has no use for them afterwards")]
     pub fn new(target: &str, options: ClientOptions) -> Result<Self, Error> {
-        Self::with_lookup(target, options, system_lookup())
+        Self::with_lookup(target, &options, system_lookup())
     }
 
-    pub(crate) fn with_lookup(target: &str, options: ClientOptions, lookup: Lookup) -> Result<Self, Error> {
+    pub(crate) fn with_lookup(target: &str, options: &ClientOptions, lookup: Lookup) -> Result<Self, Error> {
         if options.timeout.is_zero() {
             return Err(Error::invalid_field("timeout", "must be positive"));
         }
         let closed = CancellationToken::new();
-        let connection = connection(target, &options, closed.clone(), lookup)?;
+        let connection = connection(target, options, closed.clone(), lookup)?;
         let bus = EventBusClient::new(connection.clone()).max_decoding_message_size(MAX_RECEIVE);
         let max_request_bytes = Arc::new(AtomicUsize::new(MAX_REQUEST));
         Ok(Self {

@@ -75,12 +75,12 @@ impl Client {
         let mut events = [event];
         let span = telemetry::dispatching(topic, &mut events);
         let [event] = events;
-        span.around(self.store(topic, event, options)).await
+        span.around(Box::pin(self.store(topic, event, options))).await
     }
 
     async fn store(&self, topic: &str, event: Event, options: DispatchOptions) -> Result<Dispatched, Error> {
         if options.request_id.as_ref().is_some_and(|id| !id.is_empty()) || options.engines.len() > 1 {
-            return Ok(self.store_many(topic, vec![event], options).await?.remove(0));
+            return Ok(Box::pin(self.store_many(topic, vec![event], options)).await?.remove(0));
         }
         let engine = options.engines.first().map(|&engine| engine.into());
         let kind = Kind { topic: topic.to_owned(), engine, require_subscriber: options.require_subscriber };
@@ -100,7 +100,7 @@ impl Client {
         options: DispatchOptions,
     ) -> Result<Vec<Dispatched>, Error> {
         let span = telemetry::dispatching(topic, &mut events);
-        span.around(self.store_many(topic, events, options)).await
+        span.around(Box::pin(self.store_many(topic, events, options))).await
     }
 
     async fn store_many(

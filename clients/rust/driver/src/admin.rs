@@ -1,3 +1,4 @@
+#[allow(clippy::wildcard_imports, reason = "it has nearly all of them")]
 use duebus::proto::*;
 use duebus::{Client, Error};
 use prost::Message;

@@ -62,7 +62,7 @@ impl Driver {
         let driver = Arc::clone(&self);
         let carried_out = self.tasks.spawn(async move {
             let id = command.id;
-            match driver.carry_out(command).await {
+            match Box::pin(driver.carry_out(command)).await {
                 Ok(None) => {} // it has answered itself
                 Ok(Some(result)) => answer(id, Ok(result)),
                 Err(error) => answer(id, Err(error)),
@@ -86,7 +86,9 @@ impl Driver {
             "stop" => stop(&self.client(&command)?, command).await.map(Some),
             "admin" => admin::call(&self.client(&command)?, command).await.map(Some),
             "is_serving" => is_serving(&self.client(&command)?, command).await.map(Some),
-            name if name.starts_with("schedule.") => schedules::call(&self.client(&command)?, command).await.map(Some),
+            name if name.starts_with("schedule.") => {
+                Box::pin(schedules::call(&self.client(&command)?, command)).await.map(Some)
+            }
             "subscribe" => subscription::subscribe(&self, command).await,
             "unsubscribe" => self.subscriptions.get(&command.subscription)?.end().await.map(Some),
             "worker.start" => worker::start(&self, command),

@@ -14,6 +14,7 @@ use crate::output::{Failed, enum_name};
 /// The fields of all commands; those that a command does not have are none.
 #[derive(Deserialize, Default)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "the names of the protocol")]
 pub struct Command {
     pub id: i64,
     pub command: String,

@@ -427,7 +427,8 @@ async fn dispatch_times(client: &Client, times: usize) {
 async fn calls_go_in_turn_to_each_address_of_a_name() {
     let (first, second) = (FakeBus::start().await, FakeBus::start().await);
     let addresses = Arc::new(Mutex::new(vec![first.address, second.address]));
-    let client = Client::with_lookup("dns:///bus.test:50051", ClientOptions::default(), lookup_of(&addresses)).unwrap();
+    let client =
+        Client::with_lookup("dns:///bus.test:50051", &ClientOptions::default(), lookup_of(&addresses)).unwrap();
     dispatch_times(&client, 20).await;
     assert_eq!((first.dispatches.len(), second.dispatches.len()), (10, 10));
 }
@@ -451,7 +452,7 @@ async fn a_server_that_has_gone_is_looked_up_again() {
     let away = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let addresses = Arc::new(Mutex::new(vec![away]));
     let options = ClientOptions { timeout: Duration::from_secs(5), ..ClientOptions::default() };
-    let client = Client::with_lookup("bus.test:50051", options, lookup_of(&addresses)).unwrap();
+    let client = Client::with_lookup("bus.test:50051", &options, lookup_of(&addresses)).unwrap();
     assert!(client.with_timeout(Duration::from_millis(50)).dispatch("t", Event::new("x")).await.is_err());
     *addresses.lock().unwrap() = vec![came.address];
     dispatch_times(&client, 1).await; // retried until the name is resolved again
@@ -462,7 +463,7 @@ async fn a_server_that_has_gone_is_looked_up_again() {
 async fn a_name_that_can_t_be_resolved_is_unavailable_with_the_reason() {
     let lookup: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such host")) }));
     let options = ClientOptions { timeout: Duration::from_millis(100), ..ClientOptions::default() };
-    let client = Client::with_lookup("bus.test:50051", options, lookup).unwrap();
+    let client = Client::with_lookup("bus.test:50051", &options, lookup).unwrap();
     let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
     assert_eq!(*error.reason(), Reason::Unavailable);
     let line = error.to_string();
@@ -473,7 +474,7 @@ async fn a_name_that_can_t_be_resolved_is_unavailable_with_the_reason() {
 async fn a_stream_goes_on_although_its_server_is_no_longer_an_address_of_the_name() {
     let (mut old, came) = (FakeBus::start().await, FakeBus::start().await);
     let addresses = Arc::new(Mutex::new(vec![old.address]));
-    let client = Client::with_lookup("bus.test:50051", ClientOptions::default(), lookup_of(&addresses)).unwrap();
+    let client = Client::with_lookup("bus.test:50051", &ClientOptions::default(), lookup_of(&addresses)).unwrap();
     let mut frames = soon(client.subscribe(SubscribeRequest::default())).await.unwrap();
     let stream = next(&mut old.streams).await;
     *addresses.lock().unwrap() = vec![came.address];

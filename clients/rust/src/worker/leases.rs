@@ -154,6 +154,7 @@ impl Leases {
 
     /// Marks a lease as being settled. Returns why its handler was cancelled, if it was; none if the lease is gone or
     /// already being settled.
+    #[expect(clippy::option_option, reason = "whether it is held, and whether it was cancelled")]
     pub(crate) fn settle(&self, token: &str) -> Option<Option<Cause>> {
         self.change(token, |lease| {
             let first = lease.stage != Stage::Settling;

@@ -35,7 +35,7 @@ mod tests {
     async fn an_outage_is_a_warning_at_first_and_then_once_a_minute() {
         let mut outage = Outage::default();
         assert!(outage.warns());
-        tokio::time::advance(INTERVAL - Duration::from_secs(1)).await;
+        tokio::time::advance(INTERVAL.saturating_sub(Duration::from_secs(1))).await;
         assert!(!outage.warns());
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(outage.warns());

@@ -153,7 +153,9 @@ impl Lane {
                 } else {
                     tracing::debug!(kind = ?self.kind, count, %error, "settles failed; they will be retried");
                 }
-                batch.iter().for_each(|each| self.leases.note_try(&each.lease_token));
+                for each in &batch {
+                    self.leases.note_try(&each.lease_token);
+                }
                 self.put_back(batch);
                 Ok(false)
             }

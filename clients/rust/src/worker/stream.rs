@@ -86,6 +86,7 @@ impl Stream {
 
     /// Handles events until `stop`, and then drains: it finishes running handlers, for at most the drain timeout, and
     /// gives back the rest. Ends with an error that no retry can cure; then, too, it has cancelled `stop`.
+    #[expect(clippy::large_futures, reason = "it is spawned, so it is on the heap anyway")]
     pub(crate) async fn run(self, stop: CancellationToken) -> Result<(), Error> {
         let unnamed = if self.options.ephemeral { "ephemeral" } else { "default" };
         let group = if self.options.group.is_empty() { unnamed } else { &self.options.group };
