@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 
 import pytest
 from conformance.languages import read_languages
+from support.cli import COMMAND
+from support.documents import blocks
 from support.packages import Package, check_row
 from support.packing import CLIENTS, PACK, crate, go_modules, java_modules, npm_archive, pom, run
 from support.versions import version
@@ -30,14 +32,35 @@ pytestmark = pytest.mark.timeout(1_200)
 
 
 def try_go(dist: Path, project: Path, server: str) -> tuple[str, Package]:
-    """From a module proxy that is a folder, with the one in use behind it for what the client depends on."""
-    client, proxy = go_modules()[0], project.parent / "proxy"
-    for module in go_modules():
+    """From a module proxy that is a folder, with the one in use behind it for what the client depends on.
+
+    The project has the program of the README, and its test.
+    """
+    client, *_ = modules = go_modules()
+    proxy = project.parent / "proxy"
+    for module in modules:
         publish_go(dist / module.archive, proxy, module.path)
-    in_use = run("go", "env", "GOPROXY").strip()
-    go = {"GOPROXY": f"file://{proxy},{in_use}", "GONOSUMDB": client.path, "GOFLAGS": "-mod=mod"}
-    for command in (["mod", "init", "example.com/shop"], ["get", f"{client.path}@v{version()}"]):
+    # An empty cache of modules, because one that has this version would be used; the usual one is another proxy.
+    downloaded, in_use = run("go", "env", "GOMODCACHE", "GOPROXY").split()
+    go = {
+        "GOPROXY": f"file://{proxy},file://{downloaded}/cache/download,{in_use}",
+        "GOMODCACHE": str(project.parent / "modules"),
+        "GONOSUMDB": client.path,
+        "GOFLAGS": "-mod=mod -modcacherw",
+    }
+    (project / "go.sum").write_text("".join((each.folder / "go.sum").read_text() for each in modules))
+    program, test = blocks((client.folder / "README.md").read_text(), "go")[:2]
+    (project / "main.go").write_text(program)
+    (project / "shop_test.go").write_text(test)
+    every = [f"{each.path}@v{version()}" for each in modules]
+    for command in (
+        ["mod", "init", "example.com/shop"],
+        ["get", *every],
+        ["build", *(each.path for each in modules)],
+    ):
         run("go", *command, cwd=project, **go)
+    run("go", "vet", ".", cwd=project, **go)
+    run("go", "test", ".", cwd=project, DUEBUS_COMMAND=str(COMMAND), **go)
     printed = run("go", "run", f"{client.path}/examples/orders", cwd=project, DUEBUS_SERVER=server, **go)
     listed = run("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", client.path, cwd=project, **go)
     direct = re.findall(r"^\t(?!.*// indirect)\S+ v", (client.folder / "go.mod").read_text(), re.MULTILINE)

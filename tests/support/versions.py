@@ -16,6 +16,7 @@ PLACES = {
     "clients/rust/Cargo.toml": r'^version = "(.+)"$',
     "clients/typescript/package.json": r'^  "version": "(.+)",$',
     "clients/typescript/package-lock.json": r'^ +"name": "duebus",\n +"version": "(.+)",$',
+    "clients/go/otelduebus/go.mod": r"^\tgithub\.com/duebus/duebus/clients/go v(\S+)$",
     "clients/java/pom.xml": r"^  <version>(.+)</version>$",
     "clients/java/duebus/pom.xml": r"^    <version>(.+)</version>$",
     "clients/java/duebus-testing/pom.xml": r"^    <version>(.+)</version>$",
