@@ -35,6 +35,8 @@ ACTIONLINT_VERSION := v1.7.12
 # What the chart's tests need, built with Go. Without a cluster to ask, helm assumes this Kubernetes version.
 HELM_VERSION := v3.22.0
 HELM_DOCS_VERSION := v1.14.2
+# The API server of `make kube`: of the release whose libraries helm has, so that they are compiled once.
+KUBE_VERSION := 1.37.0
 TOOLS := .tools/bin
 HELM_KUBERNETES := helm.sh/helm/v3/pkg/chartutil helm.sh/helm/v3/pkg/lint/rules
 HELM_LDFLAGS := -s -w $(foreach p,$(HELM_KUBERNETES),-X $(p).k8sVersionMajor=1 -X $(p).k8sVersionMinor=37)
@@ -119,6 +121,10 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
 .PHONY: helm-test
 helm-test: install helm-tools prometheus ## Test the chart: lint, snapshots, schemas, refused values
 	@$(PYTEST) tests/helm $(ARGS)
+
+.PHONY: kube
+kube: install helm-tools .tools/kube-$(KUBE_VERSION) ## Install, upgrade and roll back the chart on a Kubernetes API server, which this builds with Go
+	@$(BIN)/pytest tests/helm/on_kubernetes.py $(ARGS)
 
 .PHONY: test-clients
 test-clients: install redis ## Run only the clients' own tests and the conformance suite (ARGS='-k go' for one language)
@@ -288,6 +294,21 @@ go-tool:
 	@echo "Building $(MODULE)"
 	@GOBIN="$(CURDIR)/$(TOOLS)" go install -ldflags "$(LDFLAGS)" $(MODULE)
 	@touch $(STAMP)
+
+# The go.mod of Kubernetes replaces its own modules by folders that are not in its release; here they get their versions.
+.tools/kube-$(KUBE_VERSION):
+	@command -v go >/dev/null || { echo "Go is missing: it builds kube-apiserver and etcd" >&2; exit 1; }
+	@echo "Building kube-apiserver $(KUBE_VERSION) and its etcd, once; this takes many minutes"
+	@mkdir -p .tools/kube && cd .tools/kube && rm -f go.mod go.sum && go mod init kube 2>/dev/null && \
+		source=$$(go mod download -json k8s.io/kubernetes@v$(KUBE_VERSION) | sed -n 's/.*"GoMod": "\(.*\)",/\1/p') && \
+		go mod edit -require k8s.io/kubernetes@v$(KUBE_VERSION) \
+			$$(sed -n 's#^\t\(k8s.io/[a-z-]*\) => ./staging.*#-replace \1=\1@v0$(KUBE_VERSION:1%=%)#p' "$$source") && \
+		$(KUBE_BUILD) -o ../bin/etcd go.etcd.io/etcd/server/v3 && \
+		$(KUBE_BUILD) -o ../bin/kube-apiserver -ldflags "$(KUBE_LDFLAGS)" k8s.io/kubernetes/cmd/kube-apiserver
+	@touch $@
+
+KUBE_BUILD := GOFLAGS=-mod=mod go build
+KUBE_LDFLAGS := -s -w -X k8s.io/component-base/version.gitVersion=v$(KUBE_VERSION)
 
 .PHONY: helm-docs
 helm-docs: helm-tools ## Generate helm/duebus/README.md from the comments of values.yaml
