@@ -5,7 +5,8 @@ from __future__ import annotations
 import tarfile
 from typing import TYPE_CHECKING
 
-from support.chart import require_helm
+import pytest
+from support.chart import BUILD_TIMEOUT_S, require_helm
 from support.packing import pack_chart
 from support.versions import version
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+@pytest.mark.timeout(BUILD_TIMEOUT_S + 60)
 def test_the_package_has_what_an_installation_needs(dist: Path) -> None:
     require_helm()
     pack_chart(dist)
