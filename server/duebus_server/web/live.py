@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     Schedules = Seen[ScheduleRecord]
 
 INTERVAL_S = 1.0
-SHARE = 0.03
+SHARE = 0.04
 """How much of a core the open pages may take: where they are many, or topics are, snapshots are taken less often."""
 
 SEND_S = 100e-6
@@ -45,6 +45,7 @@ HEARTBEAT_S = 15.0
 """A message is sent at least this often, so that a connection that has broken is noticed."""
 
 READ_AT_ONCE = 100
+STATES = [(state, str(state)) for state in EventState]
 ROUND_US = 100_000
 """Times are rounded to this, so that a clock that is estimated does not change them."""
 
@@ -157,7 +158,7 @@ class Live:
 
 
 async def _read_topics(engine: Engine, before: Topics) -> Topics:
-    """The topics of an engine. What is shown of one that the engine still has the same information of is kept."""
+    """The topics of an engine. What is shown of one that has not changed is kept."""
     found: Topics = {}
     after = ""
     while topics := await engine.list_topics(after, READ_AT_ONCE):
@@ -165,7 +166,8 @@ async def _read_topics(engine: Engine, before: Topics) -> Topics:
         for info in topics:
             key = (engine.name, info.topic)
             seen = before.get(key)
-            found[key] = seen if seen is not None and seen[0] is info else (info, _topic(engine.name, info, now_us))
+            is_same = seen is not None and (seen[0] is info or seen[0] == info)
+            found[key] = seen if seen is not None and is_same else (info, _topic(engine.name, info, now_us))
         after = topics[-1].topic
         await asyncio.sleep(0)
     return found
@@ -221,7 +223,7 @@ def _group(info: GroupInfo, now_us: int) -> dict[str, Any]:
         "group": info.group,
         "paused": info.paused,
         "ephemeral": info.ephemeral,
-        **{str(state): info.counts[state] for state in EventState},
+        **{name: info.counts[state] for state, name in STATES},
         "subscribers": len(info.subscribers),
         "readySince": _since(info.oldest_ready_age_us, now_us),
         "blockedSince": _since(info.oldest_blocked_age_us, now_us),
