@@ -41,6 +41,9 @@ SHARE = 0.04
 SEND_S = 100e-6
 """About how long it takes to send a message to a page."""
 
+TURNS, TURN_S = 100, 0.005
+"""Pages take turns to be sent a message, so that deliveries are not held up until all have it."""
+
 HEARTBEAT_S = 15.0
 """A message is sent at least this often, so that a connection that has broken is noticed."""
 
@@ -87,6 +90,7 @@ class Live:
 
     async def messages(self) -> AsyncIterator[Message]:
         """First all that there is, then what changes, at most once a second. Whoever is too slow gets all again."""
+        turn_s = self._pages % TURNS * TURN_S
         self._pages += 1
         try:
             async with self._opening:
@@ -99,6 +103,7 @@ class Live:
                 yield self._latest if is_next else self._all()
                 while self._number == number:
                     await self._sent.wait()
+                await asyncio.sleep(turn_s)
         finally:
             self._pages -= 1
             if not self._pages and self._taking is not None:
