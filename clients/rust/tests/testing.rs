@@ -180,3 +180,9 @@ fn the_server_ends_with_a_process_that_is_killed() {
         }
     } {}
 }
+
+#[test]
+fn the_readme_shows_the_test_of_an_unpaid_order() {
+    let shown = include_str!("unpaid_order.rs");
+    assert!(include_str!("../README.md").contains(&format!("```rust,no_run\n# {shown}```")));
+}
