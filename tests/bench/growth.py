@@ -3,8 +3,9 @@
     PYTHONPATH=tests .venv/bin/python -m bench.growth --rounds 3 --only nodes
 
 ``costs`` has more processes, topics, groups and larger payloads on all cores; ``nodes`` has more nodes of Redis, each
-with a fixed share of a core, see ``nodes.py``; ``volume``, which runs only if it is named, has many waiting events,
-topics and streams, see ``volume.py``. docs/scaling.md extrapolates from them to larger systems.
+with a fixed share of a core, see ``nodes.py``. Two parts run only if they are named: ``volume`` has many waiting
+events, topics and streams, see ``volume.py``; ``readings`` reads many topics, see ``readings.py``. docs/scaling.md
+extrapolates from the first two to larger systems.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import nodes, volume
+from bench import nodes, readings, volume
 from bench.cpu_quota import QuotaError
 from bench.markdown import cell, fill, markdown
 from bench.report import machine
@@ -27,6 +28,8 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from bench.scenarios import Figures
 
 KIB = 1 << 10
 MAX_BATCH_BYTES = 3 << 20
@@ -160,10 +163,22 @@ def measure_volume(given: argparse.Namespace) -> None:
     show(volume.ratios_table(results), given.markdown, "volume-ratios")
 
 
+def measure_readings(given: argparse.Namespace) -> None:
+    """What a reading of all topics costs."""
+    rows: dict[readings.Topics, list[Figures]] = {}
+    for topics in readings.READINGS:
+        console.print(f"{given.read:,} {topics.name}", style="dim")
+        rows[topics] = readings.measure(topics, given.read, given.rounds)
+    measured = [{"load": topics.name, "count": given.read, "rounds": runs} for topics, runs in rows.items()]
+    write_json(given.out / "readings.json", measured)
+    show(readings.table(given.read, rows), given.markdown, "readings")
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "costs": measure_costs,
     "nodes": measure_nodes,
     "volume": measure_volume,
+    "readings": measure_readings,
 }
 
 
@@ -215,6 +230,7 @@ def main() -> None:
     parser.add_argument("--volumes", nargs="+", choices=volume.VOLUMES, default=list(volume.VOLUMES), metavar="VOLUME")
     parser.add_argument("--events", type=int, default=1_000_000, help="of volume: how many wait")
     parser.add_argument("--topics", type=int, default=100_000, help="of volume")
+    parser.add_argument("--read", type=int, default=10_000, help="of readings: how many topics")
     parser.add_argument("--streams", type=int, default=10_000, help="of volume")
     parser.add_argument("--out", type=Path, default=Path("build/bench"))
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="put the table into a document")

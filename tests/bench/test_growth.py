@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import growth, nodes, volume
+from bench import growth, nodes, readings, volume
 from bench.cpu_quota import CpuQuota, QuotaError
 from bench.growth import Load
 from bench.nodes import Size, Topics
@@ -103,6 +103,16 @@ def test_a_volume_is_compared_with_an_empty_bus(kind: str) -> None:
     assert name == f"150 {one.name}"
     assert ("-" in costs) is (one.engine != "redis"), "only local has no figures of Redis"
     assert all(float(ratio.replace(",", "")) >= 0 for ratio in volume.ratios_table([result])[1][1:])
+
+
+@pytest.mark.parametrize("topics", readings.READINGS, ids=lambda topics: topics.name)
+def test_a_reading_of_many_topics_is_measured(topics: readings.Topics) -> None:
+    runs = readings.measure(topics, 120, 1)
+
+    assert all(figures["scrape_ms"] > 0 for figures in runs)
+    name, *figures = readings.table(120, {topics: runs})[1]
+    assert name == f"120 {topics.name}"
+    assert ("-" in figures) is (topics.engine != "redis"), "only local has no figures of Redis"
 
 
 def test_all_rounds_are_written(tmp_path: Path) -> None:

@@ -50,18 +50,19 @@ class Volume:
     flags: tuple[str, ...] = ()
 
 
-def make_topics(system: System, count: int) -> None:
-    """An event for later in each of the topics."""
+def make_topics(system: System, count: int, delay_s: float = HOUR_S) -> None:
+    """An event in each of the topics, by default for later."""
     for first in range(0, count, TOPICS_AT_ONCE):
         topics = min(TOPICS_AT_ONCE, count - first)
-        role = system.role("topics", topics=topics, first=first, delay_s=HOUR_S)
+        role = system.role("topics", topics=topics, first=first, delay_s=delay_s)
         role.begin()
         role.result()
 
 
-def make_streams(system: System, count: int) -> None:
-    """Idle streams, each of a topic of its own, over many connections. They stay open until the system ends."""
-    role = system.role("subscribers", subscriptions=count, connections=-(-count // STREAMS_OF_A_CONNECTION))
+def make_streams(system: System, count: int, topics: str = "idle") -> None:
+    """Streams, each of a topic of its own, over many connections. They stay open until the system ends."""
+    connections = -(-count // STREAMS_OF_A_CONNECTION)
+    role = system.role("subscribers", subscriptions=count, connections=connections, topics=topics)
     role.begin()
     role.wait_ready()
 
