@@ -6,6 +6,7 @@ import inspect
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.domain.actions import Action
 from duebus_server.domain.clock import SECOND
 from duebus_server.domain.errors import DispatcherNotWorking, DuplicateInitialized
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseRef
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from support.engines import Harness
 
 SOME_LEASE = LeaseRef("event", 1)
+SOME_ACTION = Action(1, "operator", "ipv4:127.0.0.1:1", "PauseGroup", "topic", "group", "", "OK")
 
 VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "dispatch": lambda topic: topic.dispatch("event"),
@@ -35,10 +37,14 @@ VERBS: dict[str, Callable[[TopicDriver], Awaitable[object]]] = {
     "join": lambda topic: topic.join(),
     "adopt": lambda topic: topic.adopt(WORKER, SOME_LEASE),
     "check": lambda topic: topic.engine.check(),
+    "describe": lambda topic: topic.engine.describe(),
+    "keep_action": lambda topic: topic.engine.keep_action(SOME_ACTION),
+    "actions": lambda topic: topic.engine.actions(),
     "queued": lambda topic: topic.engine.queued(),
     "config_of": lambda topic: topic.engine.config_of(topic.name),
     "list_topics": lambda topic: topic.engine.list_topics("", 10),
     "get_topic": lambda topic: topic.engine.get_topic(topic.name),
+    "minutes": lambda topic: topic.engine.minutes(topic.name),
     "list_events": lambda topic: topic.page(EventState.READY, 10),
     "list_keys": lambda topic: topic.keys(),
     "get_event": lambda topic: topic.engine.get_event(topic.name, "event"),
