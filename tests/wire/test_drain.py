@@ -159,6 +159,7 @@ async def test_concurrent_stops_and_signals_are_one_drain(
         stream = await wire.subscribe(topic)
         await wire.dispatch(topic, "a")
         delivery = await stream.one()
+        await other.channel.channel_ready()  # otherwise the drain may end before it has connected
         stops = [asyncio.ensure_future(each.stop()) for each in (wire, other, wire)]
         await stream.closing()
         server.process.send_signal(signal.SIGTERM)

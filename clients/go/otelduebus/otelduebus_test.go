@@ -163,7 +163,7 @@ func checkAFailureIsTheErrorOfItsSpan(t *testing.T, bus traced) {
 		return duebus.DeadLetter(errors.New("the card is stolen"))
 	})
 	for _, id := range []string{"dies", "panics"} {
-		if _, err := bus.client.Dispatch(t.Context(), bus.topic, duebus.Event{ID: id}); err != nil {
+		if _, err := bus.client.Dispatch(t.Context(), bus.topic, duebus.Event{ID: id, MaxRetries: new(uint32)}); err != nil {
 			t.Fatal(err)
 		}
 		bus.Settle()

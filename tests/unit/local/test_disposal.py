@@ -106,7 +106,7 @@ async def test_nothing_of_a_deleted_topic_is_kept(engine: LocalEngine) -> None:
     await engine.delete_topic(TOPIC)
 
     gc.collect()
-    assert not [each for each in gc.get_objects() if isinstance(each, StoredEvent) and each.arrival.origin == ORIGIN]
+    assert not [each for each in gc.get_objects() if type(each) is StoredEvent and each.arrival.origin == ORIGIN]
 
 
 async def test_two_deletions_can_run_at_the_same_time() -> None:

@@ -42,7 +42,7 @@ COMMANDS = {
     "subscribe": Command("subscribe", "Print events as they become due."),
     "worker": Command("worker", "Run the handlers of a Worker."),
     "topics": Command("topics", "List topics and the events in each group."),
-    "topic": Command("topics", "Show a topic: settings, groups, subscribers."),
+    "topic": Command("topics", "Show a topic: settings, groups, rates and lateness, subscribers."),
     "events": Command("events", "List a topic's events by state."),
     "event": Command("event", "Show the history of an event."),
     "keys": Command("events", "List the keys that hold up events of a topic, the most blocked first."),
