@@ -9,6 +9,7 @@ from duebus.worker import DeadLetter, Release, RetryAfter
 
 task: Any = api.task
 released: list[str] = []
+failed: list[str] = []
 
 
 @task
@@ -71,6 +72,13 @@ def release_once(context: Any) -> None:
     if context.task_result.id not in released:
         released.append(context.task_result.id)
         raise Release
+
+
+@task(takes_context=True)
+def fail_once(context: Any) -> None:
+    if context.task_result.id not in failed:
+        failed.append(context.task_result.id)
+        raise ValueError("repaired since")
 
 
 @task(takes_context=True)

@@ -238,6 +238,15 @@ def is_settled(bus: Client, topic: str = "tasks.default") -> bool:
     return True
 
 
+def dead_letters(bus: Client) -> list[Any]:
+    """Wait until there are some, and list them. It polls: a server does not announce them."""
+    deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+    while not (dead := list(bus.admin.list_events("tasks.default", "dead", group="django"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return dead
+
+
 @pytest.mark.parametrize("task", [tasks.meaning_of_life, tasks.meaning_of_life_async])
 def test_a_task_is_run(server: ServerProcess, task: Any) -> None:
     result = task.enqueue()
@@ -285,8 +294,19 @@ def test_a_task_that_raises_has_failed_and_is_a_dead_letter(
     assert found.exception_class is error
     assert last_line in found.traceback.splitlines()[-1]
     assert result.finished_at >= result.started_at
-    (dead,) = bus.admin.list_events("tasks.default", "dead", group="django")
+    (dead,) = dead_letters(bus)
     assert dead.event_id == result.id
+
+
+def test_a_task_that_failed_is_run_again_when_it_is_redriven(server: ServerProcess, bus: Client) -> None:
+    result = tasks.fail_once.enqueue()
+    with running(server):
+        assert finished(result).status == Status.FAILED
+        (dead,) = dead_letters(bus)
+        bus.admin.redrive("tasks.default", group="django", event_ids=[dead.event_id])
+        assert is_settled(bus)
+    result.refresh()
+    assert (result.status, result.attempts, len(result.errors)) == (Status.SUCCESSFUL, 2, 1)
 
 
 def test_a_task_is_run_again_as_often_as_the_backend_says(server: ServerProcess) -> None:
@@ -384,11 +404,8 @@ def test_signals_tell_what_happens(server: ServerProcess) -> None:
 def test_an_event_that_names_no_task_is_a_dead_letter(server: ServerProcess, bus: Client, payload: Any) -> None:
     with running(server):
         bus.dispatch("tasks.default", payload, id="wrong")
-        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
-        while not (dead := list(bus.admin.list_events("tasks.default", "dead", group="django"))):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    (copy,) = bus.admin.get_event("tasks.default", dead[0].event_id).groups
+        (dead,) = dead_letters(bus)
+    (copy,) = bus.admin.get_event("tasks.default", dead.event_id).groups
     assert copy.last_error.startswith("the event names no task: ")
 
 

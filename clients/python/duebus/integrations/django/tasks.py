@@ -7,7 +7,7 @@ committed. `manage.py duebus_worker` runs tasks.
 
 READY --started--> RUNNING --returns--> SUCCESSFUL
   ^                   |
-  +--raises, retries--+--raises, no retries left--> FAILED
+  +--raises, retries--+--raises, no retries left--> FAILED --redriven--> RUNNING
 """
 
 import logging
@@ -183,13 +183,14 @@ class _Attempt:
 
     def run(self) -> None:
         result = _result_of(self._kept) if self._kept is not None else self._new_result()
-        if result.is_finished:  # its ack was lost
+        if result.status == api.TaskResultStatus.SUCCESSFUL:  # its ack was lost
             _log.info("task %s was run before", result.id)
             return
         now = timezone.now()
         started = result.started_at or now
         result.worker_ids.append(self._worker_id)
-        self._change(result, status=api.TaskResultStatus.RUNNING, started_at=started, last_attempted_at=now)
+        running = {"status": api.TaskResultStatus.RUNNING, "started_at": started, "last_attempted_at": now}
+        self._change(result, **running, finished_at=None)
         api.signals.task_started.send(type(self._backend), task_result=result)
         context = (api.TaskContext(task_result=result),) if result.task.takes_context else ()
         try:
