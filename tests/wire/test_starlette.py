@@ -46,7 +46,7 @@ async def request(app: FastAPI, kind: str, path: str) -> list[dict[str, Any]]:
     return sent
 
 
-async def test_requests_and_websockets_get_the_client_of_their_application(server: ServerProcess, topic: str) -> None:
+async def test_requests_and_websockets_get_the_client(server: ServerProcess, topic: str) -> None:
     bus, clients = DueBus(server.address), list[aio.Client]()
     app = FastAPI()
 
@@ -63,7 +63,31 @@ async def test_requests_and_websockets_get_the_client_of_their_application(serve
     async with bus.lifespan(app):
         assert (await request(app, "http", "/"))[0]["status"] == 200
         assert (await request(app, "websocket", "/socket"))[0]["type"] == "websocket.accept"
-        assert clients == [app.state.duebus] * 2
+        assert clients == [bus()] * 2
+
+
+async def test_an_application_with_two_servers_gets_the_client_of_each(topic: str) -> None:
+    here, there = DueBus(f"127.0.0.1:{free_port()}"), DueBus(f"127.0.0.1:{free_port()}")
+    app = FastAPI()
+    async with here.lifespan(app), there.lifespan(app):
+        assert here() is not there()
+
+
+async def test_an_application_that_is_mounted_gets_the_client(server: ServerProcess, topic: str) -> None:
+    bus, app, mounted = DueBus(server.address), FastAPI(), FastAPI()
+    app.mount("/mounted", mounted)
+
+    @mounted.get("/")
+    async def get(client: aio.Client = Depends(bus)) -> None:  # noqa: B008 - as FastAPI has it
+        await client.dispatch(topic, 1)
+
+    async with bus.lifespan(app):
+        assert (await request(app, "http", "/mounted/"))[0]["status"] == 200
+
+
+def test_without_a_lifespan_there_is_no_client() -> None:
+    with pytest.raises(RuntimeError, match="there is no client before the lifespan"):
+        DueBus()()
 
 
 async def test_a_worker_runs_beside_the_application_and_is_drained_when_it_ends(
@@ -77,13 +101,43 @@ async def test_a_worker_runs_beside_the_application_and_is_drained_when_it_ends(
         await asyncio.sleep(0.2)
         ended.set()
 
-    app = Starlette()
-    async with DueBus(server.address, worker=worker).lifespan(app):
-        await app.state.duebus.dispatch(topic, 1)
+    bus = DueBus(server.address, worker=worker)
+    async with bus.lifespan(Starlette()):
+        await bus().dispatch(topic, 1)
         await asyncio.wait_for(begun.wait(), SIGNAL_TIMEOUT_S)
     assert ended.is_set()
     async with aio.Client(server.address) as client:
         assert (await client.admin.get_topic(topic)).queued == 0
+
+
+async def test_an_end_that_is_cancelled_cancels_the_worker_and_releases_its_events(
+    server: ServerProcess, topic: str
+) -> None:
+    worker, ids, begun, cancelled = Worker(), list[str](), asyncio.Event(), asyncio.Event()
+
+    @worker.on(topic)
+    async def handle(_: Delivery) -> None:
+        begun.set()
+        try:
+            await asyncio.Future()
+        finally:
+            cancelled.set()
+
+    async def live(bus: DueBus) -> None:
+        async with bus.lifespan(Starlette()):
+            ids.append((await bus().dispatch(topic, 1)).event_id)
+            await begun.wait()
+
+    living = asyncio.create_task(live(DueBus(server.address, worker=worker)))
+    await asyncio.wait_for(begun.wait(), SIGNAL_TIMEOUT_S)
+    await asyncio.sleep(0)  # now the lifespan is about to end
+    living.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await living
+    assert cancelled.is_set()
+    async with aio.Client(server.address) as client:
+        (copy,) = (await client.admin.get_event(topic, ids[0])).groups
+    assert (copy.state, copy.attempts) == ("ready", 0)
 
 
 async def test_a_lifespan_that_ends_at_once_ends_the_worker(topic: str) -> None:
@@ -124,4 +178,4 @@ async def test_it_can_be_part_of_another_lifespan(server: ServerProcess, topic: 
 
     app = FastAPI(lifespan=lifespan)
     async with app.router.lifespan_context(app):
-        assert (await app.state.duebus.dispatch(topic, 1)).event_id
+        assert (await bus().dispatch(topic, 1)).event_id

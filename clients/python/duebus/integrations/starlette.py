@@ -15,7 +15,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
 
 from duebus._core.settings import DEFAULT_TARGET
 from duebus.aio import Client
@@ -28,7 +27,9 @@ _log = logging.getLogger("duebus.starlette")
 
 
 class DueBus:
-    """The client of an application, and what runs beside it. It is itself the dependency that gives the client.
+    """The client of an application, and what runs beside it. Called, it gives the client, so it is the dependency too.
+
+    An application can have several, one for each server.
 
     Args:
         target: The server, as for `aio.Client`.
@@ -49,27 +50,34 @@ class DueBus:
         self._worker = worker
         self._relay = relay
         self._options = client_options
+        self._client: Client | None = None
 
     @asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """For `FastAPI(lifespan=...)`, or to be entered in a lifespan of your own.
 
         Raises:
             DueBusError: the worker has ended with an error that no retry can cure. It is logged when it happens, and
-                raised when the application ends.
+                raised when the application ends. An end that is cancelled cancels the handlers, and releases their
+                events.
         """
         async with AsyncExitStack() as stack:
-            app.state.duebus = await stack.enter_async_context(Client(self._target, **self._options))
+            self._client = await stack.enter_async_context(Client(self._target, **self._options))
             if self._relay is not None:
                 await _enter_in_thread(stack, self._relay)
             if self._worker is not None:
-                await stack.enter_async_context(_running(self._worker, app.state.duebus))
+                await stack.enter_async_context(_running(self._worker, self._client))
             yield
 
-    def __call__(self, connection: HTTPConnection) -> Client:
-        """The client of the application that handles a request or a WebSocket."""
-        client: Client = connection.app.state.duebus
-        return client
+    def __call__(self) -> Client:
+        """The client.
+
+        Raises:
+            RuntimeError: the lifespan has not begun.
+        """
+        if self._client is None:
+            raise RuntimeError("there is no client before the lifespan: FastAPI(lifespan=bus.lifespan)")
+        return self._client
 
 
 @asynccontextmanager
@@ -80,8 +88,8 @@ async def _running(worker: Worker, client: Client) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await worker.stop()
-        await serving
+        worker.request_stop()
+        await serving  # if this is cancelled, so is the worker
 
 
 def _report(serving: asyncio.Task[None]) -> None:
