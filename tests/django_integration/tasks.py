@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from duebus.integrations.django import _task_api as api
 from duebus.worker import DeadLetter, Release, RetryAfter
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 task: Any = api.task
 released: list[str] = []
 failed: list[str] = []
+meanwhile: list[Callable[[], object]] = []
 
 
 @task
@@ -79,6 +83,13 @@ def fail_once(context: Any) -> None:
     if context.task_result.id not in failed:
         failed.append(context.task_result.id)
         raise ValueError("repaired since")
+
+
+@task
+def fail_after_what_happens_meanwhile() -> None:
+    if meanwhile:
+        meanwhile.pop()()
+        raise ValueError("late")
 
 
 @task(takes_context=True)

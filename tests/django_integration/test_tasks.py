@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 from asgiref.sync import async_to_sync
 from django.core.checks import run_checks
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connections, transaction
 from django.test import override_settings
 from django.utils import timezone
 from django_integration import tasks
@@ -23,16 +24,17 @@ from duebus import Client, aio
 from duebus.integrations.django import DueBusBackend, relay
 from duebus.integrations.django import _task_api as api
 from duebus.integrations.django.models import OutboxRow, TaskRun
-from duebus.integrations.django.tasks import make_worker
+from duebus.integrations.django.tasks import make_worker, run_task
 from duebus.v1 import event_bus_pb2
 from duebus.worker import DeadLetter, RetryAfter
 from support.django_project import BACKEND
+from support.fake_bus import delivery
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from duebus import Worker
+    from duebus import Delivery, Worker
     from support.server_process import ServerProcess
 
 pytestmark = pytest.mark.usefixtures("sqlite_database")
@@ -336,6 +338,41 @@ def test_a_task_that_has_run_is_not_run_again(server: ServerProcess, bus: Client
         assert is_settled(bus)
     result.refresh()
     assert (result.return_value, result.attempts) == (1, 0)
+
+
+def attempt_at(result: Any, attempt: int) -> Delivery:
+    """A delivery of a task's event."""
+    names = {"task": result.task.module_path, "backend": "default", "args": [], "kwargs": {}}
+    return delivery(result.id, data=json.dumps(names).encode(), attempt=attempt)
+
+
+def test_a_late_attempt_does_not_change_the_result_of_a_later_one() -> None:
+    result = tasks.fail_after_what_happens_meanwhile.enqueue()
+    tasks.meanwhile.append(lambda: run_task(attempt_at(result, 2), "later"))
+    with pytest.raises(ValueError, match="late"):
+        run_task(attempt_at(result, 1), "suspended")
+    result.refresh()
+    assert (result.status, result.worker_ids, result.errors) == (Status.SUCCESSFUL, ["suspended", "later"], [])
+
+
+class ReadsFromReplica:
+    """A router of a project whose replica is behind: here it is empty."""
+
+    def db_for_read(self, *_: Any, **__: Any) -> str:
+        return "replica"
+
+    def db_for_write(self, *_: Any, **__: Any) -> str:
+        return "default"
+
+
+def test_results_are_read_where_they_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    replica = connections.configure_settings({"default": {"ENGINE": "django.db.backends.sqlite3"}})["default"]
+    monkeypatch.setitem(connections.settings, "replica", replica)
+    with override_settings(DATABASE_ROUTERS=[ReadsFromReplica()]):
+        result = tasks.noop.enqueue()
+        run_task(attempt_at(result, 1), "worker")
+        result.refresh()
+    assert result.status == Status.SUCCESSFUL
 
 
 def test_without_results_tasks_are_run_and_know_their_attempt(server: ServerProcess, bus: Client) -> None:

@@ -123,7 +123,7 @@ class DueBusBackend(api.BaseTaskBackend):
         """
         if not self.supports_get_result:
             return super().get_result(result_id)
-        run = TaskRun.objects.filter(id=result_id, backend=self.alias).first()
+        run = _runs().filter(id=result_id, backend=self.alias).first()
         if run is None:
             raise api.TaskResultDoesNotExist(result_id)
         return _result_of(run)
@@ -177,9 +177,9 @@ class _Attempt:
             self._backend = api.task_backends[self._task.backend]
         except Exception as error:
             failed = {"status": api.TaskResultStatus.FAILED, "errors": [_plain(_error_of(error))]}
-            TaskRun.objects.filter(id=delivery.event_id).update(**failed, finished_at=timezone.now())
+            _runs().filter(id=delivery.event_id).update(**failed, finished_at=timezone.now())
             raise DeadLetter(f"the event names no task: {error}") from error
-        self._kept = TaskRun.objects.filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
+        self._kept = _runs().filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
 
     def run(self) -> None:
         result = _result_of(self._kept) if self._kept is not None else self._new_result()
@@ -230,16 +230,21 @@ class _Attempt:
         )
 
     def _change(self, result: Any, **changes: Any) -> None:
-        """Change a result, in the database too if it is kept there."""
+        """Change a result, in the database too if it is kept there and no later attempt has begun."""
+        began = result.last_attempted_at
         for name, value in changes.items():
             object.__setattr__(result, name, value)
         if self._kept is not None:
-            _copy(result, self._kept)
-            self._kept.save()
+            _runs().filter(id=result.id, last_attempted_at=began).update(**_columns(result))
+
+
+def _runs() -> Any:
+    """The runs in the database to which they are written, because a replica may be behind."""
+    return TaskRun.objects.using(router.db_for_write(TaskRun))
 
 
 def _save_new(result: Any, using: str) -> None:
-    run = TaskRun(
+    TaskRun.objects.using(using).create(
         id=result.id,
         backend=result.backend,
         task=result.task.module_path,
@@ -248,19 +253,21 @@ def _save_new(result: Any, using: str) -> None:
         run_after=result.task.run_after,
         arguments={"args": result.args, "kwargs": result.kwargs},
         enqueued_at=result.enqueued_at,
+        **_columns(result),
     )
-    _copy(result, run)
-    run.save(using=using, force_insert=True)
 
 
-def _copy(result: Any, run: TaskRun) -> None:
-    """Copy what changes while a task is run."""
-    run.status = result.status
-    run.started_at, run.finished_at = result.started_at, result.finished_at
-    run.last_attempted_at = result.last_attempted_at
-    run.return_value = result._return_value  # noqa: SLF001 - as Django's own backends do
-    run.errors = [_plain(each) for each in result.errors]
-    run.worker_ids = result.worker_ids
+def _columns(result: Any) -> dict[str, Any]:
+    """What changes while a task is run."""
+    return {
+        "status": result.status,
+        "started_at": result.started_at,
+        "finished_at": result.finished_at,
+        "last_attempted_at": result.last_attempted_at,
+        "return_value": result._return_value,  # noqa: SLF001 - as Django's own backends do
+        "errors": [_plain(each) for each in result.errors],
+        "worker_ids": result.worker_ids,
+    }
 
 
 def _error_of(error: BaseException) -> Any:
