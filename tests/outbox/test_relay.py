@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus import Client, KeyPolicy
 from duebus.errors import InvalidArgument
+from duebus.integrations.outbox import wait_for_announcement
 from duebus.integrations.sqlalchemy import outbox as integration
 from duebus.v1 import event_bus_pb2
 from outbox.program import STEPS, Order, Shop, outbox
@@ -382,3 +384,16 @@ def test_the_guide_commits_an_order_with_its_event(server: ServerProcess, bus: C
         assert (delivery.json(), delivery.key) == ({"id": 42}, "order-42")
         process.communicate("\n")
         assert process.returncode == 0
+
+
+class OlderConnection:
+    """Of psycopg 3.1, whose `notifies` would wait forever: it has no timeout."""
+
+    def notifies(self) -> list[None]:
+        raise AssertionError("would wait forever")
+
+
+def test_with_an_older_psycopg_a_relay_polls() -> None:
+    began = time.monotonic()
+    wait_for_announcement(OlderConnection(), 0.02, threading.Event())
+    assert time.monotonic() - began >= 0.02

@@ -5,6 +5,7 @@ rows and dispatches their events. If it dies between the dispatch and the remova
 again with the same id, which adds nothing within the topic's dedupe window.
 """
 
+import inspect
 import logging
 import math
 import re
@@ -217,12 +218,13 @@ def up_to(size: int, rows: Iterable[Row]) -> list[Row]:
 
 def wait_for_announcement(connection: Any, timeout_s: float, stopped: threading.Event) -> None:
     """Wait as `Store.wait`, on a connection of PostgreSQL's driver that listens on the channel."""
-    if not callable(getattr(connection, "notifies", None)):  # only psycopg 3 can wait for an announcement
+    notifies = getattr(connection, "notifies", None)
+    if not callable(notifies) or not inspect.signature(notifies).parameters:  # before psycopg 3.2, which has a timeout
         stopped.wait(timeout_s)
         return
     until = time.monotonic() + timeout_s
     while not stopped.is_set() and (left := until - time.monotonic()) > 0:
-        if any(True for _ in connection.notifies(timeout=min(left, _STOP_S), stop_after=1)):
+        if any(True for _ in notifies(timeout=min(left, _STOP_S), stop_after=1)):
             return
 
 
