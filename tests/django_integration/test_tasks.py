@@ -26,13 +26,14 @@ from duebus.integrations.django import _task_api as api
 from duebus.integrations.django.models import OutboxRow, TaskRun
 from duebus.integrations.django.tasks import make_worker, run_task
 from duebus.v1 import event_bus_pb2
-from duebus.worker import DeadLetter, RetryAfter
+from duebus.worker import DeadLetter, RateLimited, RetryAfter
 from support.django_project import BACKEND
 from support.fake_bus import delivery
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from duebus import Delivery, Worker
     from support.server_process import ServerProcess
@@ -353,6 +354,17 @@ def test_a_late_attempt_does_not_change_the_result_of_a_later_one() -> None:
         run_task(attempt_at(result, 1), "suspended")
     result.refresh()
     assert (result.status, result.worker_ids, result.errors) == (Status.SUCCESSFUL, ["suspended", "later"], [])
+
+
+def test_a_database_that_is_down_uses_up_no_attempt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    result = tasks.noop.enqueue()
+    with monkeypatch.context() as outage:
+        connections["default"].close()
+        outage.setitem(connections["default"].settings_dict, "NAME", tmp_path / "missing" / "project.db")
+        with pytest.raises(RateLimited, match="results can't be read"):
+            run_task(attempt_at(result, 1), "worker")
+    result.refresh()
+    assert result.status == Status.READY
 
 
 class ReadsFromReplica:

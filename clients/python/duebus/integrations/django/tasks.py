@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
-from django.db import close_old_connections, router, transaction
+from django.db import OperationalError, close_old_connections, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
@@ -41,6 +41,9 @@ _log = logging.getLogger("duebus.tasks")
 
 _SECONDS_PER_PRIORITY = 864
 """Django's priorities are from -100 to 100, those of events from -86,400 to 86,400 seconds."""
+
+_OUTAGE_PAUSE_S = 1.0
+"""How long no task is begun after the database could not be reached."""
 
 
 class DueBusBackend(api.BaseTaskBackend):
@@ -157,6 +160,7 @@ def run_task(delivery: Delivery, worker_id: str) -> None:
 
     Raises:
         DeadLetter: the event names no task.
+        RateLimited: the database can't be reached, so the task has not begun.
     """
     close_old_connections()
     try:
@@ -179,7 +183,11 @@ class _Attempt:
             failed = {"status": api.TaskResultStatus.FAILED, "errors": [_plain(_error_of(error))]}
             _runs().filter(id=delivery.event_id).update(**failed, finished_at=timezone.now())
             raise DeadLetter(f"the event names no task: {error}") from error
-        self._kept = _runs().filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
+        try:
+            kept = _runs().filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
+        except OperationalError as error:
+            raise RateLimited(_OUTAGE_PAUSE_S, "group", f"results can't be read: {error}") from error
+        self._kept = kept
 
     def run(self) -> None:
         result = _result_of(self._kept) if self._kept is not None else self._new_result()
