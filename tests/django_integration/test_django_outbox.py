@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connections, transaction
 from duebus.errors import InvalidArgument
 from duebus.integrations.django import dispatch, relay
@@ -187,3 +187,8 @@ def test_the_relay_of_sqlalchemy_sends_the_same_rows(database: str, server: Serv
 
 def test_the_migrations_make_the_tables_of_the_models(sqlite_database: str) -> None:
     call_command("makemigrations", "duebus", check=True, dry_run=True, verbosity=0)
+
+
+def test_the_command_knows_the_databases() -> None:
+    with pytest.raises(CommandError, match="invalid choice: 'missing'"):
+        call_command("duebus_relay", "--database", "missing")

@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from django.db import connections
 
 from duebus.client import Client
 from duebus.integrations.django.outbox import client_options, relay
@@ -19,7 +20,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Declares the options."""
-        parser.add_argument("--database", help="The alias of the database; by default that of the app's models.")
+        parser.add_argument(
+            "--database",
+            choices=tuple(connections),
+            help="The alias of the database; by default that of the app's models.",
+        )
 
     def handle(self, *_: Any, **options: Any) -> None:
         """Runs until a signal."""
