@@ -24,6 +24,8 @@ from support.documents import ROOT
 from support.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from duebus import Client
     from duebus.integrations.outbox import Relay
     from support.server_process import ServerProcess
@@ -192,3 +194,24 @@ def test_the_migrations_make_the_tables_of_the_models(sqlite_database: str) -> N
 def test_the_command_knows_the_databases() -> None:
     with pytest.raises(CommandError, match="invalid choice: 'missing'"):
         call_command("duebus_relay", "--database", "missing")
+
+
+def test_a_second_database_has_an_outbox_and_a_relay_of_its_own(
+    sqlite_database: str, tmp_path: Path, bus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = {"ENGINE": "django.db.backends.sqlite3", "NAME": tmp_path / "second.db"}
+    configured = connections.configure_settings({"default": second})["default"]
+    monkeypatch.setitem(connections.settings, "second", configured)
+    call_command("migrate", database="second", verbosity=0)
+    try:
+        with transaction.atomic(using="second"):
+            dispatch(TOPIC, 1, id="rolled-back", using="second")
+            transaction.set_rollback(True, using="second")
+        with transaction.atomic(using="second"):
+            dispatch(TOPIC, 2, id="committed", using="second")
+        assert not OutboxRow.objects.exists()
+        assert relay(bus).send() == 0
+        assert relay(bus, using="second").send() == 1
+    finally:
+        connections["second"].close()
+    assert [event.event_id for event in bus.admin.list_events(TOPIC, "ready")] == ["committed"]
