@@ -146,6 +146,11 @@ def test_a_coroutine_function_is_refused() -> None:
         Worker().add(TOPIC, coroutine, once=Once())
 
 
+def test_the_class_itself_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Once is a class; write Once\(\)"):
+        Worker().add(TOPIC, write, once=Once)
+
+
 @pytest.mark.parametrize(
     ("name", "problem"),
     [

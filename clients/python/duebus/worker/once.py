@@ -31,6 +31,8 @@ def once_by(once: Any) -> Once:
         TypeError: It is neither.
     """
     if hasattr(once, "guard"):
+        if isinstance(once, type):
+            raise TypeError(f"once: {once.__name__} is a class; write {once.__name__}()")
         return cast("Once", once)
     try:
         from duebus.integrations.sqlalchemy.inbox import once_with  # noqa: PLC0415 - only its users have it
