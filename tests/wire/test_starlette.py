@@ -66,7 +66,7 @@ async def test_requests_and_websockets_get_the_client(server: ServerProcess, top
         assert clients == [bus()] * 2
 
 
-async def test_an_application_with_two_servers_gets_the_client_of_each(topic: str) -> None:
+async def test_an_application_with_two_servers_gets_the_client_of_each() -> None:
     here, there = DueBus(f"127.0.0.1:{free_port()}"), DueBus(f"127.0.0.1:{free_port()}")
     app = FastAPI()
     async with here.lifespan(app), there.lifespan(app):
