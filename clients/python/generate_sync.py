@@ -37,6 +37,10 @@ WORDS = (
         "From many tasks, single events are then nearly as fast as batches. Each caller gets its own result.",
         "Batches, with `dispatch_many`, are the fastest way to send many events.",
     ),
+    (
+        "It may be a coroutine function; another one must not block the event loop.",
+        "Many threads may call it at the same time.",
+    ),
     ("Several tasks may iterate over it", "Several threads may iterate over it"),
     (
         "Cancelling a task that waits for a delivery loses no delivery.",

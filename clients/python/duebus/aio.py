@@ -15,7 +15,7 @@ from duebus._aio.connection import Connection
 from duebus._aio.dispatching import Dispatcher
 from duebus._aio.schedules import ScheduleClient
 from duebus._aio.subscription import Subscription
-from duebus._aio.transport import Channel, Sleep
+from duebus._aio.transport import Channel, Sleep, TokenProvider
 from duebus._core import calls
 from duebus._core.backoff import Random
 from duebus._core.calls import Engines, LeaseCall
@@ -57,7 +57,12 @@ class Client:
         channel: A channel to use instead of a new one. It is not closed with the client, and `target`, `credentials`
             and `options` are ignored.
         credentials: For TLS, from `grpc.ssl_channel_credentials`. None: plaintext.
-        token: A bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+        token: A bearer token, sent with each call, or a function that is asked for one before each call and each
+            stream, so that tokens can rotate; it should cache them.
+            It may be a coroutine function; another one must not block the event loop.
+            White space around a token is left out. While the function raises or has no token, calls fail with
+            Unavailable and are retried, and workers reconnect. Over plaintext, anyone on the network path can read a
+            token.
         options: gRPC channel options that add to or override the client's own.
         clock: Returns monotonic seconds; for tests.
         sleep: Waits for a number of seconds; for tests.
@@ -71,7 +76,7 @@ class Client:
         timeout: Span | None = DEFAULT_TIMEOUT,
         channel: Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
-        token: str | None = None,
+        token: str | TokenProvider | None = None,
         options: ChannelOptions = (),
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,

@@ -25,7 +25,7 @@ from duebus._sync.connection import Connection
 from duebus._sync.dispatching import Dispatcher
 from duebus._sync.schedules import ScheduleClient
 from duebus._sync.subscription import Subscription
-from duebus._sync.transport import Channel, Sleep
+from duebus._sync.transport import Channel, Sleep, TokenProvider
 
 __all__ = ["AdminClient", "Client", "ScheduleClient", "Subscription"]
 
@@ -56,7 +56,12 @@ class Client:
         channel: A channel to use instead of a new one. It is not closed with the client, and `target`, `credentials`
             and `options` are ignored.
         credentials: For TLS, from `grpc.ssl_channel_credentials`. None: plaintext.
-        token: A bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+        token: A bearer token, sent with each call, or a function that is asked for one before each call and each
+            stream, so that tokens can rotate; it should cache them.
+            Many threads may call it at the same time.
+            White space around a token is left out. While the function raises or has no token, calls fail with
+            Unavailable and are retried, and workers reconnect. Over plaintext, anyone on the network path can read a
+            token.
         options: gRPC channel options that add to or override the client's own.
         clock: Returns monotonic seconds; for tests.
         sleep: Waits for a number of seconds; for tests.
@@ -70,7 +75,7 @@ class Client:
         timeout: Span | None = DEFAULT_TIMEOUT,
         channel: Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
-        token: str | None = None,
+        token: str | TokenProvider | None = None,
         options: ChannelOptions = (),
         clock: Clock = time.monotonic,
         sleep: Sleep = time.sleep,

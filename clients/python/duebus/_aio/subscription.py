@@ -54,7 +54,8 @@ class Subscription:
     async def __aenter__(self) -> Self:
         if self._reader is not None:
             raise RuntimeError("a subscription can be entered once")
-        self._reader = FrameReader(self._connection.open_stream(self._request), self._was_closed)
+        stream = await self._connection.open_stream(self._request, self._timeout)
+        self._reader = FrameReader(stream, self._was_closed)
         try:
             self._started = expect_started(await self._next_frame(self._timeout))
             self._connection.max_request_bytes = self._started.max_request_bytes

@@ -4,6 +4,7 @@ Everything else is written once: `generate_sync.py` makes the sync client from t
 """
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from typing import Any
@@ -12,10 +13,11 @@ import grpc
 import grpc.aio
 
 from duebus._core.settings import Settings
-from duebus.errors import ClientClosed, DueBusError, from_rpc_error
+from duebus.errors import ClientClosed, DeadlineExceeded, DueBusError, from_rpc_error
 from duebus.v1 import event_bus_pb2
 
 Sleep = Callable[[float], Awaitable[None]]
+TokenProvider = Callable[[], str | Awaitable[str]]
 Channel = grpc.aio.Channel
 Stream = grpc.aio.UnaryStreamCall[event_bus_pb2.SubscribeRequest, event_bus_pb2.SubscribeResponse]
 
@@ -43,6 +45,23 @@ async def close_channel(channel: Channel) -> None:
 def current_owner() -> object:
     """The event loop that a client belongs to from its first call."""
     return asyncio.get_running_loop()
+
+
+async def ask(provider: TokenProvider, timeout: float | None) -> object:
+    """What a provider of tokens returns.
+
+    Raises:
+        DeadlineExceeded: It took longer than the call may take.
+    """
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            token = provider()
+            return await token if inspect.isawaitable(token) else token
+    except TimeoutError:
+        if limit.expired():
+            raise DeadlineExceeded("no token in time") from None
+        raise
 
 
 async def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callable[[], bool], **options: Any) -> Any:

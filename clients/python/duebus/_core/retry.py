@@ -66,25 +66,29 @@ class Tries:
         """How many seconds the next try may take; None without a deadline."""
         return None if self._deadline is None else max(0.0, self._deadline - self._clock())
 
-    def pause_after(self, failure: grpc.RpcError) -> float:
+    def pause_after(self, failure: grpc.RpcError | DueBusError) -> float:
         """How many seconds to wait before the next try.
 
         Raises:
             DueBusError: there is no next try. If the deadline cut a try short, this is the failure of the try before,
                 which says more than DeadlineExceeded.
         """
-        error = from_rpc_error(failure)
+        if isinstance(failure, DueBusError):
+            error, cause = failure, failure.__cause__
+        else:
+            error, cause = from_rpc_error(failure), failure
         if isinstance(error, DeadlineExceeded) and self.last is not None:
             raise self.last
         pause = self._next_pause(error)
         remaining = self.remaining()
         if pause is None or (remaining is not None and pause >= remaining):
             try:
-                raise error from failure
+                raise error from cause
             finally:
-                del error  # its traceback refers to this frame: together they would wait for the garbage collector
+                # Its traceback refers to this frame: together they would wait for the garbage collector.
+                del error, failure
         self.last = error
-        error.__cause__ = failure
+        error.__cause__ = cause
         return pause
 
     def _next_pause(self, error: DueBusError) -> float | None:

@@ -1,13 +1,13 @@
 """A client's settings, checked and converted for grpc."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from duebus._core import fields
+from duebus._core import fields, tokens
 from duebus._core.call import Call
 from duebus._core.fields import Span
 from duebus.errors import InvalidArgument
@@ -53,6 +53,7 @@ class Settings:
         timeout: How many seconds a call may take unless it sets its own timeout; None: no limit.
         credentials: None: plaintext.
         metadata: Sent with each call.
+        token_provider: Asked before each call and each stream for a token, which is sent with it too.
         options: Options for the gRPC channel.
     """
 
@@ -60,7 +61,8 @@ class Settings:
     targets: tuple[str, ...]
     timeout: float | None
     credentials: grpc.ChannelCredentials | None
-    metadata: tuple[tuple[str, str], ...]
+    metadata: tokens.Metadata
+    token_provider: Callable[[], Any] | None
     options: tuple[tuple[str, Any], ...]
 
     def seconds_for(self, call: Call[Any, Any], timeout: Span | None) -> float | None:
@@ -86,20 +88,21 @@ def make_settings(
     target: str,
     timeout: Span | None,
     credentials: grpc.ChannelCredentials | None,
-    token: str | None,
+    token: str | Callable[[], Any] | None,
     options: ChannelOptions,
 ) -> Settings:
     """Checks the arguments of a client.
 
     Raises:
         TypeError: an argument has the wrong type.
-        InvalidArgument: `timeout` is not positive, or one of several servers is empty.
+        InvalidArgument: `timeout` is not positive, `token` can't be sent, or one of several servers is empty.
     """
     return Settings(
         target=fields.text("target", target),
         targets=_split(target),
         timeout=None if timeout is None else fields.seconds("timeout", timeout),
         credentials=credentials,
-        metadata=() if token is None else (("authorization", f"Bearer {fields.text('token', token)}"),),
+        metadata=() if token is None or callable(token) else tokens.fixed(token),
+        token_provider=token if callable(token) else None,
         options=tuple((_CHANNEL_OPTIONS | dict(options)).items()),
     )

@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 import grpc
 
+from duebus._core import tokens
 from duebus._core.backoff import Random
 from duebus._core.batches import DEFAULT_REQUEST_BYTES
 from duebus._core.call import SUBSCRIBE, Call, ResponseT, ResultT
@@ -15,8 +16,8 @@ from duebus._core.retry import Clock, Tries
 from duebus._core.servers import Servers
 from duebus._core.settings import Settings
 from duebus._core.tracing import with_current_span
-from duebus._sync.transport import Channel, Lock, Sleep, Stream, close_channel, current_owner, invoke, open_channel
-from duebus.errors import ClientClosed
+from duebus._sync.transport import Channel, Lock, Sleep, Stream, ask, close_channel, current_owner, invoke, open_channel
+from duebus.errors import ClientClosed, DeadlineExceeded, Unavailable
 from duebus.v1 import event_bus_pb2
 
 
@@ -84,18 +85,37 @@ class Connection:
         """
         while True:
             try:
-                response = self._try(call, tries.remaining())
-            except grpc.RpcError as error:
+                metadata = with_current_span(self._metadata(tries.remaining()))
+                response = self._try(call, metadata, tries.remaining())
+            except (grpc.RpcError, DeadlineExceeded, Unavailable) as error:
                 self._sleep(tries.pause_after(error))
             else:
                 return call.read(response, tries.retried)
 
-    def _try(self, call: Call[ResponseT, Any], timeout: float | None) -> ResponseT:
+    def _metadata(self, timeout: float | None) -> tokens.Metadata:
+        """What a call or a stream carries that begins now.
+
+        Raises:
+            Unavailable: there is no token now.
+            DeadlineExceeded: there is none in time.
+            Unauthenticated: the token can't be sent.
+        """
+        provider = self._settings.token_provider
+        if provider is None:
+            return self._settings.metadata
+        try:
+            token = ask(provider, timeout)
+        except DeadlineExceeded:
+            raise
+        except Exception as error:
+            raise tokens.no_token(error) from error
+        return tokens.provided(token)
+
+    def _try(self, call: Call[ResponseT, Any], metadata: tokens.Metadata, timeout: float | None) -> ResponseT:
         with self._lock:
             self._refuse_if_closed()
             server = self._servers.take_turn(call.method)
             rpc = self._servers.rpc(server, call.method)
-        metadata = with_current_span(self._settings.metadata)
         try:
             response: ResponseT = invoke(
                 rpc, call.request, is_closed=self._is_closed, timeout=timeout, metadata=metadata
@@ -106,12 +126,18 @@ class Connection:
             raise
         return response
 
-    def open_stream(self, request: event_bus_pb2.SubscribeRequest) -> Stream:
-        """Opens the stream of a subscription. The stream itself has no timeout."""
+    def open_stream(self, request: event_bus_pb2.SubscribeRequest, timeout: float | None) -> Stream:
+        """Opens the stream of a subscription. The stream itself has no timeout.
+
+        Args:
+            request: Of the subscription.
+            timeout: How many seconds a token may take.
+        """
+        metadata = self._metadata(timeout)
         with self._lock:
             self._refuse_if_closed()
             rpc = self._servers.rpc(self._servers.take_turn(SUBSCRIBE), SUBSCRIBE)
-            stream: Stream = rpc(request, metadata=self._settings.metadata)
+            stream: Stream = rpc(request, metadata=metadata)
             self._streams.add(stream)
             return stream
 

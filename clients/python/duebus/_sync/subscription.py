@@ -55,7 +55,8 @@ class Subscription:
     def __enter__(self) -> Self:
         if self._reader is not None:
             raise RuntimeError("a subscription can be entered once")
-        self._reader = FrameReader(self._connection.open_stream(self._request), self._was_closed)
+        stream = self._connection.open_stream(self._request, self._timeout)
+        self._reader = FrameReader(stream, self._was_closed)
         try:
             self._started = expect_started(self._next_frame(self._timeout))
             self._connection.max_request_bytes = self._started.max_request_bytes

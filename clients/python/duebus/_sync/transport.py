@@ -12,6 +12,7 @@ from duebus.errors import ClientClosed, from_rpc_error
 from duebus.v1 import event_bus_pb2
 
 Sleep = Callable[[float], None]
+TokenProvider = Callable[[], str]
 Channel = grpc.Channel
 Stream = Any
 """The iterator with `cancel` that grpc returns; its stubs lack it."""
@@ -38,6 +39,11 @@ def close_channel(channel: Channel) -> None:
 def current_owner() -> object:
     """Threads share a client."""
     return None
+
+
+def ask(provider: TokenProvider, _timeout: float | None) -> object:
+    """What a provider of tokens returns."""
+    return provider()
 
 
 def invoke(rpc: Callable[..., Any], request: object, *, is_closed: Callable[[], bool], **options: Any) -> Any:
