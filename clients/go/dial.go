@@ -76,8 +76,14 @@ type bearer func(context.Context) (string, error)
 
 func (b bearer) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
 	token, err := b(ctx)
-	if err != nil {
+	token = strings.TrimSpace(token)
+	switch {
+	case err != nil:
 		return nil, status.Errorf(codes.Unavailable, "no token: %v", err)
+	case token == "": // for example a file that is being written
+		return nil, status.Error(codes.Unavailable, "no token: it is empty")
+	case strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r > '~' }):
+		return nil, status.Error(codes.Unauthenticated, "the token is not printable ASCII")
 	}
 	return map[string]string{"authorization": "Bearer " + token}, nil
 }

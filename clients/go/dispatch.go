@@ -68,6 +68,9 @@ func (c *Client) Dispatch(
 	if err != nil {
 		return Dispatched{}, err
 	}
+	if len(dispatched) == 0 {
+		return Dispatched{}, &Error{Reason: ErrInternal, Message: "an interceptor has returned no result for the event"}
+	}
 	return dispatched[0], nil
 }
 

@@ -62,6 +62,41 @@ func TestACallWithoutATokenIsUnavailableAndSaysWhy(t *testing.T) {
 	}
 }
 
+func TestTheLineBreakAtTheEndOfATokenIsNotSent(t *testing.T) {
+	bus := newFakeBus(t)
+	provide := func(context.Context) (string, error) { return "secret\n", nil }
+	for _, option := range []duebus.ClientOption{duebus.WithToken("secret\n"), duebus.WithTokenProvider(provide)} {
+		if _, err := newClient(t, bus.address, option).Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+			t.Fatal(err)
+		}
+		if sent := next(t, bus.tokens); !slices.Equal(sent, []string{"Bearer secret"}) {
+			t.Errorf("sent %q", sent)
+		}
+	}
+}
+
+func TestAnEmptyTokenIsUnavailableAndOneThatCanNotBeSentIsUnauthenticated(t *testing.T) {
+	bus := newFakeBus(t)
+	for token, expected := range map[string]error{"": duebus.ErrUnavailable, "a\nb": duebus.ErrUnauthenticated} {
+		provide := func(context.Context) (string, error) { return token, nil }
+		client := newClient(t, bus.address, duebus.WithTokenProvider(provide), duebus.WithTimeout(150*time.Millisecond))
+		if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); !errors.Is(err, expected) {
+			t.Errorf("%q: got %v", token, err)
+		}
+	}
+}
+
+func TestADispatchForWhichAnInterceptorHasNoResultFails(t *testing.T) {
+	bus := newFakeBus(t)
+	dropping := func(duebus.DispatchFunc) duebus.DispatchFunc {
+		return func(context.Context, string, []duebus.Event) ([]duebus.Dispatched, error) { return nil, nil }
+	}
+	client := newClient(t, bus.address, duebus.WithDispatchInterceptor(dropping))
+	if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); !errors.Is(err, duebus.ErrInternal) {
+		t.Errorf("got %v", err)
+	}
+}
+
 // marking is an interceptor that adds its mark to an attribute of each event.
 func marking(mark string) func(duebus.DispatchFunc) duebus.DispatchFunc {
 	return func(next duebus.DispatchFunc) duebus.DispatchFunc {

@@ -63,8 +63,8 @@ impl ClientOptions {
     }
 
     /// With a bearer token that `provide` returns. It is asked for each call and each stream, so tokens may rotate; it
-    /// should cache them. If it fails, the call fails with [`Reason::Unavailable`](crate::Reason::Unavailable): it is
-    /// retried until its timeout, and a worker tries again.
+    /// should cache them. White space around a token is left out. If it fails or there is no token, the call fails with
+    /// [`Reason::Unavailable`](crate::Reason::Unavailable): it is retried until its timeout, and a worker tries again.
     ///
     /// ```
     /// # use duebus::ClientOptions;

@@ -62,6 +62,9 @@ impl TokenProvider {
     /// The header of a call.
     pub(crate) async fn authorization(&self) -> Result<HeaderValue, Status> {
         let token = (self.0)().await.map_err(|error| Status::unavailable(format!("no token: {error}")))?;
+        if token.trim().is_empty() {
+            return Err(Status::unavailable("no token: it is empty")); // for example a file that is being written
+        }
         let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
             .map_err(|_| Status::unauthenticated("the token is not printable ASCII"))?;
         value.set_sensitive(true);
@@ -108,7 +111,7 @@ pub(crate) fn connection(
 }
 
 fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
-    let mut value = MetadataValue::try_from(format!("Bearer {token}"))
+    let mut value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
         .map_err(|_| Error::invalid_field("token", "is not printable ASCII"))?;
     value.set_sensitive(true);
     Ok(value)

@@ -3,7 +3,7 @@ import { type Admin, adminCalls } from "./admin.js";
 import { Connection, type TlsOptions, type TokenProvider } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { Dispatcher } from "./dispatcher.js";
-import { invalid } from "./errors.js";
+import { DueBusError, invalid } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
 import { HealthCheckResponse_ServingStatus, HealthService } from "./generated/grpc/health/v1/health.js";
@@ -111,7 +111,10 @@ export class Client implements AsyncDisposable {
     const [dispatched] = await intercepted(this.interceptors, topic, [event], async (events) =>
       mayShare ? [await this.#sendShared(topic, events, options)] : this.#send(topic, events, options),
     );
-    return dispatched as Dispatched;
+    if (dispatched === undefined) {
+      throw new DueBusError("INTERNAL", "an interceptor has returned no result for the event");
+    }
+    return dispatched;
   }
 
   /**

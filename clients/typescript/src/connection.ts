@@ -27,7 +27,10 @@ export interface TlsOptions {
   serverName?: string;
 }
 
-/** Returns a bearer token that is valid now. A token that changes is best kept until shortly before it expires. */
+/**
+ * Returns a bearer token that is valid now; white space around it is left out. A token that changes is best kept until
+ * shortly before it expires.
+ */
 export type TokenProvider = () => string | Promise<string>;
 
 /** The settings of the channels. */
@@ -222,7 +225,7 @@ export class Connection {
           (error: unknown) => end(() => reject(noToken(error))),
         );
     });
-    authorize(metadata, token);
+    authorizeWith(metadata, token);
     return metadata;
   }
 
@@ -259,7 +262,23 @@ export class Connection {
 
 /** @throws DueBusError `INVALID_ARGUMENT` when it can't be sent. */
 function authorize(metadata: Metadata, token: string): void {
-  usable("token", () => metadata.set("authorization", `Bearer ${token}`));
+  usable("token", () => metadata.set("authorization", `Bearer ${token.trim()}`));
+}
+
+/**
+ * The token of a provider, which may be what a file has while it is written.
+ *
+ * @throws DueBusError `UNAVAILABLE` when it is empty, `UNAUTHENTICATED` when it can't be sent.
+ */
+function authorizeWith(metadata: Metadata, token: unknown): void {
+  if (typeof token !== "string" || token.trim() === "") {
+    throw noToken(typeof token === "string" ? "it is empty" : `it is ${typeof token}`);
+  }
+  try {
+    authorize(metadata, token);
+  } catch (cause) {
+    throw new DueBusError("UNAUTHENTICATED", "the token is not printable ASCII", { cause });
+  }
 }
 
 function noToken(cause: unknown): DueBusError {

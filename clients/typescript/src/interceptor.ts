@@ -37,7 +37,7 @@ export function intercepted(
   send: (events: readonly NewEvent[]) => Promise<Dispatched[]>,
 ): Promise<Dispatched[]> {
   const chain = interceptors.reduceRight<(events: readonly NewEvent[]) => Promise<Dispatched[]>>(
-    (next, each) => (given) => each.dispatch?.(topic, given, next) ?? next(given),
+    (next, each) => (given) => (each.dispatch === undefined ? next(given) : each.dispatch(topic, given, next)),
     send,
   );
   return chain(events);

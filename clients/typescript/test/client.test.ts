@@ -255,7 +255,19 @@ test("a call waits for a token until its time is over, its signal aborts or the 
 });
 
 test("a token that can't be sent is an error at once", async () => {
-  await failing(connect(bus.target, { token: () => "line\nbreak" }).dispatch("t", {}), "INVALID_ARGUMENT");
+  await failing(connect(bus.target, { token: () => "line\nbreak" }).dispatch("t", {}), "UNAUTHENTICATED");
+});
+
+test("the line break at the end of a token is not sent", async () => {
+  await connect(bus.target, { token: "fixed\n" }).dispatch("t", {});
+  await connect(bus.target, { token: () => "provided\n" }).dispatch("t", {});
+  assert.deepEqual(bus.tokens, ["Bearer fixed", "Bearer provided"]);
+});
+
+test("a provider's empty token is no token", async () => {
+  const tokens = ["", undefined as never, "late"];
+  await connect(bus.target, { token: () => tokens.shift() as string }).dispatch("t", {});
+  assert.deepEqual(bus.tokens, ["Bearer late"]);
 });
 
 test("interceptors see each dispatch, the first outermost, and may change its events", async () => {
@@ -274,6 +286,11 @@ test("interceptors see each dispatch, the first outermost, and may change its ev
   assert.deepEqual(bus.dispatches[0]?.events[0]?.attributes, { outer: "1", inner: "1" });
   await client.dispatchMany("t", [{ id: "b" }, { id: "c" }]);
   assert.deepEqual(seen, ["outer t 2", "inner t 2", "inner b,c", "outer b,c"]);
+});
+
+test("a dispatch for which an interceptor has no result fails", async () => {
+  const dropping = connect(bus.target, { interceptors: [{ dispatch: async () => [] }] });
+  await failing(dropping.dispatch("t", {}), "INTERNAL");
 });
 
 test("options of the channels can be given", async () => {

@@ -192,6 +192,24 @@ async fn a_call_without_a_token_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
+async fn an_empty_token_is_unavailable_and_one_that_can_not_be_sent_is_unauthenticated() {
+    let bus = FakeBus::start().await;
+    for (token, reason) in [("\n", Reason::Unavailable), ("a\nb", Reason::Unauthenticated)] {
+        let options = ClientOptions::default().token_provider(move || async move { Ok(token.to_owned()) });
+        let client = bus.client(options.timeout(Duration::from_millis(150)));
+        assert_eq!(*soon(client.dispatch("t", Event::new("x"))).await.unwrap_err().reason(), reason);
+    }
+}
+
+#[tokio::test]
+async fn the_line_break_at_the_end_of_a_token_is_not_sent() {
+    let mut bus = FakeBus::start().await;
+    let client = bus.client(ClientOptions::default().token("secret\n"));
+    soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+    assert_eq!(header(&next(&mut bus.dispatches).await, "authorization"), "Bearer secret");
+}
+
+#[tokio::test]
 async fn interceptors_are_called_in_their_order_and_can_refuse() {
     let mut bus = FakeBus::start().await;
     let adding = |mark: &'static str| {

@@ -97,7 +97,7 @@ final class Connection {
             MethodDescriptor<Q, R> method, Q request, CallOptions options, Function<R, T> read) {
         ClientCall<Q, R> call = calls.newCall(method, options);
         var answer = new CompletableFuture<T>();
-        ClientCalls.asyncUnaryCall(call, request, new StreamObserver<R>() {
+        var observer = new StreamObserver<R>() {
             @Override
             public void onNext(R response) {
                 answer.complete(read.apply(response));
@@ -110,7 +110,12 @@ final class Connection {
 
             @Override
             public void onCompleted() {}
-        });
+        };
+        try {
+            ClientCalls.asyncUnaryCall(call, request, observer);
+        } catch (RuntimeException error) { // an interceptor's
+            answer.completeExceptionally(typed(error));
+        }
         answer.whenComplete((response, error) -> {
             if (answer.isCancelled()) {
                 call.cancel("given up by the caller", null);

@@ -106,10 +106,13 @@ public final class DueBus implements AutoCloseable {
     private static CompletableFuture<Dispatched> first(CompletableFuture<List<Dispatched>> results) {
         var first = new CompletableFuture<Dispatched>();
         results.whenComplete((dispatched, error) -> {
-            if (error == null) {
-                first.complete(dispatched.get(0));
-            } else {
+            if (error != null) {
                 first.completeExceptionally(error);
+            } else if (dispatched.isEmpty()) {
+                String message = "an interceptor has returned no result for the event";
+                first.completeExceptionally(new DueBusException(Reason.INTERNAL, message));
+            } else {
+                first.complete(dispatched.get(0));
             }
         });
         first.whenComplete((dispatched, error) -> {
@@ -326,9 +329,9 @@ public final class DueBus implements AutoCloseable {
         }
 
         /**
-         * Asks for a bearer token before each call and each stream, on a thread that may block. While the supplier fails,
-         * calls fail with UNAVAILABLE and are retried, and workers reconnect. A token is best kept by the supplier until
-         * shortly before it expires.
+         * Asks for a bearer token before each call and each stream, on a thread that may block. While the supplier fails
+         * or has no token, calls fail with UNAVAILABLE and are retried, and workers reconnect. White space around a token is
+         * left out. A token is best kept by the supplier until shortly before it expires.
          */
         public Builder tokenProvider(Supplier<String> tokens) {
             this.authorization = new TokenCredentials(Objects.requireNonNull(tokens, "tokens"));

@@ -34,18 +34,21 @@ public interface Interceptor {
     }
 
     /**
-     * Returns a future that completes as {@code results} does, after {@code then} was called with the results or the error.
-     * Cancelling it cancels {@code results}.
+     * Returns a future that completes as {@code results} does, after {@code then} was called with the results or the error,
+     * whatever it throws. Cancelling it cancels {@code results}.
      */
     static <T> CompletableFuture<T> afterwards(
             CompletableFuture<T> results, BiConsumer<? super T, ? super Throwable> then) {
         var after = new CompletableFuture<T>();
         results.whenComplete((result, error) -> {
-            then.accept(result, error);
-            if (error == null) {
-                after.complete(result);
-            } else {
-                after.completeExceptionally(error);
+            try {
+                then.accept(result, error);
+            } finally {
+                if (error == null) {
+                    after.complete(result);
+                } else {
+                    after.completeExceptionally(error);
+                }
             }
         });
         after.whenComplete((result, error) -> {

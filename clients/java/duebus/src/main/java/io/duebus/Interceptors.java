@@ -9,6 +9,7 @@ import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 
 /** The interceptors of a client, in one chain. */
@@ -22,12 +23,23 @@ final class Interceptors implements ClientInterceptor {
     }
 
     CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Interceptor.Dispatching send) {
-        var chain = send;
+        var chain = caught(send);
         for (var each : innermostFirst) {
             var next = chain;
-            chain = given -> each.dispatch(topic, given, next);
+            chain = caught(given -> each.dispatch(topic, given, next));
         }
         return chain.dispatch(events);
+    }
+
+    /** What it throws is the error of its future. */
+    private static Interceptor.Dispatching caught(Interceptor.Dispatching dispatching) {
+        return events -> {
+            try {
+                return Objects.requireNonNull(dispatching.dispatch(events), "an interceptor has returned null");
+            } catch (RuntimeException error) {
+                return CompletableFuture.failedFuture(DueBusException.of(error));
+            }
+        };
     }
 
     Handler around(Handler handler) {

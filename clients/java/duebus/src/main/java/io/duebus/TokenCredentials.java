@@ -39,7 +39,12 @@ final class TokenCredentials extends CallCredentials implements ClientIntercepto
         executor.execute(() -> {
             Metadata headers;
             try {
-                headers = headers(tokens.get());
+                String token = tokens.get();
+                if (token == null || token.isBlank()) { // for example a file that is being written
+                    applier.fail(Status.UNAVAILABLE.withDescription("no token: it is empty"));
+                    return;
+                }
+                headers = headers(token);
             } catch (DueBusException unusable) {
                 applier.fail(Status.UNAUTHENTICATED.withDescription(unusable.getMessage()));
                 return;
@@ -51,8 +56,9 @@ final class TokenCredentials extends CallCredentials implements ClientIntercepto
         });
     }
 
-    private static Metadata headers(String token) {
-        if (token == null || token.isEmpty() || !token.chars().allMatch(each -> each > ' ' && each < 127)) {
+    private static Metadata headers(String given) {
+        String token = given.strip();
+        if (token.isEmpty() || !token.chars().allMatch(each -> each > ' ' && each < 127)) {
             throw DueBusException.invalid("token", "must be printable ASCII without spaces");
         }
         var headers = new Metadata();

@@ -323,6 +323,91 @@ class ClientTest extends BusTestBase {
     }
 
     @Test
+    void theLineBreakAtTheEndOfATokenIsNotSent() throws Exception {
+        for (var client : List.of(
+                DueBus.builder(server.address()).token("secret\n").build(),
+                DueBus.builder(server.address()).tokenProvider(() -> "secret\n").build())) {
+            try (client) {
+                client.dispatch("t", EVENT);
+                assertEquals("Bearer secret", FakeBus.next(server.tokens));
+            }
+        }
+    }
+
+    @Test
+    void aSuppliersEmptyTokenIsNoToken() throws Exception {
+        var tokens = new java.util.ArrayDeque<>(List.of("", "late"));
+        try (var client = DueBus.builder(server.address()).tokenProvider(tokens::poll).build()) {
+            client.dispatch("t", EVENT);
+            assertEquals("Bearer late", FakeBus.next(server.tokens));
+        }
+    }
+
+    private DueBusException failureWith(Interceptor interceptor) {
+        try (var client = DueBus.builder(server.address()).intercept(interceptor).build()) {
+            var call = client.dispatchAsync("t", EVENT);
+            var error = assertThrows(
+                    java.util.concurrent.ExecutionException.class, () -> call.get(10, TimeUnit.SECONDS));
+            return DueBusException.of(error);
+        }
+    }
+
+    @Test
+    void aDispatchForWhichAnInterceptorHasNoResultFails() {
+        var error = failureWith(new Interceptor() {
+            @Override
+            public CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Dispatching next) {
+                return CompletableFuture.completedFuture(List.of());
+            }
+        });
+        assertEquals(Reason.INTERNAL, error.reason());
+    }
+
+    @Test
+    void whatAnInterceptorThrowsIsTheErrorOfTheFuture() {
+        var error = failureWith(new Interceptor() {
+            @Override
+            public CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Dispatching next) {
+                throw new IllegalStateException("not today");
+            }
+        });
+        assertTrue(error.getMessage().contains("not today"), error.getMessage());
+    }
+
+    @Test
+    void aDispatchEndsThoughWhatFollowsItThrows() throws Exception {
+        var interceptor = new Interceptor() {
+            @Override
+            public CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Dispatching next) {
+                return Interceptor.afterwards(next.dispatch(events), (dispatched, error) -> {
+                    throw new IllegalStateException("the meter is broken");
+                });
+            }
+        };
+        try (var client = DueBus.builder(server.address()).intercept(interceptor).build()) {
+            assertEquals("new", client.dispatchAsync("t", EVENT).get(10, TimeUnit.SECONDS).eventId());
+        }
+    }
+
+    @Test
+    void metadataThatThrowsOnARetryEndsTheCall() {
+        server.onDispatch = request -> {
+            throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
+        };
+        var calls = new AtomicInteger();
+        var error = failureWith(new Interceptor() {
+            @Override
+            public java.util.Map<String, String> metadata() {
+                if (calls.incrementAndGet() > 1) {
+                    throw new IllegalStateException("no tenant");
+                }
+                return java.util.Map.of();
+            }
+        });
+        assertTrue(error.getMessage().contains("no tenant"), error.getMessage());
+    }
+
+    @Test
     void adminErrorsAreTyped() {
         var error = assertThrows(
                 DueBusException.class,
