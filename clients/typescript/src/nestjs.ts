@@ -6,6 +6,7 @@
  */
 import { inspect } from "node:util";
 import {
+  type BeforeApplicationShutdown,
   type DynamicModule,
   type InjectionToken,
   type ModuleMetadata,
@@ -16,7 +17,14 @@ import {
   type Provider,
   SetMetadata,
 } from "@nestjs/common";
-import { DiscoveryModule, DiscoveryService, MetadataScanner, Reflector } from "@nestjs/core";
+import {
+  ContextIdFactory,
+  DiscoveryModule,
+  DiscoveryService,
+  MetadataScanner,
+  ModuleRef,
+  Reflector,
+} from "@nestjs/core";
 import { Client, type ClientOptions } from "./client.js";
 import type { Logger } from "./logger.js";
 import type { Handler } from "./worker/executor.js";
@@ -46,6 +54,9 @@ interface Registration {
   options: WorkerOptions;
 }
 
+/** A provider or a controller. */
+type Found = ReturnType<DiscoveryService["getProviders"]>[number];
+
 /**
  * Makes a method of a provider or a controller the handler of a topic: it is called as a `Handler` is, with the delivery
  * and its context.
@@ -63,7 +74,9 @@ export function DueBusHandler(topic: string, options: WorkerOptions = {}): Metho
  * ```
  *
  * The handlers are subscribed when the application has started, or, while the server can't be reached, as soon as it
- * can. When the application closes, the worker is drained first; call `enableShutdownHooks` so that SIGTERM closes it.
+ * can. Call `enableShutdownHooks` so that SIGTERM closes the application. The worker is then drained before any
+ * `onApplicationShutdown` is called: close there what handlers need, not in `onModuleDestroy`, which comes earlier. The
+ * client is closed last.
  */
 // biome-ignore lint/complexity/noStaticOnlyClass: a module of NestJS is a class
 export class DueBusModule {
@@ -82,13 +95,14 @@ export class DueBusModule {
       },
       {
         provide: Handlers,
-        inject: [Client, OPTIONS, DiscoveryService, MetadataScanner],
+        inject: [Client, OPTIONS, DiscoveryService, MetadataScanner, ModuleRef],
         useFactory: (
           client: Client,
           { worker }: DueBusModuleOptions,
           discovery: DiscoveryService,
           scanner: MetadataScanner,
-        ) => new Handlers(client, worker ?? {}, discovery, scanner),
+          modules: ModuleRef,
+        ) => new Handlers(client, worker ?? {}, discovery, scanner, modules),
       },
     ];
     const module = { module: DueBusModule, imports: [...imports, DiscoveryModule], providers, exports: [Client] };
@@ -97,19 +111,27 @@ export class DueBusModule {
 }
 
 /** Runs the decorated methods of all providers and controllers for as long as the application does. */
-class Handlers implements OnApplicationBootstrap, OnApplicationShutdown {
+class Handlers implements OnApplicationBootstrap, BeforeApplicationShutdown, OnApplicationShutdown {
   readonly #client: Client;
   readonly #options: WorkerOptions;
   readonly #discovery: DiscoveryService;
   readonly #scanner: MetadataScanner;
+  readonly #modules: ModuleRef;
   readonly #log = new NestLogger("DueBus");
   #worker: Worker | undefined;
 
-  constructor(client: Client, options: WorkerOptions, discovery: DiscoveryService, scanner: MetadataScanner) {
+  constructor(
+    client: Client,
+    options: WorkerOptions,
+    discovery: DiscoveryService,
+    scanner: MetadataScanner,
+    modules: ModuleRef,
+  ) {
     this.#client = client;
     this.#options = { logger: nestLogger(this.#log), ...options };
     this.#discovery = discovery;
     this.#scanner = scanner;
+    this.#modules = modules;
   }
 
   onApplicationBootstrap(): void {
@@ -125,26 +147,42 @@ class Handlers implements OnApplicationBootstrap, OnApplicationShutdown {
     worker.run().catch((error: unknown) => this.#log.error(`the worker has ended: ${String(error)}`));
   }
 
-  async onApplicationShutdown(): Promise<void> {
+  async beforeApplicationShutdown(): Promise<void> {
     await this.#worker?.stop();
+  }
+
+  onApplicationShutdown(): void {
     this.#client.close();
   }
 
   #find(): (Registration & { handler: Handler })[] {
     const reflector = new Reflector();
-    return [...this.#discovery.getProviders(), ...this.#discovery.getControllers()].flatMap(({ instance }) => {
-      if (typeof instance !== "object" || instance === null) {
+    // An alias has the instance of another provider.
+    const all = [...this.#discovery.getProviders(), ...this.#discovery.getControllers()].filter(
+      (each) => !each.isAlias,
+    );
+    return all.flatMap((found) => {
+      const methods: unknown = found.instance;
+      if (typeof methods !== "object" || methods === null) {
         return [];
       }
-      const methods = instance as Record<string, Handler>;
-      return this.#scanner.getAllMethodNames(Object.getPrototypeOf(instance)).flatMap((name) => {
-        const method = methods[name];
+      return this.#scanner.getAllMethodNames(Object.getPrototypeOf(methods)).flatMap((name) => {
+        const method = (methods as Record<string, Handler>)[name];
         const registration = method && reflector.get<Registration | undefined>(HANDLER, method);
-        return registration === undefined
-          ? []
-          : [{ ...registration, handler: (delivery, context) => methods[name]?.(delivery, context) }];
+        return registration === undefined ? [] : [{ ...registration, handler: this.#handler(found, name) }];
       });
     });
+  }
+
+  /** Calls a method of the instance, or, if its scope is a request, of one that is made for the delivery. */
+  #handler(found: Found, name: string): Handler {
+    const isShared = found.isDependencyTreeStatic() && !found.isTransient;
+    return async (delivery, context) => {
+      const instance: Record<string, Handler> = isShared
+        ? found.instance
+        : await this.#modules.resolve(found.token, ContextIdFactory.create(), { strict: false });
+      await instance[name]?.(delivery, context);
+    };
   }
 }
 

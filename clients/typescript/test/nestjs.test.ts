@@ -1,9 +1,18 @@
 import "reflect-metadata";
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
-import { Controller, type INestApplicationContext, Inject, Injectable, Module, type Type } from "@nestjs/common";
+import {
+  Controller,
+  type INestApplicationContext,
+  Inject,
+  Injectable,
+  Module,
+  type OnApplicationShutdown,
+  Scope,
+  type Type,
+} from "@nestjs/common";
 import { NestFactory } from "@nestjs/core";
-import { Client, type Delivery, type HandlerContext } from "duebus";
+import { Client, type Delivery, type HandlerContext, Worker } from "duebus";
 import { DueBusHandler, DueBusModule, type DueBusModuleOptions } from "duebus/nestjs";
 import { startBus } from "duebus/testing";
 
@@ -79,6 +88,15 @@ async function subscribed(): Promise<string[]> {
   return (topic?.groups ?? []).filter((each) => each.subscribers.length > 0).map((each) => each.group);
 }
 
+/** Waits until the worker has subscribed to a topic and handled what is due. */
+async function handled(topic: string, done: () => boolean): Promise<void> {
+  while (!done()) {
+    await bus.settle();
+    const { topic: info } = await bus.client.admin.getTopic({ topic });
+    assert(info?.groups.every((each) => each.dead === 0n) ?? true, "an event has failed");
+  }
+}
+
 test("decorated methods handle events until the application is closed", async () => {
   for (const group of ["audit", "billing", "shipping"]) {
     await using _ = await bus.client.subscribe("order.created", { group }); // makes the group
@@ -98,5 +116,95 @@ test("decorated methods handle events until the application is closed", async ()
 test("an application without handlers has a client", async () => {
   const app = await start(ProducerModule);
   assert.equal((await app.get(Client).dispatch("produced", { id: "e" })).eventId, "e");
+  await app.close();
+});
+
+/** What handlers need, and its end. */
+@Injectable()
+class Store implements OnApplicationShutdown {
+  isOpen = true;
+  readonly seen: string[] = [];
+
+  onApplicationShutdown(): void {
+    this.isOpen = false;
+  }
+}
+
+let begun = (): void => {};
+
+@Injectable()
+class Slow {
+  readonly #store: Store;
+
+  constructor(@Inject(Store) store: Store) {
+    this.#store = store;
+  }
+
+  @DueBusHandler("slow")
+  async handle(_: Delivery, { signal }: HandlerContext): Promise<void> {
+    begun();
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    this.#store.seen.push(this.#store.isOpen ? "open" : "closed");
+  }
+}
+
+@Module({
+  imports: [DueBusModule.forRoot({ target: bus.address, worker: { drainTimeoutMs: 10 } })],
+  providers: [Store, Slow],
+})
+class SlowModule {}
+
+test("handlers have ended before onApplicationShutdown closes what they need", async () => {
+  const running = new Promise<void>((resolve) => {
+    begun = resolve;
+  });
+  const app = await start(SlowModule);
+  await app.get(Client).dispatch("slow", {});
+  await running;
+  const store = app.get(Store);
+  await app.close();
+  assert.deepEqual(store.seen, ["open"]);
+});
+
+@Injectable({ scope: Scope.REQUEST })
+class PerRequest {
+  readonly #store: Store;
+  #calls = 0;
+
+  constructor(@Inject(Store) store: Store) {
+    this.#store = store;
+  }
+
+  @DueBusHandler("requests")
+  handle(delivery: Delivery): void {
+    this.#calls += 1;
+    this.#store.seen.push(`${delivery.eventId} is call ${this.#calls}`);
+  }
+}
+
+@Module({ imports: [DueBusModule.forRoot({ target: bus.address })], providers: [Store, PerRequest] })
+class PerRequestModule {}
+
+test("a provider whose scope is a request is made for each delivery", async () => {
+  const app = await start(PerRequestModule);
+  const store = app.get(Store);
+  for (const id of ["a", "b"]) {
+    await app.get(Client).dispatch("requests", { id, maxRetries: 0 });
+  }
+  await handled("requests", () => store.seen.length === 2);
+  assert.deepEqual(store.seen.sort(), ["a is call 1", "b is call 1"]);
+  await app.close();
+});
+
+@Module({
+  imports: [DueBusModule.forRoot({ target: bus.address })],
+  providers: [Orders, { provide: "alias", useExisting: Orders }],
+})
+class AliasModule {}
+
+test("a provider with an alias has one subscription for each handler", async (context) => {
+  const handle = context.mock.method(Worker.prototype, "handle");
+  const app = await start(AliasModule);
+  assert.equal(handle.mock.callCount(), 2);
   await app.close();
 });
