@@ -6,6 +6,7 @@ import io.grpc.ChannelCredentials;
 import io.grpc.TlsChannelCredentials;
 import io.micrometer.core.instrument.MeterRegistry;
 import org.springframework.beans.factory.ObjectProvider;
+import org.springframework.beans.factory.config.ConfigurableListableBeanFactory;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
@@ -19,6 +20,7 @@ import org.springframework.boot.ssl.SslManagerBundle;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.core.env.Environment;
+import org.springframework.util.StringUtils;
 import tools.jackson.databind.json.JsonMapper;
 
 /** A client, a worker that calls the {@link DueBusListener} methods, its health, and its metrics. */
@@ -37,10 +39,10 @@ public class DueBusAutoConfiguration {
             ObjectProvider<Interceptor> interceptors,
             ObjectProvider<DueBusBuilderCustomizer> customizers) {
         var builder = DueBus.builder(properties.target()).timeout(properties.timeout());
-        if (properties.token() != null) {
+        if (StringUtils.hasText(properties.token())) {
             builder.token(properties.token());
         }
-        if (properties.ssl().bundle() != null) {
+        if (StringUtils.hasText(properties.ssl().bundle())) {
             builder.credentials(credentials(bundles.getObject().getBundle(properties.ssl().bundle()).getManagers()));
         } else if (properties.ssl().enabled()) {
             builder.tls();
@@ -58,19 +60,14 @@ public class DueBusAutoConfiguration {
     }
 
     @Bean
-    static ListenerMethods dueBusListenerMethods() {
-        return new ListenerMethods();
-    }
-
-    @Bean
     @ConditionalOnProperty(name = "duebus.worker.enabled", matchIfMissing = true)
     ListenerWorker dueBusListenerWorker(
             DueBus bus,
             DueBusProperties properties,
-            ListenerMethods methods,
+            ConfigurableListableBeanFactory beans,
             ObjectProvider<PayloadReader> reader,
             Environment environment) {
-        return new ListenerWorker(bus, properties.worker(), methods, reader::getObject, environment);
+        return new ListenerWorker(bus, properties.worker(), beans, reader::getObject, environment);
     }
 
     /** Payloads that are JSON. */

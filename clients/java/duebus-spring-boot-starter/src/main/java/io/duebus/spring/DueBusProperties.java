@@ -8,7 +8,7 @@ import org.springframework.boot.context.properties.bind.DefaultValue;
  * The client and its worker.
  *
  * @param target the server: {@code host:port}, several of them separated by commas, or any other name that gRPC resolves
- * @param token a bearer token, sent with each call
+ * @param token a bearer token, sent with each call; empty: none
  * @param timeout how long a call may take, including retries
  * @param ssl whether and how to connect with TLS
  * @param worker how listeners are subscribed, unless their annotations differ

@@ -9,6 +9,7 @@ import java.lang.reflect.Type;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.function.Supplier;
+import org.springframework.core.GenericTypeResolver;
 import org.springframework.util.ReflectionUtils;
 
 /** Calls a method with the delivery and its payload. */
@@ -22,13 +23,16 @@ final class ListenerHandler implements Handler {
     private final Method method;
     private final List<Argument> arguments = new ArrayList<>();
 
-    /** @param reader is asked for if a parameter needs it */
-    ListenerHandler(Object bean, Method method, Supplier<PayloadReader> reader) {
+    /**
+     * @param beanType names the types that the method's class leaves open
+     * @param reader is asked for if a parameter needs it
+     */
+    ListenerHandler(Object bean, Class<?> beanType, Method method, Supplier<PayloadReader> reader) {
         this.bean = bean;
         this.method = method;
         ReflectionUtils.makeAccessible(method);
         for (Type type : method.getGenericParameterTypes()) {
-            arguments.add(argument(type, reader));
+            arguments.add(argument(GenericTypeResolver.resolveType(type, beanType), reader));
         }
     }
 

@@ -9,6 +9,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.function.Supplier;
 import org.apache.commons.logging.Log;
 import org.apache.commons.logging.LogFactory;
+import org.springframework.beans.factory.config.ConfigurableListableBeanFactory;
 import org.springframework.context.SmartLifecycle;
 import org.springframework.core.env.Environment;
 
@@ -18,7 +19,7 @@ final class ListenerWorker implements SmartLifecycle {
 
     private final DueBus bus;
     private final DueBusProperties.Worker properties;
-    private final ListenerMethods methods;
+    private final ConfigurableListableBeanFactory beans;
     private final Supplier<PayloadReader> reader;
     private final Environment environment;
     private volatile Worker worker; // null while there is none
@@ -28,12 +29,12 @@ final class ListenerWorker implements SmartLifecycle {
     ListenerWorker(
             DueBus bus,
             DueBusProperties.Worker properties,
-            ListenerMethods methods,
+            ConfigurableListableBeanFactory beans,
             Supplier<PayloadReader> reader,
             Environment environment) {
         this.bus = bus;
         this.properties = properties;
-        this.methods = methods;
+        this.beans = beans;
         this.reader = reader;
         this.environment = environment;
     }
@@ -45,8 +46,11 @@ final class ListenerWorker implements SmartLifecycle {
 
     @Override
     public synchronized void start() {
-        var found = methods.found();
-        if (found.isEmpty() || worker != null) {
+        if (worker != null) {
+            return;
+        }
+        var found = ListenerMethods.in(beans);
+        if (found.isEmpty()) {
             return;
         }
         var builder = Worker.builder(bus)
@@ -61,7 +65,7 @@ final class ListenerWorker implements SmartLifecycle {
         found.forEach(each -> builder.handle(
                 environment.resolveRequiredPlaceholders(each.listener().value()),
                 options -> set(options, each.listener()),
-                new ListenerHandler(each.bean(), each.method(), reader)));
+                new ListenerHandler(each.bean(), each.type(), each.method(), reader)));
         failure = null;
         Worker started = builder.build();
         worker = started;

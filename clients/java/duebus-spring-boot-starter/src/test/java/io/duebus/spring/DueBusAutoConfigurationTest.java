@@ -20,6 +20,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.springframework.beans.factory.config.ConfigurableBeanFactory;
 import org.springframework.boot.WebApplicationType;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
@@ -28,6 +29,7 @@ import org.springframework.boot.health.contributor.Status;
 import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
+import org.springframework.context.annotation.Scope;
 
 @Timeout(60)
 class DueBusAutoConfigurationTest {
@@ -146,6 +148,68 @@ class DueBusAutoConfigurationTest {
             var health = context.getBean("dueBusHealthIndicator", HealthIndicator.class);
             assertEquals(Status.DOWN, health.health().getStatus());
             assertTrue(worker.failure().isPresent());
+        }
+    }
+
+    /** A listener whose payload is of a type that a subclass names. */
+    abstract static class Handling<T> {
+        final BlockingQueue<T> seen = new LinkedBlockingQueue<>();
+
+        @DueBusListener("typed")
+        void handle(T payload) {
+            seen.add(payload);
+        }
+    }
+
+    static class Orders extends Handling<Order> {}
+
+    @Configuration
+    @EnableAutoConfiguration
+    static class TypedApplication {
+        @Bean
+        Orders orders() {
+            return new Orders();
+        }
+    }
+
+    @Test
+    void aListenerOfALazyBeanHandlesEvents() throws Exception {
+        try (var context = run(TypedApplication.class, Map.of("spring.main.lazy-initialization", "true"))) {
+            context.getBean(ListenerWorker.class).ready().join();
+            bus.client().dispatch("typed", Event.json("{\"id\":7}").build());
+            assertEquals(new Order(7), context.getBean(Orders.class).seen.poll(20, TimeUnit.SECONDS));
+        }
+    }
+
+    static class Counted {
+        @DueBusListener("counted")
+        void handle(String payload) {}
+    }
+
+    @Configuration
+    @EnableAutoConfiguration
+    static class PrototypeApplication {
+        @Bean
+        @Scope(ConfigurableBeanFactory.SCOPE_PROTOTYPE)
+        Counted counted() {
+            return new Counted();
+        }
+    }
+
+    @Test
+    void aPrototypeHasOneListenerHoweverManyAreMade() {
+        try (var context = run(PrototypeApplication.class, Map.of())) {
+            context.getBean(Counted.class);
+            context.getBean(ListenerWorker.class).ready().join();
+            var topic = bus.client().admin().getTopic(request -> request.setTopic("counted")).getTopic();
+            assertEquals(1, topic.getGroups(0).getSubscribersCount());
+        }
+    }
+
+    @Test
+    void anEmptyTokenAndAnEmptyBundleAreNone() {
+        try (var context = run(Producer.class, Map.of("duebus.token", "", "duebus.ssl.bundle", ""))) {
+            assertTrue(context.getBean(DueBus.class).isServing(""));
         }
     }
 
