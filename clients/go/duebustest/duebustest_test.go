@@ -195,12 +195,23 @@ func checkWhatIsNotSettledIsNamed(t *testing.T, bus *duebustest.Bus) {
 const inAProcessOfItsOwn = "DUEBUSTEST_CHILD"
 
 func TestTheServerEndsWithAProcessThatIsKilled(t *testing.T) {
+	checkTheServerEndsWithAProcess(t, func(process int) error { return syscall.Kill(process, syscall.SIGKILL) })
+}
+
+// As Ctrl-\ does.
+func TestTheServerEndsWithAProcessThatASignalToItsGroupEnds(t *testing.T) {
+	checkTheServerEndsWithAProcess(t, func(process int) error { return syscall.Kill(-process, syscall.SIGQUIT) })
+}
+
+func checkTheServerEndsWithAProcess(t *testing.T, end func(process int) error) {
+	t.Helper()
 	if os.Getenv(inAProcessOfItsOwn) != "" {
 		fmt.Println("address", duebustest.Start(t).Address)
 		select {}
 	}
-	child := exec.Command(os.Args[0], "-test.run", t.Name())
+	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
 	child.Env = append(os.Environ(), inAProcessOfItsOwn+"=1")
+	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +227,9 @@ func TestTheServerEndsWithAProcessThatIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = child.Process.Signal(syscall.SIGKILL)
+	if err := end(child.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
 	_ = child.Wait()
 	_ = stream.SetReadDeadline(time.Now().Add(3 * time.Second))
 	for err == nil { // the server's settings, then the end of the connection

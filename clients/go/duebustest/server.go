@@ -19,8 +19,9 @@ import (
 // startTimeout is how long the server may take to start.
 const startTimeout = time.Minute
 
-// shell runs a command until its standard input ends: when the test has ended, however that was.
-const shell = `"$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait "$!"`
+// shell runs a command until its standard input ends: when the test has ended, however that was. A signal to the whole
+// process group, such as that of Ctrl-C, must not end the shell first.
+const shell = `trap "" HUP INT QUIT TERM; "$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait "$!"`
 
 var silent = slog.New(slog.DiscardHandler)
 

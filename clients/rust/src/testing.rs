@@ -36,8 +36,10 @@ use crate::settle::to_proto;
 use crate::{Client, ClientOptions, Connection, Error, Reason, Worker};
 
 const COMMAND: &str = "DUEBUS_COMMAND";
-/// Runs a command until its standard input ends: when the test has ended, however that was.
-const SHELL: &str = r#""$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait "$!""#;
+/// Runs a command until its standard input ends: when the test has ended, however that was. A signal to the whole process
+/// group, such as that of Ctrl-C, must not end the shell first.
+const SHELL: &str =
+    r#"trap "" HUP INT QUIT TERM; "$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait "$!""#;
 /// How long the server may take to start.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a worker may take to subscribe.

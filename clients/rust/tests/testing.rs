@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,7 +156,19 @@ fn a_server_that_does_not_start_is_quoted() {
 
 #[test]
 fn the_server_ends_with_a_process_that_is_killed() {
-    let mut child = child("in_a_process_of_its_own", &[]).stdout(Stdio::piped()).spawn().unwrap();
+    the_server_ends_with_a_process(|process| vec!["-KILL".to_owned(), process.to_string()]);
+}
+
+/// As `Ctrl-\` does.
+#[test]
+fn the_server_ends_with_a_process_that_a_signal_to_its_group_ends() {
+    the_server_ends_with_a_process(|process| vec!["-QUIT".to_owned(), "--".to_owned(), format!("-{process}")]);
+}
+
+/// `signal` makes the arguments of kill.
+fn the_server_ends_with_a_process(signal: fn(u32) -> Vec<String>) {
+    let mut child = child("in_a_process_of_its_own", &[]);
+    let mut child = child.process_group(0).stdout(Stdio::piped()).spawn().unwrap();
     let mut out = child.stdout.take().unwrap();
     let (mut said, mut buffer) = (String::new(), [0; 1024]);
     let address = loop {
@@ -168,7 +181,7 @@ fn the_server_ends_with_a_process_that_is_killed() {
         }
     };
     let mut stream = TcpStream::connect(address).unwrap();
-    child.kill().unwrap();
+    assert!(Command::new("kill").args(signal(child.id())).status().unwrap().success());
     child.wait().unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
     // The server's settings, then the end of the connection.

@@ -6,7 +6,7 @@
  */
 import { type ChildProcessByStdio, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import type { Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -19,14 +19,18 @@ import type { Worker } from "./worker/worker.js";
 
 const COMMAND_VARIABLE = "DUEBUS_COMMAND";
 const START_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 10_000;
 const SETTLE_TIMEOUT_MS = 5_000;
 /** How long after its own timeout the server may answer. */
 const ANSWER_MS = 10_000;
 const READY = /^duebus ready on (\S+)/;
 const LAST_LINES = 20;
 
-/** The shell ends the server when its standard input is closed, so that no server outlives its test. */
-const RUN_UNTIL_CLOSED = `"$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait`;
+/**
+ * The shell ends the server when its standard input is closed, so that no server outlives its test. A signal to the
+ * whole process group, such as that of Ctrl-C, must not end the shell first.
+ */
+const RUN_UNTIL_CLOSED = `trap "" HUP INT QUIT TERM; "$@" </dev/null & exec >&- 2>&-; read -r _; kill -KILL "$!"; wait`;
 
 /** How far to move the clock; the fields are added. */
 export interface Span {
@@ -63,7 +67,7 @@ type Server = ChildProcessByStdio<Writable, Readable, Readable>;
  * @throws Error when there is no command `duebus`, or its server does not start.
  */
 export async function startBus(options: BusOptions = {}): Promise<Bus> {
-  const command = options.command ?? process.env[COMMAND_VARIABLE] ?? "duebus";
+  const command = options.command ?? (process.env[COMMAND_VARIABLE] || "duebus");
   const server = spawnServer(executable(command));
   return new Bus(server, await readyAddress(server), options.interceptors ?? []);
 }
@@ -130,6 +134,7 @@ export class Bus implements AsyncDisposable {
    * Runs a worker of `client` during a block. It is subscribed when the block begins, and drained when the block ends.
    *
    * @returns what the block returns.
+   * @throws Error when the worker is not subscribed within 10 s: it may be connected to another server.
    * @throws the error that ended the worker, or the failed assertion of a handler that no `settle` has thrown.
    */
   async running<T>(worker: Worker, block: () => T | Promise<T>): Promise<T> {
@@ -137,14 +142,14 @@ export class Bus implements AsyncDisposable {
     run.catch(() => {}); // thrown below
     let result: T | undefined;
     try {
-      if (await worker.ready()) {
+      if (await this.#ready(worker)) {
         result = await block();
       }
     } finally {
       await worker.stop();
+      this.#raiseVerdict(); // it is why the block has failed, if it has
     }
     await run;
-    this.#raiseVerdict();
     return result as T;
   }
 
@@ -161,6 +166,15 @@ export class Bus implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
+  }
+
+  async #ready(worker: Worker): Promise<boolean> {
+    const message = `the worker is not subscribed after ${READY_TIMEOUT_MS} ms; is it connected to ${this.address}?`;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(message)), READY_TIMEOUT_MS);
+    });
+    return Promise.race([worker.ready(), late]).finally(() => clearTimeout(timer));
   }
 
   #advance(ms: number) {
@@ -187,12 +201,11 @@ export class Bus implements AsyncDisposable {
     }
   };
 
+  /** Throws the first since the last one that was thrown. The others must not fail another test. */
   #raiseVerdict(): void {
-    const [verdict] = this.#verdicts.splice(0, 1);
-    if (this.#verdicts.length === 0 && this.#judged.signal.aborted) {
-      this.#judged = new AbortController();
-    }
+    const [verdict] = this.#verdicts.splice(0);
     if (verdict !== undefined) {
+      this.#judged = new AbortController();
       throw verdict;
     }
   }
@@ -224,7 +237,7 @@ function executable(command: string): string {
 function isExecutable(path: string): boolean {
   try {
     accessSync(path, constants.X_OK);
-    return true;
+    return statSync(path).isFile();
   } catch {
     return false;
   }

@@ -1,9 +1,12 @@
 import assert from "node:assert/strict";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
-import { DueBusError, Worker } from "duebus";
+import { Client, DueBusError, Worker } from "duebus";
 import { NotSettledError, startBus } from "duebus/testing";
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
@@ -87,6 +90,37 @@ test("the failed assertion of a handler that no settle has seen is thrown at the
   await assert.rejects(failed, /1 !== 2/);
 });
 
+test("the failed assertion of a handler is why the block has failed, and is not left for the next test", async () => {
+  const worker = new Worker(bus.client, { logger: quiet });
+  const begun = new Promise<void>((resolve) => {
+    worker.handle("cause", () => {
+      resolve();
+      assert.equal(1, 2);
+    });
+  });
+  const failed = bus.running(worker, async () => {
+    await bus.client.dispatch("cause", { maxRetries: 0 });
+    await begun;
+    throw new Error("nothing has come");
+  });
+  await assert.rejects(failed, /1 !== 2/);
+  await bus.settle();
+});
+
+test("a worker that is not subscribed in time is named", async (context) => {
+  const nowhere = new Client("127.0.0.1:1");
+  context.after(() => nowhere.close());
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const worker = new Worker(nowhere, { logger: quiet }).handle("t", () => {});
+  const failed = assert.rejects(
+    bus.running(worker, () => {}),
+    /is it connected to/,
+  );
+  context.mock.timers.tick(10_000);
+  context.mock.timers.reset();
+  await failed;
+});
+
 test("the error that ended a worker is thrown", async () => {
   const worker = new Worker(bus.client, { engine: "redis", logger: quiet }).handle("t", () => {});
   const failed = bus.running(worker, () => assert.fail("the worker is not subscribed"));
@@ -118,4 +152,25 @@ test("a stopped bus has ended its server, and can be stopped again", async () =>
   await own.stop();
   await own.stop();
   await assert.rejects(fetch(`http://${own.address}`), /fetch failed/);
+});
+
+test("the server ends with a process that a signal to its group has ended", async () => {
+  const program = `import { startBus } from "duebus/testing"; console.log((await startBus()).address); setInterval(() => {}, 1e6);`;
+  const own = spawn(process.execPath, ["--input-type=module", "--eval", program], {
+    detached: true, // in a process group of its own, as a shell has it
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const [line] = await once(own.stdout, "data");
+  const [host = "", port] = String(line).trim().split(":");
+  const connection = connect(Number(port), host).resume();
+  await once(connection, "connect");
+  process.kill(-(own.pid as number), "SIGQUIT"); // as Ctrl-\ does
+  await once(connection, "close", { signal: AbortSignal.timeout(5_000) });
+});
+
+test("a folder that is called duebus is not the command", async (context) => {
+  const folder = mkdtempSync(join(tmpdir(), "duebus-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  mkdirSync(join(folder, "duebus"));
+  await assert.rejects(startBus({ command: join(folder, "duebus") }), /is missing/);
 });

@@ -20,7 +20,6 @@ import java.util.Queue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.ConcurrentLinkedQueue;
-
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
 
@@ -30,6 +29,8 @@ import java.util.function.Consumer;
  */
 public final class Bus implements AutoCloseable {
     private static final java.time.Duration SETTLE_TIMEOUT = java.time.Duration.ofSeconds(5);
+
+    private static final java.time.Duration READY_TIMEOUT = java.time.Duration.ofSeconds(10);
 
     /** How long after its own timeout the server may answer. */
     private static final java.time.Duration ANSWER = java.time.Duration.ofSeconds(10);
@@ -134,19 +135,28 @@ public final class Bus implements AutoCloseable {
      * ends.
      *
      * @throws DueBusException the error that ended the worker
+     * @throws IllegalStateException it is not subscribed within 10 seconds: it may be connected to another server
      * @throws AssertionError an assertion has failed in a handler, and no {@link #settle} has thrown it
      */
     public <E extends Exception> void running(Worker worker, Block<E> block) throws E {
+        running(worker, block, READY_TIMEOUT);
+    }
+
+    <E extends Exception> void running(Worker worker, Block<E> block, java.time.Duration readyTimeout) throws E {
         try {
-            worker.start().ready().join();
+            worker.start().ready().completeOnTimeout(null, readyTimeout.toMillis(), TimeUnit.MILLISECONDS).join();
+            if (!worker.ready().isDone()) {
+                throw new IllegalStateException("after %s the worker is not subscribed; is it connected to %s?"
+                        .formatted(readyTimeout, address()));
+            }
             block.run();
             worker.stop().join();
         } catch (CompletionException error) {
             throw DueBusException.of(error.getCause());
         } finally {
             worker.close();
+            verdicts.raise(); // it is why the block has failed, if it has
         }
-        verdicts.raise();
     }
 
     /**
@@ -209,13 +219,12 @@ public final class Bus implements AutoCloseable {
             return next;
         }
 
-        /** Throws the first that was not thrown yet. */
+        /** Throws the first since the last one that was thrown. The others must not fail another test. */
         void raise() {
             AssertionError first = found.poll();
             if (first != null) {
-                if (found.isEmpty()) {
-                    next = new CompletableFuture<>();
-                }
+                found.clear();
+                next = new CompletableFuture<>();
                 throw first;
             }
         }

@@ -21,9 +21,12 @@ final class ServerProcess implements AutoCloseable {
     private static final Pattern READY = Pattern.compile("duebus ready on (\\S+).*");
     private static final int LAST_LINES = 20;
 
-    /** The shell ends the server when its standard input is closed, so that no server outlives its test. */
+    /**
+     * The shell ends the server when its standard input is closed, so that no server outlives its test. A signal to the
+     * whole process group, such as that of Ctrl-C, must not end the shell first.
+     */
     private static final String RUN_UNTIL_CLOSED =
-            "\"$@\" </dev/null & exec >&- 2>&-; read -r _; kill -KILL \"$!\"; wait";
+            "trap '' HUP INT QUIT TERM; \"$@\" </dev/null & exec >&- 2>&-; read -r _; kill -KILL \"$!\"; wait";
 
     private final Process process;
     private final String address;

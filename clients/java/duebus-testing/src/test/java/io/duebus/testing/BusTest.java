@@ -113,6 +113,58 @@ class BusTest {
     }
 
     @Test
+    void theFailedAssertionOfAHandlerIsWhyTheBlockHasFailed() {
+        var begun = new CountDownLatch(1);
+        var worker = worker("cause", delivery -> {
+            begun.countDown();
+            assertEquals(1, 2, "of the handler");
+        });
+        var error = assertThrows(AssertionError.class, () -> bus.running(worker, () -> {
+            bus.client().dispatch("cause", event());
+            begun.await();
+            throw new IllegalStateException("nothing has come");
+        }));
+        assertTrue(error.getMessage().contains("of the handler"), error.getMessage());
+        bus.settle(); // it is not left for the next test
+    }
+
+    @Test
+    void aWorkerThatIsNotSubscribedInTimeIsNamed() {
+        try (var nowhere = DueBus.connect("127.0.0.1:1")) {
+            var worker = Worker.builder(nowhere).handle("t", delivery -> {}).build();
+            var error = assertThrows(
+                    IllegalStateException.class, () -> bus.running(worker, () -> {}, Duration.ofMillis(50)));
+            assertTrue(error.getMessage().contains(bus.address()), error.getMessage());
+        }
+    }
+
+    @Test
+    void theServerEndsWithAProcessThatASignalToItsGroupEnds() throws Exception {
+        // With job control, a shell gives each job a process group of its own, as it does in a terminal.
+        var java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+        String classes = System.getProperty("surefire.test.class.path", System.getProperty("java.class.path"));
+        var shell = new ProcessBuilder(
+                        "bash", "-c", "set -m; \"$@\" & read -r _; kill -QUIT -- \"-$!\"; kill -KILL \"$!\"", "bash",
+                        java, "-cp", classes, OfItsOwn.class.getName())
+                .redirectError(ProcessBuilder.Redirect.INHERIT)
+                .start();
+        String[] address = shell.inputReader().readLine().split(":");
+        try (var connection = new Socket(address[0], Integer.parseInt(address[1]))) {
+            connection.setSoTimeout(5_000);
+            shell.getOutputStream().close();
+            while (connection.getInputStream().read() >= 0) {} // the server's settings, then the end
+        }
+    }
+
+    /** A program with a bus that it does not close. */
+    static final class OfItsOwn {
+        public static void main(String[] arguments) throws Exception {
+            System.out.println(Bus.start().address());
+            Thread.sleep(Long.MAX_VALUE);
+        }
+    }
+
+    @Test
     void theErrorThatEndedAWorkerIsThrown() {
         var worker = Worker.builder(bus.client()).engine(Engine.ENGINE_REDIS).handle("t", delivery -> {}).build();
         var error = assertThrows(DueBusException.class, () -> bus.running(worker, () -> {}));
