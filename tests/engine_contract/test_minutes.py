@@ -140,6 +140,27 @@ async def test_the_minutes_of_a_deleted_topic_are_gone(harness: Harness, topic: 
     assert await minutes(topic) == []
 
 
+async def test_the_minutes_of_a_deleted_group_are_gone_and_those_of_the_others_stay(
+    harness: Harness, topic: TopicDriver
+) -> None:
+    for group in ("deleted", "other"):
+        await topic.join(group=group)
+    for number in range(2):  # one that is saved, and one that is not yet
+        await topic.dispatch(f"event {number}")
+        for group in ("deleted", "other"):
+            await topic.lease(group=group)
+        if number == 0:
+            await saved(harness)
+
+    await topic.engine.delete_group(topic.name, "deleted")
+    await topic.join(group="deleted")
+
+    found = await minutes(topic)
+    assert sum(minute.dispatched for minute in found) == 2
+    assert sum(minute.groups["other"].delivered for minute in found if "other" in minute.groups) == 2
+    assert not any("deleted" in minute.groups for minute in found)
+
+
 async def test_the_lateness_of_a_group_is_that_of_its_last_deliveries(harness: Harness, topic: TopicDriver) -> None:
     await topic.join(group="late")
     await topic.join(group="punctual")

@@ -19,6 +19,18 @@
 -- includes naming
 -- includes deleting
 
+-- Removes what was counted of a group by the minute; by a replica whose clock is ahead, in the next one. It is only a
+-- statistic, so an error in it hinders nothing else.
+local MINUTE_US, KEPT_MINUTES = 60000000, 60
+
+local function forget_minutes(of_group)
+  local fields, current = {}, math.floor(now / MINUTE_US)
+  for minute = current - KEPT_MINUTES + 1, current + 1 do
+    fields[#fields + 1] = whole(minute) .. ':' .. of_group
+  end
+  redis.pcall('HDEL', topic_key('minutes'), unpack(fields))
+end
+
 regardless_of_memory()
 local group, missing = find_group(ARGV[6])
 if not group then
@@ -52,5 +64,6 @@ end
 
 redis.call('HDEL', topic_key('groups'), group)
 redis.call('UNLINK', unpack(keys_of(group)))
+forget_minutes(group)
 publish_change('deleted', group)
 return { whole(now), '', copies }

@@ -148,5 +148,5 @@ class TopicReports:
     def deleted(self, partition: Partition, group: str | None) -> None:
         """Reported once for a group, when the first partition has lost it. A deleted topic is reported as a whole."""
         if partition.count == 1 or (group is not None and partition.number == 0):
-            self._minutes.deleted(partition.topic)
+            self._minutes.deleted(partition.topic, group)
             self._watcher.deleted(partition.topic, group)

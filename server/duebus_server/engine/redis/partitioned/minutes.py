@@ -101,9 +101,13 @@ class MinutesOfTopics:
         """Events became dead letters."""
         self._tally(topic, group, self._runner.now_us()).dead += count
 
-    def deleted(self, topic: str) -> None:
-        """The topic, or one of its groups, is gone: what was counted and not saved goes with it."""
-        self._waiting.pop(topic, None)
+    def deleted(self, topic: str, group: str | None) -> None:
+        """The group is gone, or with None the topic: what was counted of it and not saved goes with it."""
+        if group is None:
+            self._waiting.pop(topic, None)
+        elif (waiting := self._waiting.get(topic)) is not None:
+            for name in [name for name in waiting.tallies if name.partition(":")[2] == group]:
+                del waiting.tallies[name]
 
     def _tally(self, topic: str, group: str | None, now_us: int) -> Tally:
         waiting = self._waiting.get(topic)
