@@ -97,8 +97,15 @@ class EngineReading:
         self._task: asyncio.Task[None] | None = None
 
     async def refresh(self, *, reads: bool = True) -> None:
-        """Check the engine, and wait a while for a reading if one is due or under way; if not ``reads``, none is."""
-        if reads and self._task is None and self._most and time.monotonic() >= self._next_s:
+        """Check the engine, and wait a while for a reading if one is due or under way.
+
+        Args:
+            reads: False: another process reads the engine, and this one shows nothing of what it read before.
+        """
+        if not reads:
+            self._forget()
+            self._next_s = float("-inf")
+        elif self._task is None and self._most and time.monotonic() >= self._next_s:
             self._task = asyncio.create_task(self._read(), name="gauges")
         check = asyncio.create_task(self._check())
         await asyncio.wait([check, *([] if self._task is None else [self._task])], timeout=ANSWER_S)
@@ -114,6 +121,9 @@ class EngineReading:
         else:
             self.is_up = True
 
+    def _forget(self) -> None:
+        self.figures, self.topics, self.read_s = {}, (), None
+
     async def _read(self) -> None:
         """Read all topics, a page at a time."""
         began_s = time.monotonic()
@@ -125,7 +135,7 @@ class EngineReading:
                 choice.add(map(TopicFigures, page))
         except DueBusError as error:
             log.warning("engine left out of the metrics", engine=self._engine.name, error=str(error))
-            self.figures, self.topics, self.read_s = {}, (), None
+            self._forget()
         else:
             self.topics = choice.chosen()
             self._chosen = frozenset(topic.name for topic in self.topics)

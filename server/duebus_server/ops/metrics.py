@@ -164,6 +164,7 @@ class Metrics:
         self._gauges = Gauges(self._labels, topics)
         self._gathering = asyncio.Lock()
         self._gathered_s = float("-inf")
+        self._reads = True
         self._make_counters()
         self._make_histograms()
         for collector in (
@@ -260,10 +261,11 @@ class Metrics:
         Args:
             groups: those of another process, which reads the gauges for this one; None: this one reads them.
         """
+        reads = groups is None
         async with self._gathering:
-            if time.monotonic() - self._gathered_s > FRESH_S:
-                await self._gauges.gather(reads=groups is None)
-                self._gathered_s = time.monotonic()
+            if reads is not self._reads or time.monotonic() - self._gathered_s > FRESH_S:
+                await self._gauges.gather(reads=reads)
+                self._reads, self._gathered_s = reads, time.monotonic()
         if groups is None:
             groups = [each for each in self._gauges.groups() if self._labels.topic(each[1]) != OTHER]
         else:

@@ -36,7 +36,7 @@ PROBE_S = 1.5
 """How long a probe waits for a process. What a process checks for it takes at most 1.3 s."""
 
 SCRAPE_S = 3.0
-"""How long a scrape waits for a process. Its gauges take at most 2 s. One that is late keeps its last figures."""
+"""How long a scrape waits for a process. Its gauges take at most 2 s."""
 
 log = structlog.get_logger()
 
@@ -89,11 +89,13 @@ class Process:
     Attributes:
         number: which one, from 0.
         metrics: its last report; empty before the first.
+        is_late: whether it did not answer the last scrape in time.
     """
 
     def __init__(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.number = number
         self.metrics = Report([], [])
+        self.is_late = False
         self._reader = reader
         self._writer = writer
         self._asked: dict[str, asyncio.Future[Any]] = {}
@@ -174,9 +176,13 @@ class Reports:
         return next((reason for reason in reasons if reason is not None), None)
 
     async def scrape(self, accept: str = "") -> Scrape:
-        """The metrics of all processes as one, in the format of the header ``accept``. One process reads gauges."""
-        groups = self._processes[0].metrics.groups if self._processes else []
-        asked = [_refresh(process, groups if at else None) for at, process in enumerate(self._processes)]
+        """The metrics of all processes as one, in the format of the header ``accept``.
+
+        One process reads the gauges: the first that answered the last scrape.
+        """
+        reader = next((process for process in self._processes if not process.is_late), None)
+        groups = reader.metrics.groups if reader else None
+        asked = [_refresh(process, None if process is reader else groups) for process in self._processes]
         await asyncio.gather(*asked)
         reports = [process.metrics.families for process in self._processes]
         return encoded(merged([*reports, self._ended, self._own()]), accept)
@@ -205,8 +211,15 @@ async def _reason(process: Process, name: str) -> str | None:
 
 
 async def _refresh(process: Process, groups: Groups | None) -> None:
-    """Renew the report of a process, if it answers in time."""
+    """Renew the report of a process, if it answers in time.
+
+    One that is late keeps its last figures once; then only what it had counted, since another one reads the gauges.
+    """
     try:
         process.metrics = await process.ask(METRICS, SCRAPE_S, groups)
+        process.is_late = False
     except (TimeoutError, EOFError):
+        if process.is_late:
+            process.metrics = Report(counted(process.metrics.families), [])
+        process.is_late = True
         log.warning("a process is left out of the metrics", process=process.number)

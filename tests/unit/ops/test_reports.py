@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus_server.domain.model import EngineName
 from duebus_server.domain.views import TopicConfig
+from duebus_server.ops import gauges, metrics
 from duebus_server.ops import reports as module
 from duebus_server.ops.metrics import Metrics
 from duebus_server.ops.reports import ALIVE, METRICS, READY, Reports, answer_parent
@@ -184,3 +185,31 @@ async def test_one_process_reads_the_gauges_and_all_count_for_the_same_topics() 
             # then: the engine's gauges are there once, and the topic has a counter of its own
             assert text.count(f'duebus_subscribers{{engine="local",group="default",topic="{topic.name}"}} 1.0') == 1
             assert (await dispatched(reports))[topic.name] == 2
+
+
+async def test_a_process_that_hangs_leaves_the_gauges_to_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise its last ones stay forever, with the age that they had, so that no alert fires."""
+    monkeypatch.setattr(module, "SCRAPE_S", 1)
+    monkeypatch.setattr(metrics, "FRESH_S", 0)
+    monkeypatch.setattr(gauges, "PAUSE", 0)
+    reports, first, second = Reports(2), Process(), Process()
+    async with local(TopicConfig()) as harness:
+        topic = TopicDriver(harness)
+        await topic.join()
+        for process in (first, second):
+            process.metrics.watch([harness.engine])
+        gauge = f'duebus_queued{{engine="local",topic="{topic.name}"}} '.encode()
+        async with running(reports, 0, first), running(reports, 1, second):
+            assert gauge + b"0.0" in (await reports.scrape()).text
+
+            # when: the first one hangs, the next scrape has its last figures, and then the second one reads
+            first.may_answer.clear()
+            await topic.dispatch("event")
+            assert gauge + b"0.0" in (await reports.scrape()).text
+            assert gauge + b"1.0" in (await reports.scrape()).text
+
+            # then: once it answers again it reads, and nothing that the second one has read is left
+            first.may_answer.set()
+            await reports.scrape()
+            await topic.dispatch("another")
+            assert gauge + b"2.0" in (await reports.scrape()).text
