@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, cast
 
 from duebus import Client
+from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
+from duebus_server.domain.clock import SystemClock
+from duebus_server.domain.views import TopicConfig
+from duebus_server.web import live
+from duebus_server.wire.schedule_codec import ScheduleCodec
 from support.builders import unique_name
+from support.engines import local
 from support.secured import make_secured
+from support.topics import TopicDriver
 from support.web import Web
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
     from pathlib import Path
 
+    import pytest
+    from duebus_server.engine.base import Engine
+    from duebus_server.web.live import Message
     from support.server_process import ServerProcess
 
 WEB = ("--web-listen", "127.0.0.1:0")
@@ -91,3 +103,38 @@ def test_a_caller_sees_what_it_may(start_server: Callable[..., ServerProcess], t
         message = until(messages, lambda message: message["removed"] != [])
         assert message["removed"] == [["local", "order.report", "seen"]]
         assert not [each for each in message["topics"] if each["topic"].startswith("payment")]
+
+
+@asynccontextmanager
+async def page(engine: Engine) -> AsyncIterator[AsyncIterator[Message]]:
+    """The messages to an open page. Waiting for one fails when it takes too long."""
+    running = RunningEngine.of(engine, SystemClock(), ScheduleCodec())
+    running.status = EngineStatus.SERVING
+    messages = cast("AsyncGenerator[Message]", live.Live(Engines([running])).messages())
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S), aclosing(messages):
+        yield messages
+
+
+async def test_where_snapshots_are_seldom_heartbeats_come_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a page takes its connection for broken, and a busy server has to send everything again."""
+    monkeypatch.setattr(live, "SHARE", 1e-9)
+    monkeypatch.setattr(live, "HEARTBEAT_S", 0.01)
+    async with local(TopicConfig()) as harness, page(harness.engine) as messages:
+        first, *later = [await anext(messages) for _ in range(3)]
+    assert [first.content["first"], *(message.content["first"] for message in later)] == [True, False, False]
+
+
+async def test_after_an_unexpected_error_pages_are_told_and_get_what_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise no more snapshots are taken while any page is open, and pages show old figures as live."""
+    monkeypatch.setattr(live, "INTERVAL_S", 0)
+    async with local(TopicConfig()) as harness, page(harness.engine) as messages:
+        await anext(messages)
+        with monkeypatch.context() as patch:
+            patch.setattr(harness.engine, "list_topics", None)  # a defect
+            [told] = (await anext(messages)).content["engines"]
+            assert told["problem"].startswith("internal error, see log id")
+        topic = TopicDriver(harness)
+        await topic.dispatch("event")
+        while not (seen := (await anext(messages)).content["topics"]):
+            pass
+    assert [each["topic"] for each in seen] == [topic.name]

@@ -16,6 +16,7 @@ from duebus_server.domain.minutes import sum_of_lateness
 from duebus_server.domain.schedules import fills_answer
 from duebus_server.domain.states import EventState
 from duebus_server.wire.schedule_codec import schedule_info
+from duebus_server.wire.status import unexpected
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -127,7 +128,7 @@ class Live:
         took_s, quiet_s = 0.0, 0.0
         while True:
             pause_s = max(INTERVAL_S, (took_s + self._pages * SEND_S) / SHARE)
-            await asyncio.sleep(pause_s)
+            await self._pause(pause_s)
             began_s = time.process_time()
             before, message = self._latest, await self._take()
             took_s = time.process_time() - began_s
@@ -136,6 +137,14 @@ class Live:
             if has_changed or quiet_s >= HEARTBEAT_S:
                 quiet_s = 0.0
                 self._send(message)
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait; where that is long, with heartbeats."""
+        while seconds > HEARTBEAT_S:
+            await asyncio.sleep(HEARTBEAT_S)
+            seconds -= HEARTBEAT_S
+            self._send(message_of(self._latest.content["engines"]))
+        await asyncio.sleep(seconds)
 
     async def _take(self) -> Message:
         topics_before, schedules_before = self._topics, self._schedules
@@ -147,8 +156,8 @@ class Live:
             try:
                 topics.update(await _read_topics(running.engine, topics_before))
                 schedules.update(await _read_schedules(running.engine, schedules_before))
-            except DueBusError as error:  # it can't be asked: what was last seen stays
-                problem = problem or str(error)
+            except Exception as error:  # noqa: BLE001  # it can't be asked: what was last seen stays
+                problem = problem or _problem(error)
                 topics.update(_of_engine(topics_before, name))
                 schedules.update(_of_engine(schedules_before, name))
             engines.append({"engine": name, "status": str(running.status), "problem": problem})
@@ -160,6 +169,11 @@ class Live:
             [[engine, name] for engine, name in topics_before.keys() - topics.keys()]
             + [[key[0], schedules_before[key][0].topic, key[1]] for key in schedules_before.keys() - schedules.keys()],
         )
+
+
+def _problem(error: Exception) -> str:
+    """Why an engine can't be asked, as callers are told."""
+    return str(error) if isinstance(error, DueBusError) else unexpected(error, "/events")[1]
 
 
 async def _read_topics(engine: Engine, before: Topics) -> Topics:
