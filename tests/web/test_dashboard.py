@@ -117,6 +117,29 @@ def test_what_changes_is_shown_without_a_reload(shop: ServerProcess, visit: Call
         expect(row(page, "Topics", topic)).to_have_count(0)
 
 
+def test_a_page_forgets_topics_that_are_gone(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    """A page that is open for days sees many come and go."""
+    page, other = (visit(shop.web).open("#/", "table") for _ in range(2))
+    topics = [unique_name() for _ in range(2)]
+    page.evaluate("async () => { window.live = (await import('/assets/live.js')).live; }")
+    kept = f"live.samples.has(`{shop.engines[0]}/${{topic}}`)"
+    with Client(shop.address) as client:
+        for topic in topics:
+            client.dispatch(topic, 1)
+        for topic in topics:
+            page.wait_for_function(f"(topic) => {kept}", arg=topic)
+        client.admin.delete_topic(topics[0])
+        page.wait_for_function(f"(topic) => !{kept}", arg=topics[0])
+        assert page.evaluate(f"(topic) => {kept}", topics[1])
+
+        # when: one goes while nobody looks
+        page.evaluate(HIDE, arg=True)
+        client.admin.delete_topic(topics[1])
+        expect(row(other, "Topics", topics[1])).to_have_count(0)
+        page.evaluate(HIDE, arg=False)
+        page.wait_for_function(f"(topic) => !{kept}", arg=topics[1])
+
+
 def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
     topic = unique_name()
     with Client(shop.address) as client:

@@ -8,12 +8,12 @@
  *   lateness: [number, number] | null, groups: Group[] }} Topic
  * @typedef {{ engine: string, status: string, problem: string }} Engine
  * @typedef {{ engine: string, info: any }} Schedule `info` is a ScheduleInfo without its event
- * @typedef {{ at: number, rates: number[] }} Sample
  */
 
 import { useEffect, useState } from "preact/hooks";
 
-const KEPT = 3_600;
+/** As many as a line in the table shows. */
+const KEPT = 60;
 const QUIET_MS = 40_000;
 
 /** @param {string} engine @param {string} topic */
@@ -26,7 +26,7 @@ class Live {
   schedules = new Map();
   /** @type {Engine[]} */
   engines = [];
-  /** @type {Map<string, Sample[]>} By topic. */
+  /** The last rates of what is dispatched, by topic. @type {Map<string, number[]>} */
   samples = new Map();
   /** Grows with every message. */
   version = 0;
@@ -96,15 +96,17 @@ class Live {
     if (message.first) {
       this.topics = new Map();
       this.schedules = new Map();
+      const known = new Set(message.topics.map((topic) => key(topic.engine, topic.topic)));
+      for (const topic of this.samples.keys()) if (!known.has(topic)) this.samples.delete(topic);
     }
     for (const topic of message.topics) {
       this.topics.set(key(topic.engine, topic.topic), topic);
-      this.#sample(topic, message.now);
+      this.#sample(topic);
     }
     for (const schedule of message.schedules) this.schedules.set(key(schedule.engine, schedule.info.schedule.name), schedule);
     for (const [engine, topic, name] of message.removed) {
       if (name) this.schedules.delete(key(engine, name));
-      else this.topics.delete(key(engine, topic));
+      else this.#forget(key(engine, topic));
     }
     this.engines = message.engines;
     this.version += 1;
@@ -112,11 +114,17 @@ class Live {
     this.#connected(true);
   }
 
-  /** @param {Topic} topic @param {number} at */
-  #sample(topic, at) {
+  /** @param {string} topic its key */
+  #forget(topic) {
+    this.topics.delete(topic);
+    this.samples.delete(topic);
+  }
+
+  /** @param {Topic} topic */
+  #sample(topic) {
     const samples = this.samples.get(key(topic.engine, topic.topic)) ?? [];
     this.samples.set(key(topic.engine, topic.topic), samples);
-    samples.push({ at, rates: ratesOf(topic) });
+    samples.push(ratesOf(topic)[0]);
     if (samples.length > KEPT) samples.shift();
   }
 

@@ -117,7 +117,7 @@ function Row({ index, row, several, now }) {
     ${[row.p50, row.p99].map((late) => html`<td class=${`number ${late < 0 ? "zero" : ""}`}>${late < 0 ? "–" : lateness(late)}</td>`)}
     <td class=${`number ${row.in ? "" : "zero"}`}>${rate(row.in)}</td>
     <td class=${`number ${row.out ? "" : "zero"}`}>${rate(row.out)}</td>
-    <td class="wide"><${Sparkline} values=${samples.map((each) => each.rates[0])} /></td>
+    <td class="wide"><${Sparkline} values=${samples} /></td>
   </tr>`;
 }
 
