@@ -105,3 +105,19 @@ def test_who_may_view_a_topic_sees_what_was_done_to_it(
     assert (refused["identity"], refused["verb"], refused["outcome"]) == ("orders", "DeleteTopic", "PERMISSION_DENIED")
     assert [(one["identity"], one["topic"]) for one in done] == [("ops", "payment.made"), ("ops", "order.created")]
     assert {one["topic"] for one in seen(web, secured.tokens["orders"])} == {"order.created"}
+
+
+def test_a_call_that_names_an_engine_many_times_is_kept_once(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    """Otherwise one refused call could push a hundred others out of the list."""
+    secured = make_secured(tmp_path, "ops", "orders")
+    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
+    ops, orders = (
+        Web(server.web, headers={"Authorization": f"Bearer {secured.tokens[who]}"}) for who in ("ops", "orders")
+    )
+    assert orders.call("EventBus/Stop", engines=["ENGINE_LOCAL"] * 50).status == 403
+    assert ops.call("EventBusAdmin/ConfigureTopic", topic="order.created", config={"maxQueued": "5"}).status == 200
+    while "ConfigureTopic" not in (verbs := [one["verb"] for one in seen(ops)]):
+        pass
+    assert verbs.count("Stop") == 1

@@ -158,8 +158,8 @@ def _subject_of(method: str, request: Any) -> str:
 
 
 def _engines_of(request: Any) -> list[EngineName]:
-    """The engines that a request names."""
-    named = getattr(request, "engines", None) or [getattr(request, "engine", 0)]
+    """The engines that a request names, each once."""
+    named = set(getattr(request, "engines", None) or [getattr(request, "engine", 0)])
     return [ENGINE_FROM_PB[number] for number in named if number in ENGINE_FROM_PB]
 
 
