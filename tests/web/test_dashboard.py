@@ -253,6 +253,21 @@ def test_an_event_is_dispatched_copied_rescheduled_and_cancelled(
         expect(page.get_by_role("dialog").get_by_role("status")).to_have_text(f"{topic} is deleted, with 1 event.")
 
 
+def test_a_copy_has_the_same_bytes_although_a_text_field_changes_the_ends_of_lines(
+    shop: ServerProcess, visit: Callable[..., Visitor]
+) -> None:
+    topic = unique_name()
+    with Client(shop.address) as client:
+        client.dispatch_many(topic, [NewEvent(data=b"one\r\ntwo\rthree\n", id="first", delay=600)])
+        page = visit(shop.web).open(at("event", shop, topic=topic, id="first"), ".story")
+        page.get_by_role("button", name="Dispatch a copy").click()
+        page.get_by_role("button", name="Dispatch", exact=True).click()
+        done = page.get_by_role("dialog").get_by_role("status")
+        expect(done).to_contain_text("Dispatched as ")
+        copy = client.admin.get_event(topic, done.inner_text().removeprefix("Dispatched as ").removesuffix("."))
+        assert copy.data == b"one\r\ntwo\rthree\n"
+
+
 def test_a_schedule_is_shown_paused_triggered_backfilled_and_deleted(
     shop: ServerProcess, visit: Callable[..., Visitor]
 ) -> None:

@@ -103,7 +103,8 @@ export function Dispatch({ engine, topic, event, data = "", onClose }) {
   const run = async (form) => {
     const text = String(form.get("data"));
     const bytes = new TextEncoder().encode(text);
-    const encoded = event && text === data ? event.data : btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(""));
+    const isUnchanged = event && text === data.replace(/\r\n?/g, "\n"); // as a text area ends lines
+    const encoded = isUnchanged ? event.data : btoa(Array.from(bytes, (each) => String.fromCharCode(each)).join(""));
     const sent = {
       data: encoded,
       contentType: String(form.get("events[0].content_type")),
