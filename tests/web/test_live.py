@@ -105,6 +105,24 @@ def test_a_caller_sees_what_it_may(start_server: Callable[..., ServerProcess], t
         assert not [each for each in message["topics"] if each["topic"].startswith("payment")]
 
 
+def test_a_stream_ends_when_the_rules_change(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    """The page connects again at once. Otherwise it would go on to show what its caller may no longer see."""
+    secured = make_secured(tmp_path, "ops", "viewer")
+    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
+    viewer = {"Authorization": f"Bearer {secured.tokens['viewer']}"}
+    with Client(server.address, token=secured.tokens["ops"]) as client:
+        client.dispatch("order.created", 1)
+        client.dispatch("payment.made", 1)
+        with stream(server.web, **viewer) as messages:
+            assert [each["topic"] for each in next(messages)["topics"]] == ["order.created"]
+            (changed := tmp_path / "changed").write_text(RULES.replace("order", "payment"))
+            changed.replace(secured.acl_file)
+            for _ in messages:
+                client.dispatch("order.created", 1)
+        with stream(server.web, **viewer) as messages:
+            assert [each["topic"] for each in next(messages)["topics"]] == ["payment.made"]
+
+
 @asynccontextmanager
 async def page(engine: Engine) -> AsyncIterator[AsyncIterator[Message]]:
     """The messages to an open page. Waiting for one fails when it takes too long."""

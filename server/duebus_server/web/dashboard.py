@@ -161,18 +161,20 @@ class _Stream:
 
     async def _messages(self, request: Request, caller: Caller) -> AsyncIterator[bytes]:
         async for message in self._live.messages():
-            if self._calls.is_open or await self._is_still(caller, request):
-                yield _encoded(message, caller)
-            else:
+            now = caller if self._calls.is_open else await self._caller(request)
+            if now is None or now.names != caller.names:
                 yield b"event: signed-out\ndata: {}\n\n"
                 return
+            if now != caller:  # the rules have changed: the page connects again, and gets all that they allow
+                return
+            yield _encoded(message, caller)
 
-    async def _is_still(self, caller: Caller, request: Request) -> bool:
-        """Whether the credentials are still accepted, as the same identity."""
+    async def _caller(self, request: Request) -> Caller | None:
+        """Whose credentials these are; None if they are no longer accepted."""
         try:
-            return (await self._calls.identify(request)).names == caller.names
+            return await self._calls.identify(request)
         except DueBusError:
-            return False
+            return None
 
 
 def _encoded(message: Message, caller: Caller) -> bytes:
