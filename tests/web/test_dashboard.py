@@ -268,6 +268,25 @@ def test_a_copy_has_the_same_bytes_although_a_text_field_changes_the_ends_of_lin
         assert copy.data == b"one\r\ntwo\rthree\n"
 
 
+def test_a_page_does_not_show_one_event_as_another_while_that_is_fetched(
+    shop: ServerProcess, visit: Callable[..., Visitor]
+) -> None:
+    """Nor would a dialog start with the settings of another topic, and save them."""
+    topic, held = unique_name(), []
+    with Client(shop.address) as client:
+        client.dispatch_many(topic, [NewEvent(data=f"of {name}", id=name, delay=600) for name in ("first", "second")])
+        page = visit(shop.web).open(at("event", shop, topic=topic, id="first"), ".story")
+        expect(page.get_by_text("of first")).to_be_visible()
+        page.route("**/GetEvent", lambda route: held.append(route))  # noqa: PLW0108  # it needs a function of its own
+        page.goto(f"{shop.web}/{at('event', shop, topic=topic, id='second')}")
+        expect(page.get_by_text("Loading")).to_be_visible()
+        expect(page.get_by_text("of first")).to_have_count(0)
+        for route in held:
+            route.continue_()
+        page.unroute("**/GetEvent")
+        expect(page.get_by_text("of second")).to_be_visible()
+
+
 def test_a_schedule_is_shown_paused_triggered_backfilled_and_deleted(
     shop: ServerProcess, visit: Callable[..., Visitor]
 ) -> None:

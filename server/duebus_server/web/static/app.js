@@ -89,6 +89,7 @@ function Frame({ session }) {
     else location.hash = href("", { q });
   };
   const Page = PAGES[page];
+  const about = [page, query.engine, query.topic, query.group, query.id].join(" "); // another one begins with nothing
   const label = `Search ${SEARCHED[page] ?? "topics"}`;
   return html`
     <header>
@@ -106,7 +107,7 @@ function Frame({ session }) {
       <button class="plain" aria-label="Help" onClick=${() => help(true)}>?</button>
       ${!session.open && html`<button class="plain" title=${session.identity} onClick=${() => signOut().then(() => window.dispatchEvent(new Event("signed-out")))}>Sign out</button>`}
     </header>
-    ${Page ? html`<${Page} key=${page} query=${query} />` : html`<main><h1>There is no such page</h1><p><a href="#/">All topics</a></p></main>`}
+    ${Page ? html`<${Page} key=${about} query=${query} />` : html`<main><h1>There is no such page</h1><p><a href="#/">All topics</a></p></main>`}
     ${helps && html`<${Help} onClose=${() => help(false)} />`}`;
 }
 
