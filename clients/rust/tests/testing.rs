@@ -159,10 +159,10 @@ fn the_server_ends_with_a_process_that_is_killed() {
     the_server_ends_with_a_process(|process| vec!["-KILL".to_owned(), process.to_string()]);
 }
 
-/// As `Ctrl-\` does.
+/// Not the signals of `Ctrl-C` and `Ctrl-\`: what a script has started in the background ignores those.
 #[test]
 fn the_server_ends_with_a_process_that_a_signal_to_its_group_ends() {
-    the_server_ends_with_a_process(|process| vec!["-QUIT".to_owned(), "--".to_owned(), format!("-{process}")]);
+    the_server_ends_with_a_process(|process| vec!["-TERM".to_owned(), "--".to_owned(), format!("-{process}")]);
 }
 
 /// `signal` makes the arguments of kill.
