@@ -75,7 +75,7 @@ impl Bus {
         Ok(Self { address, client, clock, settle_timeout: Duration::from_secs(5), _server: server })
     }
 
-    /// The same bus; [`Bus::settle`] and [`Bus::advance`] wait for so long, in real time, instead of 5 s.
+    /// Sets how long [`Bus::settle`] and [`Bus::advance`] wait, in real time. The default is 5 s.
     #[must_use]
     pub fn settle_timeout(self, timeout: Duration) -> Self {
         Self { settle_timeout: timeout, ..self }

@@ -131,7 +131,7 @@ class Minutes:
 
     def at(self, now_us: int) -> Tally:
         """The tally to count in at ``now_us``. While a clock that was set back catches up, it stays the same."""
-        minute = now_us // MINUTE
+        minute = minute_of(now_us)
         if self._tally is None or minute > self._minute:
             self._turn(minute)
             self._minute, self._tally = minute, Tally()
@@ -144,7 +144,7 @@ class Minutes:
 
     def recent(self, now_us: int, count: int = KEPT_MINUTES) -> dict[int, Tally]:
         """The tallies of the last ``count`` minutes in which something happened, by minute."""
-        first = now_us // MINUTE - count + 1
+        first = minute_of(now_us) - count + 1
         begun = self._minute - len(self._over)
         found = {
             minute: Tally.of_text(text) for minute, text in enumerate(self._over, begun) if text and minute >= first

@@ -71,16 +71,17 @@ async def _answer_all(
     async def answer(request: Request) -> None:
         try:
             body = pickle.dumps(await answers[request.name](*request.arguments))
-        except Exception:
+        except Exception:  # one request that fails must not end the others
             log.exception("the parent's request failed", request=request.name)
             body = b""
         writer.write(b"%s %d\n%s" % (request.name.encode(), len(body), body))
 
-    with closing(writer), suppress(ConnectionError, asyncio.IncompleteReadError):
+    with closing(writer):
         async with asyncio.TaskGroup() as answering:
-            while size := await reader.readline():
-                request = pickle.loads(await reader.readexactly(int(size)))  # noqa: S301  # from the parent
-                answering.create_task(answer(request))
+            with suppress(ConnectionError, asyncio.IncompleteReadError):  # the parent has ended
+                while size := await reader.readline():
+                    request = pickle.loads(await reader.readexactly(int(size)))  # noqa: S301  # from the parent
+                    answering.create_task(answer(request))
 
 
 class Process:

@@ -213,3 +213,12 @@ async def test_a_process_that_hangs_leaves_the_gauges_to_another_one(monkeypatch
             await reports.scrape()
             await topic.dispatch("another")
             assert gauge + b"2.0" in (await reports.scrape()).text
+
+
+async def test_a_parent_that_ends_within_a_request_leaves_no_error_behind() -> None:
+    ours, its = socket.socketpair()
+    answering = await answer_parent(its, Process().answers)
+    ours.sendall(b"1000\nthe beginning of a request")
+    ours.close()
+    await asyncio.wait([answering], timeout=10)
+    assert answering.exception() is None
