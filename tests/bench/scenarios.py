@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bench.roles.caller import ECHO, ECHO_STREAM
+from bench.roles.caller import ECHO, ECHO_STREAM, SEND
 from bench.system import System
 from duebus import Client, Limits, Rate
 from support.redis_server import free_port
@@ -182,6 +182,32 @@ def round_trip(engine: str, size: Size) -> Figures:
         return percentiles(measured)
 
 
+def relay(engine: str, size: Size) -> Figures:
+    """The limit of an event: at the same pace, through a bare gRPC server to a stream that another process reads."""
+    with System(engine) as system:
+        port = free_port()
+        target = f"127.0.0.1:{port}"
+        server = system.plain_role("echo", port=port)
+        # The first call opens the connection, and is not measured.
+        receiver = system.plain_role("receiver", target=target, messages=size.paced + 1)
+        caller = system.plain_role(
+            "caller",
+            target=target,
+            topic=TOPIC,
+            engine=system.engine,
+            calls=size.paced,
+            method=SEND,
+            per_second=PACE,
+        )
+        receiver.begin()
+        caller.begin()
+        caller.result()
+        measured = receiver.result()["measured"][1:]
+        server.begin()
+        server.result()
+        return percentiles(measured)
+
+
 def latency(engine: str, size: Size, waiting: int = 0) -> Figures:
     """Single events at 50 a second: from the call of dispatch to the handler."""
     with System(engine) as system:
@@ -270,6 +296,7 @@ SCENARIOS: dict[str, Callable[[str, Size], Figures]] = {
     "single dispatch": single_dispatch,
     "unary": unary,
     "round trip": round_trip,
+    "relay": relay,
     "latency": latency,
     "latency, backlog": with_waiting(latency),
     "lateness": lateness,

@@ -65,6 +65,7 @@ RATIOS = (
         ("end-to-end", "events_per_s"),
     ),
     ("instant event, p50, to a bare echo", ("latency", "p50_ms"), ("round trip", "p50_ms")),
+    ("instant event, p50, to a bare relay", ("latency", "p50_ms"), ("relay", "p50_ms")),
     *(
         (f"{name} with 1,000,000 waiting, to without", (f"{scenario}, backlog", figure), (scenario, figure))
         for name, scenario, figure in (

@@ -8,11 +8,13 @@ from typing import Any
 
 import grpc.aio
 from bench.roles.role import begin, cpu_s, now_s, play
+from bench.roles.worker import SENT_AT
 from duebus.v1 import event_bus_pb2
 
 DISPATCH = "/duebus.v1.EventBus/Dispatch"
 ECHO = "/bench.Echo/Unary"
 ECHO_STREAM = "/bench.Echo/Stream"
+SEND = "/bench.Echo/Send"
 COUNT_BYTES = 4
 """A prefix that tells the stream how many times to answer."""
 
@@ -46,7 +48,7 @@ async def call(
 
     Args:
         in_flight: how many calls run at a time...
-        per_second: ...or, unless 0, how many are made a second, one by one.
+        per_second: ...or, unless 0, how many are made a second, one by one, each with its time as its first bytes.
         streamed: unless 0, how many messages answer each call; the calls follow one another.
 
     Returns:
@@ -70,7 +72,7 @@ async def call(
             for index in left:
                 await asyncio.sleep(max(0.0, began_s + index / per_second - now_s()))
                 called_s = now_s()
-                await unary(message)
+                await unary(SENT_AT.pack(called_s) + message[SENT_AT.size :])
                 measured.append((now_s() - called_s) * 1_000)
 
         async def streams() -> None:
