@@ -214,6 +214,22 @@ def test_the_oldest_are_a_major_of_protobuf_and_a_year_of_grpc_before_the_newest
 # --- extras -----------------------------------------------------------------------------------------------------------
 
 
+def test_the_pinned_versions_fit_the_oldest_python() -> None:
+    """Debian 12's: `make install` takes it where there is no other."""
+    what: list[str | Path] = [
+        "--constraint",
+        ROOT / "constraints.txt",
+        "--all-extras",
+        "--group",
+        "dev",
+        ROOT / "pyproject.toml",
+    ]
+    oldest = ["--python-version", "3.11.2", "--quiet", "--no-header"]
+    done = subprocess.run([UV, "pip", "compile", *oldest, *what], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "\npymdown-extensions==" in done.stdout
+
+
 def test_with_cli_the_command_line_works_and_serve_names_its_extra(install: Callable[..., Path]) -> None:
     with serving(install("server")) as running:
         sent = run(install("cli"), "duebus", "--server", address_of(running), "dispatch", "order.created", "1")
