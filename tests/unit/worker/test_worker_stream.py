@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from duebus._core.enums import ClosingReason
+from duebus._core.enums import ClosingReason, LeaseFailureReason
 from duebus.errors import (
     ClientClosed,
     DeadlineExceeded,
@@ -23,7 +23,8 @@ from duebus.errors import (
     Unavailable,
     Unimplemented,
 )
-from support.fake_bus import FakeBus, deliveries, delivery
+from duebus.worker.settler import ACK_BYTES
+from support.fake_bus import FakeBus, deliveries, delivery, failure
 from support.workers import HandlerByHand, serving, settle_down, worker_on
 
 if TYPE_CHECKING:
@@ -306,6 +307,51 @@ async def test_leases_lost_on_resuming_are_dropped(bus: FakeBus) -> None:
         resumed.break_off(BROKEN)
         assert (await bus.stream()).held == tokens(kept, kept_waiting)
     assert lost.lease_token not in [token for call in bus.nacks.made for token in call.tokens]
+
+
+async def test_leases_that_do_not_fit_into_the_request_of_a_stream_are_extended_once_it_has_started(
+    bus: FakeBus,
+) -> None:
+    worker, handler = worker_on(bus, lease=30), HandlerByHand()
+    worker.add("orders", handler)
+    bus.max_request_bytes, bus.disconnect_grace = 3 * ACK_BYTES, 3
+    async with serving(worker):
+        stream, many = await bus.stream(), deliveries(5)
+        stream.deliver(*many)
+        await settle_down()
+        stream.close(0, ClosingReason.REBALANCE)
+        assert (await bus.stream()).held == tokens(*many[:3])
+        call = await bus.extensions.next()
+        assert (call.at, call.tokens) == (0, tokens(*many))
+        assert (await bus.extensions.next()).at == pytest.approx(10)
+
+
+async def test_what_waits_with_a_lease_that_the_stream_did_not_name_is_not_started_when_that_has_run_out(
+    bus: FakeBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker may have the event."""
+    passed = 0.0
+    for module in ("executor", "freshness", "lease_keeper", "stream"):
+        monkeypatch.setattr(f"duebus.worker.{module}.now", lambda: passed)
+    worker, handler = worker_on(bus, concurrency=2, lease=30), HandlerByHand()
+    worker.add("orders", handler)
+    bus.max_request_bytes = 2 * ACK_BYTES
+    bus.extensions.by_hand = True
+    async with serving(worker):
+        stream, (first, second, unnamed) = await bus.stream(), deliveries(3)
+        stream.deliver(first, second, unnamed)
+        await settle_down()
+        passed = 25.0
+        stream.close(0, ClosingReason.REBALANCE)
+        assert (await bus.stream()).held == tokens(first, second)
+        extension = await bus.extensions.next()
+        passed = 35.0
+        handler.returns(first)
+        await settle_down()
+        assert handler.begun == [first, second]
+        extension.answer(failure(unnamed, LeaseFailureReason.EXPIRED))
+        await settle_down()
+        assert handler.begun == [first, second]
 
 
 async def test_while_no_stream_is_open_leases_are_extended_within_the_disconnect_grace(bus: FakeBus) -> None:

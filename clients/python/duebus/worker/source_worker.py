@@ -68,6 +68,7 @@ class SourceWorker:
         self._stream = Stream(
             source,
             self._open_stream,
+            most_named=self._most_named,
             leases=self._leases,
             executor=self._executor,
             keeper=self._keeper,
@@ -139,6 +140,10 @@ class SourceWorker:
         batches = [each.batching.size for each in handlers if each.batching is not None]
         return min(wanted, default=max(self._settings.concurrency, *batches, 1))
 
+    def _most_named(self) -> int:
+        """How many leases fit into the request of a stream."""
+        return self._client.max_request_bytes // ACK_BYTES
+
     def _open_stream(self, held_lease_tokens: Sequence[str], is_limited: bool) -> Subscription:
         settings, concurrency = self._settings, self._concurrency()
         return self._client.subscribe(
@@ -150,6 +155,5 @@ class SourceWorker:
             max_in_flight=concurrency if is_limited else settings.max_in_flight(concurrency),
             max_in_flight_bytes=settings.max_in_flight_bytes,
             lease=settings.lease,
-            # The leases that do not fit are still extended and settled, without a stream.
-            held_lease_tokens=held_lease_tokens[: self._client.max_request_bytes // ACK_BYTES],
+            held_lease_tokens=held_lease_tokens,
         )

@@ -36,6 +36,7 @@ class Stream:
     Args:
         open_stream: Opens one stream, naming the leases still held, and whether the group is limited: every delivery
             counts, so the stream may hold no more than is handled at once.
+        most_named: Returns how many leases fit into the request of a stream.
         outage: The outage that all streams of the worker share: without the server, they all break.
 
     Attributes:
@@ -47,6 +48,7 @@ class Stream:
         source: Source,
         open_stream: Callable[[Sequence[str], bool], Subscription],
         *,
+        most_named: Callable[[], int],
         leases: HeldLeases,
         executor: Executor,
         keeper: LeaseKeeper,
@@ -56,6 +58,7 @@ class Stream:
         self.group = source.group
         self._source = source
         self._open_stream = open_stream
+        self._most_named = most_named
         self._leases = leases
         self._executor = executor
         self._keeper = keeper
@@ -66,6 +69,9 @@ class Stream:
         self._window = 0
         # As the last stream said.
         self._limited = False
+        # Leases that the request of the last stream named, and those that did not fit.
+        self._named: Sequence[str] = ()
+        self._unnamed: Sequence[str] = ()
         self._freshness = Freshness()
         self._lease = timedelta(0)
         self._arrival = asyncio.Event()
@@ -120,7 +126,9 @@ class Stream:
             self._keeper.detached()
 
     async def _read(self) -> float:
-        async with self._open_stream(self._leases.tokens(), self._limited) as subscription:
+        held, most = self._leases.tokens(), self._most_named()
+        self._named, self._unnamed = held[:most], held[most:]
+        async with self._open_stream(self._named, self._limited) as subscription:
             return await self._read_frames(subscription.frames())
 
     async def _until_quiet(self, frames: AsyncIterator[Frame]) -> float:
@@ -174,8 +182,10 @@ class Stream:
         self._window = frame.max_in_flight
         self._lease = frame.lease
         self._freshness.reset()
-        self._leases.renew(self._leases.tokens(), now() + frame.lease.total_seconds())
+        self._leases.renew(self._named, now() + frame.lease.total_seconds())
         self._keeper.attached(frame.lease, frame.disconnect_grace)
+        if self._unnamed:
+            self._keeper.extend_now()
         self._settler.retry_now()
         self._backoff.reset()
         self._outage.ended()
