@@ -100,6 +100,11 @@ async def test_a_schedule_that_cannot_be_stored_ends_the_worker(server: ServerPr
     with pytest.raises(InvalidArgument, match="hour"):
         await asyncio.wait_for(wrong.serve(), SIGNAL_TIMEOUT_S)
 
+    uncountable = Worker(server.address)
+    uncountable.every(3_600, name=unique_name("uncountable"), max_runs=2.5)(handle)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^max_runs: expected an int, got float$"):
+        await asyncio.wait_for(uncountable.serve(), SIGNAL_TIMEOUT_S)
+
     async with aio.Client(server.address) as client:
         name = unique_name("elsewhere")
         await client.schedules.put(name, topic, b"", every=3_600)

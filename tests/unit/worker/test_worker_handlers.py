@@ -154,12 +154,43 @@ async def test_a_function_that_hides_its_signature_may_be_a_handler(bus: FakeBus
         ({"prefetch": -1}, "prefetch"),
         ({"max_execution": 0}, "max_execution"),
         ({"drain_timeout": -1}, "drain_timeout"),
+        ({"max_in_flight_bytes": -1}, "max_in_flight_bytes"),
+        ({"max_in_flight_bytes": (1 << 30) + 1}, "max_in_flight_bytes"),
         ({"lease": float("inf")}, "lease"),
+        ({"lease": float("nan")}, "lease"),
+        ({"lease": -1}, "lease"),
+        ({"lease": 0.05}, "lease"),
+        ({"lease": 12 * 3600 + 1}, "lease"),
     ],
 )
 def test_a_worker_that_cannot_work_is_refused_and_names_its_argument(arguments: dict[str, Any], field: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{field}: "):
         Worker(**arguments)
+
+
+NO_WHOLE_NUMBERS = [2.5, 2.0, float("nan"), True, "2"]
+
+
+@pytest.mark.parametrize("value", NO_WHOLE_NUMBERS)
+@pytest.mark.parametrize("field", ["concurrency", "prefetch", "max_in_flight_bytes"])
+def test_a_setting_that_counts_must_be_a_whole_number(field: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{field}: expected an int, got {type(value).__name__}$"):
+        Worker(**{field: value})
+
+
+@pytest.mark.parametrize("value", NO_WHOLE_NUMBERS)
+@pytest.mark.parametrize("field", ["concurrency", "max_retries", "batch"])
+def test_a_number_of_a_handler_must_be_a_whole_number(field: str, value: Any) -> None:
+    """A batch of 2.5 never was full, and waited for its time to be over."""
+    with pytest.raises(TypeError, match=f"^{field}: expected an int, got {type(value).__name__}$"):
+        Worker().add("orders", lambda _: None, **{field: value})
+
+
+@pytest.mark.parametrize("value", [True, "2"])
+@pytest.mark.parametrize("field", ["lease", "max_execution", "drain_timeout"])
+def test_a_duration_of_a_worker_must_be_a_timedelta_or_a_number(field: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"^{field}: expected a timedelta or seconds, got {type(value).__name__}$"):
+        Worker(**{field: value})
 
 
 async def test_the_same_handler_can_be_registered_once_for_a_topic_and_group(bus: FakeBus) -> None:

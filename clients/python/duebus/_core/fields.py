@@ -47,20 +47,26 @@ def text(field: str, value: object) -> str:
 
 def uint32(field: str, value: int) -> int:
     """The value itself, if it fits into 32 bits."""
-    return _whole_number(field, value, _UINT32_MAX)
+    return whole(field, value, 0, _UINT32_MAX)
 
 
 def int32(field: str, value: int) -> int:
     """The value itself, if it fits into 32 bits with a sign."""
-    return _whole_number(field, value, _INT32_MAX, -_INT32_MAX - 1)
+    return whole(field, value, -_INT32_MAX - 1, _INT32_MAX)
 
 
 def uint64(field: str, value: int) -> int:
     """The value itself, if it fits into 64 bits."""
-    return _whole_number(field, value, _UINT64_MAX)
+    return whole(field, value, 0, _UINT64_MAX)
 
 
-def _whole_number(field: str, value: int, most: int, least: int = 0) -> int:
+def whole(field: str, value: int, least: int, most: int) -> int:
+    """The value itself, if it is a whole number from `least` to `most`.
+
+    Raises:
+        TypeError: it is not an int.
+        InvalidArgument: it is out of range.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{field}: expected an int, got {type(value).__name__}")
     if not least <= value <= most:
@@ -73,9 +79,12 @@ def number(field: str, value: float) -> float:
 
     Raises:
         TypeError: it is not a number.
+        InvalidArgument: it is NaN or infinite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{field}: expected a number, got {type(value).__name__}")
+    if not math.isfinite(value):
+        raise InvalidArgument.of_field(field, f"must be a finite number, not {value}")
     return value
 
 

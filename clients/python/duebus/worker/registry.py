@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from duebus._core.delivery import Delivery
-from duebus._core.fields import Span, seconds
+from duebus._core.fields import Span, seconds, uint32, whole
 from duebus.errors import InvalidArgument
 from duebus.worker.once import once_by
 from duebus.worker.typed import calling, calling_with_batches
@@ -193,15 +193,14 @@ def _check(handler: Handler, concurrency: int | None, max_retries: int | None) -
         raise TypeError(f"handler: {handler!r} can't be called")
     if _yields(handler):
         raise TypeError(f"handler: {_name_of(handler)} is a generator, so none of it would run: write it without yield")
-    if concurrency is not None and not 1 <= concurrency <= MAX_CONCURRENCY:
-        raise InvalidArgument.of_field("concurrency", f"must be 1 to {MAX_CONCURRENCY}, not {concurrency}")
-    if max_retries is not None and max_retries < 0:
-        raise InvalidArgument.of_field("max_retries", f"must be at least 0, not {max_retries}")
+    if concurrency is not None:
+        whole("concurrency", concurrency, 1, MAX_CONCURRENCY)
+    if max_retries is not None:
+        uint32("max_retries", max_retries)
 
 
 def _batching(size: int, wait: Span, concurrency: int | None, read: Callable[[Delivery], Any]) -> Batching:
-    if not 1 <= size <= MAX_CONCURRENCY:
-        raise InvalidArgument.of_field("batch", f"must be 1 to {MAX_CONCURRENCY}, not {size}")
+    whole("batch", size, 1, MAX_CONCURRENCY)
     if concurrency is not None and concurrency < size:
         raise InvalidArgument.of_field("concurrency", f"must be at least the batch, {size}, not {concurrency}")
     return Batching(size, seconds("wait", wait), read)

@@ -114,7 +114,7 @@ class Serving:
                 await self._all_started()
                 await declare(self._client, self._declarations, self._settings.engine)
             self._declared.set()
-        except DueBusError as error:
+        except Exception as error:  # noqa: BLE001 - as in `_attend`
             self._fail(error)
 
     async def _settle(self) -> None:

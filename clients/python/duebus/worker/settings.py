@@ -5,10 +5,12 @@ from datetime import timedelta
 
 from duebus._core.enums import Engine
 
-__all__ = ["MAX_IN_FLIGHT", "Settings"]
+__all__ = ["MAX_IN_FLIGHT", "MAX_IN_FLIGHT_BYTES", "MAX_LEASE", "MIN_LEASE", "Settings"]
 
 # The server's limits for one stream.
 MAX_IN_FLIGHT = 100_000
+MAX_IN_FLIGHT_BYTES = 1 << 30
+MIN_LEASE, MAX_LEASE = timedelta(milliseconds=100), timedelta(hours=12)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from duebus._core.enums import Engine
-from duebus._core.fields import Span, duration, seconds
+from duebus._core.fields import Span, duration, seconds, whole
 from duebus._core.schedule_model import CatchUp, Overlap
 from duebus._core.settings import DEFAULT_TARGET
 from duebus.aio import Client
@@ -18,7 +18,7 @@ from duebus.errors import InvalidArgument
 from duebus.worker.registry import MAX_CONCURRENCY, Handler, Registration, Registry
 from duebus.worker.schedules import Declaration, module_of
 from duebus.worker.serving import Serving
-from duebus.worker.settings import MAX_IN_FLIGHT, Settings
+from duebus.worker.settings import MAX_IN_FLIGHT, MAX_IN_FLIGHT_BYTES, MAX_LEASE, MIN_LEASE, Settings
 from duebus.worker.signals import stop_on_signals
 
 __all__ = ["Worker"]
@@ -100,6 +100,7 @@ class Worker:
         client: A client to use instead of a new one; it is not closed.
 
     Raises:
+        TypeError: An argument has the wrong type.
         InvalidArgument: A number or a duration is out of range.
     """
 
@@ -126,10 +127,10 @@ class Worker:
             ephemeral=ephemeral,
             engine=engine,
             consumer=consumer or f"{socket.gethostname()}-{os.getpid()}",
-            concurrency=_between("concurrency", concurrency, 1, MAX_CONCURRENCY),
-            prefetch=None if prefetch is None else _between("prefetch", prefetch, 0, MAX_IN_FLIGHT),
-            max_in_flight_bytes=max_in_flight_bytes,
-            lease=duration("lease", lease).ToTimedelta(),
+            concurrency=whole("concurrency", concurrency, 1, MAX_CONCURRENCY),
+            prefetch=None if prefetch is None else whole("prefetch", prefetch, 0, MAX_IN_FLIGHT),
+            max_in_flight_bytes=whole("max_in_flight_bytes", max_in_flight_bytes, 0, MAX_IN_FLIGHT_BYTES),
+            lease=_lease(lease),
             max_execution=seconds("max_execution", max_execution),
             drain_timeout=seconds("drain_timeout", drain_timeout),
         )
@@ -422,7 +423,8 @@ def _ignore(_: BaseException) -> None:
     """Ignores failures, which are logged anyway."""
 
 
-def _between(field: str, value: int, least: int, most: int) -> int:
-    if not least <= value <= most:
-        raise InvalidArgument.of_field(field, f"must be {least} to {most}, not {value}")
-    return value
+def _lease(lease: Span) -> timedelta:
+    length = duration("lease", lease).ToTimedelta()
+    if not MIN_LEASE <= length <= MAX_LEASE:
+        raise InvalidArgument.of_field("lease", f"must be 100 ms to 12 h, not {lease}")
+    return length
