@@ -18,16 +18,17 @@ from unittest.mock import patch
 from duebus._aio.deadlines import Deadlines as DispatchDeadlines
 from duebus._core.delivery import Delivery
 from duebus.v1 import event_bus_pb2
-from duebus.worker import executor
+from duebus.worker import executor, invoker
 from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import Cause, Held, HeldLeases
-from duebus.worker.registry import Registry
+from duebus.worker.registry import Registration, Registry
 from duebus.worker.runners import Runners
 from duebus.worker.settler import Settler
 from duebus.worker.threads import ThreadPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from types import ModuleType
 
     from duebus._core.model import LeaseFailure, Nack
 
@@ -62,20 +63,20 @@ class TaskForEach:
 
 
 class TimerForEach:
-    """Replaces `Deadlines`: a timer for each delivery."""
+    """Replaces `Deadlines`: a timer for each call."""
 
     def __init__(self, allowance: float) -> None:
         self._allowance = allowance
         self._loop = asyncio.get_running_loop()
-        self._timers: dict[Held, asyncio.TimerHandle] = {}
+        self._timers: dict[tuple[Held, Registration], asyncio.TimerHandle] = {}
 
-    def watch(self, held: Held) -> None:
-        """Its handlers have just been started."""
-        self._timers[held] = self._loop.call_later(self._allowance, held.cancel, Cause.TIMEOUT)
+    def watch(self, held: Held, registration: Registration) -> None:
+        """A handler was called with a delivery."""
+        self._timers[held, registration] = self._loop.call_later(self._allowance, held.cancel, Cause.TIMEOUT)
 
-    def forget(self, held: Held) -> None:
-        """Its handlers have ended."""
-        if (timer := self._timers.pop(held, None)) is not None:
+    def forget(self, held: Held, registration: Registration) -> None:
+        """The call has ended."""
+        if (timer := self._timers.pop((held, registration), None)) is not None:
             timer.cancel()
 
     def close(self) -> None:
@@ -84,17 +85,18 @@ class TimerForEach:
             timer.cancel()
 
 
-TWINS: dict[str, tuple[str, type, type]] = {
-    "runners": ("Runners", Runners, TaskForEach),
-    "deadlines": ("Deadlines", Deadlines, TimerForEach),
+TWINS: dict[str, tuple[ModuleType, type, type]] = {
+    "runners": (executor, Runners, TaskForEach),
+    "deadlines": (invoker, Deadlines, TimerForEach),
 }
-"""The name of each where it is used, the original, and its twin."""
+"""Where each is used, the original, and its twin."""
 
 
 @contextmanager
 def using(name: str, kind: type) -> Iterator[None]:
     """Executors that are made in the block use this class."""
-    with patch.object(executor, TWINS[name][0], kind):
+    module, original, _ = TWINS[name]
+    with patch.object(module, original.__name__, kind):
         yield
 
 

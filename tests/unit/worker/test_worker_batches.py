@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.fake_bus import FakeBus, deliveries, delivery, first_line
 from support.virtual_time import VirtualTimeLoop
-from support.workers import serving, settle_down, worker_on
+from support.workers import HandlerByHand, serving, settle_down, worker_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -468,6 +468,44 @@ async def test_several_handlers_of_a_topic_see_each_event_alone_or_in_a_batch(bu
         nack = (await nacked(bus, 1))[many[1].lease_token]
     assert (batches, alone) == ([many], many)
     assert "store: ValueError: no" in first_line(nack)
+
+
+async def test_a_handler_beside_a_batch_keeps_its_time_limit_while_the_batch_is_collected(bus: FakeBus) -> None:
+    worker, alone, event = worker_on(bus, max_execution=5), HandlerByHand(), delivery()
+    worker.add("orders", alone)
+    worker.add("orders", BatchByHand(), batch=2, wait=60)
+    async with serving(worker):
+        (await bus.stream()).deliver(event)
+        await alone.begins()
+        await nacked(bus, 1)
+        assert now() == 5
+    assert alone.cancelled == [event]
+
+
+async def test_a_handler_beside_a_batch_keeps_its_time_limit_while_the_batch_is_handled(bus: FakeBus) -> None:
+    worker, alone, batches, event = worker_on(bus, max_execution=5), HandlerByHand(), BatchByHand(), delivery()
+    worker.add("orders", alone)
+    worker.add("orders", batches, batch=2, wait=3)
+    async with serving(worker):
+        (await bus.stream()).deliver(event)
+        _, end = await batches.begins()
+        end.set_result(None)
+        await nacked(bus, 1)
+        assert now() == 5
+    assert alone.cancelled == [event]
+
+
+async def test_a_batch_is_collected_for_longer_than_a_handler_beside_it_may_run(bus: FakeBus) -> None:
+    worker, alone, batches, event = worker_on(bus, max_execution=5), HandlerByHand(), BatchByHand(), delivery()
+    worker.add("orders", alone)
+    worker.add("orders", batches, batch=2, wait=60)
+    async with serving(worker):
+        (await bus.stream()).deliver(event)
+        alone.returns(await alone.begins())
+        _, end = await batches.begins()
+        assert now() == 60
+        end.set_result(None)
+        await acked(bus, 1)
 
 
 @pytest.mark.real_time

@@ -128,12 +128,12 @@ async def test_a_waiting_delivery_whose_lease_is_lost_is_not_released(bus: FakeB
 
 
 async def test_handlers_that_ended_in_time_have_no_deadline() -> None:
-    deadlines = Deadlines(allowance=5)
+    deadlines, registration = Deadlines(allowance=5), worker_on(FakeBus()).add("orders", HandlerByHand())
     ended, running = Held(delivery()), Held(delivery())
     for each in (ended, running):
         each.stage = Stage.RUNNING
-        deadlines.watch(each)
-    deadlines.forget(ended)
+        deadlines.watch(each, registration)
+    deadlines.forget(ended, registration)
     await asyncio.sleep(5)
     assert running.cause is Cause.TIMEOUT
     assert ended.cause is None

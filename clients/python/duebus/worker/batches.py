@@ -52,7 +52,6 @@ class Batches:
                 deliveries are: it goes on while only some of their leases are lost.
         """
         member = _Member(held, batching.read(held.delivery), self._loop.create_future())
-        self._deadlines.forget(held)
         self._collect(member, registration, batching)
         try:
             error = await member.outcome
@@ -102,8 +101,10 @@ class Batches:
         call = _Call(members, self._loop.create_task(self._outcomes(registration, members)))
         for member in members:
             member.call = call
-            self._deadlines.watch(member.held)
+            self._deadlines.watch(member.held, registration)
         await asyncio.wait([call.task])
+        for member in members:
+            self._deadlines.forget(member.held, registration)
         if call.is_cancelled:
             return None
         outcomes = call.task.result()
@@ -114,7 +115,6 @@ class Batches:
         else:
             for member in members:
                 member.call = None
-                self._deadlines.forget(member.held)
             return outcomes
         return None
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from duebus._core.delivery import Delivery
 from duebus._core.model import Nack
-from duebus.worker.deadlines import Deadlines
 from duebus.worker.freshness import now
 from duebus.worker.held import GONE, RUNNING, WAITING, Cause, Held, HeldLeases
 from duebus.worker.invoker import Invoker
@@ -54,8 +53,7 @@ class Executor:
         self._leases = leases
         self._settler = settler
         self._slots = Slots(concurrency)
-        self._deadlines = Deadlines(max_execution)
-        self._invoker = Invoker(threads, self._deadlines, max_execution, self._returned)
+        self._invoker = Invoker(threads, max_execution, self._returned)
         self._succeeded_handlers = SucceededHandlers()
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()
@@ -138,7 +136,7 @@ class Executor:
 
     def close(self) -> None:
         """Stops cancelling handlers that run too long."""
-        self._deadlines.close()
+        self._invoker.close()
 
     def _release_waiting(self) -> None:
         for waiting in (self._doubtful, self._waiting):
@@ -191,7 +189,6 @@ class Executor:
         held.running = running
         self._running.add(held)
         self._slots.take()
-        self._deadlines.watch(held)
 
     async def _handle(self, held: Held, registration: Registration) -> None:
         if (failure := await self._invoker.run(held, registration)) is not None:
@@ -214,7 +211,6 @@ class Executor:
     def _end(self, held: Held) -> None:
         self._running.discard(held)
         self._note_finished()
-        self._deadlines.forget(held)
         nack = None
         if held.stage is not GONE:
             if (nack := self._nack(held)) is not None:

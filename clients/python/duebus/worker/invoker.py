@@ -24,18 +24,18 @@ class Invoker:
 
     Args:
         threads: Where functions are called.
-        deadlines: Cancels calls that take too long.
-        max_execution: The time limit in seconds, for the message of a cancelled handler.
+        max_execution: How many seconds a call may take before its delivery's handlers are cancelled.
         returned: Called when an abandoned call on a thread returns.
     """
 
     def __init__(
-        self, threads: ThreadPool, deadlines: Deadlines, max_execution: float, returned: Callable[[Held], None]
+        self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]
     ) -> None:
         self._threads = threads
         self._max_execution = max_execution
         self._returned = returned
-        self._batches = Batches(self._call, deadlines)
+        self._deadlines = Deadlines(max_execution)
+        self._batches = Batches(self._call, self._deadlines)
         self._traced = tracing.is_set_up()
 
     def note_tracing(self) -> None:
@@ -45,6 +45,10 @@ class Invoker:
     def flush(self) -> None:
         """Begins to handle the batches that are being collected, because no more will come."""
         self._batches.flush()
+
+    def close(self) -> None:
+        """Stops cancelling calls that take too long."""
+        self._deadlines.close()
 
     async def run(self, held: Held, registration: Registration) -> Failure | None:
         """Calls a handler. Returns its failure, or None if it returned; the outcome of a cancelled handler is ignored.
@@ -58,15 +62,19 @@ class Invoker:
                 pass  # cancelled before it began
             elif registration.batching is not None:
                 await self._batches.handle(held, registration, registration.batching)
-            elif self._traced or registration.blocking:
-                await self._call(registration, (held.delivery,), (held,))
             else:
-                await registration.call(held.delivery)  # type: ignore[misc]  # a coroutine function
+                self._deadlines.watch(held, registration)
+                if self._traced or registration.blocking:
+                    await self._call(registration, (held.delivery,), (held,))
+                else:
+                    await registration.call(held.delivery)  # type: ignore[misc]  # a coroutine function
         except BaseException as error:
             # Not isinstance: it reads error.__class__, which may raise.
             if issubclass(type(error), GeneratorExit) and _is_being_closed(held):
                 raise
             failure = failure_of(registration, error, held.delivery.attempt)
+        finally:
+            self._deadlines.forget(held, registration)
         if held.cause is None:
             return failure
         return timed_out(registration, self._max_execution, held.delivery.attempt)
