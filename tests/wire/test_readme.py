@@ -114,6 +114,15 @@ def stored(worker: Running, count: int) -> int:
     return batches
 
 
+def test_the_interceptors(own: ServerProcess, tmp_path: Path) -> None:
+    dispatching, handling = blocks(section(PYTHON, "Interceptors"), "python")
+    with start(handling, own, tmp_path / "billing.py") as worker:
+        assert python(dispatching, own, tmp_path / "shop.py") == ""
+        assert worker.line() == "acme: order 48"
+        assert re.fullmatch(r"bill took 0\.\d{3} s", worker.line())
+        assert worker.end().status == 0
+
+
 def test_the_test_with_a_moved_clock(tmp_path: Path) -> None:
     (shown,) = blocks(section(PYTHON, "Testing your own code"), "python")
     (tmp_path / "test_shop.py").write_text(shown)

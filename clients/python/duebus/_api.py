@@ -29,9 +29,18 @@ from duebus._core.limits import KeyPolicy, Limits, OnDead, Pause, PauseScope, Ra
 from duebus._core.model import Dispatched, LeaseFailure, Nack, NewEvent, StoppedEngine
 from duebus._core.schedule_model import CatchUp, Overlap, Preview, Schedule, ScheduleInfo
 from duebus._core.tls import tls
-from duebus.client import Client
+from duebus.client import Client, DispatchInterceptor, DispatchNext
 from duebus.errors import DueBusError, FieldViolation
-from duebus.worker import DeadLetter, RateLimited, Release, RetryAfter, Worker
+from duebus.worker import (
+    DeadLetter,
+    HandlerInterceptor,
+    HandlerNext,
+    RateLimited,
+    Registration,
+    Release,
+    RetryAfter,
+    Worker,
+)
 
 __all__ = [
     "Attempt",
@@ -44,6 +53,8 @@ __all__ = [
     "DeadLetter",
     "Deliveries",
     "Delivery",
+    "DispatchInterceptor",
+    "DispatchNext",
     "Dispatched",
     "DueBusError",
     "Engine",
@@ -54,6 +65,8 @@ __all__ = [
     "Frame",
     "GroupInfo",
     "GroupMinute",
+    "HandlerInterceptor",
+    "HandlerNext",
     "Heartbeat",
     "KeyInfo",
     "KeyPolicy",
@@ -74,6 +87,7 @@ __all__ = [
     "RateLimited",
     "Rates",
     "Redriven",
+    "Registration",
     "Release",
     "Removed",
     "Rescheduled",

@@ -3,8 +3,9 @@
 import asyncio
 import random as random_numbers
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,19 +16,21 @@ from duebus._aio.connection import Connection
 from duebus._aio.dispatching import Dispatcher
 from duebus._aio.schedules import ScheduleClient
 from duebus._aio.subscription import Subscription
-from duebus._aio.transport import Channel, Sleep, TokenProvider
+from duebus._aio.transport import Channel, DispatchInterceptor, DispatchNext, Sleep, TokenProvider
 from duebus._core import calls
 from duebus._core.backoff import Random
-from duebus._core.calls import Engines, LeaseCall
+from duebus._core.calls import DispatchOptions, Engines, LeaseCall
 from duebus._core.enums import Engine
-from duebus._core.events import encode_fields
+from duebus._core.events import as_new_events, encode_event, encode_fields
 from duebus._core.fields import Span
+from duebus._core.interceptors import checked, results, through
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
 from duebus._core.tracing import dispatching
+from duebus.v1 import event_bus_pb2
 
-__all__ = ["AdminClient", "Client", "ScheduleClient", "Subscription"]
+__all__ = ["AdminClient", "Client", "DispatchInterceptor", "DispatchNext", "ScheduleClient", "Subscription"]
 
 
 class Client:
@@ -63,6 +66,9 @@ class Client:
             White space around a token is left out. While the function raises or has no token, calls fail with
             Unavailable and are retried, and workers reconnect. Over plaintext, anyone on the network path can read a
             token.
+        interceptors: Functions around each dispatch, the first outermost, for example to add attributes to its events:
+            `async def interceptor(topic, events, call_next)`. Each gets NewEvents, and returns what
+            `call_next(topic, events)` returns: a result for each event.
         options: gRPC channel options that add to or override the client's own.
         clock: Returns monotonic seconds; for tests.
         sleep: Waits for a number of seconds; for tests.
@@ -77,6 +83,7 @@ class Client:
         channel: Channel | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         token: str | TokenProvider | None = None,
+        interceptors: Iterable[DispatchInterceptor] = (),
         options: ChannelOptions = (),
         clock: Clock = time.monotonic,
         sleep: Sleep = asyncio.sleep,
@@ -85,6 +92,7 @@ class Client:
         settings = make_settings(target, timeout, credentials, token, options)
         self._connection = Connection(settings, channel=channel, clock=clock, sleep=sleep, random=random)
         self._dispatcher = Dispatcher(self._connection)
+        self._interceptors = checked(interceptors)
         self._admin = AdminClient(self._connection)
         self._schedules = ScheduleClient(self._connection)
 
@@ -160,8 +168,23 @@ class Client:
             MaxQueuedEventsReached: the topic is full, or too many events with this key are blocked; nothing was stored.
             DueBusError: any other failure.
         """
+        options = DispatchOptions(engines, request_id, require_subscriber, timeout)
         with dispatching(topic, attributes):
-            event = encode_fields(
+            if self._interceptors:
+                event = NewEvent(
+                    data=data,
+                    id=id,
+                    delay=delay,
+                    at=at,
+                    attributes=attributes,
+                    content_type=content_type,
+                    max_retries=max_retries,
+                    key=key,
+                    priority=priority,
+                )
+                (result,) = await self._intercept(topic, [event], partial(self._send_intercepted, options))
+                return result
+            encoded = encode_fields(
                 data,
                 id=id,
                 delay=delay,
@@ -172,11 +195,7 @@ class Client:
                 key=key,
                 priority=priority,
             )
-            kind = calls.dispatch_kind(topic, engines, require_subscriber)
-            if request_id:  # the caller's own id belongs to this event alone
-                (answer,) = await self._connection.run(calls.dispatch_together(kind, [event], request_id), timeout)
-                return answer
-            return await self._dispatcher.run(kind, event, timeout)
+            return await self._send(options, topic, encoded)
 
     async def dispatch_many(
         self,
@@ -206,11 +225,36 @@ class Client:
             InvalidArgument: there are more than 1000, or one is malformed: `field_violations` names `events[3].delay`.
             DueBusError: as in `dispatch`.
         """
+        options = DispatchOptions(engines, request_id, require_subscriber, timeout)
         with dispatching(topic):
-            call = calls.dispatch_many(
-                topic, events, engines=engines, request_id=request_id, require_subscriber=require_subscriber
-            )
-            return await self._connection.run(call, timeout)
+            if self._interceptors:
+                return await self._intercept(topic, as_new_events(events), partial(self._send_many, options))
+            return await self._send_many(options, topic, events)
+
+    async def _intercept(self, topic: str, events: Sequence[NewEvent], send: DispatchNext) -> list[Dispatched]:
+        """Passes a dispatch through the interceptors."""
+        return results(await through(self._interceptors, send)(topic, events), len(events))
+
+    async def _send_intercepted(
+        self, options: DispatchOptions, topic: str, events: Sequence[NewEvent]
+    ) -> list[Dispatched]:
+        """Sends what the interceptors have made of a single event."""
+        if len(events) != 1:
+            return await self._send_many(options, topic, events)
+        return [await self._send(options, topic, encode_event(events[0]))]
+
+    async def _send(self, options: DispatchOptions, topic: str, event: event_bus_pb2.Event) -> Dispatched:
+        kind = calls.dispatch_kind(topic, options)
+        if options.request_id:  # the caller's own id belongs to this event alone
+            call = calls.dispatch_together(kind, [event], options.request_id)
+            (result,) = await self._connection.run(call, options.timeout)
+            return result
+        return await self._dispatcher.run(kind, event, options.timeout)
+
+    async def _send_many(
+        self, options: DispatchOptions, topic: str, events: Iterable[NewEvent | Any]
+    ) -> list[Dispatched]:
+        return await self._connection.run(calls.dispatch_many(topic, events, options), options.timeout)
 
     def subscribe(
         self,

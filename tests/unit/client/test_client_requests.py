@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from duebus import Delivery, Dispatched, Engine, LeaseFailure, LeaseFailureReason, Nack, StoppedEngine, errors
 from duebus._core import calls
+from duebus._core.calls import DispatchOptions
 from duebus.v1 import event_bus_pb2
 
 Reason = event_bus_pb2.LeaseFailure
@@ -17,8 +18,7 @@ def delivery(token: str) -> Delivery:
 
 
 def dispatch_request(**arguments: Any) -> event_bus_pb2.DispatchRequest:
-    defaults: dict[str, Any] = {"engines": (), "request_id": None, "require_subscriber": False}
-    call = calls.dispatch_many("orders", [b""], **(defaults | arguments))
+    call = calls.dispatch_many("orders", [b""], DispatchOptions(**arguments))
     assert isinstance(call.request, event_bus_pb2.DispatchRequest)
     return call.request
 
@@ -54,13 +54,13 @@ def test_an_unknown_engine_is_refused() -> None:
 def test_a_topic_must_be_text_and_the_server_checks_the_rest() -> None:
     topic: Any = None
     with pytest.raises(TypeError, match=r"^topic: expected a str"):
-        calls.dispatch_many(topic, [], engines=(), request_id=None, require_subscriber=False)
+        calls.dispatch_many(topic, [], DispatchOptions())
 
-    assert calls.dispatch_many("", [], engines=(), request_id=None, require_subscriber=False).repeatable
+    assert calls.dispatch_many("", [], DispatchOptions()).repeatable
 
 
 def read_dispatched(ids: list[str], duplicates: list[str]) -> list[Dispatched]:
-    call = calls.dispatch_many("t", ids, engines=(), request_id=None, require_subscriber=False)
+    call = calls.dispatch_many("t", ids, DispatchOptions())
     return call.read(event_bus_pb2.DispatchResponse(event_ids=ids, duplicate_event_ids=duplicates), False)
 
 

@@ -414,7 +414,7 @@ async def test_a_handler_discarded_with_its_loop_settles_nothing() -> None:
     registration = Registry(lambda: None).add("orders", "", bill, concurrency=None, max_retries=None)
     held = Held(delivery())
     held.stage = Stage.RUNNING
-    handling = Invoker(ThreadPool("test"), 50, lambda _: None).run(held, registration)
+    handling = Invoker(ThreadPool("test"), (), 50, lambda _: None).run(held, registration)
     handling.send(None)
     handling.close()
     assert held.failures == ()

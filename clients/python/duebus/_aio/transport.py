@@ -5,19 +5,27 @@ Everything else is written once: `generate_sync.py` makes the sync client from t
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from duebus._core.model import Dispatched, NewEvent
 from duebus._core.settings import Settings
 from duebus.errors import ClientClosed, DeadlineExceeded, DueBusError, from_rpc_error
 from duebus.v1 import event_bus_pb2
 
 Sleep = Callable[[float], Awaitable[None]]
 TokenProvider = Callable[[], str | Awaitable[str]]
+DispatchNext = Callable[[str, Sequence[NewEvent]], Awaitable[list[Dispatched]]]
+"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order."""
+DispatchInterceptor = Callable[[str, Sequence[NewEvent], DispatchNext], Awaitable[list[Dispatched]]]
+"""Comes between the caller and each dispatch: `async def interceptor(topic, events, call_next)`.
+
+It may pass on another topic and other events, and returns a result for each event that it was given.
+"""
 Channel = grpc.aio.Channel
 Stream = grpc.aio.UnaryStreamCall[event_bus_pb2.SubscribeRequest, event_bus_pb2.SubscribeResponse]
 

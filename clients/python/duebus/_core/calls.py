@@ -48,16 +48,25 @@ _NOTHING_DONE: frozenset[LeaseFailureReason] = frozenset()
 _FIELD_BYTES = 6
 
 
+class DispatchOptions(NamedTuple):
+    """The arguments of a dispatch besides its events."""
+
+    engines: Engines = ()
+    request_id: str | None = None
+    require_subscriber: bool = False
+    timeout: Span | None = None
+
+
 def dispatch_many(
-    topic: str,
-    events: Iterable[NewEvent | Any],
-    *,
-    engines: Engines,
-    request_id: str | None,
-    require_subscriber: bool,
+    topic: str, events: Iterable[NewEvent | Any], options: DispatchOptions
 ) -> Call[event_bus_pb2.DispatchResponse, list[Dispatched]]:
     """Stores all of the events or none."""
-    request = _dispatch_request(topic, engines, request_id, require_subscriber)
+    request = event_bus_pb2.DispatchRequest(
+        topic=fields.text("topic", topic),
+        engines=fields.engines("engines", options.engines),
+        request_id=_request_id(options.request_id),
+        require_subscriber=options.require_subscriber,
+    )
     add_events(request, events)
     return Call(_DISPATCH, request, lambda response, _: _read_dispatched(response))
 
@@ -70,9 +79,10 @@ class DispatchKind(NamedTuple):
     require_subscriber: bool
 
 
-def dispatch_kind(topic: str, engines: Engines, require_subscriber: bool) -> DispatchKind:
+def dispatch_kind(topic: str, options: DispatchOptions) -> DispatchKind:
     """The kind of a dispatch with these arguments."""
-    return DispatchKind(fields.text("topic", topic), tuple(fields.engines("engines", engines)), require_subscriber)
+    engines = fields.engines("engines", options.engines)
+    return DispatchKind(fields.text("topic", topic), tuple(engines), options.require_subscriber)
 
 
 def dispatch_together(
@@ -92,18 +102,6 @@ def dispatch_together(
 def _request_id(given: str | None) -> str:
     """The id that makes a dispatch repeatable; a new one if none is given."""
     return fields.text("request_id", given) if given else urandom(16).hex()
-
-
-def _dispatch_request(
-    topic: str, engines: Engines, request_id: str | None, require_subscriber: bool
-) -> event_bus_pb2.DispatchRequest:
-    """The request without its events."""
-    return event_bus_pb2.DispatchRequest(
-        topic=fields.text("topic", topic),
-        engines=fields.engines("engines", engines),
-        request_id=_request_id(request_id),
-        require_subscriber=require_subscriber,
-    )
 
 
 def _read_dispatched(response: event_bus_pb2.DispatchResponse) -> list[Dispatched]:

@@ -20,8 +20,7 @@ def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent
         TypeError: `events` is a single payload, or a field has the wrong type.
         InvalidArgument: a field can't be sent as it is.
     """
-    if isinstance(events, NewEvent | str | bytes | bytearray | memoryview | Mapping):
-        raise TypeError(f"events: expected an iterable of events, got a single {type(events).__name__}")
+    _refuse_single(events)
     span = current_span()
     for index, event in enumerate(events):
         try:
@@ -30,6 +29,26 @@ def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent
             # Encode it again to name the event in the error: naming all of them would take as long as encoding them.
             _put_event(event_bus_pb2.Event(), event, span, f"events[{index}].")
             raise
+
+
+def as_new_events(events: Iterable[NewEvent | Any]) -> list[NewEvent]:
+    """The events, each as a NewEvent.
+
+    Raises:
+        TypeError: `events` is a single payload.
+    """
+    _refuse_single(events)
+    return [each if isinstance(each, NewEvent) else NewEvent(data=each) for each in events]
+
+
+def encode_event(event: NewEvent) -> event_bus_pb2.Event:
+    """Encodes an event. Raises as `encode_fields`."""
+    return _put_event(event_bus_pb2.Event(), event, current_span())
+
+
+def _refuse_single(events: Iterable[NewEvent | Any]) -> None:
+    if isinstance(events, NewEvent | str | bytes | bytearray | memoryview | Mapping):
+        raise TypeError(f"events: expected an iterable of events, got a single {type(events).__name__}")
 
 
 def _put_event(

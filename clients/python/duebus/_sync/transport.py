@@ -1,18 +1,27 @@
 """The parts of the client that differ for threads; see `duebus._aio.transport`."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
+from duebus._core.model import Dispatched, NewEvent
 from duebus._core.settings import Settings
 from duebus.errors import ClientClosed, from_rpc_error
 from duebus.v1 import event_bus_pb2
 
 Sleep = Callable[[float], None]
 TokenProvider = Callable[[], str]
+DispatchNext = Callable[[str, Sequence[NewEvent]], list[Dispatched]]
+"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order."""
+DispatchInterceptor = Callable[[str, Sequence[NewEvent], DispatchNext], list[Dispatched]]
+"""Comes between the caller and each dispatch: `def interceptor(topic, events, call_next)`.
+
+It may pass on another topic and other events, and returns a result for each event that it was given. Many threads may
+call it at the same time.
+"""
 Channel = grpc.Channel
 Stream = Any
 """The iterator with `cancel` that grpc returns; its stubs lack it."""

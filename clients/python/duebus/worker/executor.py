@@ -11,6 +11,7 @@ from duebus._core.delivery import Delivery
 from duebus._core.model import Nack
 from duebus.worker.freshness import now
 from duebus.worker.held import GONE, RUNNING, WAITING, Cause, Held, HeldLeases
+from duebus.worker.interceptors import HandlerInterceptor
 from duebus.worker.invoker import Invoker
 from duebus.worker.outcome import nack_of
 from duebus.worker.registry import Registration, Source
@@ -41,6 +42,7 @@ class Executor:
         leases: HeldLeases,
         settler: Settler,
         threads: ThreadPool,
+        interceptors: Sequence[HandlerInterceptor] = (),
         concurrency: int,
         max_execution: float,
         on_failure: Callable[[BaseException], None],
@@ -53,7 +55,7 @@ class Executor:
         self._leases = leases
         self._settler = settler
         self._slots = Slots(concurrency)
-        self._invoker = Invoker(threads, max_execution, self._returned)
+        self._invoker = Invoker(threads, interceptors, max_execution, self._returned)
         self._succeeded_handlers = SucceededHandlers()
         self._runners = Runners(self._startable, self._start_next)
         self._loop = asyncio.get_running_loop()

@@ -12,6 +12,7 @@ from duebus._core import tracing
 from duebus.worker.batches import Batches
 from duebus.worker.deadlines import Deadlines
 from duebus.worker.held import RUNNING, Held
+from duebus.worker.interceptors import HandlerInterceptor, call_through
 from duebus.worker.outcome import Failure, failure_of, timed_out
 from duebus.worker.registry import Registration
 from duebus.worker.threads import ThreadPool
@@ -24,14 +25,20 @@ class Invoker:
 
     Args:
         threads: Where functions are called.
+        interceptors: What comes between the worker and each call, the first outermost.
         max_execution: How many seconds a call may take before its delivery's handlers are cancelled.
         returned: Called when an abandoned call on a thread returns.
     """
 
     def __init__(
-        self, threads: ThreadPool, max_execution: float, returned: Callable[[Held], None]
+        self,
+        threads: ThreadPool,
+        interceptors: Sequence[HandlerInterceptor],
+        max_execution: float,
+        returned: Callable[[Held], None],
     ) -> None:
         self._threads = threads
+        self._interceptors = interceptors
         self._max_execution = max_execution
         self._returned = returned
         self._deadlines = Deadlines(max_execution)
@@ -64,7 +71,7 @@ class Invoker:
                 await self._batches.handle(held, registration, registration.batching)
             else:
                 self._deadlines.watch(held, registration)
-                if self._traced or registration.blocking:
+                if self._traced or self._interceptors or registration.blocking:
                     await self._call(registration, (held.delivery,), (held,))
                 else:
                     await registration.call(held.delivery)  # type: ignore[misc]  # a coroutine function
@@ -82,17 +89,23 @@ class Invoker:
     async def _call(self, registration: Registration, arguments: tuple[Any, ...], helds: Sequence[Held]) -> object:
         """Calls a handler on behalf of one delivery or more. Returns what it returned."""
         deliveries = [held.delivery for held in helds]
+        call = functools.partial(self._call_handler, registration, arguments, helds)
         with tracing.handling(deliveries, registration.name) if self._traced else nullcontext():
-            if registration.blocking:
-                result = await self._call_on_thread(registration, arguments, helds)
-            else:
-                result = registration.call(*arguments)
-            # A plain function may return a coroutine, for example if it wraps a coroutine function.
-            if inspect.isawaitable(result):
-                return await result
-            if inspect.isgenerator(result) or inspect.isasyncgen(result):
-                raise TypeError("the handler returned a generator: none of its lines has run")
-            return result
+            return await call_through(self._interceptors, registration, deliveries, call)
+
+    async def _call_handler(
+        self, registration: Registration, arguments: tuple[Any, ...], helds: Sequence[Held]
+    ) -> object:
+        if registration.blocking:
+            result = await self._call_on_thread(registration, arguments, helds)
+        else:
+            result = registration.call(*arguments)
+        # A plain function may return a coroutine, for example if it wraps a coroutine function.
+        if inspect.isawaitable(result):
+            return await result
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("the handler returned a generator: none of its lines has run")
+        return result
 
     async def _call_on_thread(
         self, registration: Registration, arguments: tuple[Any, ...], helds: Sequence[Held]

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from duebus._core.enums import Engine
+from duebus.worker.interceptors import HandlerInterceptor
 
 __all__ = ["MAX_IN_FLIGHT", "MAX_IN_FLIGHT_BYTES", "MAX_LEASE", "MIN_LEASE", "Settings"]
 
@@ -27,6 +28,7 @@ class Settings:
     lease: timedelta
     max_execution: float
     drain_timeout: float
+    interceptors: tuple[HandlerInterceptor, ...]
 
     def max_in_flight(self, concurrency: int) -> int:
         """The window of a subscription: the deliveries that are handled and those that wait."""

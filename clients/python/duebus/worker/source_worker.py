@@ -59,6 +59,7 @@ class SourceWorker:
             leases=self._leases,
             settler=settler,
             threads=threads,
+            interceptors=settings.interceptors,
             concurrency=self._concurrency(),
             max_execution=settings.max_execution,
             on_failure=on_failure,

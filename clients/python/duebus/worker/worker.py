@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 from duebus._core.enums import Engine
 from duebus._core.fields import Span, duration, seconds, whole
+from duebus._core.interceptors import checked
 from duebus._core.schedule_model import CatchUp, Overlap
 from duebus._core.settings import DEFAULT_TARGET
 from duebus.aio import Client
 from duebus.errors import InvalidArgument
+from duebus.worker.interceptors import HandlerInterceptor
 from duebus.worker.registry import MAX_CONCURRENCY, Handler, Registration, Registry
 from duebus.worker.schedules import Declaration, module_of
 from duebus.worker.serving import Serving
@@ -98,6 +100,11 @@ class Worker:
         max_execution: How long a handler may run: a timedelta or seconds.
         drain_timeout: How long a stop waits for running handlers: a timedelta or seconds.
         client: A client to use instead of a new one; it is not closed.
+        interceptors: Functions around each call of a handler, the first outermost, for example to measure it:
+            `async def interceptor(handler, deliveries, call_next)`. Each gets the handler's `Registration`, and one
+            delivery, or those of a batch. `await call_next()` calls the handler and returns what it returned. How the
+            interceptor ends decides about the events, as it does for a handler; what it returns is ignored. It runs in
+            the event loop, around a function on a thread too, and `max_execution` includes it.
 
     Raises:
         TypeError: An argument has the wrong type.
@@ -119,6 +126,7 @@ class Worker:
         max_execution: Span = 50.0,
         drain_timeout: Span = 25.0,
         client: Client | None = None,
+        interceptors: Iterable[HandlerInterceptor] = (),
     ) -> None:
         self._target = target
         self._client = client
@@ -133,6 +141,7 @@ class Worker:
             lease=_lease(lease),
             max_execution=seconds("max_execution", max_execution),
             drain_timeout=seconds("drain_timeout", drain_timeout),
+            interceptors=checked(interceptors),
         )
         self._registry = Registry(self._handlers_changed)
         self._declarations: list[Declaration] = []
