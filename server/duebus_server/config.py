@@ -232,8 +232,8 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=MAX_STREAM_AGE_US,
-        description="How long a subscription lasts, give or take a tenth, before its worker is asked to come again on "
-        "any server, so that servers which were added get work. 0s is forever; otherwise at least 1s.",
+        description="How long a subscription lasts, give or take a tenth, before its worker is asked to "
+        "subscribe again, on any server, so that added servers get work. 0s is forever; otherwise at least 1s.",
     )
     tls_cert: File = Field(
         None,

@@ -23,7 +23,7 @@ CHECKS = 20
 
 
 class StreamAges:
-    """Counts the open streams, and asks each subscriber to come again when its stream has reached the greatest age.
+    """Counts the open streams, and asks subscribers to subscribe again when a stream has reached the greatest age.
 
     Subscribers choose a server without knowing how many streams it has. So a replica with more than its share ends as
     many as it has too many, and their subscribers try the next server. If that does not help, because they come back to
@@ -51,7 +51,7 @@ class StreamAges:
         # When the next round may begin, and how long this one lasts.
         self._again_at_us = 0
         self._wait_us = 0
-        # The streams that nobody has asked to come again.
+        # The streams whose subscribers were not asked to subscribe again.
         self._staying: set[str] = set()
         self._timers: dict[str, Timer] = {}
 

@@ -22,7 +22,7 @@ class ClosingReason(StrEnum):
     TOPIC_DELETED = "topic_deleted"
     REBALANCE = "rebalance"
     """The stream has reached the greatest age, this replica has too many streams, or the group has got a limit that the
-    subscriber does not know: it comes again.
+    subscriber does not know: it subscribes again.
     """
     WAITED = "waited"
     """The wait of a pull is over. It is never sent down a stream."""
@@ -65,4 +65,4 @@ REBALANCE = Closing(ClosingReason.REBALANCE, 0)
 WAITED = Closing(ClosingReason.WAITED, 0)
 
 REBALANCE_GRACE_US = 5 * SECOND
-"""How long a subscriber that was asked to come again has, if its disconnect grace is shorter."""
+"""How long a subscriber that was asked to subscribe again has, if its disconnect grace is shorter."""
