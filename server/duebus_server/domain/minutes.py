@@ -27,6 +27,9 @@ _FINEST_BITS = FINEST_US.bit_length() - 1
 """Deliveries are counted by lateness in buckets: the first is up to FINEST_US, each other one twice as wide as the one
 before. The last one, which begins after 2.4 hours, has no end."""
 
+_BEFORE_LATENESS = 5
+"""How many counts precede the lateness in the text of a tally."""
+
 SAMPLED = 16
 """Of a batch of deliveries, the lateness of about this many is looked at; they stand for the others."""
 
@@ -69,6 +72,14 @@ def sum_of_lateness(some: Iterable[Lateness]) -> Lateness:
     return Lateness(sums)
 
 
+def lateness_of(texts: Sequence[str]) -> Lateness:
+    """That of some minutes, from the texts of their tallies."""
+    if not texts:
+        return NOT_DELIVERED
+    counts = [[int(word) for word in text.split()[_BEFORE_LATENESS:] if word.isdecimal()] for text in texts]
+    return sum_of_lateness(map(Lateness, counts))
+
+
 class Tally:
     """What happened in one minute, in a topic or a group.
 
@@ -107,10 +118,10 @@ class Tally:
     def of_text(cls, text: str) -> Tally:
         """The counts of such a text; what is not a text of counts has none."""
         counts = [int(word) for word in text.split() if word.isdecimal()]
-        counts += [0] * (5 + BUCKETS - len(counts))
+        counts += [0] * (_BEFORE_LATENESS + BUCKETS - len(counts))
         tally = cls()
-        tally.dispatched, tally.delivered, tally.acked, tally.nacked, tally.dead = counts[:5]
-        tally.lateness = counts[5 : 5 + BUCKETS]
+        tally.dispatched, tally.delivered, tally.acked, tally.nacked, tally.dead = counts[:_BEFORE_LATENESS]
+        tally.lateness = counts[_BEFORE_LATENESS : _BEFORE_LATENESS + BUCKETS]
         return tally
 
 
@@ -142,9 +153,9 @@ class Minutes:
             self._over += [self._tally.text, *[""] * min(minute - self._minute - 1, KEPT_MINUTES)]
             del self._over[: 1 - KEPT_MINUTES]
 
-    def recent(self, now_us: int, count: int = KEPT_MINUTES) -> dict[int, Tally]:
-        """The tallies of the last ``count`` minutes in which something happened, by minute."""
-        first = minute_of(now_us) - count + 1
+    def recent(self, now_us: int) -> dict[int, Tally]:
+        """The tallies of the last KEPT_MINUTES in which something happened, by minute."""
+        first = minute_of(now_us) - KEPT_MINUTES + 1
         begun = self._minute - len(self._over)
         found = {
             minute: Tally.of_text(text) for minute, text in enumerate(self._over, begun) if text and minute >= first
@@ -153,11 +164,14 @@ class Minutes:
             found[self._minute] = self._tally
         return found
 
-    def lateness(self, now_us: int) -> Lateness:
-        """That of the last LATENESS_MINUTES."""
+    def latest(self, now_us: int) -> Sequence[str]:
+        """The texts of the tallies of the last LATENESS_MINUTES in which something happened."""
         if self._tally is None:  # as in most groups of a bus with many
-            return NOT_DELIVERED
-        return sum_of_lateness(Lateness(one.lateness) for one in self.recent(now_us, LATENESS_MINUTES).values())
+            return ()
+        first = minute_of(now_us) - LATENESS_MINUTES + 1
+        begun = self._minute - len(self._over)
+        texts = [*self._over[max(0, first - begun) :], self._tally.text if self._minute >= first else ""]
+        return [text for text in texts if text]
 
 
 @dataclass(frozen=True, slots=True)

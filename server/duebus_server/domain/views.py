@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.clock import MINUTE, SECOND
-from duebus_server.domain.minutes import NOT_DELIVERED, Lateness
+from duebus_server.domain.minutes import Lateness, lateness_of
 from duebus_server.domain.rates import DEFAULT_KEY_POLICY, NO_LIMITS, KeyPolicy, Limits
 from duebus_server.domain.retry import RetryPolicy
 
@@ -79,7 +79,8 @@ class GroupInfo:
             none of them holds it up.
         oldest_lease_age_us: how long the event that has been leased longest has been held; None if none is leased. Of
             many leases, an engine may examine only those that expire first.
-        lateness: of its deliveries in the last ``LATENESS_MINUTES``.
+        latest: the tallies of the last ``LATENESS_MINUTES`` in which something happened, as texts: a list of topics
+            has many, and not every reader wants their lateness.
     """
 
     group: str
@@ -95,7 +96,12 @@ class GroupInfo:
     keys: KeyPolicy = DEFAULT_KEY_POLICY
     throttled_until_us: int | None = None
     oldest_lease_age_us: int | None = None
-    lateness: Lateness = NOT_DELIVERED
+    latest: Sequence[str] = ()
+
+    @property
+    def lateness(self) -> Lateness:
+        """That of its deliveries in the last ``LATENESS_MINUTES``; read from texts."""
+        return lateness_of(self.latest)
 
 
 @dataclass(frozen=True, slots=True)

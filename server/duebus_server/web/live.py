@@ -224,6 +224,7 @@ def _changed(before: Seen[Any], now: Seen[Any]) -> list[dict[str, Any]]:
 
 
 def _topic(engine: str, info: TopicInfo, now_us: int) -> dict[str, Any]:
+    lateness = [group.lateness for group in info.groups]
     return {
         "engine": engine,
         "topic": info.topic,
@@ -231,12 +232,12 @@ def _topic(engine: str, info: TopicInfo, now_us: int) -> dict[str, Any]:
         "durable": info.durable,
         "queued": info.queued,
         "maxQueued": info.config.max_queued,
-        "lateness": _lateness(sum_of_lateness(group.lateness for group in info.groups)),
-        "groups": [_group(group, now_us) for group in info.groups],
+        "lateness": _lateness(sum_of_lateness(lateness)),
+        "groups": [_group(group, late, now_us) for group, late in zip(info.groups, lateness, strict=True)],
     }
 
 
-def _group(info: GroupInfo, now_us: int) -> dict[str, Any]:
+def _group(info: GroupInfo, lateness: Lateness, now_us: int) -> dict[str, Any]:
     rates = info.rates
     return {
         "group": info.group,
@@ -246,7 +247,7 @@ def _group(info: GroupInfo, now_us: int) -> dict[str, Any]:
         "subscribers": len(info.subscribers),
         "readySince": _since(info.oldest_ready_age_us, now_us),
         "blockedSince": _since(info.oldest_blocked_age_us, now_us),
-        "lateness": _lateness(info.lateness),
+        "lateness": _lateness(lateness),
         "rates": [round(rate, 2) for rate in (rates.dispatched, rates.delivered, rates.acked, rates.nacked)],
     }
 

@@ -142,15 +142,16 @@ MAX_GROUP_MINUTES = 6_000
 
 def topic_info(info: TopicInfo, engine: EngineName) -> admin_pb2.TopicInfo:
     """A topic with its groups, and the last minutes of it."""
+    lateness = [group.lateness for group in info.groups]
     return admin_pb2.TopicInfo(
         topic=info.topic,
         engine=ENGINE_TO_PB[engine],
         config=topic_config(info.config),
         queued=info.queued,
-        groups=[_group_info(group) for group in info.groups],
+        groups=[_group_info(group, late) for group, late in zip(info.groups, lateness, strict=True)],
         problem=info.problem,
         durable=info.durable,
-        lateness=_lateness(sum_of_lateness(group.lateness for group in info.groups)),
+        lateness=_lateness(sum_of_lateness(lateness)),
         minutes=_minutes(info.minutes),
     )
 
@@ -268,7 +269,7 @@ def _rate(rate: Rate | None) -> admin_pb2.Rate | None:
     return admin_pb2.Rate(events=rate.events, per=seconds_and_nanos(rate.per_us), burst=rate.burst)
 
 
-def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
+def _group_info(info: GroupInfo, lateness: Lateness) -> admin_pb2.GroupInfo:
     age_us, blocked_us, until_us = info.oldest_ready_age_us, info.oldest_blocked_age_us, info.throttled_until_us
     return admin_pb2.GroupInfo(
         group=info.group,
@@ -292,7 +293,7 @@ def _group_info(info: GroupInfo) -> admin_pb2.GroupInfo:
         limits=_limits(info.limits),
         keys=_key_policy(info.keys),
         throttled_until=None if until_us is None else seconds_and_nanos(until_us),
-        lateness=_lateness(info.lateness),
+        lateness=_lateness(lateness),
     )
 
 

@@ -13,6 +13,7 @@ from duebus_server.domain.minutes import (
     Lateness,
     Minutes,
     Tally,
+    lateness_of,
     sum_of_lateness,
 )
 from duebus_server.domain.model import LeasedEvent
@@ -26,7 +27,7 @@ def deliveries(*late_us: int) -> list[LeasedEvent]:
     return [replace(EVENT, deliver_at_us=NOW_US - late) for late in late_us]
 
 
-def lateness_of(*late_us: int) -> Lateness:
+def of_deliveries(*late_us: int) -> Lateness:
     tally = Tally()
     for one in deliveries(*late_us):
         tally.add_delivered([one], NOW_US)
@@ -36,11 +37,11 @@ def lateness_of(*late_us: int) -> Lateness:
 @pytest.mark.parametrize("late_us", [0, 100, 511, 512, 3 * MILLISECOND, SECOND, 90 * SECOND, HOUR])
 def test_a_quantile_is_within_a_power_of_two_of_the_lateness(late_us: int) -> None:
     for share in (0.5, 0.99):
-        assert late_us / 2 - 1 <= lateness_of(late_us, late_us).quantile_us(share) <= max(512, 2 * late_us)
+        assert late_us / 2 - 1 <= of_deliveries(late_us, late_us).quantile_us(share) <= max(512, 2 * late_us)
 
 
 def test_p50_is_of_the_many_and_p99_of_the_few() -> None:
-    lateness = lateness_of(*[MILLISECOND] * 90, *[SECOND] * 10)
+    lateness = of_deliveries(*[MILLISECOND] * 90, *[SECOND] * 10)
 
     assert lateness.quantile_us(0.5) < 2 * MILLISECOND
     assert SECOND / 2 < lateness.quantile_us(0.99) < 2 * SECOND
@@ -50,15 +51,15 @@ def test_what_was_not_delivered_has_no_lateness() -> None:
     assert not Lateness()
     assert not Lateness([0] * BUCKETS)
     assert Lateness([0] * BUCKETS).quantile_us(0.99) == 0
-    assert lateness_of(0)
+    assert of_deliveries(0)
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_lateness() -> None:
-    assert lateness_of(-HOUR).buckets[0] == 1
+    assert of_deliveries(-HOUR).buckets[0] == 1
 
 
 def test_a_delivery_that_is_days_late_is_in_the_last_bucket() -> None:
-    assert lateness_of(72 * HOUR).buckets[-1] == 1
+    assert of_deliveries(72 * HOUR).buckets[-1] == 1
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 100, 1_000])
@@ -73,7 +74,7 @@ def test_of_a_large_batch_a_sample_stands_for_all(size: int) -> None:
 
 
 def test_sums_of_lateness_have_all_deliveries() -> None:
-    total = sum_of_lateness([lateness_of(0, SECOND), lateness_of(SECOND), Lateness()])
+    total = sum_of_lateness([of_deliveries(0, SECOND), of_deliveries(SECOND), Lateness()])
     assert sum(total.buckets) == 3
 
 
@@ -94,6 +95,20 @@ def test_a_tally_is_read_from_its_text() -> None:
 @pytest.mark.parametrize("text", ["WRONGTYPE of another", "-3 5", "1 " * 1_000])
 def test_other_texts_are_read_without_an_error(text: str) -> None:
     assert len(Tally.of_text(text).lateness) == BUCKETS
+    assert lateness_of([text]).buckets == Tally.of_text(text).lateness
+
+
+def test_the_lateness_of_several_minutes_is_read_from_their_texts() -> None:
+    early, late, none = Tally(), Tally(), Tally()
+    early.add_delivered(deliveries(0, MILLISECOND), NOW_US)
+    late.add_delivered(deliveries(SECOND), NOW_US)
+    none.acked = 7
+
+    read = lateness_of([early.text, late.text, none.text])
+
+    assert read == sum_of_lateness([Lateness(early.lateness), Lateness(late.lateness)])
+    assert not lateness_of([none.text])
+    assert not lateness_of([])
 
 
 def test_minutes_are_kept_for_an_hour() -> None:
@@ -134,9 +149,9 @@ def test_a_clock_that_was_set_back_goes_on_in_the_same_minute() -> None:
 
 def test_lateness_covers_the_last_minutes() -> None:
     minutes = Minutes()
-    assert not minutes.lateness(NOW_US)
+    assert not lateness_of(minutes.latest(NOW_US))
     minutes.at(NOW_US).add_delivered(deliveries(SECOND), NOW_US)
 
-    assert minutes.lateness(NOW_US)
-    assert minutes.lateness(NOW_US + (LATENESS_MINUTES - 1) * MINUTE)
-    assert not minutes.lateness(NOW_US + LATENESS_MINUTES * MINUTE)
+    assert lateness_of(minutes.latest(NOW_US))
+    assert lateness_of(minutes.latest(NOW_US + (LATENESS_MINUTES - 1) * MINUTE))
+    assert not lateness_of(minutes.latest(NOW_US + LATENESS_MINUTES * MINUTE))

@@ -70,7 +70,7 @@ def group_info(group: Group, now_us: int) -> GroupInfo:
         group.order.policy,
         group.throttled_until(now_us),
         _age(group.leases.oldest_us(), now_us) if counts[EventState.LEASED] else None,
-        group.minutes.lateness(now_us),
+        group.minutes.latest(now_us),
     )
 
 
@@ -82,7 +82,7 @@ def minutes(topic: Topic, now_us: int) -> list[MinuteOfTopic]:
 
 def is_idle(group: Group, info: GroupInfo) -> bool:
     """Whether a group that was just seen like this stays as it is until it is used."""
-    return not group.entries and group.throttle.is_idle and info.rates == NO_RATES and not info.lateness
+    return not group.entries and group.throttle.is_idle and info.rates == NO_RATES and not info.latest
 
 
 def _age(since_us: int | None, now_us: int) -> int | None:

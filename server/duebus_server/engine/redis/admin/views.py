@@ -6,7 +6,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.domain.minutes import NOT_DELIVERED, Lateness, sum_of_lateness
 from duebus_server.domain.model import SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import (
@@ -66,8 +65,6 @@ _END = b"0"
 """The cursor after the last step, as in ``list_keys.lua``."""
 _PAUSED, _EPHEMERAL = 1, 2
 """As in ``description.lua``."""
-_BEFORE_LATENESS = 5
-"""How many counts precede the lateness in the text of a tally."""
 _NO_RATES = Rates()
 _NO_EVENTS, _QUIET = (0, 0, 0, 0, 0), ((-1, -1, -1), (), (0, 0, 0, 0), -1)
 """What ``description.lua`` leaves out: the counts of a group without events, and the figures of one in which nothing
@@ -360,14 +357,8 @@ def _group_info(
         in_force.keys,
         None if throttled_until < 0 else throttled_until,
         lease_age,
-        _lateness(minutes) if minutes else NOT_DELIVERED,
+        [text.decode(errors="replace") for text in minutes] if minutes else (),
     )
-
-
-def _lateness(minutes: Sequence[bytes]) -> Lateness:
-    """That of these minutes, from their texts, without a tally of each: a list has many."""
-    counts = [[int(word) for word in text.split()[_BEFORE_LATENESS:] if word.isdigit()] for text in minutes]
-    return sum_of_lateness(map(Lateness, counts))
 
 
 def _subscribers(flat: Sequence[Any]) -> Iterator[SubscriberInfo]:

@@ -8,7 +8,6 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.domain.minutes import sum_of_lateness
 from duebus_server.domain.views import EventPage, KeyPage, Rates, TopicInfo
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _group(parts: Sequence[GroupInfo]) -> GroupInfo:
         oldest_ready_age_us=_oldest(part.oldest_ready_age_us for part in parts),
         oldest_blocked_age_us=_oldest(part.oldest_blocked_age_us for part in parts),
         oldest_lease_age_us=_oldest(part.oldest_lease_age_us for part in parts),
-        lateness=sum_of_lateness(part.lateness for part in parts),
+        latest=[text for part in parts for text in part.latest],
         rates=Rates(*(sum(getattr(part.rates, one.name) for part in parts) for one in fields(Rates))),
     )
 
