@@ -10,7 +10,7 @@ KEPT_ACTIONS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One call that changed something, or tried to.
+    """One call that changed something, or tried to. Fields have defaults because other builds may not have stored them.
 
     Attributes:
         at_us: when it ended, in microseconds since the Unix epoch, by the engine's wall clock.
@@ -24,10 +24,10 @@ class Action:
     """
 
     at_us: int
-    identity: str
-    peer: str
-    verb: str
-    topic: str
-    group: str
-    subject: str
-    outcome: str
+    identity: str = ""
+    peer: str = ""
+    verb: str = ""
+    topic: str = ""
+    group: str = ""
+    subject: str = ""
+    outcome: str = ""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack, contextmanager
-from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from duebus_server.domain.actions import KEPT_ACTIONS, Action
+from duebus_server.domain.actions import KEPT_ACTIONS
 from duebus_server.domain.engine_info import EngineInfo
 from duebus_server.domain.errors import DispatcherNotWorking, DueBusError, DuplicateInitialized
 from duebus_server.domain.model import (
@@ -33,6 +31,7 @@ from duebus_server.engine.redis.admin.verbs import AdminVerbs
 from duebus_server.engine.redis.admin.views import Views
 from duebus_server.engine.redis.codec import dispatch as dispatching
 from duebus_server.engine.redis.codec import leases as leasing
+from duebus_server.engine.redis.codec.actions import pack_action, unpack_actions
 from duebus_server.engine.redis.replicas.ephemeral_groups import EphemeralGroups
 from duebus_server.engine.redis.replicas.group_notes import GroupNotes
 from duebus_server.engine.redis.replicas.listing import living_replicas
@@ -50,6 +49,7 @@ from duebus_server.engine.redis.transport.scripts import Script
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from duebus_server.domain.actions import Action
     from duebus_server.domain.views import EventInfo, EventQuery, KeyInfo, TopicConfig, TopicInfo
     from duebus_server.engine.redis.admin.views import Listing
     from duebus_server.engine.redis.locks import Locks
@@ -430,7 +430,7 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         redis, key = self._runner.connection.redis, self._runner.keys.actions
         async with asking(""):
-            await redis.lpush(key, json.dumps(astuple(action)))
+            await redis.lpush(key, pack_action(action))
             await redis.ltrim(key, 0, KEPT_ACTIONS - 1)
 
     async def actions(self) -> list[Action]:
@@ -438,7 +438,7 @@ class RedisEngine(AdminVerbs):
         self.check_started()
         async with asking(""):
             stored = await self._runner.connection.redis.lrange(self._runner.keys.actions, 0, KEPT_ACTIONS - 1)
-        return [Action(*json.loads(one)) for one in stored]
+        return unpack_actions(stored)
 
     def fair_share(self, streams: int | None) -> int:
         """See ``Engine.fair_share``."""
