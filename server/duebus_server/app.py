@@ -66,8 +66,11 @@ if TYPE_CHECKING:
 
     from duebus_server.config import Settings
     from duebus_server.domain.clock import Clock, ManualClock
-    from duebus_server.engine.base import Engine, Watcher
+    from duebus_server.engine.base import Engine
+    from duebus_server.engine.watcher import Watcher
     from duebus_server.ops.reports import Answer
+    from duebus_server.security.certificates import Certificates
+    from duebus_server.security.reloading import Reloading
 
 log = structlog.get_logger()
 
@@ -115,35 +118,22 @@ class App:
         if self._metrics is not None:
             engines = [InstrumentedEngine(engine, self._metrics) for engine in engines]
             self._metrics.watch(engines)
-        codec = ScheduleCodec()
-        self._engines = Engines(RunningEngine.of(engine, clock, codec, settings.max_stream_age) for engine in engines)
+        self._codec = ScheduleCodec()
+        self._engines = Engines(
+            RunningEngine.of(engine, clock, self._codec, settings.max_stream_age) for engine in engines
+        )
         self._token_keys: dict[EngineName, bytes] = {}
-        tokens = LeaseTokens(self._token_keys)
+        self._tokens = LeaseTokens(self._token_keys)
         self.lifecycle = Lifecycle(
             self._engines, clock, settings.sweep_interval, self._engine_started, self._not_serving
         )
         self._access = make_access(settings)
-        actions = Actions(self._engines)
-        keep = None if settings.web_listen is None else actions.keep  # only the dashboard shows them
+        self._actions = Actions(self._engines)
+        keep = None if settings.web_listen is None else self._actions.keep  # only the dashboard shows them
         authorizer = Authorizer(self._access, make_audit(settings), settings.max_streams_per_connection, keep)
-        dispatching = Dispatching(self._engines)
-        event_bus = EventBusServicer(
-            dispatching,
-            Subscribing(self._engines, tokens, settings.disconnect_grace),
-            Settling(self._engines, tokens),
-            self.lifecycle,
-            settings.drain_timeout,
-            settings.max_message_size,
-            clock.now_us,
-        )
-        admin = EventBusAdminServicer(Administering(self._engines), engines[0].name, clock.now_us)
-        scheduling = Scheduling(self._engines, dispatching, codec, settings.max_schedules)
-        schedules = EventBusSchedulesServicer(scheduling, engines[0].name)
         observers = make_observers(self._metrics, self._tracing)
         certificates = make_certificates(settings)
-        servicers: list[tuple[Any, object]] = [(EVENT_BUS, event_bus), (ADMIN, admin), (SCHEDULES, schedules)]
-        if isinstance(clock, MovableClock):
-            servicers.append((TEST_CLOCK, TestClockServicer(self.manual_time(clock))))
+        servicers = self._make_servicers()
         self._wire = WireServer(
             [*servicers, (SCALER, ScalerServicer(Scaling(self._engines)))],
             Guard(authorizer, **observers),
@@ -155,26 +145,55 @@ class App:
             ),
             certificates,
         )
+        self._parent = parent
         self._web = None
         if settings.web_listen is not None:
             calls = Calls(servicers, authorizer, settings.max_message_size, **observers)
-            app = web_app(
-                calls,
-                Pulling(self._engines, tokens),
-                Live(self._engines),
-                self._engines,
-                actions,
-                on_loopback=settings.web_listen.startswith(LOOPBACK),
-            )
-            files = certificate_files(settings)
-            tls = None if files is None or certificates is None else tls_context(files, certificates)
-            self._web = HttpPort(app, "web", tls, shares_port=parent is not None)
+            self._web = self._make_web(calls, certificates, settings.web_listen)
         self._starting: asyncio.Task[None] | None = None
-        self._parent = parent
         self._answering: asyncio.Task[None] | None = None
         self._http = None
         if self._metrics is not None and parent is None:
             self._http = HttpPort(probes(self._wire.not_listening, self._not_ready, self._metrics.scrape))
+
+    def _make_servicers(self) -> list[tuple[Any, object]]:
+        """What serves each service, over gRPC and over HTTP."""
+        settings, engines = self._settings, self._engines
+        default = engines.names()[0]
+        dispatching = Dispatching(engines)
+        event_bus = EventBusServicer(
+            dispatching,
+            Subscribing(engines, self._tokens, settings.disconnect_grace),
+            Settling(engines, self._tokens),
+            self.lifecycle,
+            settings.drain_timeout,
+            settings.max_message_size,
+            self._clock.now_us,
+        )
+        admin = EventBusAdminServicer(Administering(engines), default, self._clock.now_us)
+        scheduling = Scheduling(engines, dispatching, self._codec, settings.max_schedules)
+        servicers: list[tuple[Any, object]] = [
+            (EVENT_BUS, event_bus),
+            (ADMIN, admin),
+            (SCHEDULES, EventBusSchedulesServicer(scheduling, default)),
+        ]
+        if isinstance(self._clock, MovableClock):
+            servicers.append((TEST_CLOCK, TestClockServicer(self.manual_time(self._clock))))
+        return servicers
+
+    def _make_web(self, calls: Calls, certificates: Reloading[Certificates] | None, listen: str) -> HttpPort:
+        """The port of the dashboard and of calls over HTTP."""
+        app = web_app(
+            calls,
+            Pulling(self._engines, self._tokens),
+            Live(self._engines),
+            self._engines,
+            self._actions,
+            on_loopback=listen.startswith(LOOPBACK),
+        )
+        files = certificate_files(self._settings)
+        tls = None if files is None or certificates is None else tls_context(files, certificates)
+        return HttpPort(app, "web", tls, shares_port=self._parent is not None)
 
     def manual_time(self, clock: ManualClock | MovableClock) -> ManualTime:
         """Lets a test move the clock of the local engine. Called at most once."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from duebus_server.bus.engines import RunningEngine
     from duebus_server.domain.clock import ManualClock, MovableClock
     from duebus_server.domain.model import LeaseBatch
-    from duebus_server.engine.base import Watcher
+    from duebus_server.engine.watcher import Watcher
 
 ALL_TOPICS = 1_000_000
 

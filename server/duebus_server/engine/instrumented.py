@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         Reservation,
     )
     from duebus_server.domain.schedules import Firing, FiringOutcome
-    from duebus_server.engine.base import Engine, Watcher
+    from duebus_server.engine.base import Engine
+    from duebus_server.engine.watcher import Watcher
 
     Results = list[LeaseFailureReason | None]
 

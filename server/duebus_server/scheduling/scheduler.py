@@ -73,24 +73,24 @@ class Scheduler:
         self._codec = codec
         self._wake = asyncio.Event()
         self._wakes_us: int | None = None
-        self._rests_until_us = 0
+        self._next_firing_us = 0
         self._timer: Timer | None = None
 
     def due(self, at_us: int) -> None:
         """See ``Watcher.schedules_due``."""
-        wait_us = max(at_us - self._engine.wall_us(), self._rests_until_us - self._clock.now_us())
+        wait_us = max(at_us - self._engine.wall_us(), self._next_firing_us - self._clock.now_us())
         # What is due now does not wait for a timer, which is late if the host's clock was set.
         if wait_us > 0 and self._wakes_us is not None and self._wakes_us <= at_us:
             return
         if self._timer is not None:
             self._timer.cancel()
         if wait_us <= 0:
-            self._ring()
+            self._wake_up()
         else:
             self._wakes_us = at_us
-            self._timer = self._clock.call_at(self._clock.now_us() + wait_us, self._ring)
+            self._timer = self._clock.call_at(self._clock.now_us() + wait_us, self._wake_up)
 
-    def _ring(self) -> None:
+    def _wake_up(self) -> None:
         self._wakes_us = self._timer = None
         self._wake.set()
 
@@ -150,7 +150,7 @@ class Scheduler:
             due = await self._engine.due_schedules(FIRED_AT_ONCE)
             if not due.records:
                 return due.next_due_us
-            self._rests_until_us = began_us + BETWEEN_FIRINGS_US
+            self._next_firing_us = began_us + BETWEEN_FIRINGS_US
             again_us = await self._fire(due.records)
             if again_us is not None:
                 return again_us

@@ -52,6 +52,11 @@ class IndexMachine(RuleBasedStateMachine):
         self.index.add_all([sort_key(at_us, seq) for seq in fresh], [(at_us, seq) for seq in fresh])
         self.expected = sorted([*self.expected, *((at_us, seq) for seq in fresh)])
 
+    @rule(until_us=times, limit=st.integers(0, 12))
+    def until(self, until_us: int, limit: int) -> None:
+        due = [key for key in self.expected if key[0] <= until_us]
+        assert self.index.until(until_us, limit) == due[:limit]
+
     @rule(first_seq=seqs, count=st.integers(1, 12))
     def add_a_run_behind_all(self, first_seq: int, count: int) -> None:
         at_us = self.expected[-1][0] + 1 if self.expected else 0

@@ -34,10 +34,11 @@ from duebus_server.engine.local.schedule_verbs import ScheduleVerbs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from duebus_server.engine.base import StorageTimer, Watcher
+    from duebus_server.engine.base import StorageTimer
     from duebus_server.engine.local.group import Group
     from duebus_server.engine.local.journal import Journal
     from duebus_server.engine.local.topic import Topic
+    from duebus_server.engine.watcher import Watcher
 
 
 class LocalEngine(AdminVerbs, ScheduleVerbs):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.views import TopicConfig, TopicInfo
     from duebus_server.engine.local.body_room import BodyRoom
+    from duebus_server.engine.local.group_core import GroupCore
     from duebus_server.engine.local.hand_over import HandOver
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.recorder import Recorder
@@ -68,7 +69,7 @@ class Topic:
         host: HostTime,
         room: BodyRoom,
         now_us: int,
-        recorder: Recorder[Group] | None = None,
+        recorder: Recorder[GroupCore] | None = None,
     ) -> None:
         self.name = name
         self.recorder = recorder

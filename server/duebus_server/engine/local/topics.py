@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.model import LeaseBatch, SubscriberInfo
     from duebus_server.domain.views import TopicConfig, TopicInfo
-    from duebus_server.engine.base import Watcher
     from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.group_core import GroupCore
     from duebus_server.engine.local.recorder import Recorder
+    from duebus_server.engine.watcher import Watcher
 
 IDS_NAMED = 10
 """How many of the events that died or became suspects in one step are reported by id; the rest are only counted."""
@@ -46,7 +47,9 @@ class Topics:
         max_body_bytes: how many bytes the bodies of all events may take up; 0 is unlimited.
     """
 
-    def __init__(self, defaults: TopicConfig, recorder: Recorder[Group] | None = None, max_body_bytes: int = 0) -> None:
+    def __init__(
+        self, defaults: TopicConfig, recorder: Recorder[GroupCore] | None = None, max_body_bytes: int = 0
+    ) -> None:
         self.host = HostTime()
         self._room = BodyRoom(max_body_bytes)
         self.watcher: Watcher | None = None

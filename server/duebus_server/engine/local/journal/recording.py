@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.model import DispatchRequest, LeasedEvent
     from duebus_server.domain.schedules import ScheduleRecord
-    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.group_core import GroupCore
     from duebus_server.engine.local.host_time import HostTime
     from duebus_server.engine.local.journal.bodies import Bodies
     from duebus_server.engine.local.journal.commit import GroupCommit
@@ -40,7 +40,7 @@ class Running(NamedTuple):
     bodies: Bodies
 
 
-class Recording(Recorder["Group"]):
+class Recording(Recorder["GroupCore"]):
     """Appends a record of each step to the current segment. The engine calls it in the step itself, so it never waits.
 
     Attributes:
@@ -59,7 +59,7 @@ class Recording(Recorder["Group"]):
         self._parts: Running | None = None
         # Changes of one group that are not appended yet: changed entries by ``seq``, or removed ones, whether one of
         # those has a key, and until when their ids are remembered.
-        self._open_group: Group | None = None
+        self._open_group: GroupCore | None = None
         self._changed: dict[int, Entry] = {}
         self._removed: list[int] = []
         self._removed_keyed = False
@@ -94,7 +94,7 @@ class Recording(Recorder["Group"]):
             raise DispatcherNotWorking("the journal is closed")
         return self._parts
 
-    def dispatch_end(self, group: Group, leased: Sequence[LeasedEvent]) -> int:
+    def dispatch_end(self, group: GroupCore, leased: Sequence[LeasedEvent]) -> int:
         """The end of the dispatch record that stored the last of these events; 0 if that is saved."""
         self._forget_saved_dispatches()
         if not self._dispatches:
@@ -113,7 +113,7 @@ class Recording(Recorder["Group"]):
     def dispatched(
         self,
         topic: str,
-        groups: Sequence[Group],
+        groups: Sequence[GroupCore],
         stored: Sequence[StoredEvent],
         request: DispatchRequest,
         duplicates: Sequence[str],
@@ -157,7 +157,7 @@ class Recording(Recorder["Group"]):
             self._forget_saved_dispatches()
             self._dispatches.append((self.running().commit.position, stored[0].seq))
 
-    def leased(self, group: Group, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
+    def leased(self, group: GroupCore, entries: Sequence[Entry], lease: Lease, expires_us: int) -> None:
         """See ``Recorder``."""
         self._append(
             records.Leased(
@@ -174,19 +174,19 @@ class Recording(Recorder["Group"]):
             )
         )
 
-    def changed(self, group: Group, entry: Entry) -> None:
+    def changed(self, group: GroupCore, entry: Entry) -> None:
         """See ``Recorder``."""
         if self._open_group is not group or self._removed:
             self.append_open()
             self._open_group = group
         self._changed[entry.seq] = entry
 
-    def paused(self, group: Group, key: str | None) -> None:
+    def paused(self, group: GroupCore, key: str | None) -> None:
         """See ``Recorder``."""
         found = None if key is None else group.indexes.keys.find(key)
         self._append(records.GroupState.of(group) if found is None else records.KeyTimes.of(group, [found]))
 
-    def removed(self, group: Group, entries: Sequence[Entry], until_us: int) -> None:
+    def removed(self, group: GroupCore, entries: Sequence[Entry], until_us: int) -> None:
         """See ``Recorder``."""
         if self._open_group is not group or self._changed or self._removed_until_us != until_us:
             self.append_open()
@@ -194,12 +194,12 @@ class Recording(Recorder["Group"]):
         self._removed += [entry.seq for entry in entries]
         self._removed_keyed = self._removed_keyed or any(entry.event.arrival.key for entry in entries)
 
-    def group_changed(self, group: Group, *, claims: bool = False) -> None:
+    def group_changed(self, group: GroupCore, *, claims: bool = False) -> None:
         """A group is new or has new settings. A new one ``claims`` the unclaimed events, unless it is ephemeral."""
         self._append(records.GroupState.of(group, claims=claims))
         group.cause_end = self.running().commit.position
 
-    def group_deleted(self, group: Group, until_us: int) -> None:
+    def group_deleted(self, group: GroupCore, until_us: int) -> None:
         """A group was deleted."""
         self._append(records.GroupDeleted(group.topic, group.name, until_us))
 

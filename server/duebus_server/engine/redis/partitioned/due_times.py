@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from duebus_server.domain.model import LeaseBatch
-    from duebus_server.engine.base import Watcher
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.partitioned.minutes import MinutesOfTopics
+    from duebus_server.engine.watcher import Watcher
 
 _NEVER = float("inf")
 

@@ -44,11 +44,12 @@ if TYPE_CHECKING:
     )
     from duebus_server.domain.schedules import DueSchedules, Firing, ScheduleRecord
     from duebus_server.domain.views import TopicConfig
-    from duebus_server.engine.base import StorageTimer, Watcher
+    from duebus_server.engine.base import StorageTimer
     from duebus_server.engine.redis.engine import RedisEngine
     from duebus_server.engine.redis.partition import Partition
     from duebus_server.engine.redis.partitioned.partition_count import Partitioning
     from duebus_server.engine.redis.transport.runner import Runner
+    from duebus_server.engine.watcher import Watcher
 
 T = TypeVar("T")
 S = TypeVar("S", LeaseRef, NackRef)

@@ -13,7 +13,7 @@ from duebus_server.engine.local.journal.frames import Kind
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from duebus_server.engine.local.group import Group
+    from duebus_server.engine.local.group_core import GroupCore
     from duebus_server.engine.local.journal.columns import ColumnReader
     from duebus_server.engine.local.keys import Key
 
@@ -42,7 +42,7 @@ class GroupState:
     paused_until_us: int = 0
 
     @classmethod
-    def of(cls, group: Group, *, claims: bool = False) -> GroupState:
+    def of(cls, group: GroupCore, *, claims: bool = False) -> GroupState:
         """A group as it is now."""
         return cls(
             group.topic,
@@ -95,7 +95,7 @@ class KeyTimes:
     paused_until_us: Sequence[int]
 
     @classmethod
-    def of(cls, group: Group, keys: Sequence[Key]) -> KeyTimes:
+    def of(cls, group: GroupCore, keys: Sequence[Key]) -> KeyTimes:
         """These keys as they are now."""
         times = [key.tat_us for key in keys], [key.paused_until_us for key in keys]
         return cls(group.topic, group.name, [key.name for key in keys], *times)
