@@ -18,6 +18,7 @@ makes, and lease to it in the same step.
                         | +----- leases ended ------------ FULL --an ack reserves the room that it makes--> RESERVED
                         +--no room-------------------------^
 
+    JOINING --limit_reported--> JOINING_LIMITED --joined--> READY_TO_LEASE, or closed if the answer knew of no limit
     between two steps: --close_soon--> CLOSING, once no room is reserved
     from every stage:  --end--> ENDED, once no room is reserved
 """
@@ -74,6 +75,8 @@ class Stage(Enum):
     """What a session is doing or waiting for."""
 
     JOINING = auto()
+    JOINING_LIMITED = auto()
+    """As JOINING, and a limit of the group was reported, which the answer to ``join`` may not know yet."""
     READY_TO_LEASE = auto()
     LEASING = auto()
     """A lease call is running: its answer may bring events."""
@@ -94,7 +97,7 @@ class Stage(Enum):
 IDLE = (Stage.WAITING, Stage.TOO_LARGE, Stage.RETRYING, Stage.FULL)
 """The stages in which a session sends nothing but heartbeats until it is woken."""
 
-UNANSWERED = (Stage.JOINING, Stage.LEASING, Stage.RESERVED)
+UNANSWERED = (Stage.JOINING, Stage.JOINING_LIMITED, Stage.LEASING, Stage.RESERVED)
 """The stages in which an answer that brings leases may be under way."""
 
 
@@ -113,8 +116,6 @@ class Session:
         self.window = window
         self.keeps_leases = False
         self.limited = False
-        # Whether a limit was reported before the answer of ``join`` told whether this session knows it.
-        self._limit_reported = False
         self._engine = engine
         self._clock = clock
         self._waker = waker
@@ -155,8 +156,9 @@ class Session:
         )
         self.limited = await self._engine.join(topic, group, info)
         lost = await self._adopt(held) if held else []
+        was_reported = self._stage is Stage.JOINING_LIMITED
         self._stage = Stage.READY_TO_LEASE
-        if self._limit_reported:
+        if was_reported:
             self.limit_reported()
         return lost
 
@@ -221,11 +223,11 @@ class Session:
         self.wake()
 
     def limit_reported(self) -> None:
-        """The group has a limit now. Ask a subscriber that does not know it to come again: what it prefetches would
-        count for the limit.
+        """The group has a limit now. Ask a subscriber that does not know it to subscribe again: what it
+        prefetches would count for the limit.
         """
-        if self._stage is Stage.JOINING:
-            self._limit_reported = True
+        if self._stage in (Stage.JOINING, Stage.JOINING_LIMITED):
+            self._stage = Stage.JOINING_LIMITED
         elif not self.limited:
             self.close_soon(REBALANCE)
 
@@ -258,7 +260,8 @@ class Session:
     async def end(self) -> None:
         """End the session. If the server did not close the stream, the subscriber is gone: its leases run out soon.
 
-        Those of a pull that failed run out too, and those of a subscriber that was asked to come again and does not.
+        Those of a pull that failed run out too, and those of a subscriber that was asked to subscribe again and does
+        not.
         """
         for timer in (self._heartbeat, self._retry, self._timeout):
             if timer is not None:
@@ -280,7 +283,7 @@ class Session:
             self._stage = Stage.ENDED
 
     def _returns_in_us(self) -> int:
-        """How much later than after a broken stream its subscriber may come again."""
+        """How much later than after a broken stream its subscriber may return."""
         if self._closing is REBALANCE:
             return REBALANCE_GRACE_US
         return self._closing.reconnect_after_us if self._closing else 0
