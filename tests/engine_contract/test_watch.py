@@ -9,70 +9,53 @@ from duebus_server.domain.clock import HOUR, MINUTE, SECOND
 from duebus_server.domain.model import DEFAULT_GROUP
 from support.builders import new_event
 from support.recorder import Step
-from support.topics import TopicDriver
+from support.topics import DueReports, TopicDriver
 
 if TYPE_CHECKING:
     from support.engines import Harness
-
-
-class Ear:
-    """Waits for what is reported to a topic's watcher from now on."""
-
-    def __init__(self, topic: TopicDriver) -> None:
-        self._topic = topic
-        self._heard = topic.harness.recorder
-        self._heard.forget()
-
-    async def hears_due_in(self, in_us: int, start_us: int, group: str = DEFAULT_GROUP) -> None:
-        near = self._topic.harness.near(start_us + in_us)
-        await self._heard.until_due(self._topic.name, group, near, f"{group}: due in {in_us} us")
-
-    async def hears_due_now(self, group: str = DEFAULT_GROUP) -> None:
-        harness = self._topic.harness
-        await self._heard.until_due(self._topic.name, group, lambda at_us: at_us <= harness.now_us(), "due now")
 
 
 # --- due --------------------------------------------------------------------------------------------------------------
 
 
 async def test_an_event_due_now_is_reported(joined: TopicDriver) -> None:
-    ear = Ear(joined)
+    reports = DueReports(joined)
 
     await joined.dispatch("event")
 
-    await ear.hears_due_now()
+    await reports.until_due_now()
 
 
 async def test_an_event_due_later_is_reported(harness: Harness, joined: TopicDriver) -> None:
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.dispatch(new_event(delay_us=MINUTE))
 
-    await ear.hears_due_in(MINUTE, start_us)
+    await reports.until_due_in(MINUTE, start_us)
 
 
 async def test_an_event_due_sooner_than_all_others_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch(new_event(delay_us=HOUR))
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.dispatch(new_event(delay_us=MINUTE), new_event(delay_us=SECOND), new_event(delay_us=HOUR))
 
-    await ear.hears_due_in(SECOND, start_us)
+    await reports.until_due_in(SECOND, start_us)
 
 
 async def test_each_group_gets_a_report_of_its_copy(topic: TopicDriver) -> None:
     await topic.join("one", "left")
     await topic.join("two", "right")
-    ear = Ear(topic)
+    reports = DueReports(topic)
 
     await topic.dispatch("event")
 
-    await ear.hears_due_now("left")
-    await ear.hears_due_now("right")
+    await reports.until_due_now("left")
+    await reports.until_due_now("right")
 
 
 async def test_unclaimed_events_are_not_reported(topic: TopicDriver) -> None:
-    ear = Ear(topic)
+    reports = DueReports(topic)
 
     await topic.dispatch("event")
     await topic.engine.get_topic(topic.name)
@@ -80,60 +63,60 @@ async def test_unclaimed_events_are_not_reported(topic: TopicDriver) -> None:
 
     await topic.join()
     await topic.dispatch("another")
-    await ear.hears_due_now()
+    await reports.until_due_now()
     assert {due.group for due in topic.harness.recorder.dues} == {DEFAULT_GROUP}
 
 
 async def test_a_released_event_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one()
-    ear = Ear(joined)
+    reports = DueReports(joined)
 
     await joined.release(lease)
 
-    await ear.hears_due_now()
+    await reports.until_due_now()
 
 
 async def test_a_nacked_event_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.nack(lease, delay_us=SECOND)
 
-    await ear.hears_due_in(SECOND, start_us)
+    await reports.until_due_in(SECOND, start_us)
 
 
 async def test_a_shortened_lease_is_reported(harness: Harness, joined: TopicDriver) -> None:
     """When a subscriber vanishes, its events are due after the grace, and waiting sessions must know."""
     await joined.dispatch("event")
     await joined.lease_one(lease_us=HOUR)
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.shorten(SECOND)
 
-    await ear.hears_due_in(SECOND, start_us)
+    await reports.until_due_in(SECOND, start_us)
 
 
 async def test_a_lease_extended_to_an_earlier_expiry_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.extend(lease, lease_us=MINUTE)
 
-    await ear.hears_due_in(MINUTE, start_us)
+    await reports.until_due_in(MINUTE, start_us)
 
 
 async def test_a_lease_adopted_with_an_earlier_expiry_is_reported(harness: Harness, joined: TopicDriver) -> None:
     await joined.join("new")
     await joined.dispatch("event")
     lease = await joined.lease_one(lease_us=HOUR)
-    ear, start_us = Ear(joined), harness.now_us()
+    reports, start_us = DueReports(joined), harness.now_us()
 
     await joined.adopt("new", lease, lease_us=MINUTE)
 
-    await ear.hears_due_in(MINUTE, start_us)
+    await reports.until_due_in(MINUTE, start_us)
 
 
 async def test_a_sweep_reports_events_that_no_session_has_leased(harness: Harness, joined: TopicDriver) -> None:
@@ -141,11 +124,11 @@ async def test_a_sweep_reports_events_that_no_session_has_leased(harness: Harnes
     await joined.dispatch(new_event("scheduled", delay_us=SECOND), "leased")
     await joined.lease_one(lease_us=SECOND)
     await harness.advance(SECOND)
-    ear = Ear(joined)
+    reports = DueReports(joined)
 
     await harness.engine.expire_leases()
 
-    await ear.hears_due_now()
+    await reports.until_due_now()
 
 
 # --- ends of leases ---------------------------------------------------------------------------------------------------

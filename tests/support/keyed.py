@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+from duebus_server.domain.clock import MINUTE
+
 from support.builders import new_event
 from support.topics import ids
 
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from support.topics import TopicDriver
 
 KEY = "customer-17"
+
+ON_THE_JOURNAL = pytest.mark.parametrize("harness", ["journal"], indirect=True)
+"""A restart of the engine itself: the journal's is a new process, while Redis outlives the server."""
 
 
 def keyed(*event_ids: str, key: str = KEY, delay_us: int | None = None) -> list[NewEvent]:
@@ -39,3 +45,10 @@ async def order_of(topic: TopicDriver) -> list[str]:
         found += ids(leased)
         assert await topic.ack(*leased) == [None] * len(leased)
     return found
+
+
+async def restart(topic: TopicDriver) -> None:
+    """End the engine and start it again, and let the leases of before run out."""
+    topic.engine = await topic.harness.restart()
+    await topic.harness.advance(MINUTE)
+    await topic.join()

@@ -415,3 +415,20 @@ class TopicDriver:
         assert await self.counts(group) == {EventState.LEASED: 1}
         await harness.advance(harness.grain_us)
         assert await self.counts(group) == {EventState.READY: 1}
+
+
+class DueReports:
+    """Waits until the watcher of a topic is told what is due, from now on."""
+
+    def __init__(self, topic: TopicDriver) -> None:
+        self._topic = topic
+        self._recorder = topic.harness.recorder
+        self._recorder.forget()
+
+    async def until_due_in(self, in_us: int, start_us: int, group: str = DEFAULT_GROUP) -> None:
+        near = self._topic.harness.near(start_us + in_us)
+        await self._recorder.until_due(self._topic.name, group, near, f"{group}: due in {in_us} us")
+
+    async def until_due_now(self, group: str = DEFAULT_GROUP) -> None:
+        harness = self._topic.harness
+        await self._recorder.until_due(self._topic.name, group, lambda at_us: at_us <= harness.now_us(), "due now")
