@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from packaging.requirements import Requirement
-from support.builders import unique_name
 from support.cli import Running, environment
 from support.documents import ROOT
 from support.packages import Package, check_row
 from support.packing import UV, pack_python
-from support.redis_engine import shared_redis
+from support.redis_engine import redis_flags
 from support.server_process import READY
 
 if TYPE_CHECKING:
@@ -197,7 +196,7 @@ def test_clients_and_servers_of_the_oldest_and_newest_grpc_and_protobuf_talk_to_
 
 
 def test_a_server_with_the_oldest_client_of_redis_serves_the_redis_engine(install: Callable[..., Path]) -> None:
-    flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
+    flags = redis_flags()
     with serving(install("server", oldest=True), *flags) as running:
         handled = run(install(), "python", "-c", DISPATCH, address_of(running))
         assert (handled.stdout, handled.stderr) == ("42 1 False\n", "")

@@ -13,7 +13,7 @@ from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.replicas.ephemeral_groups import RETURN_US
 from support.builders import unique_name
 from support.redis_bus import Replica, redis_bus
-from support.redis_engine import shared_redis
+from support.redis_engine import redis_flags, shared_redis
 from support.wire import SIGNAL_TIMEOUT_S, connect, figure
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ async def test_when_a_server_is_killed_the_others_remove_its_ephemeral_groups(
     start_server: Callable[..., ServerProcess],
 ) -> None:
     """Each server has workers. When one is killed, some of its workers move to the other server."""
-    flags = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
+    flags = redis_flags()
     first, other = start_server(*flags), start_server(*flags)
     topic = unique_name()
     async with connect(first.address) as here, connect(other.address) as there:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.builders import unique_name
 from support.killable_worker import killable_worker
-from support.redis_engine import shared_redis
+from support.redis_engine import redis_flags
 from support.server_process import ServerProcess
 from support.wire import SIGNAL_TIMEOUT_S, connect, event, figure, ids, tokens
 from support.workers import group_when
@@ -38,7 +38,7 @@ def start_replica(start_server: Callable[..., ServerProcess]) -> StartReplica:
     namespace = unique_name("bus")
 
     def start(*flags: str) -> ServerProcess:
-        return start_server("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", namespace, *flags)
+        return start_server(*redis_flags(namespace), *flags)
 
     return start
 

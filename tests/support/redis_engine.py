@@ -30,6 +30,11 @@ def shared_redis() -> RedisServer:
     return server
 
 
+def redis_flags(namespace: str | None = None) -> tuple[str, ...]:
+    """The flags of a server on the shared Redis; in a namespace of its own without one."""
+    return ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", namespace or unique_name("bus"))
+
+
 async def first_due(engine: PartitionedEngine, topic: str, group: str) -> int | None:
     """The earliest due time or lease expiry of a group in any partition; None if there is none, or it is paused."""
     runner = engine._engine._runner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,11 @@ def make_secured(folder: Path, *identities: str) -> Secured:
     secured = Secured(folder, make_certificates(folder), {identity: new_token() for identity in identities})
     secured.write_tokens(*identities)
     return secured
+
+
+def rule(identity: str, *verbs: str, topics: str = "*") -> str:
+    """A rule that lets an identity do this on the topics that match a pattern."""
+    return f'[[rule]]\nidentity = "{identity}"\nverbs = {json.dumps(verbs)}\ntopics = ["{topics}"]\n'
 
 
 def client(address: str, token: str | None = None, **options: Any) -> Client:

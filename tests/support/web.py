@@ -8,12 +8,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from duebus import Client
+
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
     from email.message import Message
+
+    from support.secured import Secured
+    from support.server_process import ServerProcess
+
+WEB = ("--web-listen", "127.0.0.1:0")
+"""The flags of a server with an HTTP port."""
 
 JSON = {"Content-Type": "application/json"}
 
@@ -76,3 +84,26 @@ class Web:
     def call(self, rpc: str, **fields: Any) -> Answer:
         """A call of an RPC, such as ``EventBus/Dispatch``."""
         return self.post(f"/duebus.v1.{rpc}", fields)
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header with a token."""
+    return {"Authorization": f"Bearer {token}"}
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server that takes calls with tokens only, and those who have one."""
+
+    server: ServerProcess
+    secured: Secured
+
+    def token(self, identity: str) -> str:
+        return self.secured.tokens[identity]
+
+    def web(self, identity: str) -> Web:
+        """The server as this caller sees it."""
+        return Web(self.server.web, headers=bearer(self.token(identity)))
+
+    def client(self, identity: str) -> Client:
+        return Client(self.server.address, token=self.token(identity))

@@ -8,17 +8,16 @@ from uuid import uuid4
 import pytest
 from duebus import Client
 from support.browser import Visitor, chromium
-from support.builders import unique_name
-from support.redis_engine import shared_redis
+from support.redis_engine import redis_flags
+from support.secured import make_secured
 from support.server_process import ServerProcess, assert_untroubled
-from support.web import Web
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from playwright.sync_api import Browser
-
-WEB = ("--web-listen", "127.0.0.1:0")
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +51,22 @@ def topic() -> str:
 def each_engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server of each engine."""
     log = tmp_path_factory.mktemp("web") / "server.log"
-    engine = ["--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus")]
-    server = ServerProcess(log, *WEB, *(engine if request.param == "redis" else ()))
+    server = ServerProcess(log, *WEB, *(redis_flags() if request.param == "redis" else ()))
     yield server
     server.close()
     assert_untroubled(log.read_text())
+
+
+@pytest.fixture
+def guarded(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., Guarded]:
+    """Starts a server that takes only these identities: ``guarded("ops", "viewer", rules=RULES)``."""
+
+    def start(*identities: str, rules: str = "") -> Guarded:
+        secured = make_secured(tmp_path, *identities)
+        acl = secured.acl_flags(rules) if rules else ()
+        return Guarded(start_server(*WEB, *secured.token_flags(), *acl), secured)
+
+    return start
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import ssl
 from typing import TYPE_CHECKING
 
 import pytest
-from support.secured import make_secured
+from support.secured import make_secured, rule
 from support.server_process import assert_untroubled
 from support.tls import make_certificates
-from support.web import JSON, Web
+from support.web import JSON, WEB, Web, bearer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,23 +20,13 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
     from support.tls import Certificates
 
-WEB = ("--web-listen", "127.0.0.1:0")
 DISPATCH = "/duebus.v1.EventBus/Dispatch"
-RULES = """
-[[rule]]
-identity = "shop"
-verbs = ["dispatch"]
-topics = ["order.*"]
-"""
+RULES = rule("shop", "dispatch", topics="order.*")
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Secured:
     return make_secured(tmp_path_factory.mktemp("secured"), "shop")
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 def test_without_a_token_nothing_is_done(start_server: Callable[..., ServerProcess], secured: Secured) -> None:

@@ -10,43 +10,30 @@ from duebus.errors import DueBusError
 from playwright.sync_api import expect
 from support.browser import row, table
 from support.builders import unique_name
-from support.redis_engine import shared_redis
-from support.secured import make_secured
-from support.web import Web
+from support.redis_engine import redis_flags
+from support.secured import rule
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from support.browser import Visitor
     from support.server_process import ServerProcess
 
-WEB = ("--web-listen", "127.0.0.1:0")
-
-RULES = """
-[[rule]]
-identity = "ops"
-verbs = ["admin", "dispatch"]
-topics = ["*"]
-
-[[rule]]
-identity = "orders"
-verbs = ["view"]
-topics = ["order.*"]
-"""
+RULES = rule("ops", "admin", "dispatch") + rule("orders", "view", topics="order.*")
 
 
-def seen(web: Web, token: str = "") -> list[dict[str, Any]]:
+def seen(web: Web) -> list[dict[str, Any]]:
     """The actions that a caller sees."""
-    answer = web.ask("GET", "/actions", headers={"Authorization": f"Bearer {token}"} if token else {})
+    answer = web.ask("GET", "/actions")
     assert answer.status == 200, answer.body
     found: list[dict[str, Any]] = answer.json
     return found
 
 
-def once_there_are(count: int, web: Web, token: str = "") -> list[dict[str, Any]]:
+def once_there_are(count: int, web: Web) -> list[dict[str, Any]]:
     """What a caller sees once that many actions are kept, which happens behind the calls."""
-    while len(found := seen(web, token)) < count:
+    while len(found := seen(web)) < count:
         pass
     return found
 
@@ -77,7 +64,7 @@ def test_what_is_done_is_shown_with_who_and_on_what(each_engine: ServerProcess, 
 
 
 def test_what_one_server_did_is_shown_by_the_others(start_server: Callable[..., ServerProcess]) -> None:
-    engine = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
+    engine = redis_flags()
     one, other = (start_server(*WEB, *engine) for _ in range(2))
     with Client(one.address) as client:
         client.admin.configure_topic("order.created", max_retries=5)
@@ -86,36 +73,27 @@ def test_what_one_server_did_is_shown_by_the_others(start_server: Callable[..., 
     assert (action["engine"], action["verb"], action["topic"]) == ("redis", "ConfigureTopic", "order.created")
 
 
-def test_who_may_view_a_topic_sees_what_was_done_to_it(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
-    secured = make_secured(tmp_path, "ops", "orders")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    web = Web(server.web)
-    assert web.ask("GET", "/actions").status == 401
-    with Client(server.address, token=secured.tokens["ops"]) as client:
+def test_who_may_view_a_topic_sees_what_was_done_to_it(guarded: Callable[..., Guarded]) -> None:
+    bus = guarded("ops", "orders", rules=RULES)
+    assert Web(bus.server.web).ask("GET", "/actions").status == 401
+    with bus.client("ops") as client:
         client.admin.configure_topic("order.created", max_retries=5)
         client.admin.configure_topic("payment.made", max_retries=5)
-    with Client(server.address, token=secured.tokens["orders"]) as client, pytest.raises(DueBusError):
+    with bus.client("orders") as client, pytest.raises(DueBusError):
         client.admin.delete_topic("order.created")
-    with Client(server.address, token="wrong") as client, pytest.raises(DueBusError):
+    with Client(bus.server.address, token="wrong") as client, pytest.raises(DueBusError):
         client.admin.delete_topic("order.created")
 
-    refused, *done = once_there_are(3, web, secured.tokens["ops"])
+    refused, *done = once_there_are(3, bus.web("ops"))
     assert (refused["identity"], refused["verb"], refused["outcome"]) == ("orders", "DeleteTopic", "PERMISSION_DENIED")
     assert [(one["identity"], one["topic"]) for one in done] == [("ops", "payment.made"), ("ops", "order.created")]
-    assert {one["topic"] for one in seen(web, secured.tokens["orders"])} == {"order.created"}
+    assert {one["topic"] for one in seen(bus.web("orders"))} == {"order.created"}
 
 
-def test_a_call_that_names_an_engine_many_times_is_kept_once(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
+def test_a_call_that_names_an_engine_many_times_is_kept_once(guarded: Callable[..., Guarded]) -> None:
     """Otherwise one refused call could push a hundred others out of the list."""
-    secured = make_secured(tmp_path, "ops", "orders")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    ops, orders = (
-        Web(server.web, headers={"Authorization": f"Bearer {secured.tokens[who]}"}) for who in ("ops", "orders")
-    )
+    bus = guarded("ops", "orders", rules=RULES)
+    ops, orders = bus.web("ops"), bus.web("orders")
     assert orders.call("EventBus/Stop", engines=["ENGINE_LOCAL"] * 50).status == 403
     assert ops.call("EventBusAdmin/ConfigureTopic", topic="order.created", config={"maxQueued": "5"}).status == 200
     while "ConfigureTopic" not in (verbs := [one["verb"] for one in seen(ops)]):

@@ -13,11 +13,11 @@ from playwright.sync_api import expect
 from support.browser import at, row, table
 from support.builders import unique_name
 from support.documents import ROOT
-from support.redis_engine import shared_redis
-from support.secured import make_secured
+from support.redis_engine import redis_flags
+from support.secured import rule
 from support.server_process import ServerProcess, assert_untroubled
 from support.shop import CARD, FIRST_ORDERS, TIMEOUT, dead_letters, open_shop
-from support.web import Web
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
     from support.browser import Visitor
 
-WEB = ("--web-listen", "127.0.0.1:0")
 CARDS, TIMEOUTS = FIRST_ORDERS // 5, FIRST_ORDERS // 10
 
 
@@ -34,9 +33,7 @@ CARDS, TIMEOUTS = FIRST_ORDERS // 5, FIRST_ORDERS // 10
 def shop(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server with a shop that is in trouble."""
     folder = tmp_path_factory.mktemp("shop")
-    engine = ["--data-dir", str(folder / "data")]
-    if request.param == "redis":
-        engine = ["--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus")]
+    engine = redis_flags() if request.param == "redis" else ("--data-dir", str(folder / "data"))
     server = ServerProcess(folder / "server.log", *WEB, *engine)
     put_schedule(server, "weekly.report", topic="report.due", cron="0 9 * * MON", timeZone="Europe/Berlin")
     with open_shop(server.address):
@@ -368,39 +365,28 @@ def test_a_list_is_filtered_by_the_address(shop: ServerProcess, visit: Callable[
 
 # --- who may see ------------------------------------------------------------------------------------------------------
 
-RULES = """
-[[rule]]
-identity = "ops"
-verbs = ["admin", "dispatch", "subscribe"]
-topics = ["*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["order.*"]
-"""
+RULES = rule("ops", "admin", "dispatch", "subscribe") + rule("viewer", "view", topics="order.*")
 
 
 @contextmanager
-def signed_in(visit: Callable[..., Visitor], server: ServerProcess, token: str) -> Iterator[Page]:
-    page = visit(server.web, expects="status of 401").open("", ".login")
-    page.get_by_label("Token").fill(token)
+def signed_in(visit: Callable[..., Visitor], bus: Guarded, identity: str) -> Iterator[Page]:
+    page = visit(bus.server.web, expects="status of 401").open("", ".login")
+    page.get_by_label("Token").fill(bus.token(identity))
     page.get_by_role("button", name="Sign in").click()
     yield page
 
 
 def test_a_viewer_sees_its_topics_without_their_data_and_can_not_act(
-    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
 ) -> None:
-    secured = make_secured(tmp_path, "ops", "viewer")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    with Client(server.address, token=secured.tokens["ops"]) as client:
+    bus = guarded("ops", "viewer", rules=RULES)
+    with bus.client("ops") as client:
         client.dispatch_many("order.created", [NewEvent(data="secret", id="e")])
         client.dispatch("payment.made", 1)
-    with signed_in(visit, server, secured.tokens["viewer"]) as page:
+    with signed_in(visit, bus, "viewer") as page:
         expect(page.get_by_role("heading", name="1 topic")).to_be_visible()
         expect(row(page, "Topics", "order.created")).to_be_visible()
-        page.goto(f"{server.web}/{at('event', server, topic='order.created', id='e')}")
+        page.goto(f"{bus.server.web}/{at('event', bus.server, topic='order.created', id='e')}")
         expect(page.get_by_text("You may not see the payload")).to_be_visible()
         expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
         assert "secret" not in page.content()
@@ -410,24 +396,20 @@ def test_a_viewer_sees_its_topics_without_their_data_and_can_not_act(
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token")).to_be_visible()
         assert page.context.cookies() == []
-    with signed_in(visit, server, secured.tokens["ops"]) as page:
+    with signed_in(visit, bus, "ops") as page:
         expect(page.get_by_role("heading", name="2 topics")).to_be_visible()
 
 
 def test_who_may_dispatch_to_its_topic_acts_on_a_schedule(
-    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
 ) -> None:
-    secured = make_secured(tmp_path, "ops", "clerk")
-    rules = (
-        f'{RULES}[[rule]]\nidentity = "clerk"\nverbs = ["view"]\ntopics = ["order.*", "report.*"]\n'
-        '[[rule]]\nidentity = "clerk"\nverbs = ["dispatch"]\ntopics = ["report.*"]\n'
-    )
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(rules))
-    web = Web(server.web, headers={"Authorization": f"Bearer {secured.tokens['ops']}"})
+    of_clerk = rule("clerk", "view", topics="order.*") + rule("clerk", "view", "dispatch", topics="report.*")
+    bus = guarded("ops", "clerk", rules=RULES + of_clerk)
+    web = bus.web("ops")
     for name, topic in (("reminder", "order.due"), ("report", "report.due"), ("payday", "wages.due")):
         schedule = {"name": name, "topic": topic, "event": {}, "every": "3600s"}
         assert web.call("EventBusSchedules/PutSchedule", schedule=schedule).status == 200
-    with signed_in(visit, server, secured.tokens["clerk"]) as page:
+    with signed_in(visit, bus, "clerk") as page:
         page.get_by_role("link", name="Schedules").click()
         expect(row(page, "Schedules", "report").get_by_role("button", name="Trigger")).to_be_visible()
         expect(row(page, "Schedules", "reminder")).to_be_visible()
@@ -436,31 +418,29 @@ def test_who_may_dispatch_to_its_topic_acts_on_a_schedule(
 
 
 def test_a_token_that_is_removed_ends_the_session(
-    start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor], tmp_path: Path
+    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
 ) -> None:
-    secured = make_secured(tmp_path, "ops", "viewer")
-    server = start_server(*WEB, *secured.token_flags())
-    with signed_in(visit, server, secured.tokens["ops"]) as page:
+    bus = guarded("ops", "viewer")
+    with signed_in(visit, bus, "ops") as page:
         expect(page.get_by_text("No topics yet")).to_be_visible()
-        secured.write_tokens("viewer")
-        with Client(server.address, token=secured.tokens["viewer"]) as client:
+        bus.secured.write_tokens("viewer")
+        with bus.client("viewer") as client:
             while page.get_by_label("Token").count() == 0:
                 client.dispatch("order.created", 1)
                 page.wait_for_timeout(200)
 
 
-def test_the_cookie_alone_does_nothing(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_the_cookie_alone_does_nothing(guarded: Callable[..., Guarded]) -> None:
     """What a page of another site could make the browser send, if it sent the cookie with it."""
-    secured = make_secured(tmp_path, "ops")
-    server = start_server(*WEB, *secured.token_flags())
-    web, own = Web(server.web), {"Duebus-Page": "1"}
+    bus = guarded("ops")
+    web, own = Web(bus.server.web), {"Duebus-Page": "1"}
     assert web.ask("GET", "/session").status == 401
     assert web.ask("GET", "/events").status == 401
-    assert web.post("/session", secured.tokens["ops"]).status == 403
+    assert web.post("/session", bus.token("ops")).status == 403
     assert web.post("/session", "wrong", own).status == 401
     assert web.post("/session", b"\xff\x00", own).status == 401
     assert web.post("/session", "x" * 10_000, own).status == 400
-    answer = web.post("/session", f"{secured.tokens['ops']}\n", own)
+    answer = web.post("/session", f"{bus.token('ops')}\n", own)
     assert answer.json == {"identity": "ops", "open": False, "may": ["view", "payload", "admin", "dispatch"]}
     given = answer.headers["Set-Cookie"]
     assert re.fullmatch(r"duebus_token=[\w%~.-]+; HttpOnly; Max-Age=3600; Path=/; SameSite=strict", given)

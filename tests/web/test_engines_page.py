@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 from duebus import Client
 from playwright.sync_api import expect
 from support.browser import row, table
-from support.builders import unique_name
-from support.redis_engine import shared_redis
-from support.secured import make_secured
-from support.web import Web
+from support.redis_engine import redis_flags
+from support.secured import rule
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,25 +19,13 @@ if TYPE_CHECKING:
     from support.browser import Visitor
     from support.server_process import ServerProcess
 
-WEB = ("--web-listen", "127.0.0.1:0")
-
-RULES = """
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["*"]
-
-[[rule]]
-identity = "orders"
-verbs = ["view"]
-topics = ["order.*"]
-"""
+RULES = rule("viewer", "view") + rule("orders", "view", topics="order.*")
 
 
 def test_the_servers_of_a_bus_and_their_redis_are_shown(
     start_server: Callable[..., ServerProcess], visit: Callable[..., Visitor]
 ) -> None:
-    engine = ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", unique_name("bus"))
+    engine = redis_flags()
     server, other = start_server(*WEB, *engine), start_server(*engine)
 
     page = visit(server.web).open("#/engines", "table >> nth=2")
@@ -64,14 +51,7 @@ def test_the_journal_is_shown(
     expect(table(page, "Servers of local")).to_contain_text("this one")
 
 
-def test_only_who_may_view_all_topics_sees_the_engines(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
-    secured = make_secured(tmp_path, "viewer", "orders")
-    web = Web(start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES)).web)
-
-    def status(token: str) -> int:
-        headers = {"Authorization": f"Bearer {secured.tokens[token]}"} if token else {}
-        return web.ask("GET", "/engines", headers=headers).status
-
-    assert [status(token) for token in ("", "orders", "viewer")] == [401, 403, 200]
+def test_only_who_may_view_all_topics_sees_the_engines(guarded: Callable[..., Guarded]) -> None:
+    bus = guarded("viewer", "orders", rules=RULES)
+    callers = [Web(bus.server.web), bus.web("orders"), bus.web("viewer")]
+    assert [web.ask("GET", "/engines").status for web in callers] == [401, 403, 200]

@@ -7,7 +7,6 @@ import json
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from duebus import Client
 from duebus_server.bus.engines import Engines, EngineStatus, RunningEngine
 from duebus_server.domain.clock import SystemClock
 from duebus_server.domain.views import TopicConfig
@@ -15,9 +14,9 @@ from duebus_server.web import live
 from duebus_server.wire.schedule_codec import ScheduleCodec
 from support.builders import unique_name
 from support.engines import local
-from support.secured import make_secured
+from support.secured import rule
 from support.topics import TopicDriver
-from support.web import Web
+from support.web import Guarded, Web, bearer
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -29,18 +28,7 @@ if TYPE_CHECKING:
     from duebus_server.web.live import Message
     from support.server_process import ServerProcess
 
-WEB = ("--web-listen", "127.0.0.1:0")
-RULES = """
-[[rule]]
-identity = "ops"
-verbs = ["admin", "dispatch"]
-topics = ["*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["order.*"]
-"""
+RULES = rule("ops", "admin", "dispatch") + rule("viewer", "view", topics="order.*")
 
 
 @contextmanager
@@ -84,17 +72,15 @@ def test_a_schedule_is_reported_when_it_is_put_fired_and_deleted(each_engine: Se
         assert name not in names(next(messages))
 
 
-def test_a_caller_sees_what_it_may(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
-    secured = make_secured(tmp_path, "ops", "viewer")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    ops = {"Authorization": f"Bearer {secured.tokens['ops']}"}
-    web = Web(server.web, headers=ops)
+def test_a_caller_sees_what_it_may(guarded: Callable[..., Guarded]) -> None:
+    bus = guarded("ops", "viewer", rules=RULES)
+    web = bus.web("ops")
     put(web, "seen", "order.report")
     put(web, "hidden", "payment.report")
-    with Client(server.address, token=secured.tokens["ops"]) as client:
+    with bus.client("ops") as client:
         for topic in ("order.created", "payment.made"):
             client.dispatch(topic, 1)
-    with stream(server.web, Authorization=f"Bearer {secured.tokens['viewer']}") as messages:
+    with stream(bus.server.web, **bearer(bus.token("viewer"))) as messages:
         message = next(messages)
         assert names(message) == ["seen"]
         assert {each["topic"] for each in message["topics"]} <= {"order.created", "order.report"}
@@ -105,21 +91,20 @@ def test_a_caller_sees_what_it_may(start_server: Callable[..., ServerProcess], t
         assert not [each for each in message["topics"] if each["topic"].startswith("payment")]
 
 
-def test_a_stream_ends_when_the_rules_change(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_a_stream_ends_when_the_rules_change(guarded: Callable[..., Guarded], tmp_path: Path) -> None:
     """The page connects again at once. Otherwise it would go on to show what its caller may no longer see."""
-    secured = make_secured(tmp_path, "ops", "viewer")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    viewer = {"Authorization": f"Bearer {secured.tokens['viewer']}"}
-    with Client(server.address, token=secured.tokens["ops"]) as client:
+    bus = guarded("ops", "viewer", rules=RULES)
+    viewer = bearer(bus.token("viewer"))
+    with bus.client("ops") as client:
         client.dispatch("order.created", 1)
         client.dispatch("payment.made", 1)
-        with stream(server.web, **viewer) as messages:
+        with stream(bus.server.web, **viewer) as messages:
             assert [each["topic"] for each in next(messages)["topics"]] == ["order.created"]
             (changed := tmp_path / "changed").write_text(RULES.replace("order", "payment"))
-            changed.replace(secured.acl_file)
+            changed.replace(bus.secured.acl_file)
             for _ in messages:
                 client.dispatch("order.created", 1)
-        with stream(server.web, **viewer) as messages:
+        with stream(bus.server.web, **viewer) as messages:
             assert [each["topic"] for each in next(messages)["topics"]] == ["payment.made"]
 
 

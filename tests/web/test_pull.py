@@ -13,25 +13,19 @@ from urllib.parse import urlsplit
 import pytest
 from duebus import Client, NewEvent
 from support.builders import unique_name
-from support.redis_engine import shared_redis
-from support.secured import make_secured
+from support.redis_engine import redis_flags
+from support.secured import rule
 from support.server_process import ServerProcess, assert_untroubled
-from support.web import Web
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-WEB = ("--web-listen", "127.0.0.1:0")
-
-
-def redis_flags(namespace: str) -> tuple[str, ...]:
-    return ("--engine", "redis", "--redis-url", shared_redis().url, "--namespace", namespace)
-
 
 @pytest.fixture(scope="module", params=["local", "redis"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    flags = redis_flags(unique_name("bus")) if request.param == "redis" else ()
+    flags = redis_flags() if request.param == "redis" else ()
     log = tmp_path_factory.mktemp("pull") / "server.log"
     server = ServerProcess(log, *WEB, *flags)
     yield server
@@ -137,7 +131,7 @@ def test_an_answer_that_can_not_be_written_releases_its_events(web: Web, client:
 
 
 def test_leases_outlast_a_replica_and_those_of_its_streams_do_not(start_server: Callable[..., ServerProcess]) -> None:
-    flags = (*WEB, *redis_flags(unique_name("bus")))
+    flags = (*WEB, *redis_flags())
     first, other = start_server(*flags), start_server(*flags)
     topic, survivor = unique_name(), Web(other.web)
     with Client(first.address) as client:
@@ -206,14 +200,8 @@ def test_a_wrong_name_or_a_body_is_refused(web: Web) -> None:
     assert web.post("/v1/topics/t/groups/g:pull", b"{}").failure[3] == "request"
 
 
-def test_a_pull_needs_the_right_to_subscribe(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
-    secured = make_secured(tmp_path, "shop", "billing")
-    rules = "".join(
-        f'[[rule]]\nidentity = "{name}"\nverbs = ["{verb}"]\ntopics = ["order.*"]\n'
-        for name, verb in (("shop", "dispatch"), ("billing", "subscribe"))
-    )
-    web = Web(start_server(*WEB, *secured.token_flags(), *secured.acl_flags(rules)).web)
-    path = "/v1/topics/order.created/groups/g:pull"
-    for name, status in (("shop", 403), ("billing", 200)):
-        assert web.post(path, headers={"Authorization": f"Bearer {secured.tokens[name]}"}).status == status
-    assert web.post(path).status == 401
+def test_a_pull_needs_the_right_to_subscribe(guarded: Callable[..., Guarded]) -> None:
+    rules = rule("shop", "dispatch", topics="order.*") + rule("billing", "subscribe", topics="order.*")
+    bus = guarded("shop", "billing", rules=rules)
+    callers = [bus.web("shop"), bus.web("billing"), Web(bus.server.web)]
+    assert [web.post("/v1/topics/order.created/groups/g:pull").status for web in callers] == [403, 200, 401]

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from duebus import Client, NewEvent
+from duebus import NewEvent
 from jwt.algorithms import ECAlgorithm
 from playwright.sync_api import expect
-from support.secured import make_secured
-from support.web import Web
+from support.secured import make_secured, rule
+from support.web import WEB, Guarded, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,25 +22,9 @@ if TYPE_CHECKING:
     from support.browser import Visitor
     from support.server_process import ServerProcess
 
-WEB = ("--web-listen", "127.0.0.1:0")
 PAGE = {"Duebus-Page": "1"}
 LONGEST = 4_000
-RULES = """
-[[rule]]
-identity = "ops"
-verbs = ["admin", "dispatch"]
-topics = ["*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["*"]
-
-[[rule]]
-identity = "reader"
-verbs = ["view", "payload"]
-topics = ["*"]
-"""
+RULES = rule("ops", "admin", "dispatch") + rule("viewer", "view") + rule("reader", "view", "payload")
 
 
 def test_a_json_web_token_signs_in_with_its_claims(
@@ -92,15 +76,12 @@ def test_a_token_with_any_characters_signs_in(start_server: Callable[..., Server
     assert web.ask("GET", "/session", headers=cookie).json["identity"] == "ops"
 
 
-def test_answers_withhold_the_data_of_events_from_a_viewer(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
-    secured = make_secured(tmp_path, "ops", "viewer", "reader")
-    server = start_server(*WEB, *secured.token_flags(), *secured.acl_flags(RULES))
-    with Client(server.address, token=secured.tokens["ops"]) as client:
+def test_answers_withhold_the_data_of_events_from_a_viewer(guarded: Callable[..., Guarded]) -> None:
+    bus = guarded("ops", "viewer", "reader", rules=RULES)
+    with bus.client("ops") as client:
         client.dispatch_many("t", [NewEvent(data=b"secret", id="e")])
     for identity, sees in (("viewer", False), ("reader", True)):
-        web = Web(server.web, headers={"Authorization": f"Bearer {secured.tokens[identity]}"})
+        web = bus.web(identity)
         one = web.call("EventBusAdmin/GetEvent", topic="t", eventId="e").json["event"]
         [listed] = web.call("EventBusAdmin/ListEvents", topic="t", state="EVENT_STATE_READY").json["events"]
         for event in (one, listed):

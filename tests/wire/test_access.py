@@ -21,7 +21,7 @@ from duebus.v1 import admin_pb2, event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from jwt.algorithms import ECAlgorithm
-from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured
+from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured, rule
 from support.wire import connect
 
 if TYPE_CHECKING:
@@ -31,42 +31,15 @@ if TYPE_CHECKING:
     from duebus.aio import Client
     from support.server_process import ServerProcess
 
-RULES = """
-[[rule]]
-identity = "shop"
-verbs = ["dispatch"]
-topics = ["order.*"]
-
-[[rule]]
-identity = "billing"
-verbs = ["subscribe"]
-topics = ["order.*"]
-
-[[rule]]
-identity = "audit"
-verbs = ["subscribe", "dispatch"]
-topics = ["audit.*"]
-
-[[rule]]
-identity = "ops"
-verbs = ["admin", "stop", "dispatch", "subscribe"]
-topics = ["*"]
-
-[[rule]]
-identity = "helper"
-verbs = ["admin"]
-topics = ["order.*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["payload"]
-topics = ["audit.*"]
-"""
+RULES = (
+    rule("shop", "dispatch", topics="order.*")
+    + rule("billing", "subscribe", topics="order.*")
+    + rule("audit", "subscribe", "dispatch", topics="audit.*")
+    + rule("ops", "admin", "stop", "dispatch", "subscribe")
+    + rule("helper", "admin", topics="order.*")
+    + rule("viewer", "view")
+    + rule("viewer", "payload", topics="audit.*")
+)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
-from support.secured import make_secured
+from support.secured import make_secured, rule
 from support.wire import SIGNAL_TIMEOUT_S, Failure, connect, event, failure_of
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ async def test_with_rules_it_needs_the_right_subscribe(
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     secured = make_secured(tmp_path, "keda")
-    rules = '[[rule]]\nidentity = "keda"\nverbs = ["subscribe"]\ntopics = ["order.*"]\n'
+    rules = rule("keda", "subscribe", topics="order.*")
     server = start_server(*secured.token_flags(), *secured.acl_flags(rules))
     async with connect(server.address) as wire:
         header = (("authorization", f"Bearer {secured.tokens['keda']}"),)

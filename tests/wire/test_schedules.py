@@ -11,7 +11,7 @@ import pytest
 from duebus.v1 import admin_pb2, event_bus_pb2, schedules_pb2, schedules_pb2_grpc, test_clock_pb2, test_clock_pb2_grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from support.builders import unique_name
-from support.secured import make_secured
+from support.secured import make_secured, rule
 from support.wire import connect, duration, failure_of, us
 
 if TYPE_CHECKING:
@@ -221,17 +221,7 @@ async def test_the_number_of_schedules_is_limited(start_server: Callable[..., Se
         assert (await schedules.put(first)).changed
 
 
-RULES = """
-[[rule]]
-identity = "shop"
-verbs = ["dispatch"]
-topics = ["order.*"]
-
-[[rule]]
-identity = "viewer"
-verbs = ["view"]
-topics = ["order.*"]
-"""
+RULES = rule("shop", "dispatch", topics="order.*") + rule("viewer", "view", topics="order.*")
 
 
 async def test_who_may_dispatch_to_the_topic_may_write_and_who_may_view_it_may_read(

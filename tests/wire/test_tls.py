@@ -15,7 +15,7 @@ from duebus.aio import Client
 from duebus.errors import PermissionDenied, TlsHandshakeFailed, Unavailable
 from duebus.keda import externalscaler_pb2, externalscaler_pb2_grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured, tls_client
+from support.secured import SIGNAL_TIMEOUT_S, Secured, client, make_secured, rule, tls_client
 from support.start import WRONG_SETTING, try_to_start
 from support.tls import make_certificates
 from support.wire import connect
@@ -108,8 +108,8 @@ async def scaler_answers(address: str, credentials: grpc.ChannelCredentials) -> 
 async def test_the_names_in_a_certificate_are_its_identity(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
-    rules = '[[rule]]\nidentity = "{}"\nverbs = ["dispatch"]\ntopics = ["{}"]\n'
-    acl = secured.acl_flags(rules.format("client", "by.common.name") + rules.format("localhost", "by.other.name"))
+    rules = rule("client", "dispatch", topics="by.common.name") + rule("localhost", "dispatch", topics="by.other.name")
+    acl = secured.acl_flags(rules)
     server = start_server(*secured.tls_flags(mutual=True), *acl)
     async with tls_client(server.address, secured.certificates, mutual=True) as bus:
         await bus.dispatch("by.common.name", 1)
@@ -122,7 +122,7 @@ async def test_the_names_in_a_certificate_are_its_identity(
 async def test_a_token_takes_precedence_over_the_certificate(
     start_server: Callable[..., ServerProcess], secured: Secured
 ) -> None:
-    acl = secured.acl_flags('[[rule]]\nidentity = "shop"\nverbs = ["dispatch"]\ntopics = ["*"]\n')
+    acl = secured.acl_flags(rule("shop", "dispatch"))
     server = start_server(*secured.tls_flags(mutual=True), *secured.token_flags(), *acl)
     async with tls_client(server.address, secured.certificates, mutual=True, token=secured.tokens["shop"]) as bus:
         await bus.dispatch("order.created", 1)
