@@ -26,8 +26,10 @@ RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-d
     && /opt/duebus/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/duebus/lib
 
 # --- the image: Python without pip, and what was installed ----------------------------------------------------------
+# A volume that is mounted for the first time gets the owner of the directory, so that the server may write to it.
 FROM ${PYTHON_IMAGE}
-RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip*
+RUN rm -rf /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip /usr/local/bin/pip* \
+    && mkdir --mode 0700 /var/lib/duebus && chown 10001:10001 /var/lib/duebus
 COPY --from=build /opt/duebus /opt/duebus
 
 ENV PATH=/opt/duebus/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1

@@ -324,17 +324,25 @@ helm-schemas: install ## Renew the Kubernetes schemas of the chart's tests (need
 	@$(BIN)/python tests/helm/make_schemas.py
 
 .PHONY: image
-image: ## Build the image duebus:VERSION for this machine (needs Docker; IMAGE=)
-	@$(BUILD_IMAGE) .
+image: ## Build the image duebus:VERSION for this machine (needs Docker; IMAGE=, ARGS=--pull)
+	@$(HAS_DOCKER); docker build $(IMAGE_ARGS) $(ARGS) .
 
 # The attestations say what the image has in it, and how it was made. A registry keeps them, a local image can't.
 .PHONY: image-release
 image-release: ## Build the image for amd64 and arm64, with SBOM and provenance, and push it (IMAGE=REGISTRY/NAME:VERSION)
-	@$(BUILD_IMAGE) --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push .
+	@$(HAS_DOCKER); docker buildx build $(IMAGE_ARGS) --platform linux/amd64,linux/arm64 --sbom=true --provenance=mode=max --push .
 
-BUILD_IMAGE = command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }; \
-	docker buildx build --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
+HAS_DOCKER = command -v docker >/dev/null || { echo "docker is missing: it builds the image" >&2; exit 1; }
+IMAGE_ARGS = --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION="$$(git rev-parse HEAD)" \
 	--build-arg CREATED="$$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+
+.PHONY: image-test
+image-test: install docker ## Build the image with Docker, and try it: what runs in it, how it ends, what it leaves behind
+	@$(BIN)/pytest -rA tests/image/in_docker.py $(ARGS)
+
+.PHONY: docker
+docker: ## Make sure that there is a Docker engine, or one that `make image-test` can start (Debian: installs it when run as root)
+	@docker info >/dev/null 2>&1 || { command -v dockerd && command -v debootstrap; } >/dev/null || $(call INSTALL_DEBIAN,docker.io debootstrap)
 
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 IMAGE = duebus:$(VERSION)

@@ -27,6 +27,7 @@ PLACES = {
     "helm/duebus/README.md": r"^Version (\S+), for Kubernetes",
     "Dockerfile": r"^ARG VERSION=(.+)$",
     "deploy/compose.yaml": r"^    image: duebus:(.+)$",
+    "docs/one-machine.md": r"^  duebus:(\S+) serve",
     "docs/kubernetes.md": r"registry\.example/duebus:(\S+)$",
 }
 """Where the version stands: the files, each with a pattern whose only group is the version."""
