@@ -1,3 +1,4 @@
+import type { MethodDefinition } from "@grpc/grpc-js";
 import { Client, type Subscription } from "duebus";
 import * as v1 from "duebus/v1";
 import { answer, type Fields, write } from "./lines.js";
@@ -135,11 +136,12 @@ export class Driver {
   async #admin(fields: Fields): Promise<Fields> {
     const name = required<string>(fields, "method");
     const method = `${name[0]?.toLowerCase()}${name.slice(1)}`;
-    const definition = named(new Map(Object.entries<Method>(v1.EventBusAdminService)), method);
-    const call = named(new Map(Object.entries<Call>(this.#client(fields).admin as never)), method);
+    const methods = v1.EventBusAdminService as unknown as Record<string, MethodDefinition<unknown, unknown>>;
+    const definition = named(new Map(Object.entries(methods)), method);
     const request = definition.requestDeserialize(Buffer.from(required<string>(fields, "request"), "base64"));
-    const response = definition.responseSerialize((await call(request)) as never);
-    return { response: response.toString("base64") };
+    const { connection, timeoutMs } = this.#client(fields);
+    const response = await connection.unary(definition, request, { timeoutMs });
+    return { response: definition.responseSerialize(response).toString("base64") };
   }
 
   #startWorker(fields: Fields): Fields {
@@ -157,13 +159,6 @@ export class Driver {
     return {};
   }
 }
-
-interface Method {
-  requestDeserialize: (value: Buffer) => unknown;
-  responseSerialize: (value: never) => Buffer;
-}
-
-type Call = (request: unknown) => Promise<unknown>;
 
 function named<T>(things: ReadonlyMap<string, T>, name: string): T {
   const thing = things.get(name);

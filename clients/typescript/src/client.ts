@@ -1,5 +1,5 @@
 import type { ChannelOptions, MethodDefinition } from "@grpc/grpc-js";
-import { type Admin, adminCalls } from "./admin.js";
+import { Admin } from "./admin.js";
 import { Connection, type TlsOptions, type TokenProvider } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { Dispatcher } from "./dispatcher.js";
@@ -56,13 +56,11 @@ export interface StoppedEngine {
  *
  * A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline passes:
  * a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. `stop`,
- * `subscribe`, `isServing` and the calls of `admin` are not retried. Every failed call rejects with a `DueBusError`.
+ * `subscribe`, `isServing` and the calls of `admin` whose answer counts what they did are not retried. Every failed call
+ * rejects with a `DueBusError`.
  */
 export class Client implements AsyncDisposable {
-  /**
-   * The admin calls; their messages are in `duebus/v1`. A request needs only the fields that
-   * matter: `bus.admin.getTopic({ topic: "order.created" })`. `topics`, `events` and `keys` list over all pages.
-   */
+  /** What an operator needs: it shows topics, groups and events, and changes and repairs them. */
   readonly admin: Admin;
   /** Rules that dispatch an event again and again. */
   readonly schedules: Schedules;
@@ -84,7 +82,7 @@ export class Client implements AsyncDisposable {
     this.interceptors = [...(options.interceptors ?? [])];
     this.connection = new Connection(target, options, this.interceptors);
     this.#dispatcher = new Dispatcher(this.connection);
-    this.admin = adminCalls(this.connection, this.timeoutMs);
+    this.admin = new Admin(this.connection, this.timeoutMs);
     this.schedules = new Schedules(this.connection, this.timeoutMs);
   }
 

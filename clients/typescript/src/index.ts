@@ -1,4 +1,26 @@
-export type { Admin } from "./admin.js";
+export type { Admin, AdminCallOptions, CancelTarget, DeadLetterFilter, Due, ListOptions } from "./admin.js";
+export type {
+  Attempt,
+  AttemptOutcome,
+  Cancelled,
+  EventGroupInfo,
+  EventInfo,
+  EventState,
+  GroupInfo,
+  GroupMinute,
+  KeyInfo,
+  KeyPolicy,
+  Lateness,
+  Limits,
+  OnDead,
+  Rate,
+  RetryPolicy,
+  Subscriber,
+  TopicChanges,
+  TopicConfig,
+  TopicInfo,
+  TopicMinute,
+} from "./admin-types.js";
 export { Client, type ClientOptions, type StoppedEngine } from "./client.js";
 export type { TlsOptions, TokenProvider } from "./connection.js";
 export { Delivery } from "./delivery.js";
@@ -20,7 +42,6 @@ export type {
   Schedules,
 } from "./schedules.js";
 export type { LeaseFailure, LeaseFailureReason, Nack, Pause, PauseScope } from "./settle.js";
-export type { Stubs } from "./stubs.js";
 export type { Frame, Started, SubscribeOptions, Subscription } from "./subscription.js";
 export { type PayloadOf, type Schema, type Schemas, type Topics, type TypedHandler, topics } from "./topics.js";
 export type { Engine } from "./values.js";

@@ -1,4 +1,4 @@
-/** The generated messages and services of `duebus.v1`, for `Client.admin` and for programs that need only those. */
+/** The generated messages and services of `duebus.v1`, for programs that need only those. */
 export * from "./generated/duebus/v1/admin.js";
 export { ErrorReason, PartialDispatch } from "./generated/duebus/v1/error_details.js";
 export * from "./generated/duebus/v1/event_bus.js";

@@ -298,16 +298,6 @@ test("options of the channels can be given", async () => {
   await failing(client.dispatch("t", { data: "x".repeat(100) }), "RESOURCE_EXHAUSTED");
 });
 
-test("an admin request needs only the fields that matter", async () => {
-  const { topic } = await connect().admin.getTopic({ topic: "orders" });
-  assert.equal(topic?.topic, "orders");
-  assert.deepEqual(bus.topics, [{ engine: 0, topic: "orders" }]);
-});
-
-test("an admin request with a field of the wrong type is bad input", async () => {
-  await failing(connect().admin.getTopic({ engine: "redis" as never }), "INVALID_ARGUMENT");
-});
-
 test("many calls at once leave nothing behind", async () => {
   const warnings: Error[] = [];
   const note = (warning: Error): unknown => warnings.push(warning);
@@ -436,6 +426,28 @@ test("an unreachable one of several servers costs nothing", async () => {
     await client.dispatch("t", { id: `after-${count}` });
   }
   assert(other.dispatches.length >= 4);
+});
+
+test("an admin call with an argument of the wrong type is bad input", async () => {
+  const { admin } = connect();
+  await failing(admin.getTopic("t", { engine: "other" as never }), "INVALID_ARGUMENT");
+  await failing(admin.getTopic({ topic: "t" } as never), "INVALID_ARGUMENT");
+  await failing(admin.configureTopic("t", { limits: { maxInFlight: "2" as never } }), "INVALID_ARGUMENT");
+  await failing(admin.configureTopic("t", { keys: { onDead: "wait" as never } }), "INVALID_ARGUMENT");
+  await failing(admin.events("t", "lost" as never).next(), "INVALID_ARGUMENT");
+  await failing(admin.redriveEvents("t", { rate: "1" as never }), "INVALID_ARGUMENT");
+  await failing(admin.rescheduleEvents("t", ["e"], { delayMs: 1, deliverAt: new Date() } as never), "INVALID_ARGUMENT");
+});
+
+test("no dead letter is purged because the list of ids is empty", async () => {
+  await failing(connect().admin.purgeEvents("t", { eventIds: [] }), "INVALID_ARGUMENT");
+  await failing(connect().admin.redriveEvents("t", { eventIds: [] }), "INVALID_ARGUMENT");
+});
+
+test("an admin call that reads is retried while the server is unavailable", async () => {
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  assert.equal((await connect().admin.getTopic("orders")).topic, "orders");
+  assert.equal(bus.topics.length, 2);
 });
 
 test("an admin list goes over all pages", async () => {

@@ -89,8 +89,8 @@ final class Connection {
     }
 
     /** As {@link #once}, without a time limit. */
-    <Q, R> CompletableFuture<R> unlimited(MethodDescriptor<Q, R> method, Q request) {
-        return begin(method, request, CallOptions.DEFAULT, Function.identity());
+    <Q, R, T> CompletableFuture<T> unlimited(MethodDescriptor<Q, R> method, Q request, Function<R, T> read) {
+        return begin(method, request, CallOptions.DEFAULT, read);
     }
 
     private <Q, R, T> CompletableFuture<T> begin(

@@ -2,6 +2,7 @@ package io.duebus;
 
 import io.duebus.v1.DispatchRequest;
 import io.duebus.v1.Engine;
+import io.duebus.v1.EventBusAdminGrpc;
 import io.duebus.v1.EventBusGrpc;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
@@ -23,6 +24,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.function.Consumer;
+import java.util.function.Function;
 import java.util.function.Supplier;
 
 /**
@@ -31,7 +33,8 @@ import java.util.function.Supplier;
  *
  * <p>A call is retried with a growing backoff while the server is unavailable, until it succeeds or its deadline
  * passes: a dispatch has a request id, so a retry adds nothing, and a lease is settled only once. {@link
- * #stop}, {@link #subscribe}, {@link #isServing} and the calls of {@link #eventBus} and {@link #admin} are not repeated.
+ * #stop}, {@link #subscribe}, {@link #isServing}, the calls of {@link #eventBus} and {@link #adminStub}, and those of {@link
+ * #admin} whose answer counts what they did are not repeated.
  *
  * <p>Every method that waits throws {@link DueBusException}. Its twin whose name ends in Async returns at once, and its
  * future completes with that exception. Interrupting a thread that waits cancels the call.
@@ -229,7 +232,7 @@ public final class DueBus implements AutoCloseable {
         if (drainTimeout != null) {
             request.setDrainTimeout(Times.proto(drainTimeout));
         }
-        return connection.unlimited(EventBusGrpc.getStopMethod(), request.build());
+        return connection.unlimited(EventBusGrpc.getStopMethod(), request.build(), Function.identity());
     }
 
     /**
@@ -240,9 +243,17 @@ public final class DueBus implements AutoCloseable {
         return EventBusGrpc.newStub(connection.calls());
     }
 
-    /** The admin calls, with this client's timeout. */
+    /** The generated stubs of the admin calls, likewise. */
+    public EventBusAdminGrpc.EventBusAdminStub adminStub() {
+        return EventBusAdminGrpc.newStub(connection.calls());
+    }
+
+    /**
+     * The admin calls. They have this client's timeout, except those that take as long as their work takes, which have
+     * none.
+     */
     public Admin admin() {
-        return new Admin(connection, connection.timeout());
+        return new Admin(connection, Engine.ENGINE_UNSPECIFIED, null);
     }
 
     /** Rules that dispatch an event again and again; the calls have this client's timeout. */

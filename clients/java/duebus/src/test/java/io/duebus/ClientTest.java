@@ -316,8 +316,7 @@ class ClientTest extends BusTestBase {
         try (var withToken = DueBus.builder(server.address()).token("secret").build()) {
             withToken.dispatch("t", EVENT);
             assertEquals("Bearer secret", FakeBus.next(server.tokens));
-            assertThrows(RuntimeException.class, () -> withToken.admin().listTopics(
-                    io.duebus.v1.ListTopicsRequest.getDefaultInstance()));
+            assertThrows(RuntimeException.class, () -> withToken.admin().getTopic("t"));
             assertEquals("Bearer secret", FakeBus.next(server.tokens));
         }
     }
@@ -411,7 +410,7 @@ class ClientTest extends BusTestBase {
     void adminErrorsAreTyped() {
         var error = assertThrows(
                 DueBusException.class,
-                () -> bus.admin().getTopic(io.duebus.v1.GetTopicRequest.getDefaultInstance()));
+                () -> bus.admin().getTopic("t"));
         assertEquals(Reason.UNIMPLEMENTED, error.reason());
         assertThrows(DueBusException.class, () -> bus.admin().withTimeout(Duration.ZERO));
     }
@@ -555,19 +554,20 @@ class ClientTest extends BusTestBase {
 
     @Test
     void anAdminListGoesOverAllPages() {
-        var keys = bus.admin().keys(request -> request.setTopic("t").setPageSize(1));
+        var keys = bus.admin().keys("t", "g", 1);
 
-        assertEquals(List.of("a", "b"), keys.map(each -> each.getKey()).toList());
+        assertEquals(List.of("a", "b"), keys.map(KeyInfo::key).toList());
         var pages = List.copyOf(server.keyPages);
         assertEquals(List.of("", "2"), pages.stream().map(each -> each.getPageToken()).toList());
-        assertTrue(pages.stream().allMatch(each -> each.getTopic().equals("t") && each.getPageSize() == 1));
+        assertTrue(pages.stream().allMatch(each ->
+                each.getTopic().equals("t") && each.getGroup().equals("g") && each.getPageSize() == 1));
     }
 
     @Test
-    void anAdminRequestIsFilledIn() {
-        bus.admin().listKeys(request -> request.setTopic("t").setGroup("g"));
-
-        assertEquals("g", server.keyPages.remove().getGroup());
+    void noDeadLetterIsPurgedBecauseTheListOfIdsIsEmpty() {
+        var error = assertThrows(
+                DueBusException.class, () -> bus.admin().purgeEvents("t", filter -> filter.eventIds(List.of())));
+        assertEquals(Reason.INVALID_ARGUMENT, error.reason());
     }
 
     @Test

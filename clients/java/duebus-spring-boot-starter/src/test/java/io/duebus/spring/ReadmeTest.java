@@ -15,7 +15,7 @@ import javax.tools.ToolProvider;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
-/** In this module, because the README uses Spring and Jackson too. */
+/** In this module, because the README uses Spring too. */
 class ReadmeTest {
     private static final Pattern PROGRAM = Pattern.compile("```java\n(.*?)```", Pattern.DOTALL);
 
@@ -29,18 +29,8 @@ class ReadmeTest {
             import io.duebus.*;
             import io.duebus.opentelemetry.*;
             import io.opentelemetry.api.GlobalOpenTelemetry;
-            import java.time.Duration;
 
             class Readme {
-                record Order(int id) {}
-
-                final tools.jackson.databind.json.JsonMapper mapper = new tools.jackson.databind.json.JsonMapper();
-                final String order = "{}";
-
-                void check(String order) {}
-
-                void ship(Order order) {}
-
                 void run() {
                     %s
                 }

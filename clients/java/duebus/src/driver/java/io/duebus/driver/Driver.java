@@ -1,24 +1,26 @@
 package io.duebus.driver;
 
 import com.google.gson.JsonParser;
-import com.google.protobuf.Message;
-import io.duebus.Admin;
 import io.duebus.DispatchOptions;
 import io.duebus.Dispatched;
 import io.duebus.DueBus;
+import io.duebus.DueBusException;
 import io.duebus.Event;
+import io.duebus.v1.EventBusAdminGrpc;
+import io.duebus.v1.EventBusAdminGrpc.EventBusAdminStub;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
+import io.grpc.CallOptions;
 import io.grpc.ChannelCredentials;
+import io.grpc.MethodDescriptor;
+import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
+import io.grpc.stub.ClientCalls;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
-import java.lang.reflect.InvocationTargetException;
-import java.lang.reflect.Method;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
-import java.util.Arrays;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
@@ -38,6 +40,7 @@ final class Driver {
     }
 
     private static final Map<String, Object> EMPTY = Map.of();
+    private static final Duration ADMIN_TIMEOUT = Duration.ofSeconds(30);
 
     private final Output output;
     private final ExecutorService threads = Executors.newCachedThreadPool();
@@ -248,24 +251,23 @@ final class Driver {
 
     /** Calls a generated stub by its name. */
     private Object admin(Command command) throws Throwable {
-        String name = command.text("method");
-        var admin = client(command).admin();
-        if (command.has("timeout_ms")) {
-            admin = admin.withTimeout(Duration.ofMillis(command.number("timeout_ms")));
-        }
-        Method method = Arrays.stream(Admin.class.getMethods())
-                .filter(each -> each.getName().equalsIgnoreCase(name)
-                        && Message.class.isAssignableFrom(each.getParameterTypes()[0]))
+        String name = EventBusAdminGrpc.SERVICE_NAME + "/" + command.text("method");
+        var method = EventBusAdminGrpc.getServiceDescriptor().getMethods().stream()
+                .filter(each -> each.getFullMethodName().equals(name))
                 .findFirst()
                 .orElseThrow(() -> new DriverError("no admin call is named " + name));
-        Object request = method.getParameterTypes()[0]
-                .getMethod("parseFrom", byte[].class)
-                .invoke(null, (Object) command.bytes("request"));
+        return Map.of("response", Lines.base64(call(client(command).adminStub(), method, command.bytes("request"))));
+    }
+
+    private static <Q, R> byte[] call(EventBusAdminStub stub, MethodDescriptor<Q, R> method, byte[] request)
+            throws IOException {
+        var timely = CallOptions.DEFAULT.withDeadlineAfter(ADMIN_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
         try {
-            Message response = (Message) method.invoke(admin, request);
-            return Map.of("response", Lines.base64(response.toByteArray()));
-        } catch (InvocationTargetException error) {
-            throw error.getCause();
+            Q message = method.parseRequest(new ByteArrayInputStream(request));
+            R response = ClientCalls.blockingUnaryCall(stub.getChannel(), method, timely, message);
+            return method.streamResponse(response).readAllBytes();
+        } catch (StatusRuntimeException error) {
+            throw DueBusException.of(error);
         }
     }
 
