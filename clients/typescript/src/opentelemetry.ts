@@ -18,6 +18,7 @@ import {
   SpanStatusCode,
   trace,
 } from "@opentelemetry/api";
+import { DueBusError } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import type { Interceptor } from "./interceptor.js";
 
@@ -36,21 +37,24 @@ type Names = Readonly<Record<string, string>>;
  * Spans follow the conventions for messaging (https://opentelemetry.io/docs/specs/semconv/messaging/messaging-spans/). A
  * dispatch is a span, which its events name in their attributes `traceparent` and `tracestate`
  * (https://www.w3.org/TR/trace-context/). The handler has its own trace that links to it: a single trace would last as
- * long as the delay. An event whose attributes name a span already keeps it, and its dispatch links to that.
+ * long as the delay. An event whose attributes name a span already keeps it, and its dispatch links to that. A span of the
+ * gRPC call itself is that of `@opentelemetry/instrumentation-grpc`.
  *
  * Spans go to the tracer provider that is registered with `@opentelemetry/api` when they begin.
  */
 export function openTelemetry(): Interceptor {
   return {
     dispatch(topic, events, next) {
+      const [event, ...others] = events;
       const attributes = {
         "messaging.system": NAME,
         "messaging.operation.name": "dispatch",
         "messaging.operation.type": "send",
         "messaging.destination.name": topic,
+        ...(others.length > 0 && { "messaging.batch.message_count": events.length }),
+        ...(others.length === 0 && event?.id && { "messaging.message.id": event.id }),
       };
-      // As many links as events would make a span of a thousand links.
-      const links = events.length === 1 ? linksTo(events[0]?.attributes) : [];
+      const links = events.flatMap((each) => linksTo(each.attributes));
       const span = begin(`dispatch ${topic}`, SpanKind.PRODUCER, attributes, links, context.active());
       const named = namesOf(span.spanContext());
       return during(span, trace.setSpan(context.active(), span), () => next(events.map((each) => naming(each, named))));
@@ -79,13 +83,13 @@ function begin(name: string, kind: SpanKind, attributes: Attributes, links: Link
   return trace.getTracer(NAME).startSpan(name, { kind, attributes, links }, parent);
 }
 
-/** Runs with the span, and ends it. If it fails, `error.type` says which error it was. */
+/** Runs with the span, and ends it. If it fails, `error.type` is the reason of a `DueBusError`, else the error's name. */
 async function during<T>(span: Span, inner: Context, run: () => Promise<T>): Promise<T> {
   try {
     return await context.with(inner, run);
   } catch (error) {
     const exception = error instanceof Error ? error : new Error(String(error));
-    span.setAttribute("error.type", exception.name);
+    span.setAttribute("error.type", exception instanceof DueBusError ? exception.reason : exception.name);
     span.recordException(exception);
     span.setStatus({ code: SpanStatusCode.ERROR, message: exception.message });
     throw error;

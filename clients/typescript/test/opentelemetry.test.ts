@@ -59,6 +59,7 @@ test("the span of the handler links to that of the dispatch", async () => {
     "messaging.operation.name": "dispatch",
     "messaging.operation.type": "send",
     "messaging.destination.name": "traced",
+    "messaging.message.id": "e",
   });
   const { traceId, spanId } = sent.spanContext();
   assert.deepEqual(attributes, { own: "kept", traceparent: `00-${traceId}-${spanId}-01` });
@@ -99,16 +100,25 @@ test("an event that names a span keeps it, and its dispatch links to that", asyn
   }
 });
 
-test("all events of a call name its span, and a wrong traceparent is no link", async () => {
+test("the span of a batch has their number, and links to the spans that its events name", async () => {
   const parents: (string | undefined)[] = [];
   const handler: Handler = ({ attributes }) => parents.push(attributes.traceparent);
+  const named = ["a", "b"].map((digit) => `00-${digit.repeat(32)}-${digit.repeat(16)}-01`);
   await handling("many", handler, async () => {
-    await bus.client.dispatchMany("many", [{}, { attributes: { traceparent: "wrong" } }]);
+    const events = [...named, "wrong"].map((traceparent) => ({ attributes: { traceparent } }));
+    await bus.client.dispatchMany("many", [{ id: "own" }, ...events]);
   });
-  const { traceId, spanId } = spanOf("dispatch many").spanContext();
-  assert.deepEqual(parents.sort(), [`00-${traceId}-${spanId}-01`, "wrong"]);
+  const sent = spanOf("dispatch many");
+  assert.deepEqual(
+    sent.links.map((each) => each.context.spanId),
+    ["a".repeat(16), "b".repeat(16)],
+  );
+  assert.equal(sent.attributes["messaging.batch.message_count"], 4);
+  assert.equal(sent.attributes["messaging.message.id"], undefined);
+  const { traceId, spanId } = sent.spanContext();
+  assert.deepEqual(parents.sort(), [`00-${traceId}-${spanId}-01`, ...named, "wrong"].sort());
   const links = spans.getFinishedSpans().filter((each) => each.name === "process many");
-  assert.deepEqual(links.map((each) => each.links.length).sort(), [0, 1]);
+  assert.deepEqual(links.map((each) => each.links.length).sort(), [0, 1, 1, 1]);
 });
 
 test("a failed span has the error", async () => {
@@ -122,7 +132,7 @@ test("a failed span has the error", async () => {
   const processed = spanOf("process failing");
   assert.equal(processed.attributes["error.type"], "DeadLetter");
   assert.deepEqual(processed.status, { code: SpanStatusCode.ERROR, message: "not today" });
-  assert.equal(spanOf("dispatch ").attributes["error.type"], "DueBusError");
+  assert.equal(spanOf("dispatch ").attributes["error.type"], "NO_TOPIC_SPECIFIED");
 });
 
 test("calls carry the current span", async () => {

@@ -2,6 +2,7 @@ package io.duebus.opentelemetry;
 
 import io.duebus.Delivery;
 import io.duebus.Dispatched;
+import io.duebus.DueBusException;
 import io.duebus.Event;
 import io.duebus.Handler;
 import io.duebus.Interceptor;
@@ -31,7 +32,7 @@ import java.util.concurrent.CompletableFuture;
  * messaging</a>. A dispatch is a span, which its events name in their attributes {@code traceparent} and {@code tracestate}
  * (<a href="https://www.w3.org/TR/trace-context/">W3C Trace Context</a>). The handler has its own trace that links to it: a
  * single trace would last as long as the delay. An event whose attributes name a span already keeps it, and its dispatch
- * links to that.
+ * links to that. A span of the gRPC call itself is that of OpenTelemetry's instrumentation of gRPC.
  */
 public final class OpenTelemetryInterceptor implements Interceptor {
     private static final String NAME = "duebus";
@@ -62,9 +63,12 @@ public final class OpenTelemetryInterceptor implements Interceptor {
     @SuppressWarnings("try") // the scope is only closed
     public CompletableFuture<List<Dispatched>> dispatch(String topic, List<Event> events, Dispatching next) {
         SpanBuilder builder = begin("dispatch", "send", topic).setSpanKind(SpanKind.PRODUCER);
-        if (events.size() == 1) { // a link for each of many would be too much for a span
-            link(builder, events.get(0).attributes());
+        if (events.size() > 1) {
+            builder.setAttribute("messaging.batch.message_count", events.size());
+        } else if (!events.isEmpty() && !events.get(0).id().isEmpty()) {
+            builder.setAttribute("messaging.message.id", events.get(0).id());
         }
+        events.forEach(each -> link(builder, each.attributes()));
         Span span = builder.startSpan();
         try (var scope = span.makeCurrent()) {
             Map<String, String> named = metadata();
@@ -127,10 +131,15 @@ public final class OpenTelemetryInterceptor implements Interceptor {
     /** @param error null if it succeeded */
     private static void end(Span span, Throwable error) {
         if (error != null) {
-            span.setAttribute("error.type", error.getClass().getName());
+            span.setAttribute("error.type", typeOf(error));
             span.recordException(error);
             span.setStatus(StatusCode.ERROR, String.valueOf(error.getMessage()));
         }
         span.end();
+    }
+
+    /** The reason of a call that failed, otherwise the class of the error. */
+    private static String typeOf(Throwable error) {
+        return error instanceof DueBusException failure ? failure.reasonName() : error.getClass().getName();
     }
 }

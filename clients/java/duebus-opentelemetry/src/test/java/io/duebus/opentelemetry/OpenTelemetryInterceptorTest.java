@@ -2,6 +2,7 @@ package io.duebus.opentelemetry;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import io.duebus.DeadLetter;
@@ -24,9 +25,12 @@ import io.opentelemetry.sdk.trace.data.SpanData;
 import io.opentelemetry.sdk.trace.export.SimpleSpanProcessor;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.BeforeEach;
@@ -103,7 +107,8 @@ class OpenTelemetryInterceptorTest {
                         "messaging.system", "duebus",
                         "messaging.operation.name", "dispatch",
                         "messaging.operation.type", "send",
-                        "messaging.destination.name", "traced"),
+                        "messaging.destination.name", "traced",
+                        "messaging.message.id", "e"),
                 attributesOf(sent));
         assertEquals(Map.of("own", "kept", "traceparent", traceparent(sent)), attributes.take());
         var processed = spanOf("process traced");
@@ -141,18 +146,23 @@ class OpenTelemetryInterceptorTest {
     }
 
     @Test
-    void allEventsOfACallNameItsSpanAndAWrongTraceparentIsNoLink() {
-        var wrong = Event.json("2").attribute("traceparent", "wrong").build();
-        handling("many", delivery -> {}, () ->
-                bus.client().dispatchAll("many", List.of(Event.json("1").build(), wrong)));
-        var parents = attributes.stream().map(each -> each.get("traceparent")).sorted().toList();
-        assertEquals(List.of(traceparent(spanOf("dispatch many")), "wrong"), parents);
+    void theSpanOfABatchHasTheirNumberAndLinksToTheSpansThatItsEventsName() {
+        String named = "00-%s-%s-01".formatted("a".repeat(32), "b".repeat(16));
+        var events = Stream.of(named, "wrong").map(each -> Event.json("1").attribute("traceparent", each).build());
+        var batch = Stream.concat(Stream.of(Event.json("1").id("own").build()), events).toList();
+        handling("many", delivery -> {}, () -> bus.client().dispatchAll("many", batch));
+        var sent = spanOf("dispatch many");
+        assertEquals(List.of("b".repeat(16)), linked(sent));
+        assertEquals(3L, attributesOf(sent).get("messaging.batch.message_count"));
+        assertNull(attributesOf(sent).get("messaging.message.id"));
+        var parents = attributes.stream().map(each -> each.get("traceparent")).collect(Collectors.toSet());
+        assertEquals(Set.of(traceparent(sent), named, "wrong"), parents);
         var links = SPANS.getFinishedSpanItems().stream()
                 .filter(each -> each.getName().equals("process many"))
                 .map(each -> each.getLinks().size())
                 .sorted()
                 .toList();
-        assertEquals(List.of(0, 1), links);
+        assertEquals(List.of(0, 1, 1), links);
     }
 
     @Test
@@ -168,7 +178,7 @@ class OpenTelemetryInterceptorTest {
         assertEquals(DeadLetter.class.getName(), processed.getAttributes().get(ERROR_TYPE));
         assertEquals(StatusCode.ERROR, processed.getStatus().getStatusCode());
         assertEquals("not today", processed.getStatus().getDescription());
-        assertEquals(DueBusException.class.getName(), spanOf("dispatch -").getAttributes().get(ERROR_TYPE));
+        assertEquals("INVALID_ARGUMENT", spanOf("dispatch -").getAttributes().get(ERROR_TYPE));
     }
 
     @Test
