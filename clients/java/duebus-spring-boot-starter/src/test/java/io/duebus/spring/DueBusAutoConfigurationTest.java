@@ -10,8 +10,10 @@ import io.duebus.Event;
 import io.duebus.testing.Bus;
 import io.micrometer.core.instrument.MeterRegistry;
 import io.micrometer.core.instrument.simple.SimpleMeterRegistry;
+import java.nio.file.Path;
 import java.util.Map;
 import java.util.Set;
+import java.util.TreeMap;
 import java.util.TreeSet;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
@@ -30,6 +32,7 @@ import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Scope;
+import tools.jackson.databind.json.JsonMapper;
 
 @Timeout(60)
 class DueBusAutoConfigurationTest {
@@ -211,6 +214,25 @@ class DueBusAutoConfigurationTest {
         try (var context = run(Producer.class, Map.of("duebus.token", "", "duebus.ssl.bundle", ""))) {
             assertTrue(context.getBean(DueBus.class).isServing(""));
         }
+    }
+
+    @Test
+    void anIdeFindsTheDescriptionAndTheDefaultOfEachProperty() {
+        var file = Path.of("target/classes/META-INF/spring-configuration-metadata.json");
+        var defaults = new TreeMap<String, String>();
+        for (var property : new JsonMapper().readTree(file.toFile()).get("properties")) {
+            String description = property.path("description").asString("");
+            assertTrue(description.matches("[A-Z].*\\."), property.toString());
+            defaults.put(property.get("name").asString(), property.path("defaultValue").asString(""));
+        }
+        var expected = new TreeMap<>(Map.of(
+                "duebus.target", "127.0.0.1:50051", "duebus.token", "", "duebus.timeout", "30s",
+                "duebus.ssl.enabled", "false", "duebus.ssl.bundle", ""));
+        expected.putAll(Map.of(
+                "duebus.worker.enabled", "true", "duebus.worker.group", "", "duebus.worker.max-in-flight", "64",
+                "duebus.worker.concurrency", "", "duebus.worker.lease", "30s",
+                "duebus.worker.max-execution", "50s", "duebus.worker.drain-timeout", "25s"));
+        assertEquals(expected, defaults);
     }
 
     @Test
