@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
+import subprocess
 import tarfile
 import tomllib
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 from conformance.languages import read_languages
-from support.cli import COMMAND
+from support.cli import COMMAND, Running
 from support.documents import blocks
 from support.packages import Package, check_row
-from support.packing import CLIENTS, PACK, crate, go_modules, java_modules, npm_archive, pom, run
+from support.packing import CLIENTS, PACK, crate, go_modules, java_modules, npm_archive, pack_typescript, pom, run
 from support.versions import version
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 LANGUAGES = read_languages()
+
+DEFAULT_SERVER = "127.0.0.1:50051"
+"""What the programs of the READMEs connect to."""
 
 pytestmark = pytest.mark.timeout(1_200)
 
@@ -80,26 +85,88 @@ def publish_go(archive: Path, proxy: Path, module: str) -> None:
 
 
 def try_typescript(dist: Path, project: Path, server: str) -> tuple[str, Package]:
-    """With the compiler of the repository, which is no part of the package."""
+    """The project has the example, and the README's program and test."""
     repository = CLIENTS / "typescript"
-    (project / "package.json").write_text('{"type": "module", "private": true}')
-    shutil.copy(repository / "examples" / "orders.ts", project)
-    run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefer-offline", dist / npm_archive(), cwd=project)
-    types = ("--types", "node", "--typeRoots", repository / "node_modules" / "@types")
-    strict = ("--strict", "--exactOptionalPropertyTypes", "--module", "nodenext", "--target", "es2022")
-    run(
-        repository / "node_modules" / ".bin" / "tsc",
-        *strict,
-        "--lib",
-        "esnext",
-        *types,
-        project / "orders.ts",
-        cwd=project,
-    )
-    printed = run("node", "orders.js", cwd=project, DUEBUS_SERVER=server)
+    install_npm(project, str(dist / npm_archive()))
     installed = run("npm", "ls", "--all", "--parseable", cwd=project).splitlines()
+    program, test = blocks((repository / "README.md").read_text(), "ts")[:2]
+    (project / "shop.ts").write_text(program.replace(DEFAULT_SERVER, server))
+    (project / "shop.test.ts").write_text(test)
+    shutil.copy(repository / "examples" / "orders.ts", project)
+    compile_typescript(project, "orders.ts", "shop.ts", "shop.test.ts")
+    run_shop("node", "shop.js", cwd=project)
+    run("node", "--test", "shop.test.js", cwd=project, DUEBUS_COMMAND=str(COMMAND))
+    printed = run("node", "orders.js", cwd=project, DUEBUS_SERVER=server)
     direct = json.loads((repository / "package.json").read_text())["dependencies"]
     return printed, Package("npm: duebus", kib(dist / npm_archive()), len(direct), len(installed) - 2)
+
+
+def install_npm(project: Path, *packages: str) -> None:
+    """Install packages in a project of ES modules."""
+    (project / "package.json").write_text('{"type": "module", "private": true}')
+    run("npm", "install", "--silent", "--no-audit", "--no-fund", "--prefer-offline", *packages, cwd=project)
+
+
+def compile_typescript(project: Path, *programs: str) -> None:
+    """With the compiler of the repository, which is no part of the package."""
+    modules = CLIENTS / "typescript" / "node_modules"
+    types = ("--types", "node", "--typeRoots", modules / "@types")
+    strict = ("--strict", "--exactOptionalPropertyTypes", "--noUncheckedIndexedAccess")
+    target = ("--module", "nodenext", "--target", "es2022", "--lib", "esnext")
+    run(modules / ".bin" / "tsc", *strict, *target, *types, *programs, cwd=project)
+
+
+class Runner(NamedTuple):
+    """A runner of tests that the README names, beside that of Node.js.
+
+    Attributes:
+        package: in the newest version for the oldest Node.js that the client supports.
+        module: what tests import.
+        command: runs tests once.
+        node_options: what Node.js must be given.
+    """
+
+    package: str
+    module: str
+    command: tuple[str, ...]
+    node_options: str = ""
+
+
+RUNNERS = {
+    "typescript-vitest": Runner("vitest@4.1.12", "vitest", ("vitest", "run")),
+    "typescript-jest": Runner("jest@30.5.2", "@jest/globals", ("jest",), "--experimental-vm-modules"),
+}
+
+FAILING_HANDLER = """
+test("an assertion that fails in a handler fails the test", async () => {
+  const worker = new Worker(bus.client).handle("wrong", () => assert.equal(1, 2));
+  await bus.running(worker, async () => {
+    await bus.client.dispatch("wrong", {});
+    await assert.rejects(bus.settle(), { name: "AssertionError" });
+  });
+});
+"""
+
+
+@pytest.mark.parametrize("runner", RUNNERS)
+def test_the_readmes_test_runs_in_other_runners(runner: str, dist: Path, tmp_path: Path) -> None:
+    # given
+    LANGUAGES["typescript"].require_tools()
+    pack_typescript(dist)
+    package, module, command, node_options = RUNNERS[runner]
+    install_npm(tmp_path, str(dist / npm_archive()), package)
+
+    # given: the README's test, with the import that the README has for it
+    readme = (CLIENTS / "typescript" / "README.md").read_text()
+    imports = f'import {{ afterAll as after, test }} from "{module}";'
+    assert imports in readme
+    assert node_options in readme
+    test = blocks(readme, "ts")[1].replace('import { after, test } from "node:test";', imports)
+    (tmp_path / "shop.test.ts").write_text(test + FAILING_HANDLER)
+    compile_typescript(tmp_path, "shop.test.ts")
+
+    # then
+    run("npx", *command, "shop.test.js", cwd=tmp_path, DUEBUS_COMMAND=str(COMMAND), NODE_OPTIONS=node_options)
 
 
 def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
@@ -140,14 +207,28 @@ POM = """
   <repositories><repository><id>release</id><url>file://{repository}</url></repository></repositories>
   <dependencies>
     <dependency><groupId>io.duebus</groupId><artifactId>duebus</artifactId><version>{version}</version></dependency>
+    <dependency>
+      <groupId>io.duebus</groupId><artifactId>duebus-testing</artifactId><version>{version}</version><scope>test</scope>
+    </dependency>
+    <dependency>
+      <groupId>org.junit.jupiter</groupId><artifactId>junit-jupiter</artifactId><version>{junit}</version>
+      <scope>test</scope>
+    </dependency>
   </dependencies>
   <build>
     <plugins>
       <plugin><artifactId>maven-resources-plugin</artifactId><version>3.4.0</version></plugin>
-      <plugin><artifactId>maven-compiler-plugin</artifactId><version>3.15.0</version></plugin>
+      <plugin>
+        <artifactId>maven-compiler-plugin</artifactId><version>3.15.0</version>
+        <configuration>
+          <showWarnings>true</showWarnings><failOnWarning>true</failOnWarning>
+          <compilerArgs><arg>-Xlint:all</arg></compilerArgs>
+        </configuration>
+      </plugin>
+      <plugin><artifactId>maven-surefire-plugin</artifactId><version>3.6.1</version></plugin>
       <plugin>
         <artifactId>maven-dependency-plugin</artifactId><version>3.11.0</version>
-        <configuration><outputFile>target/classpath</outputFile></configuration>
+        <configuration><includeScope>runtime</includeScope><outputFile>target/classpath</outputFile></configuration>
       </plugin>
     </plugins>
   </build>
@@ -161,7 +242,10 @@ SETTINGS = """
 
 
 def try_java(dist: Path, project: Path, server: str) -> tuple[str, Package]:
-    """With an empty local repository, which takes what the client depends on from the one that its build has filled."""
+    """With an empty local repository, which takes what the client depends on from the one that its build has filled.
+
+    The project has the example, and the README's program and test.
+    """
     repository, settings = project.parent / "repository", project.parent / "settings.xml"
     for module in java_modules():
         folder = repository / "io" / "duebus" / module.artifact / version()
@@ -169,22 +253,40 @@ def try_java(dist: Path, project: Path, server: str) -> tuple[str, Package]:
         for name in (*module.jars, pom(module)):
             shutil.copy(dist / name, folder)
     settings.write_text(SETTINGS.format(cache=Path.home() / ".m2" / "repository"))
-    (project / "pom.xml").write_text(POM.format(repository=repository, version=version()))
+    junit = ElementTree.parse(CLIENTS / "java" / "pom.xml").findtext("{*}properties/{*}junit.version")  # noqa: S314  # our own file
+    (project / "pom.xml").write_text(POM.format(repository=repository, version=version(), junit=junit))
     (example,) = (each for each in (CLIENTS / "java").rglob("Orders.java") if "target" not in each.parts)
-    sources = project / "src" / "main" / "java"
+    sources, tests = project / "src" / "main" / "java", project / "src" / "test" / "java"
     sources.mkdir(parents=True)
+    tests.mkdir(parents=True)
     shutil.copy(example, sources)
+    program, test = blocks((CLIENTS / "java" / "README.md").read_text(), "java")[:2]
+    (sources / "Shop.java").write_text(program.replace(DEFAULT_SERVER, server))
+    (tests / "CheckTest.java").write_text(test)
     local = f"-Dmaven.repo.local={project.parent / 'local'}"
     maven = ("mvn", "--batch-mode", "--quiet", "--settings", settings, "--global-settings", settings, local)
-    run(*maven, "compile", "dependency:build-classpath", cwd=project)
+    run(*maven, "test", "dependency:build-classpath", cwd=project, DUEBUS_COMMAND=str(COMMAND))
     classpath = (project / "target" / "classpath").read_text()
-    run_class = ("java", "-cp", f"target/classes:{classpath}", "io.duebus.examples.Orders")
-    printed = run(*run_class, cwd=project, DUEBUS_SERVER=server)
+    java = ("java", "-cp", f"target/classes:{classpath}")
+    run_shop(*java, "Shop", cwd=project)
+    printed = run(*java, "io.duebus.examples.Orders", cwd=project, DUEBUS_SERVER=server)
     (client,) = (each for each in java_modules() if each.artifact == "duebus")
     needed = ElementTree.parse(client.folder / "pom.xml").getroot().iterfind("{*}dependencies/{*}dependency")  # noqa: S314  # our own file
     direct = [each for each in needed if each.findtext("{*}scope") != "test"]
     size = kib(dist / client.jars[0])
     return printed, Package("Maven: io.duebus:duebus", size, len(direct), len(classpath.split(":")) - 1)
+
+
+def run_shop(*command: str | Path, cwd: Path) -> None:
+    """Run the program of a README until it has handled its event; then end it, as Kubernetes does."""
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with Running(process) as shop:
+        handled = shop.line()
+        ended = shop.end(signal.SIGTERM)
+    assert handled == "order 42 is checked, at attempt 1", f"{handled}\n{ended}"
+    assert ended.status in {0, 128 + signal.SIGTERM}, ended  # the latter is that of a JVM
 
 
 def kib(file: Path) -> int:

@@ -11,6 +11,7 @@ import type { Socket } from "node:net";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
+import { types } from "node:util";
 import { Client } from "./client.js";
 import { TestClockService } from "./generated/duebus/v1/test_clock.js";
 import type { Interceptor } from "./interceptor.js";
@@ -217,9 +218,10 @@ function refuse(unsettled: readonly string[], timeoutMs: number): void {
   }
 }
 
-/** Those of node:assert, chai, vitest and jest. */
+/** Those of node:assert, chai, vitest and jest. In jest, the errors of Node.js are of another realm than this module. */
 function isAssertion(error: unknown): boolean {
-  return error instanceof Error && (error.name === "AssertionError" || "matcherResult" in error);
+  const isError = error instanceof Error || types.isNativeError(error);
+  return isError && (error.name === "AssertionError" || "matcherResult" in error);
 }
 
 /** The path of a command. */
