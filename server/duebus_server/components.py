@@ -96,8 +96,11 @@ def make_certificates(settings: Settings) -> Reloading[Certificates] | None:
     files = certificate_files(settings)
     if files is None:
         return None
-    with _naming("TLS"):
+    named = {files.certificate: "tls_cert", files.key: "tls_key", files.client_ca: "tls_client_ca"}
+    try:
         return Reloading(files.paths, partial(read_certificates, files))
+    except BadFileError as error:
+        raise SettingsError(named[error.path], str(error)) from error
 
 
 def certificate_files(settings: Settings) -> CertificateFiles | None:

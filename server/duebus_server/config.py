@@ -45,6 +45,8 @@ from duebus_server.domain.views import TopicConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pydantic_core import ErrorDetails
+
 ENV_PREFIX = "DUEBUS_"
 
 MAX_QUEUED_WITH_JOURNAL = 1_000_000
@@ -106,7 +108,23 @@ Address = Annotated[str | None, Notation("HOST:PORT")]
 
 
 class _TomlSource(TomlConfigSettingsSource):
-    """The TOML file with its numbers as text, as from the environment: a bare number is not a duration."""
+    """The TOML file with its numbers as text, as from the environment: a bare number is not a duration.
+
+    Raises:
+        SettingsError: the file can't be read, or names another one.
+    """
+
+    def __init__(self, settings: type[BaseSettings], file: Path | None) -> None:
+        try:
+            super().__init__(settings, toml_file=file)
+        except OSError as error:
+            raise SettingsError("config", f"{file}: {(error.strerror or str(error)).lower()}") from error
+        except UnicodeDecodeError as error:
+            raise SettingsError("config", f"{file} is not UTF-8 text") from error
+        except ValueError as error:
+            raise SettingsError("config", f"{file} is not TOML: {error}") from error
+        if "config" in self.toml_data:
+            raise SettingsError("config", "can't be set in a file")
 
     def __call__(self) -> dict[str, Any]:
         return {name: str(each) if isinstance(each, int | float) else each for name, each in super().__call__().items()}
@@ -354,8 +372,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # the library's signature
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, then environment, then file."""
-        toml = _TomlSource(settings_cls, toml_file=_toml_path(init_settings, env_settings))
-        return init_settings, env_settings, toml
+        return init_settings, env_settings, _TomlSource(settings_cls, _toml_path(init_settings, env_settings))
 
     def topic_config(self, engine: EngineName) -> TopicConfig:
         """The settings of a topic that was never configured."""
@@ -389,33 +406,47 @@ def load_settings(flags: dict[str, Any]) -> Settings:
         return Settings(**flags)
     except ValidationError as error:
         _raise_first(error)
-    except (OSError, ValueError) as error:
-        raise SettingsError("config", str(error)) from error
 
 
 def _toml_path(init: PydanticBaseSettingsSource, env: PydanticBaseSettingsSource) -> Path | None:
     """The file that a flag or the environment names.
 
     Raises:
-        FileNotFoundError: it does not exist.
+        SettingsError: there is none.
     """
     named = init().get("config") or env().get("config")
-    if named and not Path(named).is_file():
-        raise FileNotFoundError(f"no such file: {named}")
-    return Path(named) if named else None
+    if not named:
+        return None
+    if not (path := Path(named)).is_file():
+        raise SettingsError("config", f"{named} is not a file" if path.exists() else f"no such file: {named}")
+    return path
 
 
 def _raise_first(error: ValidationError) -> NoReturn:
     """Raise the first error, in one line."""
     first = error.errors(include_url=False)[0]
     setting = ".".join(str(part) for part in first["loc"][:1])
-    if first["type"] == "extra_forbidden":
-        reason = "no such setting"
-    elif first["type"] in ("greater_than_equal", "less_than_equal"):
-        reason = f"must be from {allowed(setting)}"
-    else:
-        reason = str(first["msg"]).removeprefix("Value error, ")
-    raise SettingsError(setting, reason) from error
+    raise SettingsError(setting, _reason(setting, first)) from error
+
+
+def _reason(setting: str, error: ErrorDetails) -> str:
+    """What is wrong with a setting. Values of texts are not repeated, since one is a password."""
+    match error["type"]:
+        case "extra_forbidden":
+            reason = "no such setting"
+        case "greater_than_equal" | "less_than_equal" | "int_parsing_size":
+            reason = f"must be from {allowed(setting)}"
+        case "int_parsing" | "int_type":
+            reason = f"{error['input']!r} is not a whole number"
+        case "literal_error" | "enum":
+            reason = f"{error['input']!r} is not {allowed(setting)}"
+        case "string_pattern_mismatch":
+            reason = f"must match {error['ctx']['pattern'].strip('^$')}"
+        case "string_type" | "path_type":
+            reason = "must be text"
+        case _:
+            reason = error["msg"].removeprefix("Value error, ")
+    return reason
 
 
 def notation(name: str) -> Notation:

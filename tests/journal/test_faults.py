@@ -282,7 +282,7 @@ async def test_a_newer_layout_is_refused_in_one_line(tmp_path: Path) -> None:
 
 async def test_a_path_that_is_no_directory_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UnusableStorage, match=r"file: (File exists|Not a directory)"):
+    with pytest.raises(UnusableStorage, match=r"file: (file exists|not a directory)"):
         await JournaledEngine(tmp_path / "file").engine.start()
 
 

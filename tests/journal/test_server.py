@@ -173,6 +173,12 @@ def test_a_second_server_on_the_directory_says_who_uses_it(tmp_path: Path) -> No
         server.close()
 
 
+def test_a_directory_that_is_a_file_is_one_line(tmp_path: Path) -> None:
+    (file := tmp_path / "file").touch()
+    status, out, err = try_to_start("--data-dir", str(file))
+    assert (status, out, err) == (CANNOT_SERVE, "", f"duebus: data directory {file}: file exists\n")
+
+
 def test_a_data_directory_needs_the_engine_local() -> None:
     status, out, err = try_to_start("--data-dir", "somewhere", "--engine", "redis")
     assert (status, out) == (WRONG_SETTING, "")

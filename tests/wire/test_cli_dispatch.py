@@ -204,8 +204,8 @@ def test_an_error_of_the_server_is_one_line(cli: Cli, topic: str, arguments: lis
 
 
 def test_a_missing_file_is_one_line(cli: Cli, topic: str, tmp_path: Path) -> None:
-    assert cli.run("dispatch", topic, "-f", str(tmp_path / "no")).complaint.endswith("No such file or directory")
-    assert cli.run("dispatch", topic, "-f", str(tmp_path)).complaint.endswith("Is a directory")
+    assert cli.run("dispatch", topic, "-f", str(tmp_path / "no")).complaint.endswith("no such file or directory")
+    assert cli.run("dispatch", topic, "-f", str(tmp_path)).complaint.endswith("is a directory")
 
 
 def test_the_server_may_be_named_before_or_after_the_command_or_in_the_environment(

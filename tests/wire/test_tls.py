@@ -203,8 +203,8 @@ async def test_the_health_port_serves_health_only_and_without_tls(
         (("--tls-cert", "{server}"), "tls_key: is required with tls_cert"),
         (("--tls-key", "{server_key}"), "tls_cert: is required with tls_key"),
         (("--tls-client-ca", "{ca}"), "tls_client_ca: requires tls_cert and tls_key"),
-        (("--tls-cert", "{server}", "--tls-key", "{client_key}"), "TLS: {client_key}: is not the key of {server}"),
-        (("--tls-cert", "nothing", "--tls-key", "{client_key}"), "TLS: nothing: no such file or directory"),
+        (("--tls-cert", "{server}", "--tls-key", "{client_key}"), "tls_key: {client_key}: is not the key of {server}"),
+        (("--tls-cert", "nothing", "--tls-key", "{client_key}"), "tls_cert: nothing: no such file or directory"),
         (("--acl-file", "{ca}"), "acl_file: requires tokens_file, jwks or tls_client_ca, which identify callers"),
         (("--jwks", "{ca}"), "jwt_audience: is required with jwks; otherwise tokens for other services would pass"),
         (("--jwt-issuer", "me"), "jwt_issuer: requires jwks"),
@@ -228,7 +228,7 @@ def test_an_expired_certificate_stops_the_start_with_one_line(tmp_path: Path) ->
     files = make_certificates(tmp_path, -1)
     status, out, err = try_to_start("--tls-cert", str(files.server), "--tls-key", str(files.server_key))
     assert (status, out, err.count("\n")) == (WRONG_SETTING, "", 1)
-    assert err.startswith(f"duebus: TLS: {files.server}: the certificate expired on ")
+    assert err.startswith(f"duebus: tls_cert: {files.server}: the certificate expired on ")
 
 
 def test_a_broken_tokens_file_stops_the_start_with_one_line(secured: Secured) -> None:

@@ -9,9 +9,14 @@ if TYPE_CHECKING:
 
 
 class BadFileError(Exception):
-    """A file can't be used. The text is one line that names the file, and the line number if there is one."""
+    """A file can't be used. The text is one line that names the file, and the line number if there is one.
+
+    Attributes:
+        path: of the file.
+    """
 
     def __init__(self, path: Path, problem: str, line: int | None = None) -> None:
+        self.path = path
         super().__init__(f"{path}{'' if line is None else f':{line}'}: {problem}")
 
 

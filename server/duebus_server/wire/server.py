@@ -260,11 +260,10 @@ def refuse_if_taken(listen: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host.strip("[]"), int(port)), family=family).close()
-    except socket.gaierror:
-        return  # a name that gRPC may be able to resolve
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
-        why = "is another server running there?" if taken else str(error.strerror).lower()
+        # Python adds the address to the reason, in brackets.
+        why = "is another server running there?" if taken else str(error.strerror).partition(" (")[0].lower()
         raise PortInUseError(f"cannot listen on {listen}: {why}") from error
 
 

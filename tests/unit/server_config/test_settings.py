@@ -126,12 +126,14 @@ def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
         ({"backoff_initial": "0s"}, "backoff_initial: must be from 1ms to 30d"),
         ({"backoff_initial": "10s", "backoff_max": "5s"}, "backoff_max: must not be less than backoff_initial"),
         ({"max_queued": "-1"}, "max_queued: "),
-        ({"max_queued": "many"}, "max_queued: "),
+        ({"max_queued": "many"}, "max_queued: 'many' is not a whole number"),
+        ({"max_queued": "1.5"}, "max_queued: '1.5' is not a whole number"),
+        ({"max_queued": "9" * 5_000}, "max_queued: must be from 0 to 9007199254740992"),
         ({"max_queued_bytes": "17000GiB"}, "max_queued_bytes: must be from 0B to 16384GiB"),
         ({"max_queued_bytes": "-1"}, "max_queued_bytes: '-1' is not a size such as 512KiB or 16MiB"),
         ({"max_queued_bytes": "1MiB", "engine": ["redis"]}, "max_queued_bytes: is a setting of the local engine"),
         ({"max_retries": "1000001"}, "max_retries: "),
-        ({"engine": ["kafka"]}, "engine: "),
+        ({"engine": ["kafka"]}, "engine: 'kafka' is not local or redis"),
         ({"engine": []}, "engine: at least one engine is required"),
         ({"engine": ["local", "local"]}, "engine: the same engine is named twice"),
         ({"processes": "2"}, "processes: the local engine runs in one process only"),
@@ -141,9 +143,10 @@ def test_engines_are_a_list_in_the_file(tmp_path: Path, text: str) -> None:
         ({"listen": "localhost:"}, "listen: 'localhost:' is not HOST:PORT"),
         ({"listen": "localhost:65536"}, "listen: 'localhost:65536' is not HOST:PORT"),
         ({"listen": "localhost:²"}, "listen: 'localhost:²' is not HOST:PORT"),
-        ({"namespace": "a b"}, "namespace: "),
+        ({"namespace": "a b"}, "namespace: must match [A-Za-z0-9][A-Za-z0-9._-]{0,62}"),
         ({"namespace": ""}, "namespace: "),
-        ({"log_format": "xml"}, "log_format: "),
+        ({"log_format": "xml"}, "log_format: 'xml' is not json or console"),
+        ({"log_level": "trace"}, "log_level: 'trace' is not debug, info, warning or error"),
         ({"leese": "5s"}, "leese: no such setting"),
         ({"config": "/no/such/file.toml"}, "config: no such file: /no/such/file.toml"),
     ],
@@ -161,23 +164,34 @@ def test_a_wrong_flag_is_refused_in_one_line_that_names_it(flags: dict[str, Any]
         ('lease = "99ms"', "lease: must be from 100ms to 12h"),
         ('leese = "5s"', "leese: no such setting"),
         ('[server]\nlease = "5s"', "server: no such setting"),
-        ('lease = "5s', "config: "),
-        (b"\xff\xfe", "config: "),
+        ('lease = "5s', "config: FILE is not TOML: "),
+        (b"\xff\xfe", "config: FILE is not UTF-8 text"),
+        ('config = "other.toml"', "config: can't be set in a file"),
         ("drain_timeout = 30", "drain_timeout: '30' is not a duration"),  # of what? never guessed
         ("lease = 1.5", "lease: '1.5' is not a duration"),
-        ("max_queued = 1.5", "max_queued: "),
-        ("max_queued = true", "max_queued: "),
+        ("max_queued = 1.5", "max_queued: '1.5' is not a whole number"),
+        ("max_queued = true", "max_queued: 'True' is not a whole number"),
+        ("log_format = []", "log_format: [] is not json or console"),
+        ("jwt_issuer = []", "jwt_issuer: must be text"),
+        ("tls_cert = []", "tls_cert: must be text"),
+        ("engine = [[]]", "engine: [] is not local or redis"),
+        ("engine = {}", "engine: "),
     ],
     ids=str,
 )
 def test_a_wrong_file_is_refused_in_one_line(tmp_path: Path, content: str | bytes, words: str) -> None:
-    said = refusal(config=toml(tmp_path, content))
-    assert said.startswith(words)
+    file = toml(tmp_path, content)
+    said = refusal(config=file)
+    assert said.startswith(words.replace("FILE", file))
     assert "\n" not in said
 
 
+def test_a_password_of_another_type_is_not_repeated(tmp_path: Path) -> None:
+    assert "secret" not in refusal(config=toml(tmp_path, 'redis_password = ["secret"]'))
+
+
 def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
-    assert refusal(config=str(tmp_path)) == f"config: no such file: {tmp_path}"
+    assert refusal(config=str(tmp_path)) == f"config: {tmp_path} is not a file"
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def run() -> int:
 
 def _misunderstanding(error: typer.TyperException) -> str:
     # "Value error" is pydantic's prefix of a message; typer parses with it.
-    message = error.format_message().replace("Value error, ", "")
+    message = error.format_message().replace("Value error, ", "").removesuffix(".")
     context = getattr(error, "ctx", None)
     return f"{message} (see '{context.command_path} --help')" if context else message
 

@@ -139,8 +139,10 @@ def import_file(
             _import_into_directory(Path(to), file, out)
         else:
             raise CommandFailed("--namespace is for Redis", status=STATUS_MISUNDERSTOOD)
-    except (held_lines.BadLineError, OSError) as error:
+    except held_lines.BadLineError as error:
         raise CommandFailed(str(error)) from error
+    except OSError as error:
+        raise CommandFailed(f"{error.filename or file}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _import_into_redis(url: str, namespace: str | None, file: Path, out: Output) -> None:

@@ -79,7 +79,7 @@ def dispatch_file(session: Session, target: Target, name: str) -> None:
         with _opened(name) as stream, load_progress(target.topic, size=_size(stream)) as progress:
             load = _load(session, target, read_batches(stream, progress.on_bytes), progress)
     except OSError as error:
-        raise CommandFailed(f"{name}: {error.strerror or error}") from error
+        raise CommandFailed(f"{name}: {(error.strerror or str(error)).lower()}") from error
     _report(session, target, load, noun="line", source=f"{name}: ")
 
 

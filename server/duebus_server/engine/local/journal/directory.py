@@ -145,8 +145,8 @@ class DataDirectory:
         try:
             yield
         except OSError as error:
-            where = error.filename or self.path
-            raise UnusableStorage(f"data directory {self.path}: {where}: {error.strerror}") from error
+            where = "" if error.filename in (None, str(self.path)) else f"{error.filename}: "
+            raise UnusableStorage(f"data directory {self.path}: {where}{str(error.strerror).lower()}") from error
 
 
 def check_layout(layout: int, path: Path) -> None:
