@@ -17,7 +17,9 @@ The fixture is `duebus`, a `Bus`:
 
         assert cancelled == [42]
 
-It is the real server, on the local engine and a free local port; only its clock is simulated.
+It is the real server, on the local engine and a free local port; only its clock is simulated. It logs to `logging`, by
+loggers below `duebus_server`, so pytest shows its warnings with a test that fails. If the tests have configured
+structlog, it logs as they have set that.
 """
 
 from __future__ import annotations
@@ -193,6 +195,7 @@ class Bus:
         from duebus_server.domain.model import EngineName  # noqa: PLC0415
         from duebus_server.engine.local import LocalEngine  # noqa: PLC0415
 
+        _log_to_logging()
         # The defaults, regardless of the tests' environment.
         settings = Settings.model_construct(listen="127.0.0.1:0", drain_timeout=0)
         clock = ManualClock(time.time_ns() // 1_000)
@@ -202,6 +205,21 @@ class Bus:
 
     def _call(self, coroutine: Coroutine[Any, Any, R]) -> R:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+def _log_to_logging() -> None:
+    """Without this, structlog prints to standard output, which the test may capture for its own sake."""
+    import structlog  # noqa: PLC0415  # as in `_start`
+
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.stdlib.filter_by_level,
+                structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            ],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            logger_factory=structlog.stdlib.LoggerFactory(),
+        )
 
 
 def _serve(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from duebus.errors import NoDispatcherSpecified
 from duebus.testing import Bus
 from duebus.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from duebus import Delivery
 
 HALF_AN_HOUR = timedelta(minutes=30)
@@ -114,6 +118,45 @@ def test_the_clock_has_the_time_it_was_moved_to(duebus: Bus) -> None:
     before = duebus.now()
     duebus.advance(days=2, hours=1)
     assert duebus.now() - before == timedelta(days=2, hours=1)
+
+
+@pytest.fixture
+def default_logs() -> Iterator[None]:
+    """structlog as a test finds it that has not configured it."""
+    was_configured, before = structlog.is_configured(), structlog.get_config()
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    if was_configured:
+        structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("default_logs")
+def test_the_server_logs_to_logging_and_prints_nothing(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its lines were in what the test captured of its own program."""
+    caplog.set_level(logging.INFO, "duebus_server")
+    with Bus() as bus:
+        bus.client.dispatch("order.check", {"id": 1})
+    assert capsys.readouterr() == ("", "")
+    stopped = [each for each in caplog.records if each.getMessage().startswith("stopped")]
+    assert [(each.name.partition(".")[0], each.levelname) for each in stopped] == [("duebus_server", "INFO")]
+    assert "engine=local" in stopped[0].getMessage()
+
+
+@pytest.mark.usefixtures("default_logs")
+def test_the_server_logs_as_the_tests_have_configured_structlog() -> None:
+    lines: list[str] = []
+
+    def note(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+        lines.append(event["event"])
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[note])
+    with Bus():
+        pass
+    assert "stopped" in lines
 
 
 def test_an_error_that_ends_the_worker_is_raised_in_the_test(duebus: Bus) -> None:
