@@ -208,14 +208,16 @@ func (d *dispatcher) sendEach(lane *dispatchLane, batch []*waitingDispatch) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	for _, inTurn := range byKey(batch) {
-		calls.Go(func() {
+		calls.Add(1)
+		go func() {
+			defer calls.Done()
 			for _, waiting := range inTurn {
 				if waiting.ctx.Err() == nil {
 					dispatched, err := d.sendOne(waiting.ctx, lane, waiting.event)
 					waiting.result <- dispatchResult{dispatched, err}
 				}
 			}
-		})
+		}()
 	}
 }
 

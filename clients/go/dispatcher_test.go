@@ -218,7 +218,9 @@ func TestNothingIsLeftOfSharedCallsThatHaveEnded(t *testing.T) {
 	client := newClient(t, bus.address)
 	var callers sync.WaitGroup
 	for caller := range 64 {
-		callers.Go(func() {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
 			for i := range 20 {
 				id := fmt.Sprintf("%d-%d", caller, i)
 				got, err := client.Dispatch(t.Context(), "t", duebus.Event{ID: id})
@@ -226,7 +228,7 @@ func TestNothingIsLeftOfSharedCallsThatHaveEnded(t *testing.T) {
 					t.Errorf("got %v, %v", got, err)
 				}
 			}
-		})
+		}()
 	}
 	callers.Wait()
 	for begun := time.Now(); client.DispatchLanes() > 0; time.Sleep(time.Millisecond) {

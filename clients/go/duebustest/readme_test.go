@@ -26,7 +26,7 @@ func TestTheProgramAndTheTestOfTheReadmeWork(t *testing.T) {
 	project := t.TempDir()
 	for name, content := range map[string]string{
 		"main.go": string(blocks[0][1]), "main_test.go": string(blocks[1][1]), "go.sum": string(sums),
-		"go.mod": "module example.com/shop\n\ngo 1.26.0\n\n" +
+		"go.mod": "module example.com/shop\n\ngo 1.24.0\n\n" +
 			"require github.com/duebus/duebus/clients/go v0.0.0\n\n" +
 			"replace github.com/duebus/duebus/clients/go => " + module + "\n",
 	} {

@@ -121,7 +121,16 @@ func (d *driver) receive(line []byte) {
 		carryOut()
 		return
 	}
-	d.busy.Go(carryOut)
+	d.start(carryOut)
+}
+
+// start runs something beside the commands, until it ends; close waits for it.
+func (d *driver) start(run func()) {
+	d.busy.Add(1)
+	go func() {
+		defer d.busy.Done()
+		run()
+	}()
 }
 
 // close closes everything that is open.

@@ -65,7 +65,7 @@ func (d *driver) subscribe(ctx context.Context, c command) (any, error) {
 		"disconnect_grace_ms": started.DisconnectGrace.AsDuration().Milliseconds(),
 		"lost_lease_tokens":   append([]string{}, started.LostLeaseTokens...), "group": started.Group,
 	}})
-	d.busy.Go(func() { d.read(c.Subscription, opened) })
+	d.start(func() { d.read(c.Subscription, opened) })
 	return nil, nil
 }
 
