@@ -111,6 +111,18 @@ func TestStreamsThatAreRebalancedGoInTurnToAllServersAtOnce(t *testing.T) {
 	stream.deliver("a")
 	next(t, holding.begun)
 
+	// Both are connected once each has had a call.
+	for begun, called := time.Now(), map[*fakeBus]bool{}; len(called) < 2; {
+		if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); err != nil || time.Since(begun) > waitTimeout {
+			t.Fatalf("%d of two servers were called: %v", len(called), err)
+		}
+		select {
+		case <-one.dispatches:
+			called[one] = true
+		case <-other.dispatches:
+			called[other] = true
+		}
+	}
 	const rounds = 20
 	for range rounds {
 		// A worker that paused as after any other closing would not come within the test's time.
