@@ -9,7 +9,10 @@ import (
 	"os/signal"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	duebus "github.com/duebus/duebus/clients/go"
+	"github.com/duebus/duebus/clients/go/duebusv1"
 )
 
 type order struct {
@@ -53,6 +56,30 @@ func ExampleHandle() {
 	})
 	if err := worker.Run(ctx); err != nil {
 		log.Fatal(err)
+	}
+}
+
+func ExampleAdmin_Configure() {
+	bus, err := duebus.NewClient("127.0.0.1:50051")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer bus.Close()
+
+	ctx := context.Background()
+	tenASecond := &duebusv1.Rate{Events: 10, Per: durationpb.New(time.Second)}
+	config := &duebusv1.TopicConfig{Limits: &duebusv1.Limits{Rate: tenASecond}} // the other settings stay
+	if _, err := bus.Admin().Configure(ctx, "orders", "", config); err != nil {
+		log.Fatal(err)
+	}
+
+	dead := &duebusv1.ListEventsRequest{Topic: "orders", State: duebusv1.EventState_EVENT_STATE_DEAD}
+	for each, err := range bus.Admin().Events(ctx, dead) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		group := each.Groups[0]
+		fmt.Println(each.Event.Id, "died at", group.DeadAt.AsTime(), "of", group.LastError)
 	}
 }
 

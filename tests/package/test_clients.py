@@ -39,7 +39,7 @@ pytestmark = pytest.mark.timeout(1_200)
 def try_go(dist: Path, project: Path, server: str) -> tuple[str, Package]:
     """From a module proxy that is a folder, with the one in use behind it for what the client depends on.
 
-    The project has the program of the README, and its test.
+    The project is for the oldest Go that the client takes, and has the programs of the README and its test.
     """
     client, *_ = modules = go_modules()
     proxy = project.parent / "proxy"
@@ -54,23 +54,40 @@ def try_go(dist: Path, project: Path, server: str) -> tuple[str, Package]:
         "GOFLAGS": "-mod=mod -modcacherw",
     }
     (project / "go.sum").write_text("".join((each.folder / "go.sum").read_text() for each in modules))
-    program, test = blocks((client.folder / "README.md").read_text(), "go")[:2]
-    (project / "main.go").write_text(program)
+    program, test, traced = blocks((client.folder / "README.md").read_text(), "go")
+    (project / "main.go").write_text(program.replace(DEFAULT_SERVER, server))
     (project / "shop_test.go").write_text(test)
-    every = [f"{each.path}@v{version()}" for each in modules]
+    (project / "traced").mkdir()
+    (project / "traced" / "main.go").write_text(traced)
+    oldest = go_line(client.folder)
     for command in (
         ["mod", "init", "example.com/shop"],
-        ["get", *every],
-        ["build", *(each.path for each in modules)],
+        ["mod", "edit", f"-go={oldest}"],
+        ["get", *(f"{each.path}@v{version()}" for each in modules), OTELGRPC],
+        ["vet", "./..."],
+        ["build", "-o", "shop", "."],
     ):
         run("go", *command, cwd=project, **go)
-    run("go", "vet", ".", cwd=project, **go)
-    run("go", "test", ".", cwd=project, DUEBUS_COMMAND=str(COMMAND), **go)
+    assert go_line(project) == oldest, "a dependency needs a newer Go"
+    tests_of_modules = [each.path for each in modules if each is not client]
+    run("go", "test", ".", *tests_of_modules, cwd=project, DUEBUS_COMMAND=str(COMMAND), **go)
+    run_shop(project / "shop", cwd=project)
     printed = run("go", "run", f"{client.path}/examples/orders", cwd=project, DUEBUS_SERVER=server, **go)
     listed = run("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", client.path, cwd=project, **go)
     direct = re.findall(r"^\t(?!.*// indirect)\S+ v", (client.folder / "go.mod").read_text(), re.MULTILINE)
     size = kib(dist / client.archive)
     return printed, Package(f"Go: {client.path}", size, len(direct), len(set(listed.split()) - {client.path}))
+
+
+OTELGRPC = "go.opentelemetry.io/contrib/instrumentation/google.golang.org/grpc/otelgrpc@v0.63.0"
+"""What the README shows for the spans of calls, in a version that the oldest Go can compile."""
+
+
+def go_line(module: Path) -> str:
+    """The version of Go that a module needs."""
+    line: str
+    (line,) = re.findall(r"^go (\S+)$", (module / "go.mod").read_text(), re.MULTILINE)
+    return line
 
 
 def publish_go(archive: Path, proxy: Path, module: str) -> None:

@@ -194,6 +194,44 @@ func checkWhatIsNotSettledIsNamed(t *testing.T, bus *duebustest.Bus) {
 // inAProcessOfItsOwn runs one test of this file in a process, which it can then kill.
 const inAProcessOfItsOwn = "DUEBUSTEST_CHILD"
 
+// In a process of its own, because it fails there.
+func TestAnAssertionThatFailsInAHandlerFailsTheTest(t *testing.T) {
+	if os.Getenv(inAProcessOfItsOwn) != "" {
+		assertInAHandler(t)
+		return
+	}
+	child := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$")
+	child.Env = append(os.Environ(), inAProcessOfItsOwn+"=1")
+	said, err := child.CombinedOutput()
+	var failed *exec.ExitError
+	if !errors.As(err, &failed) || !strings.Contains(string(said), "--- FAIL: "+t.Name()) {
+		t.Errorf("it ended with %v", err)
+	}
+	for _, expected := range []string{"the amount of order-42 is wrong", "it is settled"} {
+		if !strings.Contains(string(said), expected) {
+			t.Errorf("it does not say that %s, but:\n%s", expected, said)
+		}
+	}
+}
+
+func assertInAHandler(t *testing.T) {
+	bus := duebustest.Start(t)
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle("order.paid", func(_ context.Context, d *duebus.Delivery) error {
+		if string(d.Data) != "41" {
+			t.Fatalf("the amount of %s is wrong", d.EventID)
+		}
+		return nil
+	})
+	bus.Run(worker)
+	wrong := duebus.Event{ID: "order-42", Data: []byte("42"), MaxRetries: new(uint32)}
+	if _, err := bus.Client.Dispatch(t.Context(), "order.paid", wrong); err != nil {
+		t.Fatal(err)
+	}
+	bus.Settle() // the handler has ended, and its event is dead
+	t.Log("it is settled")
+}
+
 func TestTheServerEndsWithAProcessThatIsKilled(t *testing.T) {
 	checkTheServerEndsWithAProcess(t, func(process int) error { return syscall.Kill(process, syscall.SIGKILL) })
 }

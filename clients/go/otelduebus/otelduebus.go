@@ -59,10 +59,17 @@ func TraceDispatches(options ...Option) duebus.ClientOption {
 	tracer := tracer(options)
 	return duebus.WithDispatchInterceptor(func(next duebus.DispatchFunc) duebus.DispatchFunc {
 		return func(ctx context.Context, topic string, events []duebus.Event) ([]duebus.Dispatched, error) {
+			named := attributes("dispatch", "send", topic)
+			if len(events) != 1 {
+				named = append(named, attribute.Int("messaging.batch.message_count", len(events)))
+			}
 			ctx, span := tracer.Start(ctx, "dispatch "+topic, trace.WithSpanKind(trace.SpanKindProducer),
-				trace.WithLinks(links(events...)...), trace.WithAttributes(attributes("dispatch", "send", topic)...))
+				trace.WithLinks(links(events...)...), trace.WithAttributes(named...))
 			defer span.End()
 			dispatched, err := next(ctx, topic, naming(ctx, events))
+			if len(dispatched) == 1 {
+				span.SetAttributes(messageID(dispatched[0].EventID))
+			}
 			record(span, err)
 			return dispatched, err
 		}
@@ -76,7 +83,7 @@ func TraceHandlers(options ...Option) duebus.WorkerOption {
 		return func(ctx context.Context, d *duebus.Delivery) error {
 			named := append(attributes("process", "process", d.Topic),
 				attribute.String("messaging.consumer.group.name", d.Group),
-				attribute.String("messaging.message.id", d.EventID),
+				messageID(d.EventID),
 				attribute.Int64("duebus.attempt", int64(d.Attempt)))
 			ctx, span := tracer.Start(ctx, "process "+d.Topic, trace.WithSpanKind(trace.SpanKindConsumer),
 				trace.WithNewRoot(), trace.WithAttributes(named...),
@@ -99,6 +106,10 @@ func attributes(name, kind, topic string) []attribute.KeyValue {
 		attribute.String("messaging.operation.type", kind),
 		attribute.String("messaging.destination.name", topic),
 	}
+}
+
+func messageID(eventID string) attribute.KeyValue {
+	return attribute.String("messaging.message.id", eventID)
 }
 
 // links are to the spans that events name.
@@ -141,7 +152,8 @@ func record(span trace.Span, err error) {
 	}
 }
 
-// typeOf is the reason of a call that failed, and otherwise the type of the error.
+// typeOf is the reason of a call that failed, and otherwise the type of the error. It is one of few, as the conventions
+// demand: an error that only adds a text to another counts as that.
 func typeOf(err error) string {
 	var failure *duebus.Error
 	switch {
@@ -149,6 +161,11 @@ func typeOf(err error) string {
 		return string(failure.Reason)
 	case err == error(panicked{}):
 		return "panic"
+	case errors.Is(err, duebus.ErrRelease):
+		return "release"
+	}
+	for fmt.Sprintf("%T", err) == "*fmt.wrapError" {
+		err = errors.Unwrap(err)
 	}
 	return fmt.Sprintf("%T", err)
 }

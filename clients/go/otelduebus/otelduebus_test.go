@@ -3,8 +3,10 @@ package otelduebus_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel/codes"
@@ -74,7 +76,7 @@ func (b traced) named(name string) []sdktrace.ReadOnlySpan {
 func attributesOf(span sdktrace.ReadOnlySpan) map[string]string {
 	attributes := map[string]string{}
 	for _, each := range span.Attributes() {
-		attributes[string(each.Key)] = each.Value.String()
+		attributes[string(each.Key)] = each.Value.Emit()
 	}
 	return attributes
 }
@@ -100,7 +102,7 @@ func checkAnEventIsTracedFromItsProducerToItsHandler(t *testing.T, bus traced) {
 	}
 	expected := map[string]string{
 		"messaging.system": "duebus", "messaging.operation.name": "dispatch", "messaging.operation.type": "send",
-		"messaging.destination.name": bus.topic,
+		"messaging.destination.name": bus.topic, "messaging.message.id": "order-42",
 	}
 	if got := attributesOf(dispatch); !maps.Equal(got, expected) {
 		t.Errorf("the dispatch has %v", got)
@@ -141,6 +143,9 @@ func checkAnEventThatNamesASpanKeepsIt(t *testing.T, bus traced) {
 	}
 	bus.Settle()
 	dispatch := bus.named("dispatch " + bus.topic)[0]
+	if count := attributesOf(dispatch)["messaging.batch.message_count"]; count != "2" {
+		t.Errorf("it has dispatched %q events", count)
+	}
 	if links := dispatch.Links(); len(links) != 1 || links[0].SpanContext.SpanID().String() != "b7ad6b7169203331" {
 		t.Errorf("it links to %v", links)
 	}
@@ -156,13 +161,22 @@ func checkAnEventThatNamesASpanKeepsIt(t *testing.T, bus traced) {
 }
 
 func checkAFailureIsTheErrorOfItsSpan(t *testing.T, bus traced) {
+	var released atomic.Bool
 	bus.handle(t, func(_ context.Context, d *duebus.Delivery) error {
-		if d.EventID == "panics" {
+		switch d.EventID {
+		case "panics":
 			panic("at the disco")
+		case "waits":
+			return fmt.Errorf("order %s: %w", d.EventID, context.DeadlineExceeded)
+		case "returns":
+			if !released.Swap(true) {
+				return fmt.Errorf("not now: %w", duebus.ErrRelease)
+			}
+			return nil
 		}
 		return duebus.DeadLetter(errors.New("the card is stolen"))
 	})
-	for _, id := range []string{"dies", "panics"} {
+	for _, id := range []string{"dies", "panics", "waits", "returns"} {
 		if _, err := bus.client.Dispatch(t.Context(), bus.topic, duebus.Event{ID: id, MaxRetries: new(uint32)}); err != nil {
 			t.Fatal(err)
 		}
@@ -171,8 +185,13 @@ func checkAFailureIsTheErrorOfItsSpan(t *testing.T, bus traced) {
 	if _, err := bus.client.Dispatch(t.Context(), "", duebus.Event{}); err == nil {
 		t.Fatal("a dispatch without a topic succeeded")
 	}
-	failed := append(bus.named("process "+bus.topic), bus.named("dispatch ")...)
-	types := []string{"*duebus.DeadLetterError", "panic", "NO_TOPIC_SPECIFIED"}
+	handled := bus.named("process " + bus.topic)
+	last := len(handled) - 1
+	if _, failed := attributesOf(handled[last])["error.type"]; failed {
+		t.Errorf("the last has failed")
+	}
+	failed := append(handled[:last], bus.named("dispatch ")...)
+	types := []string{"*duebus.DeadLetterError", "panic", "context.deadlineExceededError", "release", "NO_TOPIC_SPECIFIED"}
 	if len(failed) != len(types) {
 		t.Fatalf("%d spans", len(failed))
 	}
