@@ -29,6 +29,21 @@ type Stub = EventBusAdminClient<Connection>;
 /// # }
 /// ```
 ///
+/// [`proto::duration`](crate::proto::duration) makes their durations; a `SystemTime` is converted by `into`, and both come
+/// back by `try_into`:
+///
+/// ```no_run
+/// # async fn example(bus: duebus::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// use duebus::proto::{TopicConfig, duration};
+///
+/// let config = TopicConfig { lease: Some(duration(Duration::from_secs(60))), ..Default::default() };
+/// let now = bus.admin().configure("orders", "", config).await?;
+/// let lease: Option<Duration> = now.lease.map(TryInto::try_into).transpose()?;
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Calls that read, and `configure`, `pause_group` and `resume_group`, are retried like a dispatch. The others are not,
 /// because their answers count what they did. Those that delete, redrive or purge take as long as their work takes.
 ///

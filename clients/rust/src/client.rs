@@ -11,8 +11,10 @@ use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
 use crate::connection::{CallInterceptor, Connection, TokenProvider, connection};
+use crate::dispatch::{Dispatch, DispatchInterceptors, Dispatched};
 use crate::dispatcher::Lanes;
 use crate::error::Error;
+use crate::interceptor::Next;
 use crate::proto::Engine;
 use crate::proto::event_bus_admin_client::EventBusAdminClient;
 use crate::proto::event_bus_client::EventBusClient;
@@ -46,12 +48,14 @@ pub struct ClientOptions {
     /// Instead of `token`.
     pub(crate) token_provider: Option<TokenProvider>,
     pub(crate) interceptors: Vec<CallInterceptor>,
+    pub(crate) dispatch_interceptors: DispatchInterceptors,
 }
 
 impl Default for ClientOptions {
     fn default() -> Self {
         let timeout = Duration::from_secs(30);
-        Self { token: None, tls: None, timeout, token_provider: None, interceptors: Vec::new() }
+        let dispatch_interceptors = DispatchInterceptors::default();
+        Self { token: None, tls: None, timeout, token_provider: None, interceptors: Vec::new(), dispatch_interceptors }
     }
 }
 
@@ -91,6 +95,28 @@ impl ClientOptions {
         self
     }
 
+    /// With an interceptor of each dispatch. It may pass on other events, and must return one result for each of those
+    /// that it got. Of several, the first that is added is called first.
+    ///
+    /// ```
+    /// # use duebus::ClientOptions;
+    /// let options = ClientOptions::default().dispatch_interceptor(async |mut dispatch, next| {
+    ///     for event in &mut dispatch.events {
+    ///         event.attributes.insert("tenant".to_owned(), "acme".to_owned());
+    ///     }
+    ///     next.run(dispatch).await
+    /// });
+    /// ```
+    #[must_use]
+    pub fn dispatch_interceptor<I, F>(mut self, interceptor: I) -> Self
+    where
+        I: Fn(Dispatch, Next<Dispatch, Result<Vec<Dispatched>, Error>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Vec<Dispatched>, Error>> + Send + 'static,
+    {
+        self.dispatch_interceptors.add_innermost(interceptor);
+        self
+    }
+
     /// With TLS.
     #[must_use]
     pub fn tls(self, config: ClientTlsConfig) -> Self {
@@ -112,6 +138,7 @@ pub struct Client {
     pub(crate) timeout: Duration,
     pub(crate) closed: CancellationToken,
     pub(crate) lanes: Arc<Lanes>,
+    pub(crate) interceptors: DispatchInterceptors,
     target: Arc<str>,
     max_request_bytes: Arc<AtomicUsize>,
 }
@@ -153,6 +180,7 @@ impl Client {
             timeout: options.timeout,
             closed,
             lanes: Arc::default(),
+            interceptors: options.dispatch_interceptors.clone(),
             target: target.into(),
             max_request_bytes,
         })

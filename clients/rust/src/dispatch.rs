@@ -1,9 +1,13 @@
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
 
 use crate::client::Client;
 use crate::dispatcher::Kind;
 use crate::error::{Error, Reason};
 use crate::event::Event;
+use crate::interceptor::Interceptors;
 use crate::proto::{DispatchRequest, DispatchResponse, Engine};
 use crate::telemetry;
 
@@ -50,6 +54,23 @@ pub struct Dispatched {
     pub duplicate: bool,
 }
 
+/// A dispatch, as an [interceptor](crate::ClientOptions::dispatch_interceptor) gets it and passes it on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dispatch {
+    /// Where the events go.
+    pub topic: String,
+    /// The events; a single one of [`Client::dispatch`].
+    pub events: Vec<Event>,
+    /// The options.
+    pub options: DispatchOptions,
+    /// It is of [`Client::dispatch`], which may share its request with others.
+    single: bool,
+}
+
+type Stored = Result<Vec<Dispatched>, Error>;
+pub(crate) type DispatchInterceptors = Interceptors<Dispatch, Stored>;
+
 impl Client {
     /// Stores an event, to be delivered to each group of the topic, now or when it is due.
     ///
@@ -72,15 +93,25 @@ impl Client {
         event: Event,
         options: DispatchOptions,
     ) -> Result<Dispatched, Error> {
+        if self.interceptors.is_empty() {
+            return self.store_one(topic, event, options).await;
+        }
+        let dispatch = Dispatch { topic: topic.to_owned(), events: vec![event], options, single: true };
+        let dispatched = self.store_intercepted(dispatch).await?;
+        let none = || Error::new(Reason::Internal, "an interceptor has returned no result for the event");
+        dispatched.into_iter().next().ok_or_else(none)
+    }
+
+    async fn store_one(&self, topic: &str, event: Event, options: DispatchOptions) -> Result<Dispatched, Error> {
         let mut events = [event];
         let span = telemetry::dispatching(topic, &mut events);
         let [event] = events;
-        span.around(Box::pin(self.store(topic, event, options))).await
+        span.around(Box::pin(self.send_one(topic, event, options)), std::slice::from_ref).await
     }
 
-    async fn store(&self, topic: &str, event: Event, options: DispatchOptions) -> Result<Dispatched, Error> {
+    async fn send_one(&self, topic: &str, event: Event, options: DispatchOptions) -> Result<Dispatched, Error> {
         if options.request_id.as_ref().is_some_and(|id| !id.is_empty()) || options.engines.len() > 1 {
-            return Ok(Box::pin(self.store_many(topic, vec![event], options)).await?.remove(0));
+            return Ok(Box::pin(self.send_many(topic, vec![event], options)).await?.remove(0));
         }
         let engine = options.engines.first().map(|&engine| engine.into());
         let kind = Kind { topic: topic.to_owned(), engine, require_subscriber: options.require_subscriber };
@@ -96,19 +127,35 @@ impl Client {
     pub async fn dispatch_many(
         &self,
         topic: &str,
-        mut events: Vec<Event>,
-        options: DispatchOptions,
-    ) -> Result<Vec<Dispatched>, Error> {
-        let span = telemetry::dispatching(topic, &mut events);
-        span.around(Box::pin(self.store_many(topic, events, options))).await
-    }
-
-    async fn store_many(
-        &self,
-        topic: &str,
         events: Vec<Event>,
         options: DispatchOptions,
     ) -> Result<Vec<Dispatched>, Error> {
+        if self.interceptors.is_empty() {
+            return self.store_many(topic, events, options).await;
+        }
+        self.store_intercepted(Dispatch { topic: topic.to_owned(), events, options, single: false }).await
+    }
+
+    async fn store_many(&self, topic: &str, mut events: Vec<Event>, options: DispatchOptions) -> Stored {
+        let span = telemetry::dispatching(topic, &mut events);
+        span.around(Box::pin(self.send_many(topic, events, options)), Vec::as_slice).await
+    }
+
+    fn store_intercepted(&self, dispatch: Dispatch) -> BoxFuture<'static, Stored> {
+        let client = self.clone();
+        let store = move |Dispatch { topic, mut events, options, single }| -> BoxFuture<'static, Stored> {
+            let client = client.clone();
+            Box::pin(async move {
+                if single && events.len() == 1 {
+                    return Ok(vec![client.store_one(&topic, events.remove(0), options).await?]);
+                }
+                client.store_many(&topic, events, options).await
+            })
+        };
+        self.interceptors.around(Arc::new(store))(dispatch)
+    }
+
+    async fn send_many(&self, topic: &str, events: Vec<Event>, options: DispatchOptions) -> Stored {
         let count = events.len();
         let request = DispatchRequest {
             topic: topic.to_owned(),

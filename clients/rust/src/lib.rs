@@ -10,6 +10,7 @@ mod dispatch;
 mod dispatcher;
 mod error;
 mod event;
+mod interceptor;
 mod pages;
 mod retry;
 mod schedules;
@@ -29,9 +30,10 @@ pub use admin::Admin;
 pub use client::{Client, ClientOptions, StoppedEngine};
 pub use connection::{Connection, Credentials};
 pub use delivery::Delivery;
-pub use dispatch::{DispatchOptions, Dispatched};
+pub use dispatch::{Dispatch, DispatchOptions, Dispatched};
 pub use error::{Error, FieldViolation, Reason};
 pub use event::{Due, Event};
+pub use interceptor::Next;
 pub use pages::Page;
 pub use proto::{Engine, lease_failure::Reason as LeaseFailureReason, subscribe_response::Frame};
 pub use schedules::{CatchUp, Overlap, Preview, PreviewOptions, Rule, Schedule, ScheduleInfo, Schedules};
@@ -44,5 +46,9 @@ pub use worker::{Failure, Worker, WorkerOptions};
 /// The generated messages and stubs. `make generate` regenerates them.
 #[allow(missing_docs, rustdoc::all, clippy::all, clippy::pedantic)]
 pub mod proto {
+    pub use prost_types::{Duration, Timestamp};
+
+    pub use crate::settle::to_proto as duration;
+
     include!("generated/duebus.v1.rs");
 }

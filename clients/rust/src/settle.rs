@@ -190,8 +190,9 @@ fn read(failures: Vec<proto::LeaseFailure>, again: bool, done_by_lost_try: &[Rea
         .collect()
 }
 
-/// Cut to the range of protobuf; the server refuses that as out of range.
-pub(crate) fn to_proto(length: Duration) -> prost_types::Duration {
+/// A length of time, as messages have it; cut to the range of protobuf, which is more than the server accepts.
+#[must_use]
+pub fn to_proto(length: Duration) -> prost_types::Duration {
     let longest = prost_types::Duration { seconds: 315_576_000_000, nanos: 0 };
     prost_types::Duration::try_from(length).ok().filter(|each| each.seconds < longest.seconds).unwrap_or(longest)
 }

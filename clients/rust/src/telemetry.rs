@@ -13,6 +13,7 @@ use opentelemetry::trace::{
 use opentelemetry::{Context, KeyValue, global};
 
 use crate::delivery::Delivery;
+use crate::dispatch::Dispatched;
 use crate::error::Error;
 use crate::event::Event;
 use crate::worker::{Failure, Handler};
@@ -20,6 +21,7 @@ use crate::worker::{Failure, Handler};
 const NAME: &str = "duebus";
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
+const MESSAGE_ID: &str = "messaging.message.id";
 
 /// A span that ends when it is dropped. One that has no outcome by then is an error: what it stands for was cancelled, or
 /// has panicked.
@@ -71,7 +73,11 @@ pub(crate) struct Dispatching(Span);
 /// Begins a dispatch. Its events name its span, unless they name one already: then it links to that.
 pub(crate) fn dispatching(topic: &str, events: &mut [Event]) -> Dispatching {
     let links = events.iter().filter_map(|event| link(&event.attributes)).collect();
-    let attributes = attributes("dispatch", "send", topic);
+    let mut attributes = attributes("dispatch", "send", topic);
+    if events.len() != 1 {
+        attributes
+            .push(KeyValue::new("messaging.batch.message_count", i64::try_from(events.len()).unwrap_or(i64::MAX)));
+    }
     let parent = Context::current();
     let span = Span::start(format!("dispatch {topic}"), SpanKind::Producer, &parent, attributes, links);
     let named = headers(span.context.span().span_context());
@@ -82,9 +88,21 @@ pub(crate) fn dispatching(topic: &str, events: &mut [Event]) -> Dispatching {
 }
 
 impl Dispatching {
-    /// Makes the call.
-    pub(crate) async fn around<T>(self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        self.0.around(call, |error| error.reason().name().to_owned()).await
+    /// Makes the call. `events_of` are those that it has stored; the span has the id of a single one.
+    pub(crate) async fn around<T>(
+        self,
+        call: impl Future<Output = Result<T, Error>>,
+        events_of: impl FnOnce(&T) -> &[Dispatched],
+    ) -> Result<T, Error> {
+        let context = self.0.context.clone();
+        let call = async {
+            let stored = call.await?;
+            if let [single] = events_of(&stored) {
+                context.span().set_attribute(KeyValue::new(MESSAGE_ID, single.event_id.clone()));
+            }
+            Ok(stored)
+        };
+        self.0.around(call, |error: &Error| error.reason().name().to_owned()).await
     }
 }
 
@@ -93,7 +111,7 @@ pub(crate) async fn handled(handler: &Handler, delivery: Delivery) -> Result<(),
     let mut attributes = attributes("process", "process", &delivery.topic);
     attributes.extend([
         KeyValue::new("messaging.consumer.group.name", delivery.group.clone()),
-        KeyValue::new("messaging.message.id", delivery.event_id.clone()),
+        KeyValue::new(MESSAGE_ID, delivery.event_id.clone()),
         KeyValue::new("duebus.attempt", i64::from(delivery.attempt)),
     ]);
     let links = link(&delivery.attributes).into_iter().collect();

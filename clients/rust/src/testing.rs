@@ -19,10 +19,13 @@
 //! The server is the command `duebus`, which `pip install 'duebus[server]'` brings, in memory and on a free local port. The
 //! command is looked up in `PATH`, unless the environment variable `DUEBUS_COMMAND` has its path. It needs a POSIX shell.
 
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -33,6 +36,7 @@ use crate::proto::advance_time_request::Target;
 use crate::proto::test_clock_client::TestClockClient;
 use crate::proto::{AdvanceTimeRequest, SettleRequest};
 use crate::settle::to_proto;
+use crate::worker::panic_text;
 use crate::{Client, ClientOptions, Connection, Error, Reason, Worker};
 
 const COMMAND: &str = "DUEBUS_COMMAND";
@@ -53,6 +57,7 @@ pub struct Bus {
     client: Client,
     clock: TestClockClient<Connection>,
     settle_timeout: Duration,
+    panics: Panics,
     _server: Child,
 }
 
@@ -61,6 +66,37 @@ pub struct Bus {
 pub struct Running {
     stop: DropGuard,
     ended: JoinHandle<Result<(), Error>>,
+    panics: Panics,
+}
+
+/// What a handler has panicked with since the last look. A failed assertion is a panic.
+#[derive(Debug, Clone, Default)]
+struct Panics(Arc<Mutex<Option<String>>>);
+
+impl Panics {
+    /// A worker whose panics are noted here.
+    fn watch(&self, mut worker: Worker) -> Worker {
+        let panics = self.clone();
+        worker.interceptors.add_outermost(move |delivery, next| {
+            let (panics, event) = (panics.clone(), format!("{}/{}", delivery.topic, delivery.event_id));
+            AssertUnwindSafe(next.run(delivery)).catch_unwind().map(move |ended| {
+                ended.unwrap_or_else(|panic| {
+                    panics.note(format!("the handler of {event} panicked: {}", panic_text(panic.as_ref())));
+                    resume_unwind(panic)
+                })
+            })
+        });
+        worker
+    }
+
+    fn note(&self, panic: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(panic);
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let panic = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        panic.map_or(Ok(()), |panic| Err(Error::new(Reason::Internal, panic)))
+    }
 }
 
 impl Bus {
@@ -72,7 +108,8 @@ impl Bus {
         let (server, address) = serve(&command()?).await?;
         let client = Client::new(&address, ClientOptions::default())?;
         let clock = TestClockClient::new(client.connection());
-        Ok(Self { address, client, clock, settle_timeout: Duration::from_secs(5), _server: server })
+        let (settle_timeout, panics) = (Duration::from_secs(5), Panics::default());
+        Ok(Self { address, client, clock, settle_timeout, panics, _server: server })
     }
 
     /// Sets how long [`Bus::settle`] and [`Bus::advance`] wait, in real time. The default is 5 s.
@@ -109,7 +146,7 @@ impl Bus {
     ///
     /// # Errors
     /// [`Reason::DeadlineExceeded`] when what a schedule has fired is not settled in time; it names it.
-    /// [`Reason::InvalidArgument`] when the clock would move more than 10 years.
+    /// [`Reason::InvalidArgument`] when the clock would move more than 10 years. [`Reason::Internal`] as in `settle`.
     pub async fn advance(&self, by: Duration) -> Result<(), Error> {
         self.move_by(by).await.map(drop)
     }
@@ -127,12 +164,15 @@ impl Bus {
     ///
     /// # Errors
     /// [`Reason::DeadlineExceeded`] when that takes longer than 5 real seconds; it names what is not settled.
+    /// [`Reason::Internal`] when a handler of a worker of [`Bus::run`] has panicked, for example because an assertion has
+    /// failed; it names the event and the reason. Each panic is reported once.
     pub async fn settle(&self) -> Result<(), Error> {
         let request = SettleRequest { timeout: Some(to_proto(self.settle_timeout)) };
         self.check(&self.clock.clone().settle(request).await?.into_inner().unsettled)
     }
 
     fn check(&self, unsettled: &[String]) -> Result<(), Error> {
+        self.panics.check()?;
         if unsettled.is_empty() {
             return Ok(());
         }
@@ -148,8 +188,8 @@ impl Bus {
     pub async fn run(&self, worker: Worker) -> Result<Running, Error> {
         let ready = worker.ready();
         let stop = CancellationToken::new();
-        let ended = tokio::spawn(worker.run(stop.clone().cancelled_owned()));
-        let running = Running { stop: stop.drop_guard(), ended };
+        let ended = tokio::spawn(self.panics.watch(worker).run(stop.clone().cancelled_owned()));
+        let running = Running { stop: stop.drop_guard(), ended, panics: self.panics.clone() };
         match timeout(READY_TIMEOUT, ready).await {
             Ok(true) => Ok(running),
             Ok(false) => Err(running.stop().await.err().unwrap_or_else(|| not_subscribed(&self.address))),
@@ -162,10 +202,11 @@ impl Running {
     /// Drains the worker.
     ///
     /// # Errors
-    /// Those of [`Worker::run`].
+    /// Those of [`Worker::run`], and [`Reason::Internal`] as in [`Bus::settle`].
     pub async fn stop(self) -> Result<(), Error> {
         drop(self.stop);
-        self.ended.await.unwrap_or_else(|error| Err(Error::new(Reason::Internal, error.to_string())))
+        self.ended.await.unwrap_or_else(|error| Err(Error::new(Reason::Internal, error.to_string())))?;
+        self.panics.check()
     }
 }
 

@@ -1,6 +1,7 @@
 //! In place of `telemetry.rs`, without the feature `opentelemetry`: no spans.
 
 use crate::delivery::Delivery;
+use crate::dispatch::Dispatched;
 use crate::error::Error;
 use crate::event::Event;
 use crate::worker::{Failure, Handler};
@@ -12,7 +13,11 @@ pub(crate) fn dispatching(_: &str, _: &mut [Event]) -> Dispatching {
 }
 
 impl Dispatching {
-    pub(crate) async fn around<T>(self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(crate) async fn around<T>(
+        self,
+        call: impl Future<Output = Result<T, Error>>,
+        _: impl FnOnce(&T) -> &[Dispatched],
+    ) -> Result<T, Error> {
         call.await
     }
 }

@@ -72,6 +72,7 @@ async fn an_event_is_traced_from_its_producer_to_its_handler(bus: &Bus) {
         attributes(&dispatch),
         expected(&[
             ("messaging.destination.name", "order.created"),
+            ("messaging.message.id", "order-42"),
             ("messaging.operation.name", "dispatch"),
             ("messaging.operation.type", "send"),
             ("messaging.system", "duebus"),
@@ -112,6 +113,7 @@ async fn an_event_that_names_a_span_keeps_it(bus: &Bus) {
     bus.client().dispatch_many("kept", events, DispatchOptions::default()).await.unwrap();
     bus.settle().await.unwrap();
     let dispatch = spans("dispatch kept").remove(0);
+    assert_eq!(attributes(&dispatch)["messaging.batch.message_count"], "2");
     let links: Vec<_> = dispatch.links.iter().map(|link| link.span_context.clone()).collect();
     assert_eq!(links.len(), 1);
     assert_eq!(links[0].span_id().to_string(), "b7ad6b7169203331");
@@ -150,7 +152,7 @@ async fn a_failure_is_the_error_of_its_span(bus: &Bus) {
     let _running = bus.run(worker).await.unwrap();
     for id in ["dies", "panics"] {
         bus.client().dispatch("failing", Event::new("").id(id)).await.unwrap();
-        bus.settle().await.unwrap();
+        assert_eq!(bus.settle().await.is_err(), id == "panics");
     }
     bus.client().dispatch("", Event::new("")).await.unwrap_err();
     let failed = [spans("process failing"), spans("dispatch ")].concat();

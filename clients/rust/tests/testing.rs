@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use duebus::testing::Bus;
 use duebus::{Event, Failure, Reason, Schedule, Worker, WorkerOptions};
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -37,6 +38,7 @@ async fn a_bus() {
     the_clock_is_ahead_by_what_it_was_moved(&bus).await;
     a_stopped_worker_handles_nothing(&bus).await;
     a_worker_that_fails_is_not_run(&bus).await;
+    an_assertion_that_fails_in_a_handler_fails_the_test(&bus).await;
     what_is_not_settled_is_named(&bus.settle_timeout(Duration::from_millis(100))).await;
 }
 
@@ -116,6 +118,29 @@ async fn what_is_not_settled_is_named(bus: &Bus) {
 async fn a_worker_that_fails_is_not_run(bus: &Bus) {
     let error = bus.run(Worker::new(bus.client())).await.unwrap_err();
     assert_eq!(*error.reason(), Reason::InvalidArgument);
+}
+
+async fn an_assertion_that_fails_in_a_handler_fails_the_test(bus: &Bus) {
+    let (call, mut calls) = unbounded_channel();
+    let worker = Worker::new(bus.client()).handle("order.paid", WorkerOptions::default(), move |delivery| {
+        call.send(()).unwrap();
+        assert_eq!(delivery.data, b"41", "the amount is wrong");
+        async { Ok(()) }
+    });
+    let running = bus.run(worker).await.unwrap();
+    let wrong = Event { max_retries: Some(0), ..Event::new("42").id("order-42") };
+    bus.client().dispatch("order.paid", wrong.clone()).await.unwrap();
+    let error = bus.settle().await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::Internal);
+    assert!(error.message().starts_with("the handler of order.paid/order-42 panicked: "), "{error}");
+    assert!(error.message().contains("the amount is wrong"), "{error}");
+    bus.settle().await.unwrap(); // it is reported once
+
+    calls.recv().await.unwrap();
+    bus.client().dispatch("order.paid", wrong.id("order-43")).await.unwrap();
+    calls.recv().await.unwrap();
+    let error = running.stop().await.unwrap_err();
+    assert!(error.message().contains("order-43"), "{error}");
 }
 
 /// Runs a test of this file in a process of its own, with this environment.

@@ -3,6 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
@@ -13,7 +15,9 @@ use super::fake_bus::{FakeBus, detail, next, refusal, soon};
 use crate::proto::subscribe_response::Frame;
 use crate::proto::{DispatchResponse, PartialDispatch, SubscribeRequest};
 use crate::servers::Lookup;
-use crate::{Client, ClientOptions, DispatchOptions, Dispatched, Engine, Error, Event, Reason};
+use crate::{Client, ClientOptions, Dispatch, DispatchOptions, Dispatched, Engine, Error, Event, Next, Reason};
+
+type Stored = Result<Vec<Dispatched>, Error>;
 
 #[tokio::test]
 async fn an_unavailable_dispatch_is_retried_with_the_same_request_id() {
@@ -226,6 +230,57 @@ async fn interceptors_are_called_in_their_order_and_can_refuse() {
     let refusing = options.interceptor(|_| Err(Status::permission_denied("not today")));
     let error = soon(bus.client(refusing).dispatch("t", Event::new("x"))).await.unwrap_err();
     assert_eq!((error.reason(), error.message()), (&Reason::PermissionDenied, "not today"));
+}
+
+/// An interceptor that adds its mark to an attribute of each event.
+fn marking(mark: &'static str) -> impl Fn(Dispatch, Next<Dispatch, Stored>) -> BoxFuture<'static, Stored> {
+    move |mut dispatch, next| {
+        for event in &mut dispatch.events {
+            event.attributes.entry("marks".to_owned()).or_default().push_str(mark);
+        }
+        Box::pin(next.run(dispatch))
+    }
+}
+
+#[tokio::test]
+async fn interceptors_of_dispatches_are_called_in_their_order_and_may_change_events() {
+    let mut bus = FakeBus::start().await;
+    let options = ClientOptions::default().dispatch_interceptor(marking("a")).dispatch_interceptor(marking("b"));
+    let client = bus.client(options);
+    let (event, own) = (Event::new("x"), DispatchOptions::default().request_id("r"));
+    soon(client.dispatch("t", event.clone())).await.unwrap();
+    soon(client.dispatch_with("t", event.clone(), own.clone())).await.unwrap();
+    soon(client.dispatch_many("t", vec![event.clone(), event], own)).await.unwrap();
+    for (events, request_id) in [(1, None), (1, Some("r")), (2, Some("r"))] {
+        let sent = next(&mut bus.dispatches).await.into_inner();
+        assert_eq!(sent.events.len(), events);
+        assert!(sent.events.iter().all(|event| event.attributes["marks"] == "ab"), "{sent:?}");
+        assert!(request_id.is_none_or(|id| sent.request_id == id), "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_interceptor_sees_the_error_of_a_dispatch_and_may_answer_itself() {
+    let bus = FakeBus::start().await;
+    bus.answers.dispatch.lock().unwrap().push_back(Err(Status::invalid_argument("no")));
+    let (see, mut seen) = unbounded_channel();
+    let options = ClientOptions::default().dispatch_interceptor(move |dispatch, next| {
+        let see = see.clone();
+        async move {
+            if dispatch.topic == "nowhere" {
+                return Ok(Vec::new());
+            }
+            let dispatched = next.run(dispatch).await;
+            see.send(dispatched.clone()).unwrap();
+            dispatched
+        }
+    });
+    let client = bus.client(options);
+    let error = soon(client.dispatch("t", Event::new("x"))).await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::InvalidArgument);
+    assert_eq!(next(&mut seen).await.unwrap_err().to_string(), error.to_string());
+    let error = soon(client.dispatch("nowhere", Event::new("x"))).await.unwrap_err();
+    assert_eq!(error.message(), "an interceptor has returned no result for the event");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::fake_bus::{FakeBus, next, refusal, soon};
 use crate::proto::nack::Action;
 use crate::proto::subscribe_response::Frame;
 use crate::proto::{AckResponse, Closing, ExtendResponse, LeaseFailure, NackResponse, closing, lease_failure};
-use crate::{Client, ClientOptions, Delivery, Error, Event, Failure, PauseScope, Reason, Worker, WorkerOptions};
+use crate::{Client, ClientOptions, Delivery, Error, Event, Failure, Next, PauseScope, Reason, Worker, WorkerOptions};
 
 /// A running worker; dropping `stop` stops it.
 struct Working {
@@ -316,6 +316,30 @@ async fn a_handler_decides_about_its_event() {
         assert_eq!((nack.lease_token, nack.error, nack.action), (format!("lease-{id}"), error, action));
     }
     assert!(bus.acks.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn interceptors_of_handlers_are_called_in_their_order() {
+    let mut bus = FakeBus::start().await;
+    let (call, mut calls) = unbounded_channel();
+    let noting = |name: &'static str| {
+        let call = call.clone();
+        move |delivery, next: Next<Delivery, Result<(), Failure>>| {
+            call.send(name).unwrap();
+            next.run(delivery)
+        }
+    };
+    let worker = Worker::new(&bus.client(ClientOptions::default()))
+        .interceptor(noting("a"))
+        .handle("t", options(), async |_| Ok(()))
+        .interceptor(noting("b"))
+        .interceptor(async |_, _| Err(Failure::dead_letter("refused")));
+    let working = run(worker);
+    next(&mut bus.streams).await.deliver(&["a"]);
+    let nack = next(&mut bus.nacks).await.nacks.remove(0);
+    assert_eq!((nack.error.as_str(), nack.action), ("refused", Some(Action::DeadLetter(true))));
+    assert_eq!([next(&mut calls).await, next(&mut calls).await], ["a", "b"]);
+    working.stop().await.unwrap();
 }
 
 #[tokio::test]

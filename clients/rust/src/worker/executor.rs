@@ -1,6 +1,5 @@
 use std::any::Any;
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,14 +13,14 @@ use super::failure::{Failure, cut};
 use super::leases::{Cause, Leases};
 use super::settler::Settler;
 use crate::delivery::Delivery;
+use crate::interceptor::Call;
 use crate::settle::{Action, Nack};
 use crate::telemetry;
 
 /// How long a cancelled handler may take to end before its event is settled without it.
 pub(crate) const CANCEL_GRACE: Duration = Duration::from_secs(1);
 
-pub(crate) type Handling = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
-pub(crate) type Handler = Arc<dyn Fn(Delivery) -> Handling + Send + Sync>;
+pub(crate) type Handler = Call<Delivery, Result<(), Failure>>;
 
 /// The slots of handlers that run at once.
 #[derive(Debug, Clone, Copy, Default)]
@@ -235,7 +234,7 @@ fn outcome(running: &Running, ended: Result<Result<(), Nack>, JoinError>) -> Res
     })
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("of no text")
 }

@@ -16,12 +16,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use executor::Handler;
+#[cfg(feature = "testing")]
+pub(crate) use executor::panic_text;
 pub use failure::Failure;
 pub use options::WorkerOptions;
 
 use crate::client::Client;
 use crate::delivery::Delivery;
 use crate::error::{Error, Reason};
+use crate::interceptor::{Interceptors, Next};
 use stream::Stream;
 
 /// Runs handlers on the events of topics until it is stopped.
@@ -31,6 +34,7 @@ use stream::Stream;
 pub struct Worker {
     client: Client,
     entries: Vec<Entry>,
+    pub(crate) interceptors: Interceptors<Delivery, Result<(), Failure>>,
     readiness: watch::Sender<Readiness>,
 }
 
@@ -53,7 +57,8 @@ impl Worker {
     /// A worker without handlers yet.
     #[must_use]
     pub fn new(client: &Client) -> Self {
-        Self { client: client.clone(), entries: Vec::new(), readiness: watch::Sender::default() }
+        let (interceptors, readiness) = (Interceptors::default(), watch::Sender::default());
+        Self { client: client.clone(), entries: Vec::new(), interceptors, readiness }
     }
 
     /// Registers a handler for a topic; each handler has its own subscription, in the group that its options name.
@@ -113,6 +118,31 @@ impl Worker {
         })
     }
 
+    /// Puts an interceptor around all handlers of this worker. Of several, the first that is added is called first.
+    ///
+    /// ```
+    /// # use duebus::{Client, Worker, WorkerOptions};
+    /// # fn register(bus: &Client) -> Worker {
+    /// Worker::new(bus)
+    ///     .handle("order.created", WorkerOptions::default(), async |_| Ok(()))
+    ///     .interceptor(async |delivery, next| {
+    ///         let (id, begun) = (delivery.event_id.clone(), std::time::Instant::now());
+    ///         let handled = next.run(delivery).await;
+    ///         println!("{id} took {:?}", begun.elapsed());
+    ///         handled
+    ///     })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn interceptor<I, F>(mut self, interceptor: I) -> Self
+    where
+        I: Fn(Delivery, Next<Delivery, Result<(), Failure>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        self.interceptors.add_innermost(interceptor);
+        self
+    }
+
     /// Waits until the worker has subscribed for every handler: events dispatched from then on are handled. False if
     /// it was stopped or failed before that; the error of [`Worker::run`] says why.
     pub fn ready(&self) -> impl Future<Output = bool> + Send + 'static {
@@ -142,6 +172,7 @@ impl Worker {
         let stopping = CancellationToken::new();
         let mut runs = JoinSet::new();
         for Entry { topic, options, handler } in self.entries {
+            let handler = self.interceptors.around(handler);
             let stream = Stream::new(self.client.clone(), topic, options, handler, self.readiness.clone());
             runs.spawn(stream.run(stopping.clone()));
         }
