@@ -110,12 +110,20 @@ def try_typescript(dist: Path, project: Path, server: str) -> tuple[str, Package
     (project / "shop.ts").write_text(program.replace(DEFAULT_SERVER, server))
     (project / "shop.test.ts").write_text(test)
     shutil.copy(repository / "examples" / "orders.ts", project)
-    compile_typescript(project, "orders.ts", "shop.ts", "shop.test.ts")
+    (project / "common.cts").write_text(COMMONJS)
+    compile_typescript(project, "orders.ts", "shop.ts", "shop.test.ts", "common.cts")
+    run("node", "common.cjs", cwd=project)
     run_shop("node", "shop.js", cwd=project)
     run("node", "--test", "shop.test.js", cwd=project, DUEBUS_COMMAND=str(COMMAND))
     printed = run("node", "orders.js", cwd=project, DUEBUS_SERVER=server)
     direct = json.loads((repository / "package.json").read_text())["dependencies"]
     return printed, Package("npm: duebus", kib(dist / npm_archive()), len(direct), len(installed) - 2)
+
+
+COMMONJS = """
+import { Client } from "duebus";
+new Client("127.0.0.1:1").close();
+"""
 
 
 def install_npm(project: Path, *packages: str) -> None:
