@@ -450,6 +450,12 @@ test("an admin call that reads is retried while the server is unavailable", asyn
   assert.equal(bus.topics.length, 2);
 });
 
+test("an admin call whose answer counts what it did is not retried", async () => {
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  await failing(connect().admin.purgeEvents("t"), "DISPATCHER_NOT_WORKING");
+  assert.equal(bus.purges.length, 1);
+});
+
 test("an admin list goes over all pages", async () => {
   const topics: string[] = [];
   for await (const { topic } of connect().admin.topics({ pageSize: 1 })) {

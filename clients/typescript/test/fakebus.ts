@@ -16,6 +16,7 @@ import {
   GetTopicResponse,
   type ListTopicsRequest,
   ListTopicsResponse,
+  type PurgeEventsRequest,
 } from "../src/generated/duebus/v1/admin.js";
 import {
   type AckRequest,
@@ -78,6 +79,7 @@ export class FakeBus {
   readonly extended: string[][] = [];
   readonly topics: GetTopicRequest[] = [];
   readonly topicPages: ListTopicsRequest[] = [];
+  readonly purges: PurgeEventsRequest[] = [];
   readonly schedules: PutScheduleRequest[] = [];
   readonly schedulePages: ListSchedulesRequest[] = [];
   readonly triggers: TriggerScheduleRequest[] = [];
@@ -154,6 +156,7 @@ export class FakeBus {
     this.#server.addService(EventBusAdminService, {
       getTopic,
       listTopics,
+      purgeEvents: this.#answer(this.purges, () => ({ purged: 0n })),
     } as Partial<EventBusAdminServer> as EventBusAdminServer);
     this.#server.addService(EventBusSchedulesService, this.#ofSchedules() as EventBusSchedulesServer);
     this.port = await new Promise((resolve, reject) => {

@@ -564,6 +564,24 @@ class ClientTest extends BusTestBase {
     }
 
     @Test
+    void anAdminCallThatReadsIsRetried() {
+        server.adminFailures.add(FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING));
+
+        assertEquals(2, bus.admin().keys("t", "g").count());
+
+        assertEquals(3, server.keyPages.size());
+    }
+
+    @Test
+    void anAdminCallWhoseAnswerCountsWhatItDidIsNotRetried() {
+        server.adminFailures.add(FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING));
+
+        assertThrows(DueBusException.class, () -> bus.admin().purgeEvents("t", filter -> {}));
+
+        assertEquals(1, server.purges.size());
+    }
+
+    @Test
     void noDeadLetterIsPurgedBecauseTheListOfIdsIsEmpty() {
         var error = assertThrows(
                 DueBusException.class, () -> bus.admin().purgeEvents("t", filter -> filter.eventIds(List.of())));

@@ -19,6 +19,8 @@ import io.duebus.v1.ListKeysRequest;
 import io.duebus.v1.ListKeysResponse;
 import io.duebus.v1.NackRequest;
 import io.duebus.v1.NackResponse;
+import io.duebus.v1.PurgeEventsRequest;
+import io.duebus.v1.PurgeEventsResponse;
 import io.duebus.v1.Started;
 import io.duebus.v1.SubscribeRequest;
 import io.duebus.v1.SubscribeResponse;
@@ -57,6 +59,9 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
     final BlockingQueue<ExtendRequest> extend = new LinkedBlockingQueue<>();
     final BlockingQueue<Stream> streams;
     final BlockingQueue<ListKeysRequest> keyPages = new LinkedBlockingQueue<>();
+    final BlockingQueue<PurgeEventsRequest> purges = new LinkedBlockingQueue<>();
+    /** Thrown instead of the answer to the next admin calls; one each. */
+    final BlockingQueue<StatusRuntimeException> adminFailures = new LinkedBlockingQueue<>();
     final FakeSchedules schedules = new FakeSchedules();
     final BlockingQueue<String> tokens = new LinkedBlockingQueue<>();
 
@@ -222,7 +227,7 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
         };
     }
 
-    /** Two pages of keys. */
+    /** Two pages of keys, and no dead letters. */
     private final class Admin extends EventBusAdminGrpc.EventBusAdminImplBase {
         @Override
         public void listKeys(ListKeysRequest request, StreamObserver<ListKeysResponse> answer) {
@@ -230,7 +235,26 @@ final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseab
             boolean first = request.getPageToken().isEmpty();
             var page = ListKeysResponse.newBuilder().setNextPageToken(first ? "2" : "");
             page.addKeysBuilder().setKey(first ? "a" : "b");
-            answer(request, each -> page.build(), answer);
+            answer(request, page.build(), answer);
+        }
+
+        @Override
+        public void purgeEvents(PurgeEventsRequest request, StreamObserver<PurgeEventsResponse> answer) {
+            purges.add(request);
+            answer(request, PurgeEventsResponse.getDefaultInstance(), answer);
+        }
+
+        private <Q, R> void answer(Q request, R response, StreamObserver<R> answer) {
+            var failure = adminFailures.poll();
+            FakeBus.answer(
+                    request,
+                    each -> {
+                        if (failure != null) {
+                            throw failure;
+                        }
+                        return response;
+                    },
+                    answer);
         }
     }
 
