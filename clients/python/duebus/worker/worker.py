@@ -58,16 +58,16 @@ class Worker:
     Several handlers on one topic and group share one subscription. Each event goes to all of them at once and is acked
     when all have succeeded. If some fail, it is nacked once, when all have ended, with their messages combined. It is
     released if all that failed ask for that, dead if one does, and otherwise retried after the longest delay that one
-    asked for. Handlers that have succeeded are not run again on the retry, as far as this process remembers: the last
-    10,000 such events of the subscription. Another process runs them again. Delivery is at least once in any case, so
-    handlers should be idempotent.
+    asked for. If one runs for too long, all are cancelled. Handlers that have succeeded are not run again on the retry,
+    as far as this process remembers: the last 10,000 such events of the subscription. Another process runs them again.
+    Delivery is at least once in any case, so handlers should be idempotent.
 
-    With a `batch`, a handler takes a list of deliveries, or of payloads and maybe of their deliveries. It is called
-    when the batch is full or its first event has waited for `wait`. If it returns, all its events are acked. If it
-    returns a list, that has an outcome for each event, in order: for an exception in it the event is settled as if a
-    handler of its own had raised that. If it raises, it is called again with one event after the other, so that one
-    that fails takes no other along; only `Release` and `RateLimited` apply to all. Each call may last `max_execution`.
-    It is not cancelled while only some of its leases are lost.
+    With a `batch`, a handler takes a list of deliveries, or one of payloads and maybe one of their deliveries. It is
+    called when the batch is full or its first event has waited for `wait`. If it returns, all its events are acked. If
+    it returns a list, each item is the outcome of one event, in order: an exception settles the event as if it had been
+    handled alone and had raised that. If the handler raises, it is called again with one event at a time, so that one
+    bad event does not fail the others; only `Release` and `RateLimited` apply to all. Each call may last
+    `max_execution`. It goes on while at least one of its leases is held.
 
     A handler runs in one task from start to end, and the context variables that it sets end with it. Handlers that do
     not suspend may run in the same task, one after the other. So a handler must not keep its task, from
