@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from duebus import Client as BlockingClient
-from duebus import Delivery, RetryAfter, Worker
+from duebus import Delivery, NewEvent, RetryAfter, Worker
 from duebus.aio import Client
 from duebus.errors import InvalidArgument
 from opentelemetry import trace
@@ -147,6 +147,21 @@ async def test_an_event_that_has_a_span_keeps_it(
     assert {f"{link.context.span_id:016x}" for span in handled for link in span.links} == {"b7ad6b7169203331"}
     (dispatched,) = [span for span in spans.get_finished_spans() if span.name == f"dispatch {topic}"]
     assert [f"{link.context.span_id:016x}" for link in dispatched.links] == ["b7ad6b7169203331"]
+
+
+def test_the_span_of_many_events_has_their_number_and_links_to_the_spans_that_they_name(
+    server: ServerProcess, topic: str, spans: InMemorySpanExporter
+) -> None:
+    named = [NewEvent(data=1, attributes={"traceparent": f"00-{each:032x}-{each:016x}-01"}) for each in (7, 8)]
+    with BlockingClient(server.address) as bus:
+        bus.dispatch_many(topic, iter([*named, 3]))
+        bus.dispatch(topic, 1, id="order-1")
+    many, one = spans.get_finished_spans()
+    assert many.attributes is not None
+    assert one.attributes is not None
+    assert many.attributes["messaging.batch.message_count"] == 3
+    assert [link.context.span_id for link in many.links] == [7, 8]
+    assert one.attributes["messaging.message.id"] == "order-1"
 
 
 async def test_without_tracing_events_have_no_span(server: ServerProcess, topic: str) -> None:

@@ -15,13 +15,13 @@ from duebus._core import calls
 from duebus._core.backoff import Random
 from duebus._core.calls import DispatchOptions, Engines, LeaseCall
 from duebus._core.enums import Engine
-from duebus._core.events import as_new_events, encode_event, encode_fields
+from duebus._core.events import as_list, as_new_events, encode_event, encode_fields
 from duebus._core.fields import Span
 from duebus._core.interceptors import checked, results, through
 from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEvent, StoppedEngine
 from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
-from duebus._core.tracing import dispatching
+from duebus._core.tracing import dispatching, dispatching_many
 from duebus._sync.admin import AdminClient
 from duebus._sync.connection import Connection
 from duebus._sync.dispatching import Dispatcher
@@ -168,7 +168,7 @@ class Client:
             DueBusError: any other failure.
         """
         options = DispatchOptions(engines, request_id, require_subscriber, timeout)
-        with dispatching(topic, attributes):
+        with dispatching(topic, id, attributes):
             if self._interceptors:
                 event = NewEvent(
                     data=data,
@@ -225,10 +225,11 @@ class Client:
             DueBusError: as in `dispatch`.
         """
         options = DispatchOptions(engines, request_id, require_subscriber, timeout)
-        with dispatching(topic):
+        given = as_list(events)
+        with dispatching_many(topic, given):
             if self._interceptors:
-                return self._intercept(topic, as_new_events(events), partial(self._send_many, options))
-            return self._send_many(options, topic, events)
+                return self._intercept(topic, as_new_events(given), partial(self._send_many, options))
+            return self._send_many(options, topic, given)
 
     def _intercept(self, topic: str, events: Sequence[NewEvent], send: DispatchNext) -> list[Dispatched]:
         """Passes a dispatch through the interceptors."""

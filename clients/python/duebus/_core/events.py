@@ -13,6 +13,17 @@ from duebus.errors import InvalidArgument
 from duebus.v1 import event_bus_pb2
 
 
+def as_list(events: Iterable[NewEvent | Any]) -> list[NewEvent | Any]:
+    """The events, each a NewEvent or a bare payload.
+
+    Raises:
+        TypeError: it is a single payload.
+    """
+    if isinstance(events, NewEvent | str | bytes | bytearray | memoryview | Mapping):
+        raise TypeError(f"events: expected an iterable of events, got a single {type(events).__name__}")
+    return list(events)
+
+
 def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent | Any]) -> None:
     """Adds events to a request. Each may be a NewEvent or a bare payload.
 
@@ -20,9 +31,8 @@ def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent
         TypeError: `events` is a single payload, or a field has the wrong type.
         InvalidArgument: a field can't be sent as it is.
     """
-    _refuse_single(events)
     span = current_span()
-    for index, event in enumerate(events):
+    for index, event in enumerate(as_list(events)):
         try:
             _put_event(request.events.add(), event, span)
         except (TypeError, InvalidArgument):
@@ -32,23 +42,13 @@ def add_events(request: event_bus_pb2.DispatchRequest, events: Iterable[NewEvent
 
 
 def as_new_events(events: Iterable[NewEvent | Any]) -> list[NewEvent]:
-    """The events, each as a NewEvent.
-
-    Raises:
-        TypeError: `events` is a single payload.
-    """
-    _refuse_single(events)
+    """The events, each as a NewEvent."""
     return [each if isinstance(each, NewEvent) else NewEvent(data=each) for each in events]
 
 
 def encode_event(event: NewEvent) -> event_bus_pb2.Event:
     """Encodes an event. Raises as `encode_fields`."""
     return _put_event(event_bus_pb2.Event(), event, current_span())
-
-
-def _refuse_single(events: Iterable[NewEvent | Any]) -> None:
-    if isinstance(events, NewEvent | str | bytes | bytearray | memoryview | Mapping):
-        raise TypeError(f"events: expected an iterable of events, got a single {type(events).__name__}")
 
 
 def _put_event(

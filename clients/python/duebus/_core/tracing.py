@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from duebus._core.delivery import Delivery
+from duebus._core.model import NewEvent
 
 try:
     from opentelemetry import trace
@@ -22,7 +23,7 @@ else:
     AVAILABLE = True
     _PROPAGATOR = TraceContextTextMapPropagator()
 
-__all__ = ["current_span", "dispatching", "handling", "is_set_up", "with_current_span"]
+__all__ = ["current_span", "dispatching", "dispatching_many", "handling", "is_set_up", "with_current_span"]
 
 _NAME = "duebus"
 _NO_SPAN = nullcontext()
@@ -47,22 +48,38 @@ def is_set_up() -> bool:
     return AVAILABLE and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
-def dispatching(topic: str, attributes: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
-    """A span for one dispatch, if tracing is set up. Events that are encoded in it name it.
+def dispatching(topic: str, event_id: str, attributes: Mapping[str, str] | None) -> AbstractContextManager[None]:
+    """A span for the dispatch of one event, if tracing is set up. An event that is encoded in it names it.
 
     Args:
         topic: The topic.
+        event_id: Of the event; empty if the server makes one.
         attributes: Of the event. If they name a span already, the event keeps it, and this one links to it.
     """
     if not is_set_up():
         return _NO_SPAN
+    return _dispatch_span(topic, {"messaging.message.id": event_id} if event_id else {}, [attributes])
+
+
+def dispatching_many(topic: str, events: Sequence[NewEvent | Any]) -> AbstractContextManager[None]:
+    """A span for the dispatch of many events, if tracing is set up, as `dispatching`."""
+    if not is_set_up():
+        return _NO_SPAN
+    attributes = [each.attributes for each in events if isinstance(each, NewEvent)]
+    return _dispatch_span(topic, {"messaging.batch.message_count": len(events)}, attributes)
+
+
+def _dispatch_span(
+    topic: str, more: Mapping[str, Any], attributes: Sequence[Mapping[str, str] | None]
+) -> AbstractContextManager[None]:
     named = {
         "messaging.system": _NAME,
         "messaging.operation.name": "dispatch",
         "messaging.operation.type": "send",
         "messaging.destination.name": topic,
+        **more,
     }
-    links = _links(attributes) if isinstance(attributes, Mapping) else []
+    links = [link for each in attributes if isinstance(each, Mapping) for link in _links(each)]
     return _span(f"dispatch {topic}", trace.SpanKind.PRODUCER, named, links=links)
 
 
