@@ -104,15 +104,20 @@ prometheus: ## Make sure that promtool is installed, which tests the alerts (Deb
 postgres: ## Make sure that PostgreSQL is installed, which tests the outbox (Debian: installs it when run as root)
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || $(call INSTALL_DEBIAN,postgresql)
 
+.PHONY: mariadb
+mariadb: ## Make sure that MariaDB is installed, which tests the outbox (Debian: installs it when run as root)
+	@PATH="$$PATH:/usr/sbin"; { command -v mariadbd && command -v mariadb-install-db && command -v my_print_defaults; } >/dev/null \
+		|| $(call INSTALL_DEBIAN,mariadb-server-core mariadb-client-core)
+
 INSTALL_DEBIAN = if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
-	then echo "$(1) is missing: installing Debian's package with apt-get" >&2; \
+	then echo "Installing with apt-get: $(1)" >&2; \
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $(1); \
-	else echo "$(1) is missing: install your system's $(1) package" >&2; exit 1; fi
+	else echo "Install your system's package, as root: $(1)" >&2; exit 1; fi
 
 # --- test and check ----------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: install redis browser prometheus postgres ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
+test: install redis browser prometheus postgres mariadb ## Run all tests, several at a time (ARGS='tests/unit -x' for some, ARGS='-n 0' for one at a time)
 	@$(PYTEST) $(ARGS)
 
 # tests/support/parallel.py distributes the tests. The suite starts hundreds of processes, so bytecode is kept.

@@ -8,6 +8,7 @@ import pytest
 from django.db import connections
 from duebus import Client
 from support.django_project import set_up, use_database
+from support.mariadb_server import MariadbServer
 from support.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
@@ -26,9 +27,24 @@ def postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    server = MariadbServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def postgres_database(postgres: PostgresServer) -> Iterator[str]:
     url = postgres.new_database()
+    use_database(url)
+    yield url
+    connections.close_all()
+
+
+@pytest.fixture
+def mariadb_database(mariadb: MariadbServer) -> Iterator[str]:
+    url = mariadb.new_database().replace("mariadb+", "mysql+")  # as many write it, for SQLAlchemy
     use_database(url)
     yield url
     connections.close_all()
@@ -42,9 +58,16 @@ def sqlite_database(tmp_path: Path) -> Iterator[str]:
     connections.close_all()
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", "mariadb", "sqlite"])
 def database(request: pytest.FixtureRequest) -> str:
     """The project's database, of every kind: its URL."""
+    url: str = request.getfixturevalue(f"{request.param}_database")
+    return url
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def shared_database(request: pytest.FixtureRequest) -> str:
+    """The project's database, of every kind that locks rows, so that several programs can write at once."""
     url: str = request.getfixturevalue(f"{request.param}_database")
     return url
 

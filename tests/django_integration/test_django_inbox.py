@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,8 @@ from django_integration.killed_worker import STEPS, TOPIC, add_handler
 from duebus import Client, Worker
 from duebus.integrations.django import Once, dispatch
 from duebus.integrations.django.models import InboxKey, InboxNote, OutboxRow
-from support.cli import environment
-from support.documents import ROOT
 from support.fake_bus import delivery
+from support.forking import status_of
 from support.wire import SIGNAL_TIMEOUT_S
 from support.workers import serving
 
@@ -47,9 +44,7 @@ def test_a_worker_that_is_killed_has_written_all_or_nothing(
     database: str, server: ServerProcess, bus: Client, step: str
 ) -> None:
     bus.dispatch(TOPIC, 1)
-    command = [sys.executable, "-m", "django_integration.killed_worker", database, server.address, step]
-    killed = subprocess.run(command, env={**environment(), "PYTHONPATH": str(ROOT / "tests")}, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert status_of("django_integration.killed_worker", database, server.address, step) == -signal.SIGKILL
     assert len(billed()) == InboxNote.objects.count() == (step == "committed")
     connections.close_all()
 
@@ -100,7 +95,28 @@ def test_what_a_handler_has_written_when_it_raises_is_rolled_back(database: str)
     assert (billed(), InboxNote.objects.count()) == ([], 0)
 
 
-def test_of_two_workers_at_once_one_commits(postgres_database: str) -> None:
+@pytest.mark.parametrize(("one", "other"), [("event", "Event"), ("event", "event "), ("\u00e9vent", "event")])
+def test_events_and_keys_differ_by_each_byte(database: str, one: str, other: str) -> None:
+    later = delivery(other, key=one)
+    handle(delivery(one, key=other))
+    handle(later)
+    assert len(billed()) == InboxNote.objects.count() == InboxKey.objects.count() == 2
+    assert set(InboxNote.objects.values_list("event_id", flat=True)) == {one, other}
+
+
+def test_two_workers_with_new_keys_do_not_wait_for_each_other(shared_database: str) -> None:
+    """On MySQL, each would if both had locked the gap in which the keys will be."""
+    connections["default"].isolation_level = "repeatable read"  # Django's own level locks no gaps
+
+    def second_meanwhile(_: Delivery) -> None:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(handle, delivery("second", key="customer-2")).result(30)
+
+    handle(delivery("first", key="customer-1"), second_meanwhile)
+    assert InboxKey.objects.count() == 2
+
+
+def test_of_two_workers_at_once_one_commits(shared_database: str) -> None:
     first, second = delivery("event"), delivery("event", attempt=2)
 
     def second_meanwhile(each: Delivery) -> None:

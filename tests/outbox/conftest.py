@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from duebus import Client
 from outbox.program import Shop
+from support.mariadb_server import MariadbServer
 from support.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
@@ -23,9 +24,24 @@ def postgres() -> Iterator[PostgresServer]:
     server.close()
 
 
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariadbServer]:
+    server = MariadbServer()
+    yield server
+    server.close()
+
+
 @pytest.fixture
 def postgres_shop(postgres: PostgresServer) -> Iterator[Shop]:
     shop = Shop(postgres.new_database())
+    shop.create_tables()
+    yield shop
+    shop.engine.dispose()
+
+
+@pytest.fixture
+def mariadb_shop(mariadb: MariadbServer) -> Iterator[Shop]:
+    shop = Shop(mariadb.new_database())
     shop.create_tables()
     yield shop
     shop.engine.dispose()
@@ -39,9 +55,16 @@ def sqlite_shop(tmp_path: Path) -> Iterator[Shop]:
     shop.engine.dispose()
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
+@pytest.fixture(params=["postgres", "mariadb", "sqlite"])
 def shop(request: pytest.FixtureRequest) -> Shop:
     """The application, on every kind of database."""
+    found: Shop = request.getfixturevalue(f"{request.param}_shop")
+    return found
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def shared_shop(request: pytest.FixtureRequest) -> Shop:
+    """The application, on every kind of database that locks rows, so that several programs can write at once."""
     found: Shop = request.getfixturevalue(f"{request.param}_shop")
     return found
 

@@ -36,7 +36,7 @@ def place(number: int) -> Order:
 
 def asynchronous(url: str) -> str:
     """The URL of a database for an AsyncEngine."""
-    return url.replace("sqlite:", "sqlite+aiosqlite:")
+    return url.replace("sqlite:", "sqlite+aiosqlite:").replace("+pymysql:", "+asyncmy:")
 
 
 def add_handler(worker: Worker, url: str, kind: str, written: Callable[[], None]) -> None:

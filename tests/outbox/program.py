@@ -32,7 +32,7 @@ class Base(DeclarativeBase):
 class Order(Base):
     __tablename__ = "orders"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # else MySQL takes 0 for "the next one"
 
 
 outbox = Outbox(Base.metadata)

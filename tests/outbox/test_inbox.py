@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -23,9 +21,8 @@ from sqlalchemy import MetaData, func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
-from support.cli import environment
-from support.documents import ROOT
 from support.fake_bus import delivery
+from support.forking import status_of
 from support.wire import SIGNAL_TIMEOUT_S
 from support.workers import serving
 
@@ -75,13 +72,6 @@ def poll_until_empty(bus: Client) -> None:
         time.sleep(0.01)
 
 
-def status_of(*arguments: str) -> int:
-    """Run a worker that is killed. Returns its status."""
-    command = [sys.executable, "-m", "outbox.handling", *arguments]
-    env = {**environment(), "PYTHONPATH": str(ROOT / "tests")}
-    return subprocess.run(command, env=env, timeout=60, check=False).returncode
-
-
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_a_handler_writes_is_committed_once(
     shop: Shop, server: ServerProcess, bus: Client, kind: str
@@ -100,7 +90,8 @@ async def test_a_worker_that_is_killed_has_written_all_or_nothing(
     shop: Shop, server: ServerProcess, bus: Client, step: str, kind: str
 ) -> None:
     bus.dispatch(TOPIC, 1)
-    assert await asyncio.to_thread(status_of, shop.url, server.address, step, kind) == -signal.SIGKILL
+    status = await asyncio.to_thread(status_of, "outbox.handling", shop.url, server.address, step, kind)
+    assert status == -signal.SIGKILL
     assert orders(shop) == ([1] if step == "committed" else [])
     assert notes(shop) == len(orders(shop))
     assert bus.admin.get_topic(TOPIC).queued == 1
@@ -163,18 +154,57 @@ def test_a_mistake_of_the_handler_is_not_taken_for_an_event_that_was_handled(sho
     assert (orders(shop), notes(shop)) == ([1], 0)
 
 
-def test_of_two_workers_at_once_one_commits(postgres_shop: Shop) -> None:
+@pytest.mark.parametrize(("one", "other"), [("event", "Event"), ("event", "event "), ("\u00e9vent", "event")])
+def test_events_and_keys_differ_by_each_byte(shop: Shop, one: str, other: str) -> None:
+    handle = guarded(shop, write)
+    later = delivery(other, key=one)
+    handle(delivery(one, key=other))
+    handle(later)
+    assert len(orders(shop)) == 2
+    handle(delivery("last", key=other))  # of this key it is the second lease, and the third one of both
+    assert len(orders(shop)) == 3
+    with Session(shop.engine) as session:
+        assert session.scalar(select(func.count()).select_from(inbox.keys)) == 2
+
+
+def test_two_workers_with_new_keys_do_not_wait_for_each_other(shared_shop: Shop) -> None:
+    """On MySQL, each would if both had locked the gap in which the keys will be."""
+    with Session(shared_shop.engine) as one, Session(shared_shop.engine) as two:
+        for session, key in ((one, "customer-1"), (two, "customer-2")):
+            assert not inbox.has(session, delivery(key, key=key))
+        for session, key in ((one, "customer-1"), (two, "customer-2")):
+            inbox.note(session, delivery(key, key=key))
+        one.commit()
+        two.commit()
+    assert notes(shared_shop) == 2
+
+
+def test_a_late_worker_learns_of_a_lease_that_was_committed_after_it_began(shared_shop: Shop) -> None:
+    """A transaction of MySQL goes on reading what was committed when it began."""
+    handle = guarded(shared_shop, write)
+    handle(delivery("before", key="customer"))
+    late, later = delivery("late", key="customer"), delivery("later", key="customer")
+
+    def later_meanwhile(each: Delivery, session: Session) -> None:
+        assert session.scalar(select(func.count()).select_from(inbox.keys)) == 1
+        handle(later)
+
+    with pytest.raises(RuntimeError, match=f"theirs {later.fencing_token}"):
+        guarded(shared_shop, later_meanwhile)(late)
+
+
+def test_of_two_workers_at_once_one_commits(shared_shop: Shop) -> None:
     """SQLite lets only one of them write, so there the second one waits before it has written anything."""
     first, second = delivery("event"), delivery("event", attempt=2)
 
     def second_meanwhile(each: Delivery, session: Session) -> None:
         write(each, session)
         session.flush()
-        guarded(postgres_shop, write)(second)
+        guarded(shared_shop, write)(second)
 
-    guarded(postgres_shop, second_meanwhile)(first)
-    assert orders(postgres_shop) == [second.fencing_token]
-    assert notes(postgres_shop) == 1
+    guarded(shared_shop, second_meanwhile)(first)
+    assert orders(shared_shop) == [second.fencing_token]
+    assert notes(shared_shop) == 1
 
 
 def test_a_worker_that_has_noted_and_does_not_commit_keeps_nobody_waiting(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from duebus import Client, KeyPolicy
 from duebus.errors import InvalidArgument
-from duebus.integrations.outbox import wait_for_announcement
-from duebus.integrations.sqlalchemy import outbox as integration
+from duebus.integrations.outbox import first_free, wait_for_announcement
 from duebus.v1 import event_bus_pb2
+from outbox.handling import asynchronous
 from outbox.program import STEPS, Order, Shop, outbox
-from sqlalchemy import select, text, update
+from sqlalchemy import create_engine, delete, select, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 from support.cli import Cli, Running, environment
 from support.documents import ROOT, blocks
+from support.forking import status_of
+from support.mariadb_server import MariadbServer
 from support.postgres_server import PostgresServer
 from support.wire import SIGNAL_TIMEOUT_S
 
@@ -95,12 +98,8 @@ def due_of(event: EventInfo) -> datetime:
     return group.deliver_at
 
 
-@pytest.mark.parametrize("driver", ["aiosqlite", "psycopg"])
-async def test_an_asynchronous_session_needs_no_await(
-    driver: str, request: pytest.FixtureRequest, bus: Client, tmp_path: Path
-) -> None:
-    shop: Shop = request.getfixturevalue("sqlite_shop" if driver == "aiosqlite" else "postgres_shop")
-    engine = create_async_engine(shop.url.replace("sqlite:", "sqlite+aiosqlite:"))
+async def test_an_asynchronous_session_needs_no_await(shop: Shop, bus: Client) -> None:
+    engine = create_async_engine(asynchronous(shop.url))
     async with async_sessionmaker(engine).begin() as session:
         session.add(Order(id=1))
         outbox.dispatch(session, TOPIC, 1)
@@ -117,6 +116,35 @@ def test_a_scoped_session_passes_the_row_on(shop: Shop, bus: Client) -> None:
     assert shop.relay(bus).send() == 1
 
 
+def test_a_transaction_may_have_many_large_events(shop: Shop, bus: Client) -> None:
+    """Together they are larger than what MariaDB takes in one statement."""
+    large = [os.urandom(1 << 20) for _ in range(20)]
+    with Session(shop.engine) as session, session.begin():
+        for data in large:
+            outbox.dispatch(session, TOPIC, data, key="large")
+    relay = shop.relay(bus)
+    claimed = []
+    while count := relay.send():
+        claimed.append(count)
+    assert (sum(claimed), max(claimed)) == (20, 8)  # MiB in one claim
+    with bus.subscribe(TOPIC, group="billing", max_in_flight=1) as billing:
+        for data in large:
+            event = next(iter(billing))
+            assert event.data == data
+            bus.ack(event)
+
+
+def test_text_is_kept_whatever_the_character_set_of_the_database_is(shop: Shop, bus: Client) -> None:
+    with Session(shop.engine) as session, session.begin():
+        outbox.dispatch(session, TOPIC, 1, id="\N{BELL}")
+    store = shop.relay(bus)._store
+    store.prepare()
+    with store.claim(10, 1 << 20, [], []) as claimed:
+        claimed.set_error(claimed.rows[0].id, "\N{BELL}")
+    (row,) = shop.rows()
+    assert (row.event_id, row.error) == ("\N{BELL}", "\N{BELL}")
+
+
 # --- crashes ---
 
 
@@ -126,9 +154,7 @@ def test_a_relay_that_is_killed_loses_nothing_and_adds_nothing(
 ) -> None:
     shop.place(1, 2, 3)
     shop.place(4, roll_back=True)
-    command = [sys.executable, "-m", "outbox.program", shop.url, server.address, step]
-    killed = subprocess.run(command, env={**environment(), "PYTHONPATH": str(ROOT / "tests")}, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert status_of("outbox.program", shop.url, server.address, step) == -signal.SIGKILL
 
     shop.place(5)
     relay = shop.relay(bus)
@@ -156,14 +182,17 @@ def test_a_server_that_was_away_gets_everything(
             assert sorted(received(client, 2)) == [2, 3]
 
 
-def test_a_database_that_was_away_is_read_again(bus: Client) -> None:
-    database = PostgresServer()
+@pytest.mark.parametrize("kind", [PostgresServer, MariadbServer])
+def test_a_database_that_was_away_is_read_again(bus: Client, kind: type[PostgresServer | MariadbServer]) -> None:
+    database = kind()
     try:
         shop = Shop(database.new_database())
         shop.create_tables()
         with shop.relay(bus).running():
             shop.place(1)
             assert received(bus, 1) == [1]
+            with shop.engine.begin() as connection:
+                connection.execute(delete(outbox.slots))  # as if they were among the last commits, which it may lose
             database.kill()
             database.restart()
             shop.engine.dispose()  # the application's connections
@@ -176,8 +205,8 @@ def test_a_database_that_was_away_is_read_again(bus: Client) -> None:
 # --- order, and several relays ---
 
 
-def test_several_relays_keep_the_order_of_each_key(postgres_shop: Shop, bus: Client) -> None:
-    shop, keys = postgres_shop, [f"customer-{number}" for number in range(7)]
+def test_several_relays_keep_the_order_of_each_key(shared_shop: Shop, bus: Client) -> None:
+    shop, keys = shared_shop, [f"customer-{number}" for number in range(7)]
     with ExitStack() as relays:
         for _ in range(3):
             relays.enter_context(shop.relay(bus).running())
@@ -190,30 +219,64 @@ def test_several_relays_keep_the_order_of_each_key(postgres_shop: Shop, bus: Cli
         assert [number for number in got if number % 7 == offset] == list(range(offset, 700, 7))
 
 
-def test_slots_that_another_relay_has_claimed_are_left_alone(postgres_shop: Shop, bus: Client) -> None:
-    one, two = postgres_shop.relay(bus), postgres_shop.relay(bus)
+def test_slots_that_another_relay_has_claimed_are_left_alone(shared_shop: Shop, bus: Client) -> None:
+    one, two = shared_shop.relay(bus), shared_shop.relay(bus)
     one.send()  # makes the slots
-    postgres_shop.place(1, key="a")
+    shared_shop.place(1, key="a")
     with one._store.claim(10, 1 << 20, [], []) as claimed:
         assert len(claimed.rows) == 1
         assert two.send() == 0
-        postgres_shop.place(2, key="a")  # writers do not wait
+        shared_shop.place(2, key="a")  # writers do not wait
     assert two.send() == 2
     assert received(bus, 2) == [1, 2]
 
 
-def test_a_relay_that_is_frozen_does_not_keep_its_slots(
-    postgres_shop: Shop, bus: Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_rows_that_another_relay_has_sent_meanwhile_are_not_claimed(
+    shared_shop: Shop, bus: Client, level: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = postgres_shop.relay(bus), postgres_shop.relay(bus)
+    """Whatever the isolation level of the application's engine is."""
+    engine = create_engine(shared_shop.url, isolation_level=level)
+    one, two = outbox.relay(engine, bus), shared_shop.relay(bus)
     one.send()  # makes the slots
-    postgres_shop.place(1)
-    monkeypatch.setattr(integration, "MAX_IDLE_S", 0.2)
+    shared_shop.place(1)
+
+    def send_and_lock(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        assert two.send() == 1
+        return first_free(*arguments)
+
+    monkeypatch.setattr("duebus.integrations.sqlalchemy.outbox.first_free", send_and_lock)
+    with one._store.claim(10, 1 << 20, [], []) as claimed:
+        assert claimed.rows == []
+    engine.dispose()
+
+
+def test_a_relay_that_is_frozen_does_not_keep_its_slots(
+    shared_shop: Shop, bus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = shared_shop.relay(bus), shared_shop.relay(bus)
+    one.send()  # makes the slots
+    shared_shop.place(1)
+    monkeypatch.setattr("duebus.integrations.outbox.MAX_IDLE_S", 1)
     with suppress(DBAPIError), one._store.claim(10, 1 << 20, [], []):
         deadline = time.monotonic() + SIGNAL_TIMEOUT_S
-        while not two.send():  # PostgreSQL does not tell when it ends the transaction of another
+        while not two.send():  # the database does not tell when it ends the transaction of another
             assert time.monotonic() < deadline
     assert received(bus, 1) == [1]
+
+
+def test_a_claim_leaves_the_connection_as_it_was(mariadb_shop: Shop, bus: Client) -> None:
+    """It goes back to the pool of the application."""
+    limit = text("SELECT @@SESSION.wait_timeout, @@SESSION.tx_isolation")
+    with mariadb_shop.engine.connect() as connection:
+        before = connection.execute(limit).one()
+    relay = mariadb_shop.relay(bus)
+    relay.send()
+    with suppress(ZeroDivisionError), relay._store.claim(10, 1 << 20, [], []):
+        raise ZeroDivisionError
+    with mariadb_shop.engine.connect() as connection:
+        assert connection.execute(limit).one() == before
 
 
 def test_postgres_announces_a_commit(postgres_shop: Shop, bus: Client) -> None:
@@ -226,11 +289,11 @@ def test_postgres_announces_a_commit(postgres_shop: Shop, bus: Client) -> None:
             bus.ack(delivery)
 
 
-def test_a_session_with_two_phases_can_be_committed(postgres_shop: Shop, bus: Client) -> None:
-    with Session(postgres_shop.engine, twophase=True) as session:
+def test_a_session_with_two_phases_can_be_committed(shared_shop: Shop, bus: Client) -> None:
+    with Session(shared_shop.engine, twophase=True) as session:
         outbox.dispatch(session, TOPIC, 1)
         session.commit()
-    assert postgres_shop.relay(bus).send() == 1
+    assert shared_shop.relay(bus).send() == 1
     assert received(bus, 1) == [1]
 
 
@@ -268,6 +331,17 @@ def test_a_full_topic_does_not_hold_up_the_others(shop: Shop, bus: Client) -> No
 
     with relay.running():
         assert sorted(received(bus, 600, "full")) == list(range(600))
+
+
+def test_topics_differ_by_case(shop: Shop, bus: Client) -> None:
+    bus.admin.configure_topic("Full", max_queued=1)
+    shop.place(1, 2, topic="Full")
+    relay = shop.relay(bus)
+    relay.send()
+    shop.place(3, topic="full")
+    relay.send()
+    assert [row.topic for row in shop.rows()] == ["Full"]
+    assert received(bus, 1, "full") == [3]
 
 
 def test_a_full_key_does_not_hold_up_the_others(shop: Shop, bus: Client) -> None:

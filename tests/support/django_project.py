@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django
+import pymysql
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
@@ -19,6 +20,8 @@ def set_up() -> None:
     """Configure Django, unless it is."""
     if settings.configured:
         return
+    pymysql.version_info = (2, 2, 1, "final", 0)  # that of mysqlclient, in whose place it is
+    pymysql.install_as_MySQLdb()
     settings.configure(
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         INSTALLED_APPS=["duebus.integrations.django", *TASKS_APP],
@@ -48,7 +51,7 @@ def _settings_of(url: str) -> dict[str, Any]:
         options = {"transaction_mode": "IMMEDIATE", "timeout": 20}
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": parts.path[1:], "OPTIONS": options}
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": f"django.db.backends.{'postgresql' if parts.scheme.startswith('postgresql') else 'mysql'}",
         "NAME": parts.path[1:],
         "USER": parts.username,
         "HOST": parts.hostname,

@@ -30,6 +30,7 @@ MODULES = ("duebus_server.launch", "duebus_server.processes", "duebus._api", "du
 
 TESTS = Path(__file__).parents[1]
 NUMBER_BYTES = 4
+PROGRAM_TIMEOUT_S = 60
 
 
 class Forked(subprocess.Popen[Any]):
@@ -74,6 +75,16 @@ class Forked(subprocess.Popen[Any]):
                 if self.returncode is None:
                     self.returncode = _read_number(self._status)
         return self.returncode
+
+
+def status_of(module: str, *arguments: str) -> int:
+    """Runs a module of the tests to its end. Returns its exit status as Popen does."""
+    env = {**environment(), "PYTHONPATH": str(TESTS)}
+    with Forked([sys.executable, "-m", module, *arguments], env=env) as process:
+        try:
+            return process.wait(PROGRAM_TIMEOUT_S)
+        finally:
+            process.kill()
 
 
 class Program(NamedTuple):

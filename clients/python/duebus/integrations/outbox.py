@@ -15,7 +15,7 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
@@ -32,7 +32,7 @@ from duebus.v1 import event_bus_pb2
 __all__ = [
     "CHANNEL",
     "MAX_ERROR",
-    "MAX_IDLE_S",
+    "MYSQL",
     "SLOTS",
     "TOPIC",
     "Claim",
@@ -40,6 +40,7 @@ __all__ = [
     "Row",
     "Store",
     "first_free",
+    "idle_limit",
     "new_row",
     "up_to",
     "wait_for_announcement",
@@ -52,6 +53,9 @@ _T = TypeVar("_T")
 SLOTS = 64
 """Each row belongs to one of so many slots, by its key. A relay claims slots, so that a key has one relay at a time."""
 
+MYSQL = ("mysql", "mariadb")
+"""What SQLAlchemy calls these databases; Django calls both the first."""
+
 CHANNEL = "duebus_outbox"
 """The channel of PostgreSQL on which a transaction announces its rows when it is committed."""
 
@@ -59,7 +63,7 @@ MAX_ERROR = 2_000
 """The most characters of an error that a row keeps."""
 
 MAX_IDLE_S = 30
-"""How long PostgreSQL keeps the locks of a relay that does nothing."""
+"""How long the database keeps the locks of a relay that does nothing."""
 
 _CLAIMED_SLOTS = 16
 """The most slots that a relay claims at once. The others are left to further relays."""
@@ -205,15 +209,43 @@ def first_free(slots: Sequence[int], lock: Callable[[Sequence[int]], Sequence[in
     return ()
 
 
-def up_to(size: int, rows: Iterable[Row]) -> list[Row]:
-    """Read rows until their events have so many bytes."""
-    read: list[Row] = []
-    for row in rows:
-        read.append(row)
-        size -= len(row.event)
+def up_to(size: int, rows: Iterable[Sequence[int]]) -> list[int]:
+    """The ids of the first rows, up to the one with which their events have so many bytes.
+
+    Args:
+        size: In bytes.
+        rows: The id of each row, and how many bytes its event has.
+    """
+    ids: list[int] = []
+    for row_id, length in rows:
+        ids.append(row_id)
+        size -= length
         if size <= 0:
             break
-    return read
+    return ids
+
+
+@contextmanager
+def idle_limit(database: str, execute: Callable[[str], object]) -> Iterator[None]:
+    """Let the database end the transaction of a relay that is frozen, or whose host has vanished.
+
+    PostgreSQL has a limit for a transaction. MySQL and MariaDB have one for a connection, which gets its own back.
+
+    Args:
+        database: `postgresql`, `mysql` or `mariadb`. Others have no locks that others wait for.
+        execute: Executes a statement in the transaction.
+    """
+    if database == "postgresql":
+        execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE_S}s'")
+    if database not in MYSQL:
+        yield
+        return
+    execute(f"SET @wait_timeout = @@SESSION.wait_timeout, SESSION wait_timeout = {MAX_IDLE_S}")
+    try:
+        yield
+    finally:
+        with suppress(Exception):  # the connection is broken, and its limit with it
+            execute("SET SESSION wait_timeout = @wait_timeout")
 
 
 def wait_for_announcement(connection: Any, timeout_s: float, stopped: threading.Event) -> None:
@@ -308,6 +340,7 @@ class Relay:
                     backoff.reset()
                 except Exception as error:  # noqa: BLE001 - each database library has its own
                     _log.warning("the outbox can't be read: %s", error)
+                    self._prepared = False  # another server may have taken over, which lacks the last commits
                     self._stopped.wait(backoff.next())
         finally:
             self._store.close()

@@ -89,14 +89,18 @@ class Once:
     def _note_key(self, delivery: Delivery) -> None:
         """Keep the token of the last lease of the key.
 
+        It looks for the row first. On MySQL, an UPDATE that finds none may lock the gap where the row would be, and
+        two workers with new keys would block each other.
+
         Raises:
             RuntimeError: a later lease has committed.
         """
         key = {"topic": delivery.topic, "consumer_group": delivery.group, "event_key": delivery.key}
         token = {"fencing_token": delivery.fencing_token, "handled_at": timezone.now()}
         keys = InboxKey.objects.using(self._alias())
-        if keys.filter(**key, fencing_token__lt=delivery.fencing_token).update(**token):
-            return
-        if (last := keys.filter(**key).values_list("fencing_token", flat=True).first()) is not None:
-            raise too_late(delivery, last)
-        keys.create(**key, **token)
+        of_key = keys.filter(**key)
+        if not of_key.exists():
+            keys.create(**key, **token)
+        elif not of_key.filter(fencing_token__lt=delivery.fencing_token).update(**token):
+            # With the lock it reads what is committed now, and not what was when MySQL's transaction began.
+            raise too_late(delivery, of_key.select_for_update().get().fencing_token)

@@ -2,18 +2,20 @@
 
 from django.db import models
 
+from duebus.integrations.django.fields import ExactField, Utf8CharField, Utf8TextField
+
 __all__ = ["InboxKey", "InboxNote", "OutboxRow", "OutboxSlot", "TaskRun"]
 
 
 class OutboxRow(models.Model):
     """An event that is not sent yet; `duebus.integrations.outbox.new_row` tells its columns."""
 
-    event_id = models.CharField(max_length=255)
-    topic = models.CharField(max_length=255)
+    event_id = Utf8CharField(max_length=255)
+    topic = Utf8CharField(max_length=255)
     slot = models.SmallIntegerField()
     event = models.BinaryField()
     created_at = models.DateTimeField()
-    error = models.TextField(null=True)
+    error = Utf8TextField(null=True)
 
     class Meta:
         """The table."""
@@ -37,9 +39,9 @@ class InboxNote(models.Model):
     """An event that was handled."""
 
     pk = models.CompositePrimaryKey("topic", "consumer_group", "event_id")
-    topic = models.CharField(max_length=255)
-    consumer_group = models.CharField(max_length=255)
-    event_id = models.CharField(max_length=255)
+    topic = ExactField(max_length=255)
+    consumer_group = ExactField(max_length=255)
+    event_id = ExactField(max_length=255)
     handled_at = models.DateTimeField()
 
     class Meta:
@@ -53,9 +55,9 @@ class InboxKey(models.Model):
     """The last lease of a key that has committed."""
 
     pk = models.CompositePrimaryKey("topic", "consumer_group", "event_key")
-    topic = models.CharField(max_length=255)
-    consumer_group = models.CharField(max_length=255)
-    event_key = models.CharField(max_length=255)
+    topic = ExactField(max_length=255)
+    consumer_group = ExactField(max_length=255)
+    event_key = ExactField(max_length=255)
     fencing_token = models.BigIntegerField()
     handled_at = models.DateTimeField()
 
@@ -69,7 +71,7 @@ class InboxKey(models.Model):
 class TaskRun(models.Model):
     """The state and the result of a task, if its backend keeps results."""
 
-    id = models.CharField(max_length=255, primary_key=True)
+    id = ExactField(max_length=255, primary_key=True)
     backend = models.CharField(max_length=255)
     task = models.CharField(max_length=255)
     queue_name = models.CharField(max_length=255)

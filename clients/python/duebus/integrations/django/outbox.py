@@ -1,4 +1,4 @@
-"""The transactional outbox on Django's ORM: on PostgreSQL, or on SQLite with one relay."""
+"""The transactional outbox on Django's ORM: on PostgreSQL, MySQL 8, MariaDB 10.6, or on SQLite with one relay."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.db import connections, router, transaction
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from duebus._core.fields import Span
@@ -17,19 +18,17 @@ from duebus.integrations.django.models import OutboxRow, OutboxSlot
 from duebus.integrations.outbox import (
     CHANNEL,
     MAX_ERROR,
-    MAX_IDLE_S,
     SLOTS,
     Relay,
     Row,
     first_free,
+    idle_limit,
     new_row,
     up_to,
     wait_for_announcement,
 )
 
 __all__ = ["client_options", "dispatch", "relay"]
-
-_READ_ROWS = 25
 
 
 def client_options() -> dict[str, Any]:
@@ -144,17 +143,18 @@ class _Store:
         connection = connections[self._alias]
         connection.close_if_unusable_or_obsolete()
         sendable = self._rows.filter(error__isnull=True).exclude(topic__in=except_topics).exclude(slot__in=except_slots)
-        locks = connection.features.has_select_for_update_skip_locked
+        locks = connection.features.has_select_for_update
         with transaction.atomic(using=self._alias) if locks else nullcontext():
-            if connection.vendor == "postgresql":
-                # A relay that was frozen, or whose host has vanished, must not keep its slots.
-                with connection.cursor() as cursor:
-                    cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE_S}s'")
-            claimed = self._lock_slots(sendable)
-            wanted = sendable.filter(slot__in=claimed).order_by("id").values_list("id", "topic", "slot", "event")
-            found = wanted[:limit].iterator(chunk_size=_READ_ROWS) if claimed else iter(())
-            rows = up_to(size, (Row(number, topic, slot, bytes(event)) for number, topic, slot, event in found))
-            yield _Claim(self._rows, rows)
+            if locks:
+                # Else what is read after the locks could be older than they are, if the project has set another level.
+                self._execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            with idle_limit(connection.vendor, self._execute):
+                claimed = self._lock_slots(sendable)
+                yield _Claim(self._rows, self._read(sendable.filter(slot__in=claimed), limit, size) if claimed else [])
+
+    def _execute(self, statement: str) -> None:
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(statement)
 
     def _lock_slots(self, sendable: "QuerySet[Any]") -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
@@ -165,6 +165,12 @@ class _Store:
             list(with_rows.values_list("slot", flat=True)),
             lambda slots: list(lock.filter(slot__in=slots).values_list("slot", flat=True)),
         )
+
+    def _read(self, wanted: "QuerySet[Any]", limit: int, size: int) -> list[Row]:
+        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds."""
+        ids = up_to(size, wanted.order_by("id").values_list("id", Length("event"))[:limit])
+        found = self._rows.filter(id__in=ids).order_by("id").values_list("id", "topic", "slot", "event")
+        return [Row(number, topic, slot, bytes(event)) for number, topic, slot, event in found]
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
         if connections[self._alias].vendor != "postgresql":

@@ -20,11 +20,11 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
-    DateTime,
     Index,
     MetaData,
     String,
     Table,
+    and_,
     delete,
     insert,
     literal,
@@ -32,6 +32,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.dialects.mysql import VARBINARY
 from sqlalchemy.engine import CursorResult  # noqa: TC002 - for a cast
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
@@ -40,10 +41,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from duebus._core.delivery import Delivery
 from duebus._core.fields import Span, seconds
 from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, check_ended, too_late
+from duebus.integrations.outbox import MYSQL
+from duebus.integrations.sqlalchemy.outbox import MOMENT
 
 __all__ = ["Inbox", "Once", "once_with"]
 
 _log = logging.getLogger("duebus.inbox")
+
+_NAME = String(255).with_variant(VARBINARY(255), *MYSQL)
+"""The type of what is compared byte by byte: the collations of MySQL ignore case, or spaces at the end."""
 
 SessionFactory = Callable[[], Session] | Callable[[], AsyncSession]
 
@@ -64,20 +70,20 @@ class Inbox:
         self.notes = Table(
             name,
             metadata,
-            Column("topic", String(255), primary_key=True),
-            Column("consumer_group", String(255), primary_key=True),
-            Column("event_id", String(255), primary_key=True),
-            Column("handled_at", DateTime(timezone=True), nullable=False),
+            Column("topic", _NAME, primary_key=True),
+            Column("consumer_group", _NAME, primary_key=True),
+            Column("event_id", _NAME, primary_key=True),
+            Column("handled_at", MOMENT, nullable=False),
             Index(f"{name}_by_time", "handled_at"),
         )
         self.keys = Table(
             f"{name}_key",
             metadata,
-            Column("topic", String(255), primary_key=True),
-            Column("consumer_group", String(255), primary_key=True),
-            Column("event_key", String(255), primary_key=True),
+            Column("topic", _NAME, primary_key=True),
+            Column("consumer_group", _NAME, primary_key=True),
+            Column("event_key", _NAME, primary_key=True),
             Column("fencing_token", BigInteger, nullable=False),
-            Column("handled_at", DateTime(timezone=True), nullable=False),
+            Column("handled_at", MOMENT, nullable=False),
             Index(f"{name}_key_by_time", "handled_at"),
         )
 
@@ -117,21 +123,33 @@ class Inbox:
         if session.get_bind(clause=self.notes).dialect.name == "postgresql":
             session.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE}'"))
         now = datetime.now(UTC)
-        known = {"topic": delivery.topic, "consumer_group": delivery.group}
+        event = _names(delivery, event_id=delivery.event_id)
         try:
-            session.execute(insert(self.notes).values(**known, event_id=delivery.event_id, handled_at=now))
+            session.execute(insert(self.notes).values(**event, handled_at=now))
         except IntegrityError as error:
             raise AlreadyHandled(delivery.event_id) from error
-        if not (self._ordered and delivery.key):
-            return
+        if self._ordered and delivery.key:
+            self._note_key(session, delivery, now)
+
+    def _note_key(self, session: Session, delivery: Delivery, now: datetime) -> None:
+        """Keep the token of the last lease of the key.
+
+        It looks for the row first. On MySQL, an UPDATE that finds none locks the gap where the row would be, and two
+        workers with new keys would block each other.
+
+        Raises:
+            RuntimeError: a later lease has committed.
+        """
+        key, of_key = _names(delivery, event_key=delivery.key), _is_of(self.keys, delivery, event_key=delivery.key)
         token = {"fencing_token": delivery.fencing_token, "handled_at": now}
-        of_key = _is_of(self.keys, delivery, event_key=delivery.key)
-        newer = update(self.keys).where(of_key, self.keys.c.fencing_token < delivery.fencing_token).values(**token)
-        if _changed(session, newer):
+        last = select(self.keys.c.fencing_token).where(of_key)
+        if session.scalar(last) is None:
+            session.execute(insert(self.keys).values(**key, **token))
             return
-        if (last := session.scalar(select(self.keys.c.fencing_token).where(of_key))) is not None:
-            raise too_late(delivery, last)
-        session.execute(insert(self.keys).values(**known, event_key=delivery.key, **token))
+        earlier = self.keys.c.fencing_token < delivery.fencing_token
+        if not _changed(session, update(self.keys).where(of_key, earlier).values(**token)):
+            # With the lock it reads what is committed now, and not what was when MySQL's transaction began.
+            raise too_late(delivery, session.scalars(last.with_for_update()).one())
 
 
 def once_with(sessions: SessionFactory) -> "Once":
@@ -193,13 +211,15 @@ class Once:
         return handle
 
 
+def _names(delivery: Delivery, **more: str) -> dict[str, ColumnElement[str]]:
+    """The columns with a delivery's topic and group, and with what else is given. Drivers get them as text."""
+    values = {"topic": delivery.topic, "consumer_group": delivery.group, **more}
+    return {name: literal(value, String()) for name, value in values.items()}
+
+
 def _is_of(table: Table, delivery: Delivery, **more: str) -> ColumnElement[bool]:
     """The row of a delivery's topic and group, and of what else is given."""
-    values = {"topic": delivery.topic, "consumer_group": delivery.group, **more}
-    found: ColumnElement[bool] = table.c.topic == delivery.topic
-    for name, value in values.items():
-        found &= table.c[name] == value
-    return found
+    return and_(*(table.c[name] == value for name, value in _names(delivery, **more).items()))
 
 
 def _changed(session: Session, statement: Any) -> int:

@@ -1,6 +1,4 @@
-"""The transactional outbox on SQLAlchemy 2: on PostgreSQL, or on SQLite with one relay.
-
-MySQL 8 and MariaDB 10.6 have what it needs, but it is not tested on them.
+"""The transactional outbox on SQLAlchemy 2: on PostgreSQL, MySQL 8, MariaDB 10.6, or on SQLite with one relay.
 
 outbox = Outbox(Base.metadata)
 
@@ -27,7 +25,6 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    Select,
     SmallInteger,
     String,
     Table,
@@ -50,19 +47,28 @@ from duebus.client import Client
 from duebus.integrations.outbox import (
     CHANNEL,
     MAX_ERROR,
-    MAX_IDLE_S,
+    MYSQL,
     SLOTS,
     Relay,
     Row,
     first_free,
+    idle_limit,
     new_row,
     up_to,
     wait_for_announcement,
 )
 
-__all__ = ["Outbox"]
+__all__ = ["MOMENT", "Outbox"]
 
-_READ_ROWS = 25
+MOMENT = DateTime(timezone=True).with_variant(DATETIME(fsp=6), *MYSQL)
+"""The type of a moment. MySQL and MariaDB keep it in UTC, without a zone."""
+
+_STATEMENT_BYTES = 4 << 20
+_STATEMENT_ROWS = 1_000
+"""The most that one statement inserts. MariaDB takes 16 MiB by default, in which a byte may take two."""
+
+_UTF8: dict[str, Any] = {f"{dialect}_collate": "utf8mb4_bin" for dialect in MYSQL}
+"""How a table keeps text on MySQL and MariaDB, whatever the database's default is. Topics differ by case."""
 
 AnySession = Session | AsyncSession | scoped_session[Any] | async_scoped_session[Any]
 
@@ -83,15 +89,12 @@ class Outbox:
             Column("event_id", String(255), nullable=False),
             Column("topic", String(255), nullable=False),
             Column("slot", SmallInteger, nullable=False),
-            Column("event", LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb"), nullable=False),
-            Column(
-                "created_at",
-                DateTime(timezone=True).with_variant(DATETIME(fsp=6), "mysql", "mariadb"),
-                nullable=False,
-            ),
+            Column("event", LargeBinary().with_variant(LONGBLOB, *MYSQL), nullable=False),
+            Column("created_at", MOMENT, nullable=False),
             Column("error", Text, nullable=True),
             Index(f"{name}_by_slot", "slot", "id"),
             sqlite_autoincrement=True,  # else an id is used again, and a relay could remove a row that it has not sent
+            **_UTF8,
         )
         self.slots = Table(
             f"{name}_slot", metadata, Column("slot", SmallInteger, primary_key=True, autoincrement=False)
@@ -143,6 +146,7 @@ class Outbox:
             setattr(row, name, value)
         own = _sync(session)
         if not event.contains(own, "after_flush", self._announce):
+            event.listen(own, "before_flush", self._limit_statements)
             event.listen(own, "after_flush", self._announce)
         own.add(row)
         return str(columns["event_id"])
@@ -157,6 +161,15 @@ class Outbox:
             poll: How often to look for rows that were not announced: a timedelta or seconds.
         """
         return Relay(_Store(engine, self.table, self.slots), client, poll=poll)
+
+    def _limit_statements(self, session: Session, *_: Any) -> None:
+        """Before a flush: on MariaDB, SQLAlchemy inserts up to 1,000 rows in one statement, whatever their size is."""
+        sizes = (len(each.event) for each in session.new if isinstance(each, self._row))  # type: ignore[attr-defined]
+        rows = _STATEMENT_BYTES // max(sizes, default=1)
+        if rows < _STATEMENT_ROWS:
+            connection = session.connection(bind_arguments={"mapper": self._row})
+            if connection.dialect.name in MYSQL:
+                connection.execution_options(insertmanyvalues_page_size=max(1, rows))
 
     def _announce(self, session: Session, _context: Any) -> None:
         """Once a flush has written rows: wake the relays when the transaction is committed."""
@@ -225,13 +238,12 @@ class _Store:
     ) -> Iterator[_Claim]:
         row = self._rows.c
         sendable = row.error.is_(None) & row.topic.not_in(except_topics) & row.slot.not_in(except_slots)
-        with self._engine.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                # A relay that was frozen, or whose host has vanished, must not keep its slots.
-                connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE_S}s'"))
+        with (
+            self._engine.connect() as connection,
+            idle_limit(connection.dialect.name, connection.exec_driver_sql),
+        ):
             claimed = self._lock_slots(connection, sendable)
-            wanted = select(row.id, row.topic, row.slot, row.event).where(row.slot.in_(claimed), sendable)
-            rows = _read(connection, wanted.order_by(row.id).limit(limit), size) if claimed else []
+            rows = self._read(connection, row.slot.in_(claimed) & sendable, limit, size) if claimed else []
             yield _Claim(connection, self._rows, rows)
             connection.commit()
 
@@ -243,6 +255,14 @@ class _Store:
         oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
         free = select(slot.slot).with_for_update(skip_locked=True)
         return first_free(oldest, lambda slots: connection.scalars(free.where(slot.slot.in_(slots))).all())
+
+    def _read(self, connection: Connection, wanted: ColumnElement[bool], limit: int, size: int) -> list[Row]:
+        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds."""
+        row = self._rows.c
+        sizes = select(row.id, func.length(row.event)).where(wanted).order_by(row.id).limit(limit)
+        ids = up_to(size, connection.execute(sizes))
+        found = select(row.id, row.topic, row.slot, row.event).where(row.id.in_(ids)).order_by(row.id)
+        return [Row(*each) for each in connection.execute(found)]
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
         if self._engine.dialect.driver != "psycopg":
@@ -264,9 +284,3 @@ class _Store:
             self._listening.invalidate()
             self._listening.close()
             self._listening = None
-
-
-def _read(connection: Connection, wanted: Select[Any], size: int) -> list[Row]:
-    """Read rows until their events have so many bytes."""
-    with connection.execute(wanted, execution_options={"yield_per": _READ_ROWS}) as found:
-        return up_to(size, (Row(*each) for each in found))

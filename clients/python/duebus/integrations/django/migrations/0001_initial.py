@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from duebus.integrations.django.fields import ExactField, Utf8CharField, Utf8TextField
+
 
 class Migration(migrations.Migration):
     """The first one."""
@@ -33,9 +35,9 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("topic", models.CharField(max_length=255)),
-                ("consumer_group", models.CharField(max_length=255)),
-                ("event_key", models.CharField(max_length=255)),
+                ("topic", ExactField(max_length=255)),
+                ("consumer_group", ExactField(max_length=255)),
+                ("event_key", ExactField(max_length=255)),
                 ("fencing_token", models.BigIntegerField()),
                 ("handled_at", models.DateTimeField()),
             ],
@@ -59,9 +61,9 @@ class Migration(migrations.Migration):
                         serialize=False,
                     ),
                 ),
-                ("topic", models.CharField(max_length=255)),
-                ("consumer_group", models.CharField(max_length=255)),
-                ("event_id", models.CharField(max_length=255)),
+                ("topic", ExactField(max_length=255)),
+                ("consumer_group", ExactField(max_length=255)),
+                ("event_id", ExactField(max_length=255)),
                 ("handled_at", models.DateTimeField()),
             ],
             options={
@@ -73,12 +75,12 @@ class Migration(migrations.Migration):
             name="OutboxRow",
             fields=[
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
-                ("event_id", models.CharField(max_length=255)),
-                ("topic", models.CharField(max_length=255)),
+                ("event_id", Utf8CharField(max_length=255)),
+                ("topic", Utf8CharField(max_length=255)),
                 ("slot", models.SmallIntegerField()),
                 ("event", models.BinaryField()),
                 ("created_at", models.DateTimeField()),
-                ("error", models.TextField(null=True)),
+                ("error", Utf8TextField(null=True)),
             ],
             options={
                 "db_table": "duebus_outbox",
@@ -88,7 +90,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name="TaskRun",
             fields=[
-                ("id", models.CharField(max_length=255, primary_key=True, serialize=False)),
+                ("id", ExactField(max_length=255, primary_key=True, serialize=False)),
                 ("backend", models.CharField(max_length=255)),
                 ("task", models.CharField(max_length=255)),
                 ("queue_name", models.CharField(max_length=255)),
