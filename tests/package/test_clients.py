@@ -195,7 +195,10 @@ def test_the_readmes_test_runs_in_other_runners(runner: str, dist: Path, tmp_pat
 
 
 def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
-    """Under the driver of the conformance suite, so that what both depend on is compiled already."""
+    """Under the driver of the conformance suite, so that what both depend on is compiled already.
+
+    The README's program and test are a second project, with the features of the crate that the README names.
+    """
     repository = CLIENTS / "rust"
     unpacked, target = crate().removesuffix(".crate"), str(repository / "target")
     with tarfile.open(dist / crate()) as files:
@@ -212,11 +215,51 @@ def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
     cargo = {"CARGO_TARGET_DIR": target}
     run("cargo", "build", "--quiet", "--workspace", "--all-features", "--examples", cwd=project, **cargo)
     printed = run(f"{target}/debug/examples/orders", DUEBUS_SERVER=server)
+    try_shop_in_rust(project / "shop", project / unpacked, server, **cargo)
     tree = ("cargo", "tree", "--package", "duebus", "--edges", "normal", "--prefix", "none", "--no-dedupe")
     installed = {line.split()[0] for line in run(*tree, cwd=project, **cargo).splitlines()} - {"duebus"}
     needed = tomllib.loads((repository / "Cargo.toml").read_text())["dependencies"].values()
     direct = [each for each in needed if not (isinstance(each, dict) and each.get("optional"))]
     return printed, Package("crates.io: duebus", kib(dist / crate()), len(direct), len(installed))
+
+
+CARGO_TOML = """
+[package]
+name = "shop"
+edition = "2024"
+
+[workspace]
+
+[dependencies]
+duebus = "{version}"
+tokio = {{ version = "1", features = ["macros", "rt-multi-thread", "signal"] }}
+
+[dev-dependencies]
+duebus = {{ version = "{version}", features = ["testing"] }}
+
+[patch.crates-io]
+duebus = {{ path = "{crate}" }}
+
+[profile.dev]
+debug = 0
+"""
+
+
+def try_shop_in_rust(project: Path, unpacked: Path, server: str, **cargo: str) -> None:
+    """The README's program and test, without the lines that rustdoc hides."""
+    readme = (CLIENTS / "rust" / "README.md").read_text()
+    program, test = (re.sub(r"(?m)^# .*\n", "", code) for code in blocks(readme, "rust,no_run")[:2])
+    for name, content in {
+        "Cargo.toml": CARGO_TOML.format(version=version(), crate=unpacked),
+        "src/main.rs": program.replace(DEFAULT_SERVER, server),
+        "tests/check.rs": test,
+    }.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text(content)
+    shutil.copy(CLIENTS / "rust" / "Cargo.lock", project)
+    run("cargo", "build", "--quiet", cwd=project, **cargo)
+    run_shop(f"{cargo['CARGO_TARGET_DIR']}/debug/shop", cwd=project)
+    run("cargo", "test", "--quiet", cwd=project, DUEBUS_COMMAND=str(COMMAND), **cargo)
 
 
 POM = """
