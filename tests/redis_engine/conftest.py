@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from duebus_server.engine.redis.transport.scripts import Script
 from support.partitions import COUNT
 from support.redis_bus import RedisBus, Replica, redis_bus
 from support.redis_cluster import running_cluster, until_it_is_whole
@@ -32,6 +34,20 @@ def start_redis() -> Iterator[Callable[..., RedisServer]]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many times each script has run."""
+    counted: Counter[str] = Counter()
+    run = Script.run
+
+    async def count(self: Script, *arguments: Any) -> Any:
+        counted[self.name] += 1
+        return await run(self, *arguments)
+
+    monkeypatch.setattr(Script, "run", count)
+    return counted
 
 
 @pytest.fixture

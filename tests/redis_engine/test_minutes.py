@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from duebus_server.domain.clock import MINUTE, SECOND
 from duebus_server.domain.minutes import KEPT_MINUTES
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseBatch, LeasedEvent
 from duebus_server.engine.redis.partitioned import minutes
-from duebus_server.engine.redis.transport.scripts import Script
 from support.builders import new_event, new_events
 
 if TYPE_CHECKING:
+    from collections import Counter
+
     from duebus_server.domain.minutes import MinuteOfTopic
     from support.redis_bus import RedisBus
     from support.topics import TopicDriver
 
 NOW_US = 1_767_225_600_000_000
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each script has run."""
-    counted: Counter[str] = Counter()
-    run = Script.run
-
-    async def count(self: Script, *arguments: Any) -> Any:
-        counted[self.name] += 1
-        return await run(self, *arguments)
-
-    monkeypatch.setattr(Script, "run", count)
-    return counted
 
 
 async def minutes_of(topic: TopicDriver) -> list[MinuteOfTopic]:

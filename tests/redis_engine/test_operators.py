@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import AsyncMock
 
@@ -14,7 +13,6 @@ from duebus_server.domain.errors import MaxQueuedEventsReached, NotFound
 from duebus_server.domain.model import DEFAULT_GROUP, LeaseFailureReason, LeaseRequest, SubscriberInfo
 from duebus_server.domain.states import EventState
 from duebus_server.engine.redis.partition import Partition
-from duebus_server.engine.redis.transport.scripts import Script
 from support.builders import new_event, new_events, unique_name
 from support.redis_app import app_on
 from support.redis_bus import SIGNAL_TIMEOUT_S, RedisBus, Replica, redis_bus
@@ -22,8 +20,10 @@ from support.topics import TopicDriver, ids
 from support.wire import Wire, figure
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import AsyncIterator, Callable
 
+    from duebus_server.engine.redis.transport.scripts import Script
     from support.redis_server import RedisServer
 
 SETTLED = LeaseFailureReason.SETTLED
@@ -343,20 +343,6 @@ async def test_a_topic_that_was_empty_for_a_while_is_listed_again(replica: Repli
     await replica_b.dispatch("event")
 
     assert [info.topic for info in await replica_a.engine.list_topics("", 10)] == [replica_a.name]
-
-
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How many times each script has run."""
-    counted: Counter[str] = Counter()
-    run = Script.run
-
-    async def count(self: Script, *arguments: Any) -> Any:
-        counted[self.name] += 1
-        return await run(self, *arguments)
-
-    monkeypatch.setattr(Script, "run", count)
-    return counted
 
 
 async def test_topics_are_read_a_hundred_in_a_step(replica: Replica, runs: Counter[str]) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 from duebus_server.domain.administration import DeadLetterProgress
 from duebus_server.domain.errors import InvalidArgument
 from duebus_server.engine.redis.codec.ids import pack_id
+from duebus_server.engine.redis.codec.positions import Position, after
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,10 @@ def arguments(
     Raises:
         InvalidArgument: the cursor is not one of this engine.
     """
-    score, member = ("", b"") if chosen.event_ids else _read_cursor(step.cursor)
+    try:
+        score, member = after(None if chosen.event_ids else step.cursor)
+    except ValueError:
+        raise _bad_cursor() from None
     began = "" if step.began_us is None else step.began_us
     what = (chosen.min_age_us, chosen.error_contains)
     where = (score, member, max_retries, chosen.key)
@@ -37,7 +40,7 @@ def progress(chosen: DeadLetterFilter, step: DeadLetterStep, answer: Sequence[An
         behind = _start(step.cursor) + step.limit
         cursor = str(behind) if behind < len(chosen.event_ids) else None
     else:
-        cursor = _cursor(score, member) if more else None
+        cursor = Position.of(score, member).cursor() if more else None
     return DeadLetterProgress(moved, int(began), cursor)
 
 
@@ -54,20 +57,6 @@ def _start(cursor: str | None) -> int:
     if cursor is not None and not cursor.isdecimal():
         raise _bad_cursor()
     return int(cursor or 0)
-
-
-def _cursor(score: bytes, member: bytes) -> str:
-    return f"{int(float(score))}.{urlsafe_b64encode(member).decode()}"
-
-
-def _read_cursor(cursor: str | None) -> tuple[str, bytes]:
-    if cursor is None:
-        return "", b""
-    try:
-        score, member = cursor.split(".")
-        return str(int(score)), urlsafe_b64decode(member)
-    except ValueError:
-        raise _bad_cursor() from None
 
 
 def _bad_cursor() -> InvalidArgument:

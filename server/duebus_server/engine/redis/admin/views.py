@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from duebus_server.domain.errors import InvalidArgument
@@ -26,6 +25,7 @@ from duebus_server.engine.redis.codec.attempts import OUTCOMES
 from duebus_server.engine.redis.codec.ids import pack_id, packed_id_in, unpack_id
 from duebus_server.engine.redis.codec.leases import read_time
 from duebus_server.engine.redis.codec.packing import CorruptEventError, StoredBlob
+from duebus_server.engine.redis.codec.positions import Position, after
 from duebus_server.engine.redis.partition import Partition
 from duebus_server.engine.redis.tasks import all_of
 from duebus_server.engine.redis.transport.errors import asking
@@ -69,17 +69,6 @@ _NO_RATES = Rates()
 _NO_EVENTS, _QUIET = (0, 0, 0, 0, 0), ((-1, -1, -1), (), (0, 0, 0, 0), -1)
 """What ``description.lua`` leaves out: the counts of a group without events, and the figures of one in which nothing
 happens."""
-
-
-class Position(NamedTuple):
-    """The sort key of an event in a list."""
-
-    score: int
-    member: bytes
-
-    def cursor(self) -> str:
-        """The cursor of a page that begins after this event."""
-        return f"{self.score}.{urlsafe_b64encode(self.member).decode()}"
 
 
 class Listed(NamedTuple):
@@ -206,13 +195,16 @@ class Views:
             NotFound: no such topic or group.
             InvalidArgument: the cursor is not one of this engine.
         """
-        score, member = _read_cursor(query.cursor)
+        try:
+            score, member = after(query.cursor)
+        except ValueError:
+            raise InvalidArgument("page_token", "is not a page token of this request") from None
         own = (query.state, int(query.newest_first), query.limit, query.max_bytes, score, member, self._max_retries)
         group, max_retries, end, entries = await self._read(
             LIST_EVENTS, partition, query.group, *own, query.key, EXAMINED_AT_ONCE, group=query.group
         )
         events = [_listed(group.decode(), max_retries, query.state, *entry) for entry in entries]
-        return Listing(events, _position(*end) if end else None)
+        return Listing(events, Position.of(*end) if end else None)
 
     async def list_keys(self, partition: Partition, group: str) -> list[KeyInfo]:
         """Keys of a group that hold something, in no order: all of them, or of a group with more than about
@@ -271,11 +263,7 @@ def _listed(
     packed_id = packed_id_in(member)
     stored = _stored(packed_id, blob)
     where = _where(group, max_retries, state, stored, int(float(score)), *rest)
-    return Listed(_position(score, member), _event_info(unpack_id(packed_id), stored, [where]))
-
-
-def _position(score: bytes, member: bytes) -> Position:
-    return Position(int(float(score)), member)
+    return Listed(Position.of(score, member), _event_info(unpack_id(packed_id), stored, [where]))
 
 
 def _group_state(
@@ -377,13 +365,3 @@ def _attempts(flat: Sequence[Any]) -> Iterator[Attempt]:
 def _time(at: bytes) -> int | None:
     """A time from a script; -1 is none."""
     return int(at) if int(at) >= 0 else None
-
-
-def _read_cursor(cursor: str | None) -> tuple[str, bytes]:
-    if cursor is None:
-        return "", b""
-    try:
-        score, member = cursor.split(".")
-        return str(int(score)), urlsafe_b64decode(member)
-    except ValueError:
-        raise InvalidArgument("page_token", "is not a page token of this request") from None

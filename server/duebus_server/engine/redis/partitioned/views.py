@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.model import SubscriberInfo
     from duebus_server.domain.views import EventQuery, GroupInfo, KeyInfo, KeyQuery
-    from duebus_server.engine.redis.admin.views import Listed, Listing, Position
+    from duebus_server.engine.redis.admin.views import Listed, Listing
+    from duebus_server.engine.redis.codec.positions import Position
 
 
 def sum_of(topic: str, infos: Sequence[TopicInfo]) -> TopicInfo:
