@@ -24,7 +24,7 @@ try:
     from duebus_server.engine.local.journal.importing import import_held
     from duebus_server.engine.local.journal.reading import BadPart
 
-    from duebus.cli import held_lines
+    from duebus.cli import held_lines, held_models
 except ModuleNotFoundError as error:
     if (error.name or "").startswith("duebus"):
         raise
@@ -91,7 +91,7 @@ def stats(ctx: typer.Context, directory: Directory, *, json: server_options.Json
                 "events": one.events,
                 "oldest_dispatched_at": None
                 if one.oldest_us is None
-                else format_moment_json(held_lines.moment(one.oldest_us)),
+                else format_moment_json(held_models.moment(one.oldest_us)),
             }
         )
     out.table(("SEGMENT", "BYTES", "LIVE", "DEAD", "EVENTS", "OLDEST"), [*map(_row, found), _total(found)])
@@ -176,7 +176,7 @@ def _explained() -> Iterator[None]:
 
 
 def _row(segment: SegmentStats) -> tuple[str, ...]:
-    oldest = "" if segment.oldest_us is None else format_moment(held_lines.moment(segment.oldest_us))
+    oldest = "" if segment.oldest_us is None else format_moment(held_models.moment(segment.oldest_us))
     numbers = (segment.size, segment.live, segment.size - segment.live, segment.events)
     return (str(segment.number), *map(str, numbers), oldest)
 
@@ -184,7 +184,7 @@ def _row(segment: SegmentStats) -> tuple[str, ...]:
 def _total(segments: Sequence[SegmentStats]) -> tuple[str, ...]:
     size, live = sum(one.size for one in segments), sum(one.live for one in segments)
     times = [one.oldest_us for one in segments if one.oldest_us is not None]
-    oldest = format_moment(held_lines.moment(min(times))) if times else ""
+    oldest = format_moment(held_models.moment(min(times))) if times else ""
     return ("all", str(size), str(live), str(size - live), str(sum(one.events for one in segments)), oldest)
 
 
