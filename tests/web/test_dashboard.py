@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,16 +12,14 @@ from support.browser import at, row, table
 from support.builders import unique_name
 from support.documents import ROOT
 from support.redis_engine import redis_flags
-from support.secured import rule
 from support.server_process import ServerProcess, assert_untroubled
 from support.shop import CARD, FIRST_ORDERS, TIMEOUT, dead_letters, open_shop
-from support.web import WEB, Guarded, Web
+from support.web import WEB, Web
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Page
     from support.browser import Visitor
 
 CARDS, TIMEOUTS = FIRST_ORDERS // 5, FIRST_ORDERS // 10
@@ -361,95 +357,6 @@ def test_a_list_is_filtered_by_the_address(shop: ServerProcess, visit: Callable[
     page.get_by_label("Key").fill("customer-1")
     page.keyboard.press("Enter")
     expect(page.get_by_text("No blocked events of key “customer-1”")).to_be_visible()
-
-
-# --- who may see ------------------------------------------------------------------------------------------------------
-
-RULES = rule("ops", "admin", "dispatch", "subscribe") + rule("viewer", "view", topics="order.*")
-
-
-@contextmanager
-def signed_in(visit: Callable[..., Visitor], bus: Guarded, identity: str) -> Iterator[Page]:
-    page = visit(bus.server.web, expects="status of 401").open("", ".login")
-    page.get_by_label("Token").fill(bus.token(identity))
-    page.get_by_role("button", name="Sign in").click()
-    yield page
-
-
-def test_a_viewer_sees_its_topics_without_their_data_and_can_not_act(
-    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
-) -> None:
-    bus = guarded("ops", "viewer", rules=RULES)
-    with bus.client("ops") as client:
-        client.dispatch_many("order.created", [NewEvent(data="secret", id="e")])
-        client.dispatch("payment.made", 1)
-    with signed_in(visit, bus, "viewer") as page:
-        expect(page.get_by_role("heading", name="1 topic")).to_be_visible()
-        expect(row(page, "Topics", "order.created")).to_be_visible()
-        page.goto(f"{bus.server.web}/{at('event', bus.server, topic='order.created', id='e')}")
-        expect(page.get_by_text("You may not see the payload")).to_be_visible()
-        expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
-        assert "secret" not in page.content()
-        [cookie] = page.context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
-        assert page.evaluate("document.cookie") == ""
-        page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_label("Token")).to_be_visible()
-        assert page.context.cookies() == []
-    with signed_in(visit, bus, "ops") as page:
-        expect(page.get_by_role("heading", name="2 topics")).to_be_visible()
-
-
-def test_who_may_dispatch_to_its_topic_acts_on_a_schedule(
-    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
-) -> None:
-    of_clerk = rule("clerk", "view", topics="order.*") + rule("clerk", "view", "dispatch", topics="report.*")
-    bus = guarded("ops", "clerk", rules=RULES + of_clerk)
-    web = bus.web("ops")
-    for name, topic in (("reminder", "order.due"), ("report", "report.due"), ("payday", "wages.due")):
-        schedule = {"name": name, "topic": topic, "event": {}, "every": "3600s"}
-        assert web.call("EventBusSchedules/PutSchedule", schedule=schedule).status == 200
-    with signed_in(visit, bus, "clerk") as page:
-        page.get_by_role("link", name="Schedules").click()
-        expect(row(page, "Schedules", "report").get_by_role("button", name="Trigger")).to_be_visible()
-        expect(row(page, "Schedules", "reminder")).to_be_visible()
-        expect(row(page, "Schedules", "reminder").get_by_role("button")).to_have_count(0)
-        expect(row(page, "Schedules", "payday")).to_have_count(0)
-
-
-def test_a_token_that_is_removed_ends_the_session(
-    guarded: Callable[..., Guarded], visit: Callable[..., Visitor]
-) -> None:
-    bus = guarded("ops", "viewer")
-    with signed_in(visit, bus, "ops") as page:
-        expect(page.get_by_text("No topics yet")).to_be_visible()
-        bus.secured.write_tokens("viewer")
-        with bus.client("viewer") as client:
-            while page.get_by_label("Token").count() == 0:
-                client.dispatch("order.created", 1)
-                page.wait_for_timeout(200)
-
-
-def test_the_cookie_alone_does_nothing(guarded: Callable[..., Guarded]) -> None:
-    """What a page of another site could make the browser send, if it sent the cookie with it."""
-    bus = guarded("ops")
-    web, own = Web(bus.server.web), {"Duebus-Page": "1"}
-    assert web.ask("GET", "/session").status == 401
-    assert web.ask("GET", "/events").status == 401
-    assert web.post("/session", bus.token("ops")).status == 403
-    assert web.post("/session", "wrong", own).status == 401
-    assert web.post("/session", b"\xff\x00", own).status == 401
-    assert web.post("/session", "x" * 10_000, own).status == 400
-    answer = web.post("/session", f"{bus.token('ops')}\n", own)
-    assert answer.json == {"identity": "ops", "open": False, "may": ["view", "payload", "admin", "dispatch"]}
-    given = answer.headers["Set-Cookie"]
-    assert re.fullmatch(r"duebus_token=[\w%~.-]+; HttpOnly; Max-Age=3600; Path=/; SameSite=strict", given)
-    cookie = {"Cookie": given.partition(";")[0]}
-    list_topics = "/duebus.v1.EventBusAdmin/ListTopics"
-    assert web.ask("POST", list_topics, {}, cookie).status == 401
-    assert web.ask("POST", list_topics, {}, {**cookie, **own}).status == 200
-    assert web.ask("GET", "/session", headers=cookie).status == 200
-    assert web.ask("GET", "/session", headers={"Cookie": "duebus_token=%%%"}).status == 401
 
 
 def test_the_page_may_only_run_its_own_files(web: Web) -> None:
