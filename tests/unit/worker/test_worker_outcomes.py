@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import pickle
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -405,6 +406,26 @@ async def test_the_log_names_the_event_and_the_handler_but_never_the_payload(
     assert "attempt 1, failed: " in caplog.text  # not "to be retried": it may have been the last attempt
     assert "bill: ValueError: no such customer" in caplog.text
     assert "secret payload" not in caplog.text
+
+
+class Busy(RetryAfter):
+    """A user's own decision, with other arguments."""
+
+    def __init__(self, service: str, *, seconds: float) -> None:
+        super().__init__(seconds, f"{service} is busy")
+        self.service = service
+
+
+@pytest.mark.parametrize(
+    "decision",
+    [RetryAfter(5, "busy"), RateLimited(3, "group"), DeadLetter("never"), Release(), Busy("mail", seconds=5)],
+    ids=lambda decision: type(decision).__name__,
+)
+def test_a_decision_of_another_process_is_the_same(decision: Exception) -> None:
+    """The pool of a handler that called a function in another process broke when that raised RetryAfter."""
+    passed_on = pickle.loads(pickle.dumps(decision))  # noqa: S301 - its own text
+    assert type(passed_on) is type(decision)
+    assert (str(passed_on), passed_on.args, vars(passed_on)) == (str(decision), decision.args, vars(decision))
 
 
 async def test_a_handler_discarded_with_its_loop_settles_nothing() -> None:

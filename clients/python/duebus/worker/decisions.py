@@ -1,18 +1,34 @@
 """The exceptions by which a handler decides about its event."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from duebus._core.fields import Span, duration
 from duebus._core.limits import PauseScope
 from duebus.errors import InvalidArgument
 
-__all__ = ["MAX_DELAY", "DeadLetter", "RateLimited", "Release", "RetryAfter"]
+__all__ = ["MAX_DELAY", "DeadLetter", "Decision", "RateLimited", "Release", "RetryAfter"]
+
+_D = TypeVar("_D", bound="Decision")
 
 MAX_DELAY = timedelta(days=3650)
 MIN_PAUSE, MAX_PAUSE = timedelta(milliseconds=1), timedelta(hours=1)
 
 
-class RetryAfter(Exception):
+class Decision(Exception):
+    """What the exceptions below have in common: a process pool can pass them on to the handler."""
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """For pickle, which would call the class with the message as its only argument."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[_D], args: tuple[Any, ...]) -> _D:
+    return kind.__new__(kind, *args)
+
+
+class RetryAfter(Decision):
     """Raised by a handler to retry the event after `delay`; it is dead if no retries are left.
 
     Args:
@@ -31,7 +47,7 @@ class RetryAfter(Exception):
         super().__init__(reason or f"retry after {self.delay.total_seconds():g} s")
 
 
-class RateLimited(Exception):
+class RateLimited(Decision):
     """Raised by a handler because a service that it calls has answered "too many requests".
 
     For a while, nothing of the event's key, or of the group, is delivered to any worker. The event is released: the
@@ -56,7 +72,7 @@ class RateLimited(Exception):
         super().__init__(reason or f"rate limited: {self.scope} paused for {self.after.total_seconds():g} s")
 
 
-class DeadLetter(Exception):
+class DeadLetter(Decision):
     """Raised by a handler to make the event a dead letter at once, because retrying is useless.
 
     Args:
@@ -68,7 +84,7 @@ class DeadLetter(Exception):
         super().__init__(reason)
 
 
-class Release(Exception):
+class Release(Decision):
     """Raised by a handler to release the event: it is ready again at once, and the attempt is not counted.
 
     Args:

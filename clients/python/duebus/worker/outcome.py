@@ -9,7 +9,16 @@ from pathlib import Path
 from duebus._core.fields import duration
 from duebus._core.limits import Pause, PauseScope
 from duebus._core.model import Nack
-from duebus.worker.decisions import MAX_DELAY, MAX_PAUSE, MIN_PAUSE, DeadLetter, RateLimited, Release, RetryAfter
+from duebus.worker.decisions import (
+    MAX_DELAY,
+    MAX_PAUSE,
+    MIN_PAUSE,
+    DeadLetter,
+    Decision,
+    RateLimited,
+    Release,
+    RetryAfter,
+)
 from duebus.worker.registry import Registration
 
 __all__ = [
@@ -25,9 +34,6 @@ MAX_ERROR_BYTES = 4096
 # How many of the innermost calls of a traceback are kept, without the worker's own.
 _MAX_CALLS = 3
 _HERE = str(Path(__file__).parent)
-
-
-_DECISIONS = (RetryAfter, DeadLetter, Release, RateLimited)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +73,7 @@ def _read(registration: Registration, error: BaseException, attempt: int) -> Fai
     release = isinstance(error, Release) or pause is not None
     dead = isinstance(error, DeadLetter) or (not release and _used_up(registration, attempt))
     delay = _delay_of(error) if isinstance(error, RetryAfter) else None
-    unexpected = None if isinstance(error, _DECISIONS) else error
+    unexpected = None if isinstance(error, Decision) else error
     return Failure(registration, describe(error), delay, dead, release, unexpected, pause)
 
 
@@ -151,7 +157,7 @@ def describe(error: BaseException) -> str:
             message += ": " + "; ".join(map(describe, error.exceptions))
     except BaseException:  # noqa: BLE001 - an exception that can't be printed is still the handler's failure
         message = ""
-    if message and isinstance(error, _DECISIONS):
+    if message and isinstance(error, Decision):
         return message
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
