@@ -226,7 +226,14 @@ async def test_a_settle_that_the_server_refuses_as_a_whole_stops_the_worker(bus:
 
 @pytest.mark.parametrize(
     ("nack", "request_bytes", "most"),
-    [(False, 4 << 20, 10_000), (False, 64 << 10, 256), (True, 4 << 20, 819), (True, 64 << 10, 12)],
+    [
+        (False, 4 << 20, 10_000),
+        (False, 64 << 10, 256),
+        (False, 200, 1),
+        (True, 4 << 20, 819),
+        (True, 64 << 10, 12),
+        (True, 5_000, 1),
+    ],
 )
 async def test_a_call_is_within_the_servers_limits(bus: FakeBus, *, nack: bool, request_bytes: int, most: int) -> None:
     bus.max_request_bytes = request_bytes

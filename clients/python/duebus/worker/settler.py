@@ -115,8 +115,8 @@ class _Lane:
                 await self._pause()
 
     def _take(self) -> list[Settlement]:
-        """The next batch, without those whose lease was lost meanwhile."""
-        count = min(self._most(), MAX_LEASES, len(self._pending))
+        """The next batch, at least one, without those whose lease was lost meanwhile."""
+        count = min(max(1, self._most()), MAX_LEASES, len(self._pending))
         batch = [self._pending.popleft() for _ in range(count)]
         if not self._pending:
             self._wanted.clear()
