@@ -62,6 +62,7 @@ class Role:
         env: for the process; by default this one's, with the tests on Python's path.
         log: the file that its standard error is appended to; by default this process's.
         popen: the class or function that starts the process.
+        cwd: the folder that it runs in.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Role:
         env: dict[str, str] | None = None,
         log: Path | None = None,
         popen: type[subprocess.Popen[Any]] = subprocess.Popen,
+        cwd: Path = TESTS,
     ) -> None:
         with ExitStack() as stack:
             self.process: subprocess.Popen[str] = popen(
@@ -80,7 +82,7 @@ class Role:
                 stderr=None if log is None else stack.enter_context(log.open("ab")),
                 text=True,
                 env=role_env() if env is None else env,
-                cwd=TESTS,
+                cwd=cwd,
                 process_group=0,
             )
 

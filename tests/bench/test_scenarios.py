@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from bench import dashboard, journal, report, schedules
+from bench import clients, dashboard, journal, report, schedules
 from bench.__main__ import ENGINES, measure, write_tables
 from bench.report import Series
 from bench.scenarios import QUICK, SCENARIOS, IncompleteError, check_complete
+from conformance.languages import read_languages
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +76,22 @@ def test_a_journal_that_syncs_always_is_limited_by_the_slower_of_memory_and_the_
     measured = {name: {"events_per_s": rate} for name, rate in rates.items()}
     assert journal.share_of_limit(measured, "local-everysec") == pytest.approx(0.9)
     assert journal.share_of_limit(measured, "local-always") == pytest.approx(0.9)
+
+
+def test_a_client_is_compared_with_go_in_the_same_round_and_on_the_same_engine() -> None:
+    def runs(*rates: float) -> list[dict[str, float]]:
+        costs = {f"{part}_{figure}": 5.0 for part in clients.PARTS for figure in ("client_us", "server_us")}
+        return [{"dispatch_per_s": rate, "drain_per_s": 3 * rate, **costs} for rate in rates]
+
+    go, rust = (read_languages()[name] for name in ("go", "rust"))
+    lines = clients.table({(rust, "redis"): runs(5, 20), (go, "local"): runs(1, 1), (go, "redis"): runs(10, 20)})
+
+    assert [line[:3] for line in lines[1:]] == [
+        ["Rust, redis", "12.5 (5 to 20)", "0.75 (0.5 to 1)"],
+        ["Go, local", "1 (1 to 1)", "1 (1 to 1)"],
+        ["Go, redis", "15 (10 to 20)", "1 (1 to 1)"],
+    ]
+    assert lines[1][5:7] == ["37.5 (15 to 60)", "0.75 (0.5 to 1)"]
 
 
 def test_targets_are_shown_beside_the_results(tmp_path: Path) -> None:

@@ -24,13 +24,18 @@ class Language:
     tools: tuple[str, ...]
     build: tuple[str, ...]
     driver: tuple[str, ...]
+    bench: tuple[str, ...] = ()
+
+    @property
+    def missing_tools(self) -> list[str]:
+        """The programs of its toolchain that are not installed."""
+        return [tool for tool in self.tools if shutil.which(tool) is None]
 
     def require_tools(self) -> None:
         """Skip the test if its toolchain is missing; in CI, fail it."""
-        missing = [tool for tool in self.tools if shutil.which(tool) is None]
-        if not missing:
+        if not self.missing_tools:
             return
-        reason = f"{self.title} is skipped; missing: {', '.join(missing)}"
+        reason = f"{self.title} is skipped; missing: {', '.join(self.missing_tools)}"
         if os.environ.get("CI"):
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
@@ -48,6 +53,6 @@ def read_languages() -> dict[str, Language]:
     """All of them, in order."""
     registry = tomllib.loads((ROOT / "tests/conformance/languages.toml").read_text())
     return {
-        name: Language(name, row["title"], tuple(row["tools"]), tuple(row["build"]), tuple(row["driver"]))
+        name: Language(name, row["title"], *(tuple(row[key]) for key in ("tools", "build", "driver", "bench")))
         for name, row in registry.items()
     }

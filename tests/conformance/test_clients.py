@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from bench import clients
+from bench.system import System
 from conformance.features import read_features
 from conformance.languages import ROOT, read_languages
 
 if TYPE_CHECKING:
+    from conformance.drivers import Drivers
     from conformance.parity import Results
 
 LANGUAGES = read_languages()
@@ -32,6 +36,16 @@ def own_tests(language: str) -> list[str]:
         return ["make", "-C", f"clients/{language}", "test"]
     proofs = [proof for feature in read_features() if (proof := feature.proofs.get("python"))]
     return [".venv/bin/pytest", "-q", "-n", "0", *(f"{proof.file}::{proof.test}" for proof in proofs)]
+
+
+@pytest.mark.timeout(TIMEOUT_S + 60)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_client_can_be_measured(language: str, drivers: Drivers) -> None:
+    drivers.get(LANGUAGES[language])  # the same build makes the program, Rust's without optimization
+    program = tuple(each.replace("/release/", "/debug/") for each in LANGUAGES[language].bench)
+    with System("local") as system:
+        measured = clients.measure(system, replace(LANGUAGES[language], bench=program), clients.QUICK)
+    assert all(measured[f"{part}_{figure}"] > 0 for part in clients.PARTS for figure in ("per_s", "client_us"))
 
 
 def test_features_have_the_tests_that_prove_them() -> None:
