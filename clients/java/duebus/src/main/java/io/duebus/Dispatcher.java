@@ -128,6 +128,7 @@ final class Dispatcher {
     /** Sends a batch, and then what has arrived meanwhile, until nothing waits. */
     private void run(Lane lane, List<Waiting> batch) {
         send(lane, batch).whenComplete((done, error) -> {
+            Thread.yield(); // callers that just got their answers may dispatch again at once, and share the next call
             List<Waiting> next = nextBatch(lane);
             if (!next.isEmpty()) {
                 run(lane, next);

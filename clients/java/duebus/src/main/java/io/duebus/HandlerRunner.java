@@ -13,6 +13,11 @@ import java.util.concurrent.TimeUnit;
 /**
  * Runs the handler of one subscription's deliveries, a limited number at a time; the others wait in order of arrival.
  * Its callers hold the monitor of the subscription.
+ *
+ * <p>Each slot is a task. On the worker's own threads a task handles one delivery after the other while some wait, and
+ * only as many tasks are on their way as there are processors, each of which sends the next: so handlers that end at once
+ * share few threads, which need not be woken for each event. On an executor of the user's, which may serve others too,
+ * there is a task for each delivery.
  */
 final class HandlerRunner {
     /** How long a cancelled handler may take to end before its event is settled without it. */
@@ -27,8 +32,11 @@ final class HandlerRunner {
     private final LeaseClock clock;
     private final Runnable onStuck;
     private final Runnable onDoubt;
+    private final boolean ownThreads;
+    private final int mostComing;
     private final Deque<Lease> waiting = new ArrayDeque<>();
     private int taken;
+    private int coming; // of the taken ones, by tasks that have not begun
     private int lost; // of the taken ones, by abandoned handlers
     private boolean paused;
 
@@ -47,6 +55,8 @@ final class HandlerRunner {
         this.handler = handler;
         this.settings = settings;
         this.executor = executor;
+        this.ownThreads = settings.executor() == null;
+        this.mostComing = ownThreads ? Runtime.getRuntime().availableProcessors() : Integer.MAX_VALUE;
         this.shared = shared;
         this.leases = new Leases(shared.monitor(), this::cancelled);
         this.settler = new Settler(connection, shared, leases);
@@ -102,37 +112,81 @@ final class HandlerRunner {
         return lost >= settings.concurrency();
     }
 
-    /** Starts as many deliveries as there are slots for, up to a delivery whose lease may have run out. */
+    /** Starts tasks for what waits, as far as there are slots, up to a delivery whose lease may have run out. */
     void startWaiting() {
-        while (!waiting.isEmpty() && taken < settings.concurrency() && !paused) {
-            if (waiting.peek().mayHavePassed()) {
-                onDoubt.run();
+        while (coming < Math.min(mostComing, waiting.size()) && taken < settings.concurrency() && !paused) {
+            if (isInDoubt()) {
                 return;
             }
-            Lease lease = waiting.poll();
-            if (lease.stage == Lease.Stage.WAITING) {
-                start(lease);
+            start();
+        }
+    }
+
+    private boolean isInDoubt() {
+        boolean doubtful = waiting.peek().mayHavePassed();
+        if (doubtful) {
+            onDoubt.run();
+        }
+        return doubtful;
+    }
+
+    private void start() {
+        taken++;
+        coming++;
+        try {
+            executor.execute(this::run);
+        } catch (OutOfMemoryError | RejectedExecutionException error) { // there is no thread for it
+            coming--;
+            taken--;
+            Lease lease = next();
+            if (lease != null) {
+                shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
+                finish(lease, error);
             }
         }
     }
 
-    private void start(Lease lease) {
-        lease.stage = Lease.Stage.RUNNING;
-        taken++;
-        try {
-            executor.execute(() -> ended(lease, begin(lease) ? invoke(lease) : null));
-        } catch (OutOfMemoryError | RejectedExecutionException error) { // there is no thread for it
-            shared.log(Level.ERROR, error, "%s: the handler can't be started", lease);
-            finish(lease, error);
+    private void run() {
+        Lease lease = begin();
+        while (lease != null) {
+            lease = ended(lease, invoke(lease));
         }
     }
 
-    /** False if the handler was cancelled before it began. */
-    private boolean begin(Lease lease) {
+    /** The first delivery of a task; null if there is none. */
+    private Lease begin() {
         synchronized (shared.monitor()) {
-            lease.thread = Thread.currentThread();
-            return lease.stage == Lease.Stage.RUNNING;
+            coming--;
+            Lease lease = nextOrLeave(true);
+            if (ownThreads) {
+                startWaiting();
+            }
+            return lease;
         }
+    }
+
+    /** The next delivery of this task; null if it gives its slot back. */
+    private Lease nextOrLeave(boolean goOn) {
+        Lease lease = goOn ? next() : null;
+        if (lease == null) {
+            taken--;
+            shared.monitor().notifyAll();
+        } else {
+            lease.thread = Thread.currentThread();
+        }
+        return lease;
+    }
+
+    /** Takes the next delivery that may be handled now; null if there is none. */
+    private Lease next() {
+        while (!waiting.isEmpty() && !paused && !isInDoubt()) {
+            Lease lease = waiting.poll();
+            if (lease.stage == Lease.Stage.WAITING) {
+                lease.stage = Lease.Stage.RUNNING;
+                return lease;
+            }
+        }
+        return null;
     }
 
     private Throwable invoke(Lease lease) {
@@ -148,19 +202,21 @@ final class HandlerRunner {
         }
     }
 
-    private void ended(Lease lease, Throwable thrown) {
+    /** Settles a delivery. Returns the next one of this task; null if there is none. */
+    private Lease ended(Lease lease, Throwable thrown) {
         synchronized (shared.monitor()) {
             lease.thread = null;
             Thread.interrupted(); // an interrupt of this handler must not hit the next one on the thread
             finish(lease, thrown);
+            Lease next = nextOrLeave(ownThreads);
             startWaiting();
+            return next;
         }
     }
 
     private void finish(Lease lease, Throwable thrown) {
         lease.ended = true;
         settle(lease, thrown);
-        taken--;
         if (lease.leftBehind) {
             lost--;
             onStuck.run();

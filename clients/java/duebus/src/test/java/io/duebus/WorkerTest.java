@@ -2,6 +2,7 @@ package io.duebus;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -17,6 +18,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
@@ -296,6 +298,29 @@ class WorkerTest extends WorkerTestBase {
             }
         }
         assertTrue(nextNack().getError().contains("PT0.05S"));
+    }
+
+    @Test
+    void handlersThatEndAtOnceShareFewThreads() throws Exception {
+        var threads = ConcurrentHashMap.<Thread>newKeySet();
+        start(delivery -> threads.add(Thread.currentThread()), builder -> builder.maxInFlight(500));
+        FakeBus.next(server.streams).deliver(IntStream.range(0, 500).mapToObj(String::valueOf).toArray(String[]::new));
+
+        for (int i = 0; i < 500; i++) {
+            FakeBus.next(handled);
+        }
+        assertTrue(threads.size() < 250, "500 events were handled on " + threads.size() + " threads");
+    }
+
+    @Test
+    void allSlotsAreTakenByHandlersThatHold() throws Exception {
+        start(this::hold, builder -> builder.maxInFlight(100).concurrency(50));
+        FakeBus.next(server.streams).deliver(IntStream.range(0, 100).mapToObj(String::valueOf).toArray(String[]::new));
+
+        for (int i = 0; i < 50; i++) {
+            FakeBus.next(handled);
+        }
+        assertNull(handled.poll(50, TimeUnit.MILLISECONDS));
     }
 
     @Test
