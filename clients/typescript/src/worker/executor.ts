@@ -123,21 +123,25 @@ export class Executor {
     this.#running += 1;
     const deadline = setTimeout(() => lease.cancel("max_execution"), this.#parts.maxExecutionMs);
     let grace: NodeJS.Timeout | undefined;
-    const onCancel = (): void => {
+    lease.onCancel = () => {
       grace = setTimeout(() => this.#leaveBehind(lease), CANCEL_GRACE_MS);
     };
-    lease.signal.addEventListener("abort", onCancel, { once: true });
     this.#invoke(lease).then((outcome) => {
       clearTimeout(deadline);
       clearTimeout(grace);
-      lease.signal.removeEventListener("abort", onCancel);
+      lease.onCancel = undefined;
       this.#ended(lease, outcome);
     });
   }
 
   async #invoke(lease: Lease): Promise<Outcome> {
+    const context = {
+      get signal(): AbortSignal {
+        return lease.signal;
+      },
+    };
     try {
-      await this.#parts.handler(lease.delivery, { signal: lease.signal });
+      await this.#parts.handler(lease.delivery, context);
       return { ok: true };
     } catch (error) {
       return { ok: false, error };

@@ -28,7 +28,7 @@ const MEANING: Readonly<Record<Cause, string>> = {
 /** One delivery and the state of its handling. */
 export class Lease {
   readonly delivery: Delivery;
-  readonly #abort = new AbortController();
+  #abort: AbortController | undefined;
   stage: Stage = "waiting";
   cause: Cause | undefined;
   /** The handler did not end when it was cancelled; it keeps its slot until it does. */
@@ -48,8 +48,15 @@ export class Lease {
     return this.delivery.leaseToken;
   }
 
-  /** Ends when the handler is cancelled. */
+  /** Called when the handler is cancelled. */
+  onCancel: (() => void) | undefined;
+
+  /** Ends when the handler is cancelled. It is made when the handler asks for it: most do not, and it takes time. */
   get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      this.#abort = new AbortController();
+      this.#abortIfCancelled();
+    }
     return this.#abort.signal;
   }
 
@@ -58,7 +65,14 @@ export class Lease {
     if (this.stage === "running") {
       this.stage = "cancelled";
       this.cause = cause;
-      this.#abort.abort(new DOMException(MEANING[cause], "AbortError"));
+      this.#abortIfCancelled();
+      this.onCancel?.();
+    }
+  }
+
+  #abortIfCancelled(): void {
+    if (this.cause !== undefined) {
+      this.#abort?.abort(new DOMException(MEANING[this.cause], "AbortError"));
     }
   }
 
