@@ -90,6 +90,14 @@ def test_the_command_without_arguments_prints_its_help(
         assert f"\n  {command} " in out
 
 
+@pytest.mark.parametrize("group", ["journal", "outbox", "schedule", "token"])
+def test_no_summary_of_a_command_is_cut_off(
+    group: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, group, "--help")
+    assert "..." not in capsys.readouterr().out.replace("[ARGS]...", "")
+
+
 def test_garbage_collection_is_enabled_once_a_command_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "--version")
     assert not gc.isenabled()

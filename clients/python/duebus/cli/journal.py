@@ -78,7 +78,10 @@ def repair(
 
 @journal.command()
 def stats(ctx: typer.Context, directory: Directory, *, json: server_options.Json = False) -> None:
-    """Show how large each segment is, and how much of it is still needed. Changes nothing."""
+    """Show the segments, and how much is still needed.
+
+    Changes nothing.
+    """
     found = _run(stats_of, directory)
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
     for one in found:
@@ -99,9 +102,10 @@ def stats(ctx: typer.Context, directory: Directory, *, json: server_options.Json
 
 @journal.command()
 def export(directory: Directory) -> None:
-    """Print what the directory holds as JSON lines: topics, groups, events with their state in each group, schedules.
+    """Print what the directory holds as JSON lines.
 
-    Ephemeral groups are left out. Changes nothing; docs/journal.md describes the lines.
+    These are topics, groups, events with their state in each group, and schedules. Ephemeral groups are left out.
+    Changes nothing; docs/journal.md describes the lines.
     """
     out = Output(as_json=False)
     with _explained(), exported(directory) as held:

@@ -44,7 +44,9 @@ AnyGroup = Annotated[
 ]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
 EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
-Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many events of each state to list.")]
+Limit = Annotated[
+    int, typer.Option("--limit", min=1, metavar="N", help="How many to list; of several states, so many of each.")
+]
 Newest = Annotated[
     bool, typer.Option("--newest", help="Latest first, by due time, lease expiry (leased) or time of death (dead).")
 ]
@@ -65,7 +67,7 @@ At = Annotated[
         "--at",
         metavar="TIME",
         parser=option_parser(parse_moment),
-        help="Deliver it at this time, in ISO 8601; local without an offset.",
+        help="Deliver it at this time, in ISO 8601; local time if it has no offset.",
     ),
 ]
 Attributes = Annotated[

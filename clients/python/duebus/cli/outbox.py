@@ -51,10 +51,10 @@ def relay(
     ],
     table: Annotated[str, typer.Option(metavar="[SCHEMA.]NAME", help="The table of rows.")] = "duebus_outbox",
 ) -> None:
-    """Dispatch the events of committed transactions, until SIGTERM or Ctrl-C.
+    """Dispatch the events of committed transactions.
 
-    Any number may run: events with the same key are sent in order, by one at a time. The tables are made by the
-    program's migrations.
+    It runs until SIGTERM or Ctrl-C. Any number may run: events with the same key are sent in order, by one at a time.
+    The tables are made by the program's migrations.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     schema, _, name = table.rpartition(".")

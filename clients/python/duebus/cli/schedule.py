@@ -184,7 +184,7 @@ def put(
 @_command(cls=conversion.Command)
 @connected
 def get(session: Session, name: _Name, engine: options.OneEngine = None) -> None:
-    """Show a schedule: its rule, when it fires next, and what it has done."""
+    """Show a schedule, its next times and its counters."""
     with session.client() as client:
         info = client.schedules.get(name, engine=engine)
     session.out.record(_record(info))
@@ -255,7 +255,10 @@ def backfill(
     request_id: _RequestId = None,
     engine: options.OneEngine = None,
 ) -> None:
-    """Dispatch an event for each nominal time between two moments, all now; at most 1,000."""
+    """Dispatch the events of a span of time, all now.
+
+    There is one for each nominal time in it, and at most 1,000.
+    """
     with session.client() as client:
         ids = client.schedules.backfill(name, start, end, request_id=request_id, engine=engine)
     session.out.record({"name": name, "event_ids": list(ids)})

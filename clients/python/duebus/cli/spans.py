@@ -26,7 +26,7 @@ def parse_span(text: str) -> timedelta:
 
 
 def parse_moment(text: str) -> datetime:
-    """A time in ISO 8601; local without an offset.
+    """A time in ISO 8601; local time if it has no offset.
 
     Raises:
         ValueError: it is not one.
