@@ -7,7 +7,7 @@ from importlib.resources import files
 
 import pytest
 from duebus_server.engine.redis.keys import LUA_KEYS
-from duebus_server.engine.redis.transport.scripts import Script
+from duebus_server.engine.redis.transport.scripts import Script, _join_used
 
 LUA = {
     file.name.removesuffix(".lua"): file.read_text()
@@ -43,7 +43,27 @@ def test_a_script_keeps_all_that_lies_between_functions_but_unused_constants() -
                 there = " ".join(re.findall(r"^(?:local )?([\w, ]+) =", code, re.MULTILINE))
                 assert set(defined) & used <= set(re.findall(r"\w+", there))
             else:
-                assert statement.removeprefix("local ") in code
+                with_values = re.sub(r"\b[A-Z][A-Z0-9_]+\b", ".+", re.escape(statement.removeprefix("local ")))
+                assert re.search(with_values, code)
+
+
+def test_the_values_of_constants_stand_in_their_place() -> None:
+    shared = """
+local STEP, DONE, IS_NEW = 10, 'done', false
+local COUNT = 0
+local TIMES = f()
+local OTHER = 1
+
+local function add()
+  COUNT = COUNT + STEP
+end
+"""
+    own = "add()\nreturn COUNT, TIMES, DONE, IS_NEW, 'STEP', STEPS -- STEP\n"
+    joined = _join_used([shared, own], hide=True)
+
+    assert "COUNT = COUNT + 10\n" in joined
+    assert "return COUNT, TIMES, 'done', false, 'STEP', STEPS -- STEP\n" in joined
+    assert not re.search("(local|do)\n.*(STEP|DONE|IS_NEW|OTHER) =", joined)
 
 
 def test_a_dispatch_without_reservations_is_sent_without_hand_over() -> None:

@@ -5,7 +5,8 @@ A script is one transition. The loader puts the code that scripts share before e
 ``every_group.lua`` (if its keys are those of every group), and the files that it names in lines
 ``-- includes NAME``. A script that it names in a line ``-- runs NAME`` becomes a function of its arguments. The loader
 leaves out the functions and constants that the script does not use: Lua creates them all in each run, and takes no
-more than 200.
+more than 200. It writes the values of constants in their place: for each name from outside that a function uses, Lua
+searches those that other functions use, when it creates the function.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ _UNIT = re.compile(
 _DECLARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
 _RARELY_NEEDED = frozenset({"policies", "slots", "ranking"})
 """Files that are left out until a topic needs them: Lua creates their functions in each run."""
+_LITERAL = re.compile(r"local ([A-Z]\w*) = (\d[\de]*|true|false|'[^'\n]*')\n")
+_ASSIGNED = re.compile(r"^ *([A-Z][A-Z0-9_]*(?:, [A-Z][A-Z0-9_]*)*) = ", re.MULTILINE)
+_WORD = re.compile(r"--.*|'[^'\n]*'|\b[A-Z][A-Z0-9_]*\b")
 _COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
 _RUNS_ON_CLOSED = "\n-- runs on closed partitions too\n"
 
@@ -183,16 +187,25 @@ def _join_used(sources: Sequence[str], *, hide: bool) -> str:
     """
     used: set[str] = set()
     joined: list[str] = []
+    literals = _literals_in(sources)
     for source in reversed(sources):
         needed = frozenset(used)
         kept: list[str] = []
         for part in reversed(_parts(source)):
-            if not part.defines or part.defines & used:
-                kept.append(part.text)
+            if not part.defines or part.defines & used - literals.keys():
+                kept.append(_WORD.sub(lambda word: literals.get(word[0], word[0]), part.text))
                 used |= part.names
         text = "".join(reversed(kept))
         joined.append(_hide_unneeded(text, needed) if needed and hide else text)
     return "\n".join(reversed(joined))
+
+
+def _literals_in(sources: Sequence[str]) -> dict[str, str]:
+    """The constants whose values are numbers, texts or booleans, and that are never assigned another one."""
+    texts = [part.text for source in sources for part in _parts(source)]
+    found = {literal[1]: literal[2] for text in texts if (literal := _LITERAL.match(text))}
+    assigned = {name for source in sources for names in _ASSIGNED.findall(source) for name in names.split(", ")}
+    return {name: value for name, value in found.items() if name not in assigned}
 
 
 def _hide_unneeded(text: str, needed: frozenset[str]) -> str:
