@@ -137,8 +137,21 @@ local function number_or(value, default)
   return number and number >= 0 and number < NEVER and number or tonumber(default)
 end
 
+-- `config` by name, as moved.lua has read it; nil in a script that runs without moved.lua.
+local CONFIG = nil
+
+local function read_config(flat)
+  CONFIG = {}
+  for i = 1, #flat, 2 do
+    CONFIG[flat[i]] = flat[i + 1]
+  end
+end
+
 -- A setting of the topic; `default` is the server's.
 local function setting(name, default)
+  if CONFIG then
+    return number_or(CONFIG[name], default)
+  end
   return number_or(redis.call('HGET', topic_key('config'), name), default)
 end
 

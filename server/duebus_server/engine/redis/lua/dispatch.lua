@@ -39,9 +39,8 @@
 
 local STORED, REPEATED, FULL, NO_SUBSCRIBER, REUSED, KEY_FULL = 0, 1, 2, 3, 4, 5
 
-local own = redis.call('HMGET', topic_key('config'), 'max_queued', 'dedupe_window')
 -- Each partition takes its share.
-local max_queued, window = math.ceil(number_or(own[1], ARGV[6]) / PARTS), number_or(own[2], ARGV[7])
+local max_queued, window = math.ceil(setting('max_queued', ARGV[6]) / PARTS), setting('dedupe_window', ARGV[7])
 local events_key = topic_key('events')
 local requests_key, earlier_requests_key = topic_key('requests'), topic_key('requests:earlier')
 local groups = ALL_GROUPS
@@ -57,14 +56,6 @@ local function take()
   return value
 end
 
--- As `check_keys`, for what is written below and is not read before. `meta` is written first.
-redis.call('HLEN', topic_key('refs'))
-for _, group in ipairs(receivers) do
-  redis.call('ZCARD', group_key(group, 'waiting'))
-  redis.call('HLEN', group_key(group, 'group'))
-end
-redis.call('HLEN', requests_key)
-redis.call('HLEN', earlier_requests_key)
 -- How many events count for max_queued. Nothing is stored before all requests were read.
 local queued = 0
 if max_queued > 0 then
@@ -73,6 +64,17 @@ end
 local reserved, reservations, reservation_in = tonumber(take()), {}, {}
 if reserved > 0 then -- without any, the script is sent without hand_over.lua
   reservations, reservation_in = read_reservations(reserved, take, groups)
+end
+-- As `check_keys`, for what is written below and is not read before. `meta` is written first, and `known_answer` reads
+-- where answers are kept.
+if #receivers > 1 then
+  redis.call('HLEN', topic_key('refs'))
+end
+for _, group in ipairs(receivers) do
+  if not reservation_in[group] then
+    redis.call('ZCARD', group_key(group, 'waiting'))
+    redis.call('HLEN', group_key(group, 'group'))
+  end
 end
 
 -- What the requests add: ids, due times, blobs, and what some events have in their members between the place and the id;

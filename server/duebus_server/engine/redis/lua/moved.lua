@@ -3,12 +3,13 @@
 -- A topic's `config` says how many partitions it has, and a partition's says whether it is open. A caller that assumes
 -- something else gets an error before the script writes anything. See DATA_MODEL.md.
 if TOPIC ~= '' then
-  local own = redis.pcall('HMGET', topic_key('config'), 'partitions', 'gate')
-  if not own.err and tonumber(own[1] or 1) ~= PARTS then
-    return 'moved'
-  end
-  if not own.err and own[2] then
-    read_gate(own[2])
+  local own = redis.pcall('HGETALL', topic_key('config'))
+  if not own.err then
+    read_config(own)
+    if tonumber(CONFIG.partitions or 1) ~= PARTS then
+      return 'moved'
+    end
+    read_gate(CONFIG.gate)
   end
   if GATE > 0 and not IS_WHOLE then
     return 'gate'
