@@ -242,6 +242,16 @@ def test_a_database_that_was_away_is_read_again(bus: Client, kind: type[Postgres
         database.close()
 
 
+def test_a_connection_that_was_lost_is_replaced(shared_database: str, bus: Client) -> None:
+    sender = relay(bus)
+    is_mysql = connections["default"].vendor == "mysql"
+    end = "KILL CONNECTION_ID()" if is_mysql else "SELECT pg_terminate_backend(pg_backend_pid())"
+    for use in (sender._store.prepare, sender.send):
+        with suppress(Error), connections["default"].cursor() as cursor:
+            cursor.execute(end)
+        use()
+
+
 def test_a_row_that_the_server_refuses_keeps_the_reason(database: str, bus: Client) -> None:
     place(1, 2, 3)
     mend = event_bus_pb2.Event(id="order-2", key="k" * 256).SerializeToString()

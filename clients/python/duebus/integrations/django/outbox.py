@@ -133,6 +133,7 @@ class _Store:
         self._listening: Any = None
 
     def prepare(self) -> None:
+        connections[self._alias].close_if_unusable_or_obsolete()
         missing = set(range(SLOTS)).difference(self._slots.values_list("slot", flat=True))
         self._slots.bulk_create([OutboxSlot(slot=slot) for slot in sorted(missing)], ignore_conflicts=True)
 
