@@ -135,6 +135,23 @@ kube: install helm-tools .tools/kube-$(KUBE_VERSION) ## Install, upgrade and rol
 test-clients: install redis ## Run only the clients' own tests and the conformance suite (ARGS='-k go' for one language)
 	@$(PYTEST) tests/conformance $(ARGS)
 
+.PHONY: django
+django: .tools/django/.installed postgres mariadb ## Test the integration of Django with the newest Django, on Python 3.12 or newer (DJANGO_PYTHON=)
+	@PYTHONDONTWRITEBYTECODE= .tools/django/bin/pytest -n auto tests/django_integration $(ARGS)
+
+# Django 6 has tasks of its own and needs Python 3.12. The other tools have the versions of constraints.txt.
+.tools/django/.installed: pyproject.toml constraints.txt | $(BIN)/uv
+	@[ -n "$(DJANGO_PYTHON)" ] || { echo "Django 6 needs Python 3.12 or newer: make django DJANGO_PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(BIN)/uv venv --quiet --clear --python $(DJANGO_PYTHON) .tools/django
+	@grep -vi '^django' constraints.txt > .tools/django/constraints.txt
+	@$(BIN)/uv pip install --quiet --python .tools/django/bin/python --constraint .tools/django/constraints.txt \
+		--group dev --editable '.[testing]' 'django>=6'
+	@$(BIN)/uv pip uninstall --quiet --python .tools/django/bin/python django-tasks
+	@touch $@
+
+DJANGO_PYTHON = $(shell for python in $$(type -ap python3 python3.14 python3.13 python3.12) ~/.pyenv/versions/3.1[2-9]*/bin/python3; \
+	do $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$python && break; done)
+
 .PHONY: parity
 parity: install redis ## Run the conformance suite and write clients/FEATURE_PARITY.md
 	@WRITE_PARITY=1 $(BIN)/pytest tests/conformance $(ARGS)
