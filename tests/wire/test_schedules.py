@@ -288,7 +288,8 @@ async def test_schedules_survive_a_killed_server(
 
 
 async def test_time_is_moved_by_a_client(start_server: Callable[..., ServerProcess], topic: str) -> None:
-    async with connect(start_server("--test-clock").address) as wire:
+    server = start_server("--test-clock", listen="0.0.0.0:0")  # as in a container
+    async with connect(server.address) as wire:
         clock = test_clock_pb2_grpc.TestClockStub(wire.channel)  # type: ignore[no-untyped-call]  # generated
         now = (await clock.AdvanceTime(test_clock_pb2.AdvanceTimeRequest(by=duration(0)))).now.seconds
         stream = await wire.subscribe(topic)

@@ -29,7 +29,7 @@ def serve(
         bool,
         typer.Option(
             "--test-clock",
-            help="For tests: add the service TestClock, which moves the server's time. Only in memory, on loopback.",
+            help="For tests: add the service TestClock, which moves the server's time. Only in memory.",
         ),
     ] = False,
     **flags: Any,
