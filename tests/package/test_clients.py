@@ -51,7 +51,7 @@ def try_go(dist: Path, project: Path, server: str) -> tuple[str, Package]:
         "GOPROXY": f"file://{proxy},file://{downloaded}/cache/download,{in_use}",
         "GOMODCACHE": str(project.parent / "modules"),
         "GONOSUMDB": client.path,
-        "GOFLAGS": "-mod=mod -modcacherw",
+        "GOFLAGS": "-mod=mod -modcacherw -trimpath",
     }
     (project / "go.sum").write_text("".join((each.folder / "go.sum").read_text() for each in modules))
     program, test, traced = blocks((client.folder / "README.md").read_text(), "go")

@@ -41,8 +41,8 @@ import (
 // In real time: how long a worker may take to subscribe, and a call to be answered, beyond what it waits for.
 const answerTimeout = 10 * time.Second
 
-// Bus is a server with a clock that its test moves. In between, the clock runs on. It ends with the test, and its
-// events with it. If it fails, so does the test.
+// Bus is a server with a clock that its test moves. In between, the clock runs on. The server that Start starts ends with
+// the test, and its events with it. If the bus fails, so does the test.
 //
 // Its methods are called by the goroutine that runs the test.
 type Bus struct {
@@ -64,6 +64,13 @@ func Start(t testing.TB) *Bus {
 	if err != nil {
 		t.Fatalf("duebustest: %v", err)
 	}
+	return Connect(t, address)
+}
+
+// Connect returns the bus of a server that something else runs, for example a container: duebus serve --test-clock. Only
+// the connection ends with the test.
+func Connect(t testing.TB, address string) *Bus {
+	t.Helper()
 	client, err := duebus.NewClient(address, duebus.WithLogger(silent))
 	if err != nil {
 		t.Fatalf("duebustest: %v", err)

@@ -28,6 +28,7 @@ func TestABus(t *testing.T) {
 		{"SettleWaitsForARunningHandlerAndNotForARetry", checkSettleWaitsForARunningHandlerAndNotForARetry},
 		{"AScheduleFiresAtEachOfItsTimesOnTheWay", checkAScheduleFiresAtEachOfItsTimesOnTheWay},
 		{"TheClockIsAheadByWhatItWasMoved", checkTheClockIsAheadByWhatItWasMoved},
+		{"AServerGoesOnAfterATestThatIsConnectedToIt", checkAServerGoesOnAfterATestThatIsConnectedToIt},
 		{"AStoppedWorkerHandlesNothing", checkAStoppedWorkerHandlesNothing},
 		{"WhatIsNotSettledIsNamed", checkWhatIsNotSettledIsNamed},
 	} {
@@ -109,6 +110,14 @@ func checkTheClockIsAheadByWhatItWasMoved(t *testing.T, bus *duebustest.Bus) {
 	before := bus.Now()
 	bus.Advance(48 * time.Hour)
 	if ahead := bus.Now().Sub(before); ahead < 48*time.Hour || ahead > 48*time.Hour+time.Minute {
+		t.Errorf("moved by %v", ahead)
+	}
+}
+
+func checkAServerGoesOnAfterATestThatIsConnectedToIt(t *testing.T, bus *duebustest.Bus) {
+	before := bus.Now()
+	t.Run("Connected", func(t *testing.T) { duebustest.Connect(t, bus.Address).Advance(2 * time.Hour) })
+	if ahead := bus.Now().Sub(before); ahead < 2*time.Hour {
 		t.Errorf("moved by %v", ahead)
 	}
 }

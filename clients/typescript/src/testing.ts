@@ -42,12 +42,16 @@ export interface Span {
   ms?: number;
 }
 
-/** The options of a bus for tests. */
-export interface BusOptions {
-  /** The command `duebus`: its path. By default, what `DUEBUS_COMMAND` names, otherwise `duebus` in `PATH`. */
-  command?: string | undefined;
+/** The options of a bus that runs already. */
+export interface ConnectOptions {
   /** Of its client. */
   interceptors?: readonly Interceptor[] | undefined;
+}
+
+/** The options of a bus for tests. */
+export interface BusOptions extends ConnectOptions {
+  /** The command `duebus`: its path. By default, what `DUEBUS_COMMAND` names, otherwise `duebus` in `PATH`. */
+  command?: string | undefined;
 }
 
 /** Events were due or leased for too long; the message names their topics and groups. */
@@ -70,7 +74,17 @@ type Server = ChildProcessByStdio<Writable, Readable, Readable>;
 export async function startBus(options: BusOptions = {}): Promise<Bus> {
   const command = options.command ?? (process.env[COMMAND_VARIABLE] || "duebus");
   const server = spawnServer(executable(command));
-  return new Bus(server, await readyAddress(server), options.interceptors ?? []);
+  return new Bus(await readyAddress(server), options, server);
+}
+
+/**
+ * Connects to a server that something else runs, for example in a container: `duebus serve --test-clock`. It goes on when
+ * this bus is stopped.
+ *
+ * @param address where it listens, `host:port`.
+ */
+export function connectBus(address: string, options: ConnectOptions = {}): Bus {
+  return new Bus(address, options);
 }
 
 /** A server with a clock that the test moves; in between, the clock runs on. */
@@ -79,12 +93,12 @@ export class Bus implements AsyncDisposable {
   readonly address: string;
   /** A client of it. Workers of this client pass failed assertions on to `settle` and `running`. */
   readonly client: Client;
-  readonly #server: Server;
+  readonly #server: Server | undefined;
   readonly #verdicts: unknown[] = [];
   #judged = new AbortController();
 
   /** @internal */
-  constructor(server: Server, address: string, interceptors: readonly Interceptor[]) {
+  constructor(address: string, { interceptors = [] }: ConnectOptions, server?: Server) {
     this.#server = server;
     this.address = address;
     this.client = new Client(address, { interceptors: [...interceptors, { handle: this.#judge }] });
@@ -154,13 +168,14 @@ export class Bus implements AsyncDisposable {
     return result as T;
   }
 
-  /** Ends the server; its events are dropped. Stopping twice is not an error. */
+  /** Ends the server that `startBus` has started; its events are dropped. Stopping twice is not an error. */
   async stop(): Promise<void> {
     this.client.close();
-    if (!this.#server.stdin.destroyed) {
-      const closed = once(this.#server, "close");
-      keepProcess(this.#server, "ref");
-      this.#server.stdin.destroy();
+    const server = this.#server;
+    if (server && !server.stdin.destroyed) {
+      const closed = once(server, "close");
+      keepProcess(server, "ref");
+      server.stdin.destroy();
       await closed;
     }
   }

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, type TestContext, test } from "node:test";
 import { Client, DueBusError, Worker } from "duebus";
-import { NotSettledError, startBus } from "duebus/testing";
+import { connectBus, NotSettledError, startBus } from "duebus/testing";
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
@@ -28,6 +28,14 @@ test("the README has the example of a test", () => {
   const example = readFileSync(new URL("../../test/example.test.ts", import.meta.url), "utf8");
   const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
   assert(readme.includes(`\`\`\`ts\n${example}\`\`\``));
+});
+
+test("a server goes on when a bus that is connected to it is stopped", async () => {
+  const before = await bus.now();
+  const other = connectBus(bus.address);
+  await other.advance({ hours: 2 });
+  await other.stop();
+  assert((await bus.now()).getTime() - before.getTime() >= 2 * 3_600_000);
 });
 
 test("a schedule fires at each of its times while the clock is moved", async () => {

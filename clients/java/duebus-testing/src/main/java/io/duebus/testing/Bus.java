@@ -35,13 +35,15 @@ public final class Bus implements AutoCloseable {
     /** How long after its own timeout the server may answer. */
     private static final java.time.Duration ANSWER = java.time.Duration.ofSeconds(10);
 
-    private final ServerProcess server;
+    private final String address;
+    private final Runnable end;
     private final DueBus client;
     private final Verdicts verdicts = new Verdicts();
 
-    private Bus(ServerProcess server, Consumer<DueBus.Builder> set) {
-        this.server = server;
-        var builder = DueBus.builder(server.address());
+    private Bus(String address, Runnable end, Consumer<DueBus.Builder> set) {
+        this.address = address;
+        this.end = end;
+        var builder = DueBus.builder(address);
         set.accept(builder);
         client = builder.intercept(verdicts).build();
     }
@@ -58,12 +60,23 @@ public final class Bus implements AutoCloseable {
 
     /** As {@link #start()}, with a client that {@code set} has given its options. */
     public static Bus start(Consumer<DueBus.Builder> set) {
-        return new Bus(ServerProcess.start(), set);
+        var server = ServerProcess.start();
+        return new Bus(server.address(), server::close, set);
+    }
+
+    /**
+     * Connects to a server that something else runs, for example in a container: {@code duebus serve --test-clock}. It goes
+     * on when this bus is closed.
+     *
+     * @param address where it listens, {@code host:port}
+     */
+    public static Bus connect(String address) {
+        return new Bus(address, () -> {}, client -> {});
     }
 
     /** Where it listens, {@code host:port}. */
     public String address() {
-        return server.address();
+        return address;
     }
 
     /** A client of it. Workers of this client pass failed assertions on to {@link #settle} and {@link #running}. */
@@ -169,11 +182,11 @@ public final class Bus implements AutoCloseable {
         void run() throws E;
     }
 
-    /** Ends the server; its events are dropped. Closing twice is not an error. */
+    /** Ends the server that {@link #start()} has started; its events are dropped. Closing twice is not an error. */
     @Override
     public void close() {
         client.close();
-        server.close();
+        end.run();
     }
 
     private AdvanceTimeResponse advanceTime(java.time.Duration by) {

@@ -62,6 +62,15 @@ class BusTest {
     }
 
     @Test
+    void aServerGoesOnWhenABusThatIsConnectedToItIsClosed() {
+        Instant before = bus.now();
+        try (var other = Bus.connect(bus.address())) {
+            other.advance(Duration.ofHours(2));
+        }
+        assertTrue(bus.now().isAfter(before.plus(Duration.ofHours(2))));
+    }
+
+    @Test
     void aScheduleFiresAtEachOfItsTimesWhileTheClockIsMoved() {
         var fired = new CopyOnWriteArrayList<String>();
         var worker = worker("report", delivery -> fired.add(delivery.attributes().get("duebus-scheduled-for")));
