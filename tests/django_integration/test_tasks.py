@@ -262,6 +262,16 @@ def test_a_task_is_run(server: ServerProcess, task: Any) -> None:
     assert result.errors == []
 
 
+def test_results_are_kept_on_every_database(database: str, server: ServerProcess) -> None:
+    succeeds, fails = tasks.add.enqueue(1, second=2), tasks.fail_with_value_error.enqueue()
+    with running(server):
+        assert finished(succeeds).return_value == 3
+        assert finished(fails).errors[0].exception_class is ValueError
+    assert backend().get_result(succeeds.id) == succeeds
+    with pytest.raises(api.TaskResultDoesNotExist):
+        backend().get_result(succeeds.id.upper())
+
+
 def test_a_task_gets_its_arguments(server: ServerProcess) -> None:
     result = tasks.add.enqueue(1, second=2)
     with running(server):
