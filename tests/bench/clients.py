@@ -52,7 +52,7 @@ class Size:
     backlog: int
 
 
-FULL = Size(warm_up=20_000, events=30_000, backlog=200_000)
+FULL = Size(warm_up=20_000, events=50_000, backlog=200_000)
 QUICK = Size(warm_up=100, events=200, backlog=500)
 
 Row = tuple[Language, str]
