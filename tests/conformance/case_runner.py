@@ -353,8 +353,13 @@ def _admin_request(method: str, fields: Fields) -> bytes:
     return serialized
 
 
-def _admin_response(method: str, response: str) -> Fields:
-    return _as_fields(getattr(admin_pb2, f"{method}Response").FromString(base64.b64decode(response)))
+def _admin_response(method: str, response: str | Fields) -> Fields:
+    message = getattr(admin_pb2, f"{method}Response")()
+    if isinstance(response, str):
+        message.ParseFromString(base64.b64decode(response))
+    else:
+        json_format.ParseDict(response, message)
+    return _as_fields(message)
 
 
 def _as_fields(message: Any) -> Fields:

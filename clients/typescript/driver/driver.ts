@@ -1,6 +1,5 @@
-import type { MethodDefinition } from "@grpc/grpc-js";
 import { Client, type Subscription } from "duebus";
-import * as v1 from "duebus/v1";
+import { adminCalls, toJson } from "./admin.js";
 import { answer, type Fields, write } from "./lines.js";
 import { scheduleCommands } from "./schedules.js";
 import { ScriptedWorker } from "./scripted.js";
@@ -134,14 +133,9 @@ export class Driver {
   }
 
   async #admin(fields: Fields): Promise<Fields> {
-    const name = required<string>(fields, "method");
-    const method = `${name[0]?.toLowerCase()}${name.slice(1)}`;
-    const methods = v1.EventBusAdminService as unknown as Record<string, MethodDefinition<unknown, unknown>>;
-    const definition = named(new Map(Object.entries(methods)), method);
-    const request = definition.requestDeserialize(Buffer.from(required<string>(fields, "request"), "base64"));
-    const { connection, timeoutMs } = this.#client(fields);
-    const response = await connection.unary(definition, request, { timeoutMs });
-    return { response: definition.responseSerialize(response).toString("base64") };
+    const call = named(new Map(Object.entries(adminCalls)), required(fields, "method"));
+    const request = Buffer.from(required<string>(fields, "request"), "base64");
+    return { response: toJson(await call(this.#client(fields).admin, request)) };
   }
 
   #startWorker(fields: Fields): Fields {

@@ -4,18 +4,11 @@ import com.google.gson.JsonParser;
 import io.duebus.DispatchOptions;
 import io.duebus.Dispatched;
 import io.duebus.DueBus;
-import io.duebus.DueBusException;
 import io.duebus.Event;
-import io.duebus.v1.EventBusAdminGrpc;
-import io.duebus.v1.EventBusAdminGrpc.EventBusAdminStub;
 import io.duebus.v1.LeaseFailure;
 import io.duebus.v1.Nack;
-import io.grpc.CallOptions;
 import io.grpc.ChannelCredentials;
-import io.grpc.MethodDescriptor;
-import io.grpc.StatusRuntimeException;
 import io.grpc.TlsChannelCredentials;
-import io.grpc.stub.ClientCalls;
 import java.io.ByteArrayInputStream;
 import java.io.IOException;
 import java.io.InputStream;
@@ -40,7 +33,6 @@ final class Driver {
     }
 
     private static final Map<String, Object> EMPTY = Map.of();
-    private static final Duration ADMIN_TIMEOUT = Duration.ofSeconds(30);
 
     private final Output output;
     private final ExecutorService threads = Executors.newCachedThreadPool();
@@ -249,26 +241,9 @@ final class Driver {
                 .toList());
     }
 
-    /** Calls a generated stub by its name. */
     private Object admin(Command command) throws Throwable {
-        String name = EventBusAdminGrpc.SERVICE_NAME + "/" + command.text("method");
-        var method = EventBusAdminGrpc.getServiceDescriptor().getMethods().stream()
-                .filter(each -> each.getFullMethodName().equals(name))
-                .findFirst()
-                .orElseThrow(() -> new DriverError("no admin call is named " + name));
-        return Map.of("response", Lines.base64(call(client(command).adminStub(), method, command.bytes("request"))));
-    }
-
-    private static <Q, R> byte[] call(EventBusAdminStub stub, MethodDescriptor<Q, R> method, byte[] request)
-            throws IOException {
-        var timely = CallOptions.DEFAULT.withDeadlineAfter(ADMIN_TIMEOUT.toMillis(), TimeUnit.MILLISECONDS);
-        try {
-            Q message = method.parseRequest(new ByteArrayInputStream(request));
-            R response = ClientCalls.blockingUnaryCall(stub.getChannel(), method, timely, message);
-            return method.streamResponse(response).readAllBytes();
-        } catch (StatusRuntimeException error) {
-            throw DueBusException.of(error);
-        }
+        var call = named(AdminCommands.ALL, command.text("method"));
+        return Map.of("response", call.make(client(command).admin(), command.bytes("request")));
     }
 
     private Object subscribe(Command command) {
