@@ -24,7 +24,7 @@ def workflow(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_makes_targets_that_exist(name: str) -> None:
-    made = set(re.findall(r"\bmake ([a-z-]+)", WORKFLOWS[name]))
+    made = set(re.findall(r"\bmake ([a-z][a-z-]*)", WORKFLOWS[name]))
     assert made
     assert made <= TARGETS
 
