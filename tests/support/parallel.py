@@ -35,6 +35,7 @@ LONGEST = (
     "tests/fault/test_chaos.py",
     "tests/conformance (python)",
     "tests/fault/test_schedules.py",
+    "tests/outbox/test_relay.py",
     "tests/helm",
     "tests/redis_engine/test_cluster.py",
     "tests/web/test_dashboard.py",
