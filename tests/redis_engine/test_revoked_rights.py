@@ -10,6 +10,7 @@ import redis
 from duebus_server.domain.clock import HOUR
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.model import DispatchRequest, LeaseRequest, Refill, Reservation
+from duebus_server.domain.rates import Limits
 from duebus_server.engine.redis import Credentials
 from support.builders import new_event, new_events
 from support.redis_bus import RedisBus, Replica, redis_bus
@@ -20,6 +21,7 @@ from support.topics import PLENTY, WORKER, ref
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from duebus_server.domain.model import LeasedEvent
     from support.topics import TopicDriver
 
     Verb = Callable[[TopicDriver], Awaitable[object]]
@@ -173,3 +175,23 @@ async def test_events_that_wait_for_a_first_group_are_delivered_in_the_end(restr
     answer = await topic.dispatch(*new_events(5))
     await try_without(restricted, command, topic.join(group="one"))
     assert await found(replica, topic, "one") == set(answer.event_ids)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_limits_and_priorities_hold_when_a_right_is_missing(restricted: RedisBus, command: str) -> None:
+    replica = await restricted.replica()
+    limited, ranked = replica.topic(), replica.topic()
+    await limited.join()
+    await limited.configure(limits=Limits(1))
+    await limited.dispatch("leased", "over the limit")
+    await limited.lease_one()
+    await ranked.join()
+    await ranked.dispatch("behind", new_event("in front", priority=10))
+    found: list[LeasedEvent] = []
+
+    async def lease(topic: TopicDriver) -> None:
+        found.extend(await topic.lease(max_events=1))
+
+    for topic in (limited, ranked):
+        await try_without(restricted, command, lease(topic))
+    assert {event.event_id for event in found} <= {"in front"}
