@@ -33,7 +33,7 @@ class DueBusContainerIT {
                 });
             }
             try (var again = container.bus()) {
-                assertEquals("order.check", again.client().admin().topics(0).findFirst().orElseThrow().getTopic());
+                assertEquals("order.check", again.client().admin().topics().findFirst().orElseThrow().topic());
             }
         }
     }
