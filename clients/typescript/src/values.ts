@@ -31,13 +31,16 @@ export function engineFromWire(engine: WireEngine): Engine[] {
   return (Object.keys(ENGINES) as Engine[]).filter((name) => ENGINES[name] === engine);
 }
 
+/** The longest duration of protobuf, in ms: about 10,000 years. */
+const MAX_DURATION_MS = 315_576_000_000_000;
+
 /** A duration as a protobuf message; undefined stays undefined. */
 export function durationToWire(field: string, ms: number | undefined): Duration | undefined {
   if (ms === undefined) {
     return undefined;
   }
-  if (!Number.isFinite(ms)) {
-    throw invalid(field, `is not a duration: ${ms}`);
+  if (!(Math.abs(ms) <= MAX_DURATION_MS)) {
+    throw invalid(field, `is not a duration: ${ms} ms`);
   }
   const nanos = BigInt(Math.round(ms * 1e6));
   return { seconds: nanos / 1_000_000_000n, nanos: Number(nanos % 1_000_000_000n) };

@@ -92,6 +92,8 @@ test("bad input is refused with the field's name, and nothing is sent", async ()
   circular.self = circular;
   const cases: [NewEvent, string][] = [
     [{ delayMs: Number.NaN }, "events[1].delay"],
+    [{ delayMs: 1e25 }, "events[1].delay"], // protobuf can't carry it
+    [{ delayMs: Number.MAX_VALUE }, "events[1].delay"],
     [{ delayMs: 1, deliverAt: new Date() }, "events[1].delay"],
     [{ deliverAt: new Date("no moment") }, "events[1].deliver_at"],
     [{ maxRetries: -1 }, "events[1].max_retries"],
