@@ -66,6 +66,17 @@ end
     assert not re.search("(local|do)\n.*(STEP|DONE|IS_NEW|OTHER) =", joined)
 
 
+def test_constants_of_one_name_keep_their_values() -> None:
+    shared = "local LIMIT, STEP = 10, 2\n\nlocal function most()\n  return LIMIT + STEP\nend\n"
+
+    for value in ("20", "tonumber(ARGV[6])"):
+        joined = _join_used([shared, f"local LIMIT = {value}\nreturn most(), LIMIT\n"], hide=True)
+
+        assert "LIMIT = 10\n" in joined
+        assert "return LIMIT + 2\n" in joined
+        assert joined.endswith(f"local LIMIT = {value}\nreturn most(), LIMIT\n")
+
+
 def test_a_dispatch_without_reservations_is_sent_without_hand_over() -> None:
     made = set(FUNCTION.findall(Script("dispatch", without="hand_over")._source))
     assert made < set(FUNCTION.findall(Script("dispatch")._source))

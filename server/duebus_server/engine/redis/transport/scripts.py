@@ -45,7 +45,7 @@ _UNIT = re.compile(
 _DECLARED = re.compile(r"^local (?:function (\w+)|([\w, ]+?)(?: =|$))", re.MULTILINE)
 _RARELY_NEEDED = frozenset({"policies", "slots", "ranking"})
 """Files that are left out until a topic needs them: Lua creates their functions in each run."""
-_LITERAL = re.compile(r"local ([A-Z]\w*) = (\d[\de]*|true|false|'[^'\n]*')\n")
+_LITERAL = re.compile(r"local [A-Z]\w* = (\d[\de]*|true|false|'[^'\n]*')\n")
 _ASSIGNED = re.compile(r"^ *([A-Z][A-Z0-9_]*(?:, [A-Z][A-Z0-9_]*)*) = ", re.MULTILINE)
 _WORD = re.compile(r"--.*|'[^'\n]*'|\b[A-Z][A-Z0-9_]*\b")
 _COMMENT, _NAME = re.compile(r"--.*"), re.compile(r"[A-Za-z_]\w*")
@@ -201,11 +201,14 @@ def _join_used(sources: Sequence[str], *, hide: bool) -> str:
 
 
 def _literals_in(sources: Sequence[str]) -> dict[str, str]:
-    """The constants whose values are numbers, texts or booleans, and that are never assigned another one."""
-    texts = [part.text for source in sources for part in _parts(source)]
-    found = {literal[1]: literal[2] for text in texts if (literal := _LITERAL.match(text))}
+    """The constants whose values are numbers, texts or booleans, and that never have another one in these sources."""
+    texts: dict[str, set[str]] = {}
+    for part in (part for source in sources for part in _parts(source)):
+        for name in part.defines:
+            texts.setdefault(name, set()).add(part.text)
     assigned = {name for source in sources for names in _ASSIGNED.findall(source) for name in names.split(", ")}
-    return {name: value for name, value in found.items() if name not in assigned}
+    only = {name: text for name, (text, *others) in texts.items() if not others and name not in assigned}
+    return {name: literal[1] for name, text in only.items() if (literal := _LITERAL.match(text))}
 
 
 def _hide_unneeded(text: str, needed: frozenset[str]) -> str:
