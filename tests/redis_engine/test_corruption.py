@@ -9,6 +9,7 @@ import pytest
 from duebus_server.domain.administration import DeadLetterFilter
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, NotFound
+from duebus_server.domain.rates import Limits
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
 from support.builders import new_event
@@ -249,6 +250,7 @@ WRITTEN = {
     "ack": ["events", "meta", "refs", *(f"group:default:{name}" for name in ("leased", "records", "in_flight"))],
 }
 WRITTEN["ack and lease"] = WRITTEN["ack"]
+WRITTEN["ack under a limit"] = [f"group:default:{name}" for name in ("waiting", "suspects", "upcoming", "group")]
 
 
 @pytest.mark.parametrize(("step", "name"), [(step, name) for step, names in WRITTEN.items() for name in names])
@@ -264,6 +266,8 @@ async def test_a_step_finds_a_key_of_another_application_before_it_writes(
         await joined.dispatch(new_event("three", key="a key", delay_us=1))
     if step == "lease of a damaged event":
         damage(bus, joined, "two", b"x")
+    if step == "ack under a limit":
+        await joined.configure(limits=Limits(2))
     bus.raw.delete(bus.key(joined.name, name))
     bus.raw.set(bus.key(joined.name, name), "a string of another application")
     before = bus.contents(joined.name)
@@ -276,6 +280,7 @@ async def test_a_step_finds_a_key_of_another_application_before_it_writes(
         "lease of a damaged event": joined.lease,
         "ack": lambda: joined.ack(*held),
         "ack and lease": lambda: joined.ack_and_lease(*held),
+        "ack under a limit": lambda: joined.ack(*held),
     }
     with pytest.raises(DispatcherNotWorking, match="wrong type"):
         await steps[step]()

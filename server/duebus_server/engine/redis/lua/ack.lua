@@ -23,6 +23,9 @@ local window = setting('dedupe_window', ARGV[7])
 -- As `check_keys`, for what is written below and is not read before.
 redis.call('HLEN', topic_key('events'))
 redis.call('HLEN', group_key(group, 'in_flight'))
+if HAS_LIMITS then
+  next_due(group) -- reads what it reads again when the leases have ended
+end
 local has_refs = redis.call('HLEN', topic_key('refs')) > 0
 if has_refs then
   redis.call('HLEN', topic_key('meta'))
