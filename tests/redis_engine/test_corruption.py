@@ -9,7 +9,7 @@ import pytest
 from duebus_server.domain.administration import DeadLetterFilter
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import ConcurrentModification, DispatcherNotWorking, NotFound
-from duebus_server.domain.rates import Limits
+from duebus_server.domain.rates import KeyPolicy, Limits, Rate
 from duebus_server.domain.states import EventState
 from duebus_server.domain.views import TopicConfig
 from support.builders import new_event
@@ -251,6 +251,8 @@ WRITTEN = {
 }
 WRITTEN["ack and lease"] = WRITTEN["ack"]
 WRITTEN["ack under a limit"] = [f"group:default:{name}" for name in ("waiting", "suspects", "upcoming", "group")]
+WRITTEN["dispatch under a limit"] = ["group:default:leased"]
+WRITTEN["lease under a key policy"] = [f"group:default:{name}" for name in ("keys", "slots", "tats")]
 
 
 @pytest.mark.parametrize(("step", "name"), [(step, name) for step, names in WRITTEN.items() for name in names])
@@ -266,8 +268,11 @@ async def test_a_step_finds_a_key_of_another_application_before_it_writes(
         await joined.dispatch(new_event("three", key="a key", delay_us=1))
     if step == "lease of a damaged event":
         damage(bus, joined, "two", b"x")
-    if step == "ack under a limit":
+    if step.endswith("under a limit"):
         await joined.configure(limits=Limits(2))
+    if step == "lease under a key policy":
+        await joined.configure(keys=KeyPolicy(2, Rate(10, SECOND)))
+        await joined.dispatch(new_event("three", key="a key"))
     bus.raw.delete(bus.key(joined.name, name))
     bus.raw.set(bus.key(joined.name, name), "a string of another application")
     before = bus.contents(joined.name)
@@ -281,6 +286,8 @@ async def test_a_step_finds_a_key_of_another_application_before_it_writes(
         "ack": lambda: joined.ack(*held),
         "ack and lease": lambda: joined.ack_and_lease(*held),
         "ack under a limit": lambda: joined.ack(*held),
+        "dispatch under a limit": lambda: joined.dispatch("new"),
+        "lease under a key policy": lambda: joined.lease(max_events=2),
     }
     with pytest.raises(DispatcherNotWorking, match="wrong type"):
         await steps[step]()

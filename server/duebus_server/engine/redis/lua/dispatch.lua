@@ -74,6 +74,7 @@ for _, group in ipairs(receivers) do
   if not reservation_in[group] then
     redis.call('ZCARD', group_key(group, 'waiting'))
     redis.call('HLEN', group_key(group, 'group'))
+    ready_at(group, now) -- reads what `announce` reads of a group with limits
   end
 end
 

@@ -151,7 +151,11 @@ local function blob_of(i)
 end
 
 local raws = read_all('HMGET', records_key, ids)
-redis.call('HLEN', group_key(group, 'in_flight')) -- the only key that is written below and was not read
+-- As `check_keys`, for what is written below and was not read.
+redis.call('HLEN', group_key(group, 'in_flight'))
+if HAS_POLICIES then
+  ordering().check_key_sets(group)
+end
 
 local strays, died = {}, {}
 
