@@ -32,7 +32,6 @@ except ModuleNotFoundError as error:
 
 journal = typer.Typer(
     help="Inspect and repair the data directory of the local engine.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

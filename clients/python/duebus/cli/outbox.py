@@ -25,7 +25,6 @@ except ModuleNotFoundError as error:
 
 outbox = typer.Typer(
     help="Dispatch what programs have written into the outbox of their database.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -23,7 +23,6 @@ _NEXT_SHOWN = 3
 schedule = typer.Typer(
     help="Dispatch an event again and again, by cron or at a fixed interval.",
     cls=conversion.Group,
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -13,7 +13,6 @@ from duebus.cli.server_options import Globals
 
 token = typer.Typer(
     help="Create bearer tokens for a server.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
