@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from duebus.worker import DeadLetter, HandlerInterceptor, HandlerNext, Registration
@@ -76,6 +77,17 @@ async def test_an_interceptor_that_does_not_call_the_handler_acks_the_event(bus:
         (await bus.stream()).deliver(event)
         assert (await bus.acks.next()).tokens == [event.lease_token]
     assert not handler.begun
+
+
+async def test_an_interceptor_that_is_no_coroutine_function_is_named_in_the_error(bus: FakeBus) -> None:
+    def forgetful(*_: object) -> None: ...
+
+    worker, handler = worker_on(bus, interceptors=[cast("HandlerInterceptor", forgetful)]), HandlerByHand()
+    worker.add("orders", handler)
+    async with serving(worker):
+        (await bus.stream()).deliver(delivery())
+        (nack,) = (await bus.nacks.next()).nacks
+    assert re.fullmatch("TypeError: the interceptor <.*forgetful.*> must be a coroutine function", first_line(nack))
 
 
 async def test_a_batch_has_one_call_and_keeps_its_outcomes_although_the_interceptor_returns_nothing(

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from inspect import isawaitable
 
 from duebus._core.delivery import Delivery
 from duebus.worker.registry import Registration
@@ -35,7 +36,10 @@ async def call_through(
         if depth == len(interceptors):
             returned = await call()
         else:
-            await interceptors[depth](registration, deliveries, partial(call_next, depth + 1))
+            passed = interceptors[depth](registration, deliveries, partial(call_next, depth + 1))
+            if not isawaitable(passed):
+                raise TypeError(f"the interceptor {interceptors[depth]!r} must be a coroutine function")
+            await passed
         return returned
 
     return await call_next(0)
