@@ -28,7 +28,6 @@ from duebus._core.model import Dispatched, LeaseFailure, LeaseRef, Nack, NewEven
 from duebus._core.retry import Clock
 from duebus._core.settings import DEFAULT_TARGET, DEFAULT_TIMEOUT, ChannelOptions, make_settings
 from duebus._core.tracing import dispatching, dispatching_many
-from duebus.v1 import event_bus_pb2
 
 __all__ = ["AdminClient", "Client", "DispatchInterceptor", "DispatchNext", "ScheduleClient", "Subscription"]
 
@@ -168,7 +167,6 @@ class Client:
             MaxQueuedEventsReached: the topic is full, or too many events with this key are blocked; nothing was stored.
             DueBusError: any other failure.
         """
-        options = DispatchOptions(engines, request_id, require_subscriber, timeout)
         with dispatching(topic, id, attributes):
             if self._interceptors:
                 event = NewEvent(
@@ -182,6 +180,7 @@ class Client:
                     key=key,
                     priority=priority,
                 )
+                options = DispatchOptions(engines, request_id, require_subscriber, timeout)
                 (result,) = await self._intercept(topic, [event], partial(self._send_intercepted, options))
                 return result
             encoded = encode_fields(
@@ -195,7 +194,8 @@ class Client:
                 key=key,
                 priority=priority,
             )
-            return await self._send(options, topic, encoded)
+            kind = calls.dispatch_kind(topic, engines, require_subscriber)
+            return await self._dispatcher.run(kind, encoded, timeout, request_id)
 
     async def dispatch_many(
         self,
@@ -242,15 +242,8 @@ class Client:
         """Sends what the interceptors have made of a single event."""
         if len(events) != 1:
             return await self._send_many(options, topic, events)
-        return [await self._send(options, topic, encode_event(events[0]))]
-
-    async def _send(self, options: DispatchOptions, topic: str, event: event_bus_pb2.Event) -> Dispatched:
-        kind = calls.dispatch_kind(topic, options)
-        if options.request_id:  # the caller's own id belongs to this event alone
-            call = calls.dispatch_together(kind, [event], options.request_id)
-            (result,) = await self._connection.run(call, options.timeout)
-            return result
-        return await self._dispatcher.run(kind, event, options.timeout)
+        kind = calls.dispatch_kind(topic, options.engines, options.require_subscriber)
+        return [await self._dispatcher.run(kind, encode_event(events[0]), options.timeout, options.request_id)]
 
     async def _send_many(
         self, options: DispatchOptions, topic: str, events: Iterable[NewEvent | Any]

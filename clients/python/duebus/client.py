@@ -28,7 +28,6 @@ from duebus._sync.dispatching import Dispatcher
 from duebus._sync.schedules import ScheduleClient
 from duebus._sync.subscription import Subscription
 from duebus._sync.transport import Channel, DispatchInterceptor, DispatchNext, Sleep, TokenProvider
-from duebus.v1 import event_bus_pb2
 
 __all__ = ["AdminClient", "Client", "DispatchInterceptor", "DispatchNext", "ScheduleClient", "Subscription"]
 
@@ -167,7 +166,6 @@ class Client:
             MaxQueuedEventsReached: the topic is full, or too many events with this key are blocked; nothing was stored.
             DueBusError: any other failure.
         """
-        options = DispatchOptions(engines, request_id, require_subscriber, timeout)
         with dispatching(topic, id, attributes):
             if self._interceptors:
                 event = NewEvent(
@@ -181,6 +179,7 @@ class Client:
                     key=key,
                     priority=priority,
                 )
+                options = DispatchOptions(engines, request_id, require_subscriber, timeout)
                 (result,) = self._intercept(topic, [event], partial(self._send_intercepted, options))
                 return result
             encoded = encode_fields(
@@ -194,7 +193,8 @@ class Client:
                 key=key,
                 priority=priority,
             )
-            return self._send(options, topic, encoded)
+            kind = calls.dispatch_kind(topic, engines, require_subscriber)
+            return self._dispatcher.run(kind, encoded, timeout, request_id)
 
     def dispatch_many(
         self,
@@ -239,15 +239,8 @@ class Client:
         """Sends what the interceptors have made of a single event."""
         if len(events) != 1:
             return self._send_many(options, topic, events)
-        return [self._send(options, topic, encode_event(events[0]))]
-
-    def _send(self, options: DispatchOptions, topic: str, event: event_bus_pb2.Event) -> Dispatched:
-        kind = calls.dispatch_kind(topic, options)
-        if options.request_id:  # the caller's own id belongs to this event alone
-            call = calls.dispatch_together(kind, [event], options.request_id)
-            (result,) = self._connection.run(call, options.timeout)
-            return result
-        return self._dispatcher.run(kind, event, options.timeout)
+        kind = calls.dispatch_kind(topic, options.engines, options.require_subscriber)
+        return [self._dispatcher.run(kind, encode_event(events[0]), options.timeout, options.request_id)]
 
     def _send_many(self, options: DispatchOptions, topic: str, events: Iterable[NewEvent | Any]) -> list[Dispatched]:
         return self._connection.run(calls.dispatch_many(topic, events, options), options.timeout)

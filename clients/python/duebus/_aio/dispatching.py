@@ -87,17 +87,24 @@ class Dispatcher:
         self._runs: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines[_Waiting](_Waiting.expire)
 
-    async def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
+    async def run(
+        self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None, request_id: str | None
+    ) -> Dispatched:
         """Dispatches an event, alone or with others.
+
+        Args:
+            kind: The arguments that it has in common with those that may share its call.
+            event: The event.
+            timeout: How long it may take; None: the client's.
+            request_id: The caller's own, which belongs to this event alone.
 
         Raises:
             DueBusError: it failed.
         """
-        lane = self._lanes.get(kind)
-        if lane is not None:
+        if not request_id and (lane := self._lanes.get(kind)) is not None:
             return await self._wait(lane, event, timeout)
-        call = dispatch_together(kind, [event])
-        if len(kind.engines) > 1:  # an error names those that hold this event
+        call = dispatch_together(kind, [event], request_id)
+        if request_id or len(kind.engines) > 1:  # an error names the engines that hold this event
             (answer,) = await self._connection.run(call, timeout)
             return answer
         tries = self._connection.tries(call, timeout)

@@ -79,10 +79,9 @@ class DispatchKind(NamedTuple):
     require_subscriber: bool
 
 
-def dispatch_kind(topic: str, options: DispatchOptions) -> DispatchKind:
+def dispatch_kind(topic: str, engines: Engines, require_subscriber: bool) -> DispatchKind:
     """The kind of a dispatch with these arguments."""
-    engines = fields.engines("engines", options.engines)
-    return DispatchKind(fields.text("topic", topic), tuple(engines), options.require_subscriber)
+    return DispatchKind(fields.text("topic", topic), tuple(fields.engines("engines", engines)), require_subscriber)
 
 
 def dispatch_together(

@@ -15,11 +15,19 @@ class Dispatcher:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def run(self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None) -> Dispatched:
+    def run(
+        self, kind: DispatchKind, event: event_bus_pb2.Event, timeout: Span | None, request_id: str | None
+    ) -> Dispatched:
         """Dispatches an event.
+
+        Args:
+            kind: The arguments besides the event.
+            event: The event.
+            timeout: How long it may take; None: the client's.
+            request_id: The caller's own; None: a new one.
 
         Raises:
             DueBusError: it failed.
         """
-        (answer,) = self._connection.run(dispatch_together(kind, [event]), timeout)
+        (answer,) = self._connection.run(dispatch_together(kind, [event], request_id), timeout)
         return answer
