@@ -72,6 +72,22 @@ async def test_an_interceptor_may_change_the_topic_and_add_events(bus: FakeBus) 
     assert (request.topic, [each.data for each in request.events]) == ("eu.orders", [b"x", b"x"])
 
 
+@pytest.mark.parametrize(("more", "different_ids"), [({}, 2), ({"request_id": "mine"}, 1)])
+async def test_each_call_of_the_next_is_a_dispatch_with_the_request_id_of_the_caller(
+    bus: FakeBus, more: dict[str, Any], different_ids: int
+) -> None:
+    async def twice(topic: str, events: Sequence[NewEvent], call_next: aio.DispatchNext) -> list[Dispatched]:
+        await call_next(topic, events)
+        return await call_next(topic, events)
+
+    async with Client(bus.target, interceptors=[twice]) as client:
+        await client.dispatch("orders", "x", **more)
+        await client.dispatch_many("orders", ["x"], **more)
+
+    sent = [request.request_id for request in bus.requests["Dispatch"]]
+    assert [len(set(ids)) for ids in (sent[:2], sent[2:])] == [different_ids, different_ids]
+
+
 async def test_an_interceptor_may_answer_itself_and_nothing_is_sent(bus: FakeBus) -> None:
     async def dropping(_: str, events: Sequence[NewEvent], __: aio.DispatchNext) -> list[Dispatched]:
         return [Dispatched("dropped", False) for _ in events]

@@ -20,7 +20,11 @@ from duebus.v1 import event_bus_pb2
 Sleep = Callable[[float], Awaitable[None]]
 TokenProvider = Callable[[], str | Awaitable[str]]
 DispatchNext = Callable[[str, Sequence[NewEvent]], Awaitable[list[Dispatched]]]
-"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order."""
+"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order.
+
+Each call is a dispatch, with the caller's `request_id` if there is one: a second call to the same topic then repeats
+the first and adds nothing.
+"""
 DispatchInterceptor = Callable[[str, Sequence[NewEvent], DispatchNext], Awaitable[list[Dispatched]]]
 """Comes between the caller and each dispatch: `async def interceptor(topic, events, call_next)`.
 

@@ -15,7 +15,11 @@ from duebus.v1 import event_bus_pb2
 Sleep = Callable[[float], None]
 TokenProvider = Callable[[], str]
 DispatchNext = Callable[[str, Sequence[NewEvent]], list[Dispatched]]
-"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order."""
+"""Passes events on to the next interceptor, after the last one to the server. Returns a result for each, in order.
+
+Each call is a dispatch, with the caller's `request_id` if there is one: a second call to the same topic then repeats
+the first and adds nothing.
+"""
 DispatchInterceptor = Callable[[str, Sequence[NewEvent], DispatchNext], list[Dispatched]]
 """Comes between the caller and each dispatch: `def interceptor(topic, events, call_next)`.
 
