@@ -32,7 +32,10 @@ WORDS = (
     ),
     ("Many tasks may call", "Many threads may call"),
     ("    It may be created before an event loop runs, and belongs to the event loop of its first call.\n", ""),
-    ("Calls of `dispatch` that wait for one another share an RPC.", "Each call of `dispatch` is a separate RPC."),
+    (
+        "Calls of `dispatch` that wait for one another share an RPC, and its token.",
+        "Each call of `dispatch` is a separate RPC.",
+    ),
     (
         "From many tasks, single events are then nearly as fast as batches. Each caller gets its own result.",
         "Batches, with `dispatch_many`, are the fastest way to send many events.",

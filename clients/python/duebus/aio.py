@@ -43,7 +43,7 @@ class Client:
     and `subscribe` are not retried, nor are calls of `admin` whose answer counts what they did. A server whose
     certificate is not trusted is an error at once.
 
-    Calls of `dispatch` that wait for one another share an RPC.
+    Calls of `dispatch` that wait for one another share an RPC, and its token.
     From many tasks, single events are then nearly as fast as batches. Each caller gets its own result.
 
     Every method raises a subclass of `duebus.errors.DueBusError` if the call fails: one of the error table, or
