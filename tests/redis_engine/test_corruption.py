@@ -178,7 +178,8 @@ async def test_invalid_records_lose_the_history_and_not_the_event(
 
 OWN_KEYS = [
     "events", "groups", "meta", "refs", "config", "group:default:waiting", "group:default:leased", "group:default:dead",
-    "group:default:records", "group:default:sessions", "group:default:in_flight", "group:default:group",
+    "group:default:suspects", "group:default:records", "group:default:sessions", "group:default:in_flight",
+    "group:default:group",
 ]  # fmt: skip
 
 KEYS_OF_KEYS = [f"group:default:{name}" for name in ("upcoming", "blocked", "by_key", "keys")]

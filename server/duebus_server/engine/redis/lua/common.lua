@@ -119,7 +119,7 @@ local function check_keys(group)
   redis.call('HLEN', topic_key('events'))
   redis.call('HLEN', topic_key('refs'))
   redis.call('HLEN', topic_key('meta'))
-  for _, name in ipairs({ 'waiting', 'leased', 'dead' }) do
+  for _, name in ipairs({ 'waiting', 'suspects', 'leased', 'dead', 'upcoming', HAS_POLICIES and 'opens' or nil }) do
     redis.call('ZCARD', group_key(group, name))
   end
   for _, name in ipairs({ 'records', 'sessions', 'in_flight', 'group' }) do

@@ -22,7 +22,6 @@ local lasting = {}
 for _, group in ipairs(ALL_GROUPS) do
   check_keys(group)
   check_prioritized(group)
-  redis.call('ZCARD', group_key(group, 'suspects'))
   ordering().check_key_sets(group)
   if not is_ephemeral(group) then
     lasting[#lasting + 1] = group

@@ -237,8 +237,6 @@ local function expire_leases(group, max_retries, limit, ended)
     return
   end
   check_keys(group)
-  redis.call('ZCARD', group_key(group, 'suspects'))
-  redis.call('ZCARD', group_key(group, 'upcoming'))
   local ids, back, dead, died, suspected, changed, lost = {}, new_queue(), {}, {}, {}, {}, {}
   for i = 1, #members do
     ids[i] = id_of(members[i])
@@ -355,7 +353,6 @@ local function find_held(group, first, stride)
   local members, results, records, seen = {}, {}, {}, {}
   check_keys(group)
   local ids, fences, raws = read_named(group, first, stride or 1)
-  redis.call('ZCARD', group_key(group, 'upcoming'))
   local asked = {}
   for i = 1, #ids do
     local id = ids[i]

@@ -30,8 +30,6 @@ local function backoff(record, jitter)
   return math.floor(math.min(backoff_max, backoff_first * 2 ^ math.min(failures(record) - 1, 62)) * jitter + 0.5)
 end
 
-redis.call('ZCARD', group_key(group, 'suspects'))
-
 -- Whether the event has no key that the nack can pause.
 local function lacks_key(i)
   local key = key_of(members[i])

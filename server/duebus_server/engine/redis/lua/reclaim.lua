@@ -18,8 +18,6 @@
 regardless_of_memory()
 local group, session = ARGV[6], ARGV[7]
 check_keys(group)
-redis.call('ZCARD', group_key(group, 'upcoming'))
-redis.call('ZCARD', group_key(group, 'suspects'))
 local known = {}
 for at = 1, #ARGV[9], 8 do
   known[string.sub(ARGV[9], at, at + 7)] = true

@@ -19,7 +19,6 @@ if not group then
   return { whole(now), missing }
 end
 check_keys(group)
-redis.call('ZCARD', group_key(group, 'upcoming'))
 -- A session that has found the group paused does not lease again by itself.
 if redis.call('HDEL', group_key(group, 'group'), 'paused') == 1 then
   redis.call('HSET', group_key(group, 'group'), 'wake_at', whole(NEVER))
