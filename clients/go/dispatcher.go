@@ -92,7 +92,8 @@ func (d *dispatcher) dispatch(ctx context.Context, request *duebusv1.DispatchReq
 	d.mu.Lock()
 	lane, running := d.lanes[kind]
 	if running {
-		waiting := &waitingDispatch{ctx, event, make(chan dispatchResult, 1)}
+		// A copy, because a caller that gives up may change what its event refers to while a call is under way.
+		waiting := &waitingDispatch{ctx, proto.CloneOf(event), make(chan dispatchResult, 1)}
 		lane.waiting = append(lane.waiting, waiting)
 		d.mu.Unlock()
 		return d.wait(lane, waiting)

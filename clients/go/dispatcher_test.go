@@ -115,6 +115,36 @@ func TestACancelledDispatchThatWaitsIsNotSent(t *testing.T) {
 	}
 }
 
+func TestAnEventMayBeChangedOnceItsDispatchHasReturned(t *testing.T) {
+	s := shareBehind(t)
+	event := duebus.Event{ID: "a", Data: []byte("mine"), Attributes: map[string]string{"owner": "me"}}
+	ctx, cancel := context.WithCancel(t.Context())
+	returned := make(chan error, 1)
+	go func() {
+		_, err := s.client.Dispatch(ctx, "t", event)
+		returned <- err
+	}()
+	s.await(1)
+	held := make(chan struct{})
+	s.bus.set(func() {
+		s.bus.held = held
+		s.bus.dispatch = failingFirst(dispatched("a"), status.Error(codes.Unavailable, "away"))
+	})
+	s.release()
+	next(t, s.bus.dispatches)
+	cancel()
+	if err := next(t, returned); !errors.Is(err, duebus.ErrCancelled) {
+		t.Errorf("got %v", err)
+	}
+	copy(event.Data, "another's")
+	event.Attributes["owner"] = "another"
+	close(held)
+	sent := next(t, s.bus.dispatches).Events[0]
+	if string(sent.Data) != "mine" || sent.Attributes["owner"] != "me" {
+		t.Errorf("sent %v", sent)
+	}
+}
+
 func TestACancelledFirstDispatchDoesNotHoldUpTheOthers(t *testing.T) {
 	bus := newFakeBus(t)
 	held := make(chan struct{})
