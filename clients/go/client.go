@@ -3,6 +3,7 @@ package duebus
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,8 @@ type Client struct {
 	dispatcher *dispatcher
 	// interceptors of dispatches, the outermost first.
 	interceptors []func(DispatchFunc) DispatchFunc
-	closed       atomic.Bool
+	closed       chan struct{} // closed by Close
+	closing      sync.Once
 	// requestBytes is the largest request of lease tokens or nacks; a subscription learns it from the server.
 	requestBytes atomic.Int64
 }
@@ -45,6 +47,7 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 		return nil, invalidField("timeout", "must be positive, not "+settings.timeout.String())
 	}
 	client := &Client{timeout: settings.timeout, logger: settings.logger, interceptors: settings.interceptors}
+	client.closed = make(chan struct{})
 	conn, err := dial(target, settings)
 	if err != nil {
 		return nil, invalidField("target", err.Error())
@@ -57,11 +60,21 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 
 // Close ends open calls and subscriptions and disconnects. Workers of the client end with ErrClientClosed: cancel the
 // context of their Run first. Closing twice is not an error.
-func (c *Client) Close() error {
-	if c.closed.Swap(true) {
-		return nil
+func (c *Client) Close() (err error) {
+	c.closing.Do(func() {
+		close(c.closed)
+		err = c.conn.Close()
+	})
+	return err
+}
+
+func (c *Client) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
 	}
-	return c.conn.Close()
 }
 
 // EventBus returns the generated stubs, on the same connection and with the same credentials.
@@ -109,7 +122,7 @@ func (c *Client) IsServing(ctx context.Context, service string) (bool, error) {
 
 // closedOr distinguishes a call that Close ended from one that failed.
 func (c *Client) closedOr(err error) error {
-	if err != nil && c.closed.Load() {
+	if err != nil && c.isClosed() {
 		return &Error{Reason: ErrClientClosed, Message: "the client is closed", cause: err}
 	}
 	return err

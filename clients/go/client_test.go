@@ -324,6 +324,34 @@ func TestCallsOfAClosedClientFail(t *testing.T) {
 	}
 }
 
+func TestCloseEndsTheWaitForTheNextTry(t *testing.T) {
+	bus := newFakeBus(t)
+	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * waitTimeout)}
+	stopped := refusal(codes.Unavailable, "DISPATCHER_NOT_WORKING", later)
+	bus.dispatch = func() (*duebusv1.DispatchResponse, error) { return nil, stopped }
+	answered := make(chan struct{}, 10)
+	watching := grpc.WithChainUnaryInterceptor(func(
+		ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker,
+		options ...grpc.CallOption,
+	) error {
+		defer func() { answered <- struct{}{} }()
+		return invoke(ctx, method, request, reply, conn, options...)
+	})
+	client := newClient(t, bus.address, duebus.WithDialOptions(watching))
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := client.Dispatch(context.Background(), "t", duebus.Event{})
+		waiting <- err
+	}()
+	next(t, answered)
+	if err := client.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := next(t, waiting); !errors.Is(err, duebus.ErrClientClosed) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestTheTokenIsSentWithEachCall(t *testing.T) {
 	bus := newFakeBus(t)
 	if _, err := newClient(t, bus.address, duebus.WithToken("secret")).Dispatch(t.Context(), "t", duebus.Event{}); err != nil {

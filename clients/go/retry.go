@@ -42,7 +42,7 @@ func repeatedNoting[Request, Response any](
 			own := *typed // the reported one gets a cause
 			note(&own)
 		}
-		if !sleep(ctx, max(pauses.next(), retryAfter(err))) {
+		if !c.sleep(ctx, max(pauses.next(), retryAfter(err))) {
 			return nil, true, moreSpecific(ctx, err, last)
 		}
 	}
@@ -87,19 +87,21 @@ func moreSpecific(ctx context.Context, err, last error) error {
 }
 
 // sleep returns false if the context ends or would end first.
-func sleep(ctx context.Context, pause time.Duration) bool {
+func (c *Client) sleep(ctx context.Context, pause time.Duration) bool {
 	if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < pause {
 		return false
 	}
-	return wait(ctx, pause)
+	return c.wait(ctx, pause)
 }
 
-// wait returns false when the context ends first.
-func wait(ctx context.Context, pause time.Duration) bool {
+// wait returns false when the context ends first. Close ends the pause: the next call says that the client is closed.
+func (c *Client) wait(ctx context.Context, pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
+	case <-c.closed:
 		return true
 	case <-ctx.Done():
 		return false

@@ -198,6 +198,7 @@ func (l *lane) pause(ctx context.Context) {
 	select {
 	case <-timer.C:
 	case <-l.again:
+	case <-l.client.closed:
 	case <-ctx.Done():
 	}
 }

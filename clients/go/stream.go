@@ -123,7 +123,7 @@ func (s *Stream) Frames() iter.Seq2[Frame, error] {
 
 // isEnded is whether Close or the context has ended the stream, and not the client or the server.
 func (s *Stream) isEnded(err error) bool {
-	return s.frames.Context().Err() != nil && !s.client.closed.Load() && errors.Is(err, ErrCancelled)
+	return s.frames.Context().Err() != nil && !s.client.isClosed() && errors.Is(err, ErrCancelled)
 }
 
 // readFrame is nil for a kind of frame that this client is too old to know.

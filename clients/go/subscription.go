@@ -130,7 +130,7 @@ func (s *subscription) read(stop context.Context) error {
 			s.logger.Error("the subscription ended", "error", err)
 			return err
 		}
-		wait(stop, pause)
+		s.client.wait(stop, pause)
 	}
 	return nil
 }
