@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/duebus/duebus/clients/go/internal/testhook"
 )
 
 // maxErrorBytes is how much of an error the bus keeps.
@@ -141,7 +143,9 @@ func invoke(ctx context.Context, handler Handler, delivery *Delivery, done func(
 	var err error = errGoexit
 	defer func() {
 		if value := recover(); value != nil {
-			err = &panicError{value, debug.Stack()}
+			stack := debug.Stack()
+			testhook.Panicked(ctx, delivery.Topic+"/"+delivery.EventID, value, stack)
+			err = &panicError{value, stack}
 		}
 		done(err)
 	}()

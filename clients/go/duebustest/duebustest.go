@@ -36,6 +36,7 @@ import (
 
 	duebus "github.com/duebus/duebus/clients/go"
 	"github.com/duebus/duebus/clients/go/duebusv1"
+	"github.com/duebus/duebus/clients/go/internal/testhook"
 )
 
 // In real time: how long a worker may take to subscribe, and a call to be answered, beyond what it waits for.
@@ -138,10 +139,14 @@ func (b *Bus) settled(unsettled []string) {
 }
 
 // Run runs a worker of Client, or of another client of Address, until the end of the test, or until stop is called,
-// which returns when the worker has drained. Run returns when the worker has subscribed to all its topics.
+// which returns when the worker has drained. Run returns when the worker has subscribed to all its topics. A handler
+// that panics fails the test.
 func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	b.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	watched := testhook.WithReport(context.Background(), func(event string, value any, stack []byte) {
+		b.t.Errorf("duebustest: the handler of %s panicked: %v\n%s", event, value, stack)
+	})
+	ctx, cancel := context.WithCancel(watched)
 	ended := make(chan error, 1)
 	go func() { ended <- worker.Run(ctx) }()
 	stop = sync.OnceFunc(func() {

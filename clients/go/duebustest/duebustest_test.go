@@ -31,6 +31,7 @@ func TestABus(t *testing.T) {
 		{"AServerGoesOnAfterATestThatIsConnectedToIt", checkAServerGoesOnAfterATestThatIsConnectedToIt},
 		{"AStoppedWorkerHandlesNothing", checkAStoppedWorkerHandlesNothing},
 		{"WhatIsNotSettledIsNamed", checkWhatIsNotSettledIsNamed},
+		{"AHandlerThatPanicsFailsTheTest", checkAHandlerThatPanicsFailsTheTest},
 	} {
 		t.Run(each.name, func(t *testing.T) { each.check(t, duebustest.Of(bus, t, bus.SettleTimeout)) })
 	}
@@ -142,6 +143,10 @@ type failing struct {
 
 func (f failing) Helper() {}
 
+func (f failing) Errorf(format string, arguments ...any) {
+	f.reason <- fmt.Sprintf(format, arguments...)
+}
+
 func (f failing) Fatalf(format string, arguments ...any) {
 	f.reason <- fmt.Sprintf(format, arguments...)
 	panic(f)
@@ -197,6 +202,27 @@ func checkWhatIsNotSettledIsNamed(t *testing.T, bus *duebustest.Bus) {
 	close(release)
 	if !strings.Contains(reason, "stuck/default (0 ready, 1 leased)") {
 		t.Errorf("it says %q", reason)
+	}
+}
+
+func checkAHandlerThatPanicsFailsTheTest(t *testing.T, bus *duebustest.Bus) {
+	failed := failing{t, make(chan string, 1)}
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle("panics", func(context.Context, *duebus.Delivery) error { panic("the amount is wrong") })
+	duebustest.Of(bus, failed, bus.SettleTimeout).Run(worker)
+	wrong := duebus.Event{ID: "order-42", MaxRetries: new(uint32)}
+	if _, err := bus.Client.Dispatch(t.Context(), "panics", wrong); err != nil {
+		t.Fatal(err)
+	}
+	bus.Settle()
+	select {
+	case reason := <-failed.reason:
+		named := strings.Contains(reason, "the handler of panics/order-42 panicked: the amount is wrong")
+		if !named || !strings.Contains(reason, "duebustest_test.go") {
+			t.Errorf("it says %q", reason)
+		}
+	default:
+		t.Error("it is settled, and has not failed")
 	}
 }
 

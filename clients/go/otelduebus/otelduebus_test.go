@@ -57,9 +57,22 @@ func tracedBus(t *testing.T, bus *duebustest.Bus, topic string) traced {
 // handle runs a worker with this handler.
 func (b traced) handle(t *testing.T, handler duebus.Handler) {
 	t.Helper()
-	worker := duebus.NewWorker(b.Client, otelduebus.TraceHandlers(otelduebus.WithTracerProvider(b.provider)))
+	tracing := otelduebus.TraceHandlers(otelduebus.WithTracerProvider(b.provider))
+	worker := duebus.NewWorker(b.Client, duebus.WithHandlerInterceptor(recovering), tracing)
 	worker.Handle(b.topic, handler)
 	t.Cleanup(b.Run(worker))
+}
+
+// recovering makes an error of a panic, which would fail the test.
+func recovering(next duebus.Handler) duebus.Handler {
+	return func(ctx context.Context, d *duebus.Delivery) (err error) {
+		defer func() {
+			if value := recover(); value != nil {
+				err = fmt.Errorf("panic: %v", value)
+			}
+		}()
+		return next(ctx, d)
+	}
 }
 
 // named are the ended spans with a name, in order.
