@@ -41,9 +41,9 @@ func WithToken(token string) ClientOption {
 }
 
 // WithTokenProvider sends a bearer token that provide returns. It is called for each call and each stream, by many
-// goroutines at once, so tokens may rotate; it should cache them. The context is that of the call. White space around a
-// token is left out. If it fails or there is no token, the call fails with ErrUnavailable: it is retried until its
-// deadline, and a worker tries again.
+// goroutines at once, so tokens may rotate; it should cache them. The context is that of the call; for dispatches that
+// share a request, that of one of them. White space around a token is left out. If it fails or there is no token, the
+// call fails with ErrUnavailable: it is retried until its deadline, and a worker tries again.
 func WithTokenProvider(provide func(ctx context.Context) (string, error)) ClientOption {
 	return func(s *clientSettings) { s.token = provide }
 }
