@@ -195,9 +195,9 @@ def test_the_readmes_test_runs_in_other_runners(runner: str, dist: Path, tmp_pat
 
 
 def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
-    """Under the driver of the conformance suite, so that what both depend on is compiled already.
+    """With the driver of the conformance suite, so that what all depend on is compiled already.
 
-    The README's program and test are a second project, with the features of the crate that the README names.
+    The README's program is also checked alone, with the features that the README names.
     """
     repository = CLIENTS / "rust"
     unpacked, target = crate().removesuffix(".crate"), str(repository / "target")
@@ -208,14 +208,19 @@ def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
     driver.write_text(driver.read_text().replace('path = ".."', f'path = "../{unpacked}"'))
     workspace, _, rest = (repository / "Cargo.toml").read_text().partition("[package]\n")
     members = re.sub(r"(?m)^(default-)?members = .*\n", "", workspace)
-    members = members.replace("[workspace]\n", f'[workspace]\nmembers = ["{unpacked}", "driver"]\n', 1)
-    (project / "Cargo.toml").write_text(f"{members}\n{rest[rest.index('[profile') :]}")
+    members = members.replace("[workspace]\n", f'[workspace]\nmembers = ["{unpacked}", "driver", "shop"]\n', 1)
+    packed = f'[patch.crates-io]\nduebus = {{ path = "{unpacked}" }}\n'
+    (project / "Cargo.toml").write_text(f"{members}\n{packed}\n{rest[rest.index('[profile') :]}")
     shutil.copy(repository / "Cargo.lock", project)
+    write_shop_in_rust(project / "shop", server)
 
     cargo = {"CARGO_TARGET_DIR": target}
-    run("cargo", "build", "--quiet", "--workspace", "--all-features", "--examples", cwd=project, **cargo)
+    everything = ("--quiet", "--workspace", "--all-features")
+    run("cargo", "build", *everything, "--examples", "--bin", "shop", cwd=project, **cargo)
     printed = run(f"{target}/debug/examples/orders", DUEBUS_SERVER=server)
-    try_shop_in_rust(project / "shop", project / unpacked, server, **cargo)
+    run_shop(f"{target}/debug/shop", cwd=project)
+    run("cargo", "test", *everything, "--test", "check", cwd=project, DUEBUS_COMMAND=str(COMMAND), **cargo)
+    run("cargo", "check", "--quiet", "--package", "shop", cwd=project, **cargo)
     tree = ("cargo", "tree", "--package", "duebus", "--edges", "normal", "--prefix", "none", "--no-dedupe")
     installed = {line.split()[0] for line in run(*tree, cwd=project, **cargo).splitlines()} - {"duebus"}
     needed = tomllib.loads((repository / "Cargo.toml").read_text())["dependencies"].values()
@@ -228,38 +233,26 @@ CARGO_TOML = """
 name = "shop"
 edition = "2024"
 
-[workspace]
-
 [dependencies]
 duebus = "{version}"
 tokio = {{ version = "1", features = ["macros", "rt-multi-thread", "signal"] }}
 
 [dev-dependencies]
 duebus = {{ version = "{version}", features = ["testing"] }}
-
-[patch.crates-io]
-duebus = {{ path = "{crate}" }}
-
-[profile.dev]
-debug = 0
 """
 
 
-def try_shop_in_rust(project: Path, unpacked: Path, server: str, **cargo: str) -> None:
+def write_shop_in_rust(project: Path, server: str) -> None:
     """The README's program and test, without the lines that rustdoc hides."""
     readme = (CLIENTS / "rust" / "README.md").read_text()
     program, test = (re.sub(r"(?m)^# .*\n", "", code) for code in blocks(readme, "rust,no_run")[:2])
     for name, content in {
-        "Cargo.toml": CARGO_TOML.format(version=version(), crate=unpacked),
+        "Cargo.toml": CARGO_TOML.format(version=version()),
         "src/main.rs": program.replace(DEFAULT_SERVER, server),
         "tests/check.rs": test,
     }.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         (project / name).write_text(content)
-    shutil.copy(CLIENTS / "rust" / "Cargo.lock", project)
-    run("cargo", "build", "--quiet", cwd=project, **cargo)
-    run_shop(f"{cargo['CARGO_TARGET_DIR']}/debug/shop", cwd=project)
-    run("cargo", "test", "--quiet", cwd=project, DUEBUS_COMMAND=str(COMMAND), **cargo)
 
 
 POM = """
