@@ -22,7 +22,7 @@ import {
   type DeadLetterFilter as WireFilter,
 } from "./generated/duebus/v1/admin.js";
 import type { Engine as WireEngine } from "./generated/duebus/v1/event_bus.js";
-import { type CallOptions, repeated } from "./retry.js";
+import { type CallOptions, limitsOf, repeated } from "./retry.js";
 import { durationToWire, type Engine, engineToWire, integer, moment, text } from "./values.js";
 
 /** The options of an admin call. */
@@ -106,13 +106,13 @@ export class Admin {
 
   /** Removes a topic with its groups and events, however long it takes. Returns how many events that were. */
   async deleteTopic(topic: string, options: AdminCallOptions = {}): Promise<number> {
-    return Number((await this.#once(service.deleteTopic, inTopic(topic, options), unlimited(options))).removed);
+    return Number((await this.#unlimited(service.deleteTopic, inTopic(topic, options), options)).removed);
   }
 
   /** Removes a group with its copies of events, however long it takes. Returns how many that were. */
   async deleteGroup(topic: string, group: string, options: AdminCallOptions = {}): Promise<number> {
     const request = inGroup(topic, group, options);
-    return Number((await this.#once(service.deleteGroup, request, unlimited(options))).removed);
+    return Number((await this.#unlimited(service.deleteGroup, request, options)).removed);
   }
 
   /** Delivers nothing to a group until it is resumed. Pausing one that is paused is not an error. */
@@ -234,29 +234,38 @@ export class Admin {
       throw invalid("rate", `is not a number: ${rate}`);
     }
     const request = { ...inGroup(topic, options.group, options), filter: filterToWire(options), rate };
-    return Number((await this.#once(service.redriveEvents, request, unlimited(options))).redriven);
+    return Number((await this.#unlimited(service.redriveEvents, request, options)).redriven);
   }
 
   /** Removes dead letters for good, however long it takes. Returns how many. */
   async purgeEvents(topic: string, options: AdminCallOptions & DeadLetterFilter = {}): Promise<number> {
     const request = { ...inGroup(topic, options.group, options), filter: filterToWire(options) };
-    return Number((await this.#once(service.purgeEvents, request, unlimited(options))).purged);
+    return Number((await this.#unlimited(service.purgeEvents, request, options)).purged);
   }
 
   #once<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
-    { signal, timeoutMs = this.#timeoutMs }: CallOptions,
+    options: CallOptions,
   ): Promise<Response> {
-    return this.#connection.unary(method, request, { signal, timeoutMs });
+    return this.#connection.unary(method, request, limitsOf(options, this.#timeoutMs));
+  }
+
+  /** However long it takes, unless the caller sets a timeout. */
+  #unlimited<Request, Response>(
+    method: MethodDefinition<Request, Response>,
+    request: Request,
+    options: CallOptions,
+  ): Promise<Response> {
+    return this.#connection.unary(method, request, limitsOf(options, Number.POSITIVE_INFINITY));
   }
 
   async #repeated<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
-    { signal, timeoutMs = this.#timeoutMs }: CallOptions,
+    options: CallOptions,
   ): Promise<Response> {
-    return (await repeated(this.#connection, method, request, { signal, timeoutMs })).response;
+    return (await repeated(this.#connection, method, request, limitsOf(options, this.#timeoutMs))).response;
   }
 }
 
@@ -271,11 +280,6 @@ export async function* items<Page extends { nextPageToken: string }, Item>(
     yield* itemsOf(page);
     pageToken = page.nextPageToken;
   } while (pageToken);
-}
-
-/** Without a time limit, unless the caller sets one. */
-function unlimited({ signal, timeoutMs = Number.POSITIVE_INFINITY }: CallOptions): CallOptions {
-  return { signal, timeoutMs };
 }
 
 function engineOf({ engine }: AdminCallOptions): { engine: WireEngine } {

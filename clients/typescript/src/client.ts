@@ -3,12 +3,12 @@ import { Admin } from "./admin.js";
 import { Connection, type TlsOptions, type TokenProvider } from "./connection.js";
 import { type Dispatched, type DispatchOptions, dispatchRequest, readDispatched } from "./dispatch.js";
 import { Dispatcher } from "./dispatcher.js";
-import { DueBusError, invalid } from "./errors.js";
+import { DueBusError } from "./errors.js";
 import type { NewEvent } from "./event.js";
 import { EventBusService } from "./generated/duebus/v1/event_bus.js";
 import { HealthCheckResponse_ServingStatus, HealthService } from "./generated/grpc/health/v1/health.js";
 import { type Interceptor, intercepted } from "./interceptor.js";
-import { type CallOptions, repeated } from "./retry.js";
+import { type CallOptions, limitsOf, repeated } from "./retry.js";
 import { Schedules } from "./schedules.js";
 import {
   batches,
@@ -126,7 +126,7 @@ export class Client implements AsyncDisposable {
 
   /** Opens one stream of a topic's events, and waits until it has started. */
   async subscribe(topic: string, options: SubscribeOptions = {}): Promise<Subscription> {
-    return subscribe(this.connection, topic, { ...options, timeoutMs: this.#limit(options) });
+    return subscribe(this.connection, topic, { ...options, ...limitsOf(options, this.timeoutMs) });
   }
 
   /**
@@ -185,7 +185,7 @@ export class Client implements AsyncDisposable {
   ): Promise<StoppedEngine[]> {
     const drainTimeout = durationToWire("drain_timeout", options.drainTimeoutMs);
     const request = { engines: enginesToWire(engines), drainTimeout };
-    const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? Number.POSITIVE_INFINITY };
+    const limits = limitsOf(options, Number.POSITIVE_INFINITY);
     const response = await this.connection.unary(EventBusService.stop, request, limits);
     return response.engines.flatMap(({ engine, released, queued }) =>
       engineFromWire(engine).map((name) => ({ engine: name, released: Number(released), queued: Number(queued) })),
@@ -199,7 +199,7 @@ export class Client implements AsyncDisposable {
    * @throws DueBusError `NOT_FOUND` when the server has no such service.
    */
   async isServing(service = "", options: CallOptions = {}): Promise<boolean> {
-    const limits = { signal: options.signal, timeoutMs: this.#limit(options) };
+    const limits = limitsOf(options, this.timeoutMs);
     const request = { service: text("service", service) };
     const { status } = await this.connection.unary(HealthService.check, request, limits);
     return status === HealthCheckResponse_ServingStatus.SERVING;
@@ -207,7 +207,7 @@ export class Client implements AsyncDisposable {
 
   async #sendShared(topic: string, events: readonly NewEvent[], options: DispatchOptions): Promise<Dispatched> {
     const request = dispatchRequest(topic, events, options);
-    return this.#dispatcher.run(request, { signal: options.signal, timeoutMs: this.#limit(options) });
+    return this.#dispatcher.run(request, limitsOf(options, this.timeoutMs));
   }
 
   async #send(topic: string, events: readonly NewEvent[], options: DispatchOptions): Promise<Dispatched[]> {
@@ -221,13 +221,6 @@ export class Client implements AsyncDisposable {
     request: Request,
     options: CallOptions,
   ): Promise<{ response: Response; again: boolean }> {
-    return repeated(this.connection, method, request, { signal: options.signal, timeoutMs: this.#limit(options) });
-  }
-
-  #limit({ timeoutMs = this.timeoutMs }: CallOptions): number {
-    if (!(timeoutMs > 0)) {
-      throw invalid("timeout", `must be positive, not ${timeoutMs} ms`);
-    }
-    return timeoutMs;
+    return repeated(this.connection, method, request, limitsOf(options, this.timeoutMs));
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import type { Connection, TryOptions } from "./connection.js";
-import { DueBusError } from "./errors.js";
+import { DueBusError, invalid } from "./errors.js";
 
 /** The options of a call. */
 export interface CallOptions {
@@ -9,6 +9,20 @@ export interface CallOptions {
   timeoutMs?: number | undefined;
   /** Ends the call, which rejects with `CANCELLED`. */
   signal?: AbortSignal | undefined;
+}
+
+/**
+ * The limits of a call.
+ *
+ * @param otherwise the timeout of one that does not set its own; `Infinity`: no limit.
+ * @throws DueBusError `INVALID_ARGUMENT` when the timeout is not positive.
+ */
+export function limitsOf({ signal, timeoutMs }: CallOptions, otherwise: number): TryOptions {
+  const limit = timeoutMs ?? otherwise;
+  if (!(limit > 0)) {
+    throw invalid("timeout", `must be positive, not ${limit} ms`);
+  }
+  return { signal, timeoutMs: limit };
 }
 
 /**

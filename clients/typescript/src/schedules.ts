@@ -12,7 +12,7 @@ import {
   Schedule_Overlap as WireOverlap,
   Schedule as WireSchedule,
 } from "./generated/duebus/v1/schedules.js";
-import { type CallOptions, repeated } from "./retry.js";
+import { type CallOptions, limitsOf, repeated } from "./retry.js";
 import { durationFromWire, durationToWire, type Engine, engineToWire, integer, moment, text } from "./values.js";
 
 /**
@@ -220,7 +220,7 @@ export class Schedules {
 
   /** Removes a schedule. Events that it has dispatched stay. It is not retried: a second try would find it gone. */
   async delete(name: string, options: ScheduleCallOptions = {}): Promise<void> {
-    const limits = { signal: options.signal, timeoutMs: options.timeoutMs ?? this.#timeoutMs };
+    const limits = limitsOf(options, this.#timeoutMs);
     await this.#connection.unary(EventBusSchedulesService.deleteSchedule, named(name, options), limits);
   }
 
@@ -288,9 +288,9 @@ export class Schedules {
   async #repeated<Request, Response>(
     method: MethodDefinition<Request, Response>,
     request: Request,
-    { signal, timeoutMs = this.#timeoutMs }: CallOptions,
+    options: CallOptions,
   ): Promise<Response> {
-    return (await repeated(this.#connection, method, request, { signal, timeoutMs })).response;
+    return (await repeated(this.#connection, method, request, limitsOf(options, this.#timeoutMs))).response;
   }
 }
 
