@@ -154,14 +154,14 @@ public final class Schedules {
         return Connection.await(triggerAsync(name));
     }
 
-    /** As {@link #trigger(String)}; the call is safe to repeat with its request id. */
+    /** As {@link #trigger(String)}; the call is safe to repeat with its request id. Empty: a new one. */
     public String trigger(String name, String requestId) {
         return Connection.await(triggerAsync(name, requestId));
     }
 
     /** As {@link #trigger(String)}, without waiting. */
     public CompletableFuture<String> triggerAsync(String name) {
-        return triggerAsync(name, newRequestId());
+        return triggerAsync(name, "");
     }
 
     /** As {@link #trigger(String, String)}, without waiting. */
@@ -169,7 +169,7 @@ public final class Schedules {
         var request = TriggerScheduleRequest.newBuilder()
                 .setEngine(engine)
                 .setName(checked(name))
-                .setRequestId(Checks.text("request_id", requestId));
+                .setRequestId(requestId(requestId));
         return repeat(
                 EventBusSchedulesGrpc.getTriggerScheduleMethod(), request.build(), response -> response.getEventId());
     }
@@ -184,14 +184,14 @@ public final class Schedules {
         return Connection.await(backfillAsync(name, start, end));
     }
 
-    /** As {@link #backfill(String, Instant, Instant)}; the call is safe to repeat with its request id. */
+    /** As {@link #backfill(String, Instant, Instant)}, with a request id as in {@link #trigger(String, String)}. */
     public List<String> backfill(String name, Instant start, Instant end, String requestId) {
         return Connection.await(backfillAsync(name, start, end, requestId));
     }
 
     /** As {@link #backfill(String, Instant, Instant)}, without waiting. */
     public CompletableFuture<List<String>> backfillAsync(String name, Instant start, Instant end) {
-        return backfillAsync(name, start, end, newRequestId());
+        return backfillAsync(name, start, end, "");
     }
 
     /** As {@link #backfill(String, Instant, Instant, String)}, without waiting. */
@@ -201,7 +201,7 @@ public final class Schedules {
                 .setName(checked(name))
                 .setStart(Times.proto(start))
                 .setEnd(Times.proto(end))
-                .setRequestId(Checks.text("request_id", requestId));
+                .setRequestId(requestId(requestId));
         return repeat(
                 EventBusSchedulesGrpc.getBackfillScheduleMethod(),
                 request.build(),
@@ -239,7 +239,11 @@ public final class Schedules {
         return Checks.text("name", name);
     }
 
-    private static String newRequestId() {
+    /** A new one if it is empty: the server would make another for each try. */
+    private static String requestId(String given) {
+        if (!given.isEmpty()) {
+            return Checks.text("request_id", given);
+        }
         var bytes = new byte[REQUEST_ID_BYTES];
         RANDOM.nextBytes(bytes);
         return HexFormat.of().formatHex(bytes);

@@ -94,6 +94,14 @@ class SchedulesTest extends BusTestBase {
     }
 
     @Test
+    void aTriggerWithAnEmptyRequestIdGetsOneForAllTries() throws Exception {
+        String eventId = bus.schedules().trigger("s", "");
+
+        assertEquals(26, eventId.length());
+        assertEquals(eventId, FakeBus.next(server.schedules.triggers).getRequestId());
+    }
+
+    @Test
     void aDeletionIsNotRetried() {
         var error = assertThrows(DueBusException.class, () -> bus.schedules().delete("s"));
 
