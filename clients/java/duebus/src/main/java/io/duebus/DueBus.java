@@ -26,6 +26,7 @@ import java.util.concurrent.ExecutorService;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A client of the bus. It connects on the first call and reconnects automatically. Its methods may be called by many
@@ -207,12 +208,12 @@ public final class DueBus implements AutoCloseable {
      *
      * @param lease how long from now they expire, 100 ms to 12 h; null: the topic's setting
      */
-    public List<LeaseFailure> extend(Collection<String> leaseTokens, Duration lease) {
+    public List<LeaseFailure> extend(Collection<String> leaseTokens, @Nullable Duration lease) {
         return Connection.await(settles.extend(leaseTokens, lease));
     }
 
     /** As {@link #extend}, without waiting. */
-    public CompletableFuture<List<LeaseFailure>> extendAsync(Collection<String> leaseTokens, Duration lease) {
+    public CompletableFuture<List<LeaseFailure>> extendAsync(Collection<String> leaseTokens, @Nullable Duration lease) {
         return settles.extend(leaseTokens, lease);
     }
 
@@ -222,12 +223,12 @@ public final class DueBus implements AutoCloseable {
      *
      * @param drainTimeout how long to wait for leases to be settled, 0 to 1 h; null: the server's setting
      */
-    public List<StoppedEngine> stop(Duration drainTimeout, Engine... engines) {
+    public List<StoppedEngine> stop(@Nullable Duration drainTimeout, Engine... engines) {
         return Connection.await(stopAsync(drainTimeout, engines)).getEnginesList();
     }
 
     /** As {@link #stop}, without waiting. */
-    public CompletableFuture<StopResponse> stopAsync(Duration drainTimeout, Engine... engines) {
+    public CompletableFuture<StopResponse> stopAsync(@Nullable Duration drainTimeout, Engine... engines) {
         var request = StopRequest.newBuilder().addAllEngines(List.of(engines));
         if (drainTimeout != null) {
             request.setDrainTimeout(Times.proto(drainTimeout));

@@ -3,6 +3,7 @@ package io.duebus;
 import io.duebus.v1.EventGroupInfo;
 import java.time.Instant;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * An event and where it stands.
@@ -43,9 +44,9 @@ public record EventInfo(
             int maxRetries,
             Instant deliverAt,
             String lastError,
-            Instant leaseExpiresAt,
+            @Nullable Instant leaseExpiresAt,
             String consumer,
-            Instant deadAt,
+            @Nullable Instant deadAt,
             String waitsFor,
             List<Attempt> history) {
 
@@ -77,11 +78,11 @@ public record EventInfo(
     public record Attempt(
             int attempt,
             Instant startedAt,
-            Instant endedAt,
+            @Nullable Instant endedAt,
             String consumer,
             Outcome outcome,
             String error,
-            Instant redrivenAt) {
+            @Nullable Instant redrivenAt) {
 
         private static Attempt read(io.duebus.v1.Attempt message) {
             return new Attempt(

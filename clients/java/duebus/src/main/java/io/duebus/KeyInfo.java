@@ -1,6 +1,7 @@
 package io.duebus;
 
 import java.time.Instant;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A key in a group.
@@ -12,7 +13,7 @@ import java.time.Instant;
  * @param opensAt when its rate, or a pause, next allows a delivery; null while neither holds it up
  */
 public record KeyInfo(
-        String key, long blocked, int inFlight, String headEventId, boolean held, Instant opensAt) {
+        String key, long blocked, int inFlight, String headEventId, boolean held, @Nullable Instant opensAt) {
 
     static KeyInfo read(io.duebus.v1.KeyInfo message) {
         return new KeyInfo(

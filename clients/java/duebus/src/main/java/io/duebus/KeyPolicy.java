@@ -1,5 +1,7 @@
 package io.duebus;
 
+import org.jspecify.annotations.Nullable;
+
 /**
  * How a group handles the events with the same key.
  *
@@ -8,7 +10,7 @@ package io.duebus;
  * @param onDead what happens to a key when one of its events becomes dead
  * @param maxBlocked how many events of a key may be blocked; 0: a tenth of the topic's {@code maxQueued}
  */
-public record KeyPolicy(int maxInFlight, Limits.Rate rate, OnDead onDead, long maxBlocked) {
+public record KeyPolicy(int maxInFlight, Limits.@Nullable Rate rate, OnDead onDead, long maxBlocked) {
     /** What happens to a key when one of its events becomes dead. */
     public enum OnDead {
         /** The next event of the key is delivered. */

@@ -1,6 +1,7 @@
 package io.duebus;
 
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Limits on the deliveries to a group, across all its subscribers. They survive crashes.
@@ -8,7 +9,7 @@ import java.time.Duration;
  * @param maxInFlight how many may be under way at once, 0 to 1,000,000; 0: no limit
  * @param rate how many may begin in a period; null: no limit
  */
-public record Limits(int maxInFlight, Rate rate) {
+public record Limits(int maxInFlight, @Nullable Rate rate) {
     /**
      * How many deliveries may begin in a period; one that is released is refunded.
      *

@@ -2,6 +2,7 @@ package io.duebus;
 
 import java.time.Duration;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A rule, and the event that it dispatches again and again.
@@ -33,7 +34,7 @@ public record Schedule(
         Duration jitter,
         Overlap overlap,
         CatchUp catchUp,
-        Duration catchUpWindow,
+        @Nullable Duration catchUpWindow,
         boolean paused,
         String note) {
 

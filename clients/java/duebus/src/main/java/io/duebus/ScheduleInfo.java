@@ -2,6 +2,7 @@ package io.duebus;
 
 import java.time.Instant;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A schedule as it is stored, and what it has done.
@@ -18,7 +19,7 @@ import java.util.List;
 public record ScheduleInfo(
         Schedule schedule,
         List<Instant> next,
-        Instant lastFiredAt,
+        @Nullable Instant lastFiredAt,
         String lastEventId,
         long runs,
         long skipped,

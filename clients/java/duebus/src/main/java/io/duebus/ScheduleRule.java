@@ -3,6 +3,7 @@ package io.duebus;
 import java.time.Duration;
 import java.time.Instant;
 import java.time.ZoneId;
+import org.jspecify.annotations.Nullable;
 
 /**
  * When a schedule fires: {@code ScheduleRule.cron("0 9 * * MON-FRI", ZoneId.of("Europe/Berlin"))} or {@code
@@ -14,7 +15,13 @@ import java.time.ZoneId;
  * @param start the first moment at which it may fire; null: no limit
  * @param end the last moment at which it may fire; null: no limit
  */
-public record ScheduleRule(String cron, Duration every, String timeZone, Instant start, Instant end) {
+public record ScheduleRule(
+        @Nullable String cron,
+        @Nullable Duration every,
+        String timeZone,
+        @Nullable Instant start,
+        @Nullable Instant end) {
+
     /** A cron expression in UTC. */
     public static ScheduleRule cron(String cron) {
         return cron(cron, "");

@@ -22,6 +22,7 @@ import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * Schedules: rules that dispatch an event again and again.
@@ -219,12 +220,12 @@ public final class Schedules {
      * @param count how many times, 1 to 1,000; 0: 10
      * @param after the times after this moment; null: now
      */
-    public SchedulePreview preview(ScheduleRule rule, int count, Instant after) {
+    public SchedulePreview preview(ScheduleRule rule, int count, @Nullable Instant after) {
         return Connection.await(previewAsync(rule, count, after));
     }
 
     /** As {@link #preview(ScheduleRule, int, Instant)}, without waiting. */
-    public CompletableFuture<SchedulePreview> previewAsync(ScheduleRule rule, int count, Instant after) {
+    public CompletableFuture<SchedulePreview> previewAsync(ScheduleRule rule, int count, @Nullable Instant after) {
         var request = PreviewScheduleRequest.newBuilder().setSchedule(rule.encode()).setCount(count);
         if (after != null) {
             request.setAfter(Times.proto(after));

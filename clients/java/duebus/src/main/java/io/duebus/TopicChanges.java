@@ -1,6 +1,7 @@
 package io.duebus;
 
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 
 /** Settings of a topic, or of a group, to change. Those that are not set stay. */
 public final class TopicChanges {
@@ -61,13 +62,13 @@ public final class TopicChanges {
     }
 
     /** Replaces the limits as a whole; null removes them. */
-    public TopicChanges limits(Limits limits) {
+    public TopicChanges limits(@Nullable Limits limits) {
         message.setLimits(limits == null ? io.duebus.v1.Limits.getDefaultInstance() : limits.encode());
         return this;
     }
 
     /** Replaces the key policy as a whole; null removes it. */
-    public TopicChanges keys(KeyPolicy keys) {
+    public TopicChanges keys(@Nullable KeyPolicy keys) {
         message.setKeys(keys == null ? io.duebus.v1.KeyPolicy.getDefaultInstance() : keys.encode());
         return this;
     }

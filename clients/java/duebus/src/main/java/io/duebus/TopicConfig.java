@@ -1,6 +1,7 @@
 package io.duebus;
 
 import java.time.Duration;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The settings of a topic. {@link TopicChanges} changes them.
@@ -21,8 +22,8 @@ public record TopicConfig(
         Duration deadLetterRetention,
         Duration dedupeWindow,
         int partitions,
-        Limits limits,
-        KeyPolicy keys) {
+        @Nullable Limits limits,
+        @Nullable KeyPolicy keys) {
 
     /**
      * What happens to an event that fails.

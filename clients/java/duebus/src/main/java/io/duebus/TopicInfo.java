@@ -5,6 +5,7 @@ import io.duebus.v1.GroupInfo;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /**
  * A topic and its groups.
@@ -24,7 +25,7 @@ public record TopicInfo(
         List<Group> groups,
         String problem,
         boolean durable,
-        Lateness lateness,
+        @Nullable Lateness lateness,
         List<Minute> minutes) {
 
     /**
@@ -56,14 +57,14 @@ public record TopicInfo(
             long blocked,
             long dead,
             List<Subscriber> subscribers,
-            Duration oldestReadyAge,
-            Duration oldestBlockedAge,
+            @Nullable Duration oldestReadyAge,
+            @Nullable Duration oldestBlockedAge,
             Rates rates,
             TopicConfig.RetryPolicy retryPolicy,
-            Limits limits,
-            KeyPolicy keys,
-            Instant throttledUntil,
-            Lateness lateness) {
+            @Nullable Limits limits,
+            @Nullable KeyPolicy keys,
+            @Nullable Instant throttledUntil,
+            @Nullable Lateness lateness) {
 
         private static Group read(GroupInfo message) {
             return new Group(
@@ -130,7 +131,7 @@ public record TopicInfo(
      * @param groups those that did something
      * @param lateness null if nothing was delivered
      */
-    public record Minute(Instant start, long dispatched, List<GroupMinute> groups, Lateness lateness) {
+    public record Minute(Instant start, long dispatched, List<GroupMinute> groups, @Nullable Lateness lateness) {
         private static Minute read(io.duebus.v1.TopicMinute message) {
             return new Minute(
                     Times.read(message.getStart()),
@@ -146,7 +147,7 @@ public record TopicInfo(
      * @param lateness null if nothing was delivered
      */
     public record GroupMinute(
-            String group, long delivered, long acked, long nacked, long dead, Lateness lateness) {
+            String group, long delivered, long acked, long nacked, long dead, @Nullable Lateness lateness) {
         private static GroupMinute read(io.duebus.v1.GroupMinute message) {
             return new GroupMinute(
                     message.getGroup(),
