@@ -10,12 +10,11 @@ import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
-import java.util.Collections;
 import java.util.HashSet;
-import java.util.concurrent.Callable;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.Executors;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Stream;
 
 /**
  * The program that tests/bench/clients.py measures: callers that dispatch single events, and a worker that drains them.
@@ -74,24 +73,22 @@ public final class Bench {
     }
 
     /** Each caller dispatches one event after the other, until there are enough. Returns how many a second. */
-    private double dispatch(int events) throws Exception {
+    private double dispatch(int events) {
         var data = new byte[given.payloadBytes];
         Arrays.fill(data, (byte) 'x');
         var taken = new AtomicInteger();
-        Callable<Void> caller = () -> {
-            while (taken.incrementAndGet() <= events) {
-                bus.dispatch(given.topic, Event.of(data));
-            }
-            return null;
-        };
-        var threads = Executors.newFixedThreadPool(given.callers);
         long began = System.nanoTime();
-        for (var ended : threads.invokeAll(Collections.nCopies(given.callers, caller))) {
-            ended.get();
+        var callers = Stream.generate(() -> caller(data, taken, events)).limit(given.callers);
+        CompletableFuture.allOf(callers.toArray(CompletableFuture[]::new)).join();
+        return events * 1e9 / (System.nanoTime() - began);
+    }
+
+    /** A caller without a thread of its own, as a coroutine is. */
+    private CompletableFuture<?> caller(byte[] data, AtomicInteger taken, int events) {
+        if (taken.incrementAndGet() > events) {
+            return CompletableFuture.completedFuture(null);
         }
-        long took = System.nanoTime() - began;
-        threads.shutdown();
-        return events * 1e9 / took;
+        return bus.dispatchAsync(given.topic, Event.of(data)).thenCompose(dispatched -> caller(data, taken, events));
     }
 
     /** Handles all events of the topic. */
