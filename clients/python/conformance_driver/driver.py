@@ -9,7 +9,7 @@ import grpc
 from duebus import DueBusError
 from duebus.aio import Client, Subscription
 
-from conformance_driver.admin import Admin
+from conformance_driver.admin import call_admin
 from conformance_driver.codec import (
     read_error,
     read_failures,
@@ -30,8 +30,6 @@ __all__ = ["Driver"]
 
 Fields = dict[str, Any]
 
-_ADMIN_TIMEOUT_S = 30.0
-
 
 class Driver:
     """The clients, subscriptions and workers that the runner asked for, by name."""
@@ -39,7 +37,6 @@ class Driver:
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
         self._clients: dict[str, Client] = {}
-        self._admins: dict[str, Admin] = {}
         self._subscriptions: dict[str, asyncio.Task[None]] = {}
         self._workers: dict[str, ScriptedWorker] = {}
         self._commands: dict[str, Callable[[Fields], Awaitable[Fields]]] = {
@@ -92,11 +89,9 @@ class Driver:
         given: Fields = {} if timeout is None else {"timeout": timeout}
         client = Client(target, credentials=credentials, token=token, **given)
         self._clients[command["client"]] = client
-        self._admins[command["client"]] = Admin(target, credentials, token)
         return {}
 
     async def _close(self, command: Fields) -> Fields:
-        await self._admins.pop(command["client"]).close()
         await self._clients.pop(command["client"]).close()
         return {}
 
@@ -140,8 +135,7 @@ class Driver:
 
     async def _admin(self, command: Fields) -> Fields:
         request = base64.b64decode(command["request"])
-        response = await self._admins[command["client"]].call(command["method"], request, _ADMIN_TIMEOUT_S)
-        return {"response": base64.b64encode(response).decode()}
+        return {"response": await call_admin(self._clients[command["client"]].admin, command["method"], request)}
 
     async def _is_serving(self, command: Fields) -> Fields:
         client = self._clients[command["client"]]
