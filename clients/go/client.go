@@ -58,8 +58,8 @@ func NewClient(target string, options ...ClientOption) (*Client, error) {
 	return client, nil
 }
 
-// Close ends open calls and subscriptions and disconnects. Workers of the client end with ErrClientClosed: cancel the
-// context of their Run first. Closing twice is not an error.
+// Close ends open calls and subscriptions and disconnects. Workers of the client end with ErrClientClosed, without waiting
+// for what they can't settle any more: cancel the context of their Run first, and wait for its end. Closing twice is not an error.
 func (c *Client) Close() (err error) {
 	c.closing.Do(func() {
 		close(c.closed)

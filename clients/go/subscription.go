@@ -77,28 +77,39 @@ func (s *subscription) run(stop context.Context) error {
 		helpers <- untilFirst(working, s.settler.run, s.keeper.run)
 	}()
 	failure := s.read(stop)
-	s.finish(working)
+	err := s.finish(working, end)
 	end()
-	if err := <-helpers; failure == nil {
-		failure = err
-	}
-	return failure
+	return cmp.Or(failure, <-helpers, err)
 }
 
-// finish waits for the handlers and for their settles; working ends when nothing can be settled any more.
-func (s *subscription) finish(working context.Context) {
-	if s.settled(working, s.settings.drainTimeout) {
-		return
+// finish waits for the handlers and for their settles; working ends when nothing can be settled any more. It returns an
+// error if that is because the client was closed.
+func (s *subscription) finish(working context.Context, end func()) error {
+	go func() {
+		select {
+		case <-s.client.closed:
+			end()
+		case <-working.Done():
+		}
+	}()
+	if s.settled(working, working, s.settings.drainTimeout) {
+		return nil
 	}
 	s.leases.cancelAll(ErrStopped)
-	if !s.settled(context.WithoutCancel(working), 2*cancelGrace) {
-		left := len(s.leases.tokens())
-		s.logger.Warn("stopped with unsettled leases; their events will be delivered again", "count", left)
+	if s.settled(context.WithoutCancel(working), working, 2*cancelGrace) {
+		return nil
 	}
+	left := len(s.leases.tokens())
+	s.logger.Warn("stopped with unsettled leases; their events will be delivered again", "count", left)
+	if s.client.isClosed() {
+		return s.client.closedOr(ErrStopped)
+	}
+	return nil
 }
 
-func (s *subscription) settled(working context.Context, timeout time.Duration) bool {
-	ctx, cancel := context.WithTimeout(working, timeout)
+// settled waits for the handlers until ctx ends, and for their settles until working ends too.
+func (s *subscription) settled(ctx, working context.Context, timeout time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if !s.executor.finished(ctx) {
 		return false
@@ -106,6 +117,8 @@ func (s *subscription) settled(working context.Context, timeout time.Duration) b
 	select {
 	case <-s.leases.none():
 		return true
+	case <-working.Done():
+		return false
 	case <-ctx.Done():
 		return false
 	}

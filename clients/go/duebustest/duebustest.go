@@ -25,6 +25,7 @@ package duebustest
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -56,16 +57,20 @@ type Bus struct {
 
 	t     testing.TB
 	clock duebusv1.TestClockClient
+	// server is the one that Start has started.
+	server *server
 }
 
 // Start starts a server, which begins without events.
 func Start(t testing.TB) *Bus {
 	t.Helper()
-	address, err := serve(t)
+	started, err := serve(t)
 	if err != nil {
 		t.Fatalf("duebustest: %v", err)
 	}
-	return Connect(t, address)
+	bus := Connect(t, started.address)
+	bus.server = started
+	return bus
 }
 
 // Connect returns the bus of a server that something else runs, for example a container: duebus serve --test-clock. Only
@@ -139,7 +144,8 @@ func (b *Bus) settled(unsettled []string) {
 }
 
 // Run runs a worker of Client, or of another client of Address, until the end of the test, or until stop is called,
-// which returns when the worker has drained. Run returns when the worker has subscribed to all its topics. A handler
+// which returns when the worker has drained. If the server that Start has started ends before that, the worker can't
+// settle its events any more, and the test fails. Run returns when the worker has subscribed to all its topics. A handler
 // that panics fails the test.
 func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	b.t.Helper()
@@ -151,7 +157,7 @@ func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	go func() { ended <- worker.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := <-ended; err != nil {
+		if err := b.join(ended); err != nil {
 			b.t.Errorf("duebustest: the worker ended: %v", err)
 		}
 	})
@@ -162,4 +168,22 @@ func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 		b.t.Fatalf("duebustest: after %v the worker is not subscribed; is it connected to %s?", answerTimeout, b.Address)
 	}
 	return stop
+}
+
+// join waits until a stopped worker has ended. Without the server, it can't settle anything: closing the client ends its
+// drain.
+func (b *Bus) join(ended <-chan error) error {
+	if b.server == nil {
+		return <-ended
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-b.server.ended:
+	}
+	_ = b.Client.Close()
+	if err := <-ended; err != nil {
+		return fmt.Errorf("the server has ended before all was settled: %w\n%s", err, b.server.log.String())
+	}
+	return nil
 }

@@ -169,6 +169,37 @@ func failureOf(t *testing.T, test func(testing.TB)) string {
 	}
 }
 
+func TestAWorkerWhoseServerHasEndedDoesNotDrain(t *testing.T) {
+	bus := duebustest.Start(t)
+	failed := failing{t, make(chan string, 1)}
+	handling := make(chan struct{})
+	worker := duebus.NewWorker(bus.Client)
+	worker.Handle("t", func(ctx context.Context, _ *duebus.Delivery) error {
+		close(handling)
+		<-ctx.Done()
+		return ctx.Err()
+	})
+	stop := duebustest.Of(bus, failed, bus.SettleTimeout).Run(worker)
+	if _, err := bus.Client.Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	<-handling
+	duebustest.Kill(bus)
+	begun := time.Now()
+	stop()
+	if took := time.Since(begun); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	select {
+	case reason := <-failed.reason:
+		if !strings.Contains(reason, "the server has ended before all was settled") {
+			t.Errorf("it says %q", reason)
+		}
+	default:
+		t.Error("the test has not failed")
+	}
+}
+
 func TestAMissingCommandIsNamed(t *testing.T) {
 	t.Setenv("DUEBUS_COMMAND", filepath.Join(t.TempDir(), "duebus"))
 	reason := failureOf(t, func(t testing.TB) { duebustest.Start(t) })

@@ -11,3 +11,6 @@ func Of(bus *Bus, t testing.TB, timeout time.Duration) *Bus {
 	other.t, other.SettleTimeout = t, timeout
 	return &other
 }
+
+// Kill kills the server that Start has started, and waits for its end.
+func Kill(bus *Bus) { bus.server.end() }
