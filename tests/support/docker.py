@@ -93,7 +93,7 @@ def docker_engine() -> Iterator[Docker]:
         with _started(folder) as own:
             yield own
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -101,6 +101,7 @@ def _started(folder: Path) -> Iterator[Docker]:
     """An engine that leaves the network of the machine as it is: it publishes ports by its proxy, and sets no rules."""
     host = f"unix://{folder}/docker.sock"
     command = [
+        "setpriv", "--pdeathsig=TERM",  # it must not outlive the tests
         "dockerd", f"--host={host}", f"--data-root={folder}/data", f"--exec-root={folder}/run",
         f"--pidfile={folder}/pid", "--iptables=false", "--ip6tables=false", "--ip-forward=false",
     ]  # fmt: skip
@@ -113,6 +114,7 @@ def _started(folder: Path) -> Iterator[Docker]:
         finally:
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(60)
+            subprocess.run(["umount", folder / "run" / "netns" / "default"], capture_output=True, check=False)
             if not had_bridge:
                 subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
 
