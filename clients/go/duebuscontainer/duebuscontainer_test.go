@@ -7,6 +7,7 @@ package duebuscontainer_test
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,5 +54,14 @@ func TestAnImageThatDoesNotExistIsAnError(t *testing.T) {
 	testcontainers.CleanupContainer(t, container)
 	if err == nil {
 		t.Error("it has started")
+	}
+}
+
+func TestTheErrorOfAContainerThatEndsHasWhatItPrinted(t *testing.T) {
+	wrong := testcontainers.WithEnv(map[string]string{"DUEBUS_MAX_QUEUED": "lots"})
+	container, err := duebuscontainer.Run(t.Context(), os.Getenv("DUEBUS_IMAGE"), wrong)
+	testcontainers.CleanupContainer(t, container)
+	if err == nil || !strings.Contains(err.Error(), "max_queued: 'lots' is not a whole number") {
+		t.Error(err)
 	}
 }
