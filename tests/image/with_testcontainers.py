@@ -17,7 +17,7 @@ LANGUAGES = read_languages()
 
 
 @pytest.mark.timeout(3 * TIMEOUT_S)
-@pytest.mark.parametrize("language", ["java", "go", "typescript"])
+@pytest.mark.parametrize("language", ["java", "go", "typescript", "rust"])
 def test_half_an_hour_takes_milliseconds_in_a_container(language: str, docker: Docker, image: str) -> None:
     LANGUAGES[language].require_tools()
     # Where no registry is: no container removes the others, and none looks where ports are published.

@@ -20,6 +20,7 @@ from support.documents import ROOT
 from support.versions import version
 
 CLIENTS = ROOT / "clients"
+CRATES = ("duebus", "duebus-testcontainers")
 UV = Path(sys.executable).parent / "uv"
 CHECKSUMS = "SHA256SUMS"
 TIMEOUT_S = 600
@@ -58,7 +59,8 @@ def files() -> set[str]:
     of_python = {f"duebus-{version()}-py3-none-any.whl", f"duebus-{version()}.tar.gz"}
     of_java = {name for each in java_modules() for name in (*each.jars, pom(each))}
     of_go = {each.archive for each in go_modules()}
-    return of_python | of_java | of_go | {npm_archive(), crate(), f"duebus-chart-{version()}.tgz"}
+    of_rust = {crate(each) for each in CRATES}
+    return of_python | of_java | of_go | of_rust | {npm_archive(), f"duebus-chart-{version()}.tgz"}
 
 
 def npm_archive() -> str:
@@ -66,9 +68,9 @@ def npm_archive() -> str:
     return f"duebus-npm-{version()}.tgz"
 
 
-def crate() -> str:
-    """The name of the crate's file."""
-    return f"duebus-{version()}.crate"
+def crate(package: str = "duebus") -> str:
+    """The name of a crate's file."""
+    return f"{package}-{version()}.crate"
 
 
 def go_modules() -> list[GoModule]:
@@ -129,9 +131,11 @@ def pack_java(dist: Path) -> None:
 
 
 def pack_rust(dist: Path) -> None:
-    """The crate. Who unpacks it compiles it."""
-    run("cargo", "package", "--quiet", "--package", "duebus", "--no-verify", "--allow-dirty", cwd=CLIENTS / "rust")
-    shutil.copy(CLIENTS / "rust" / "target" / "package" / crate(), dist)
+    """The crates. Who unpacks the client compiles it; `make image-test` compiles the other, as it is here."""
+    packages = [f"--package={each}" for each in CRATES]
+    run("cargo", "package", "--quiet", *packages, "--no-verify", "--allow-dirty", cwd=CLIENTS / "rust")
+    for each in CRATES:
+        shutil.copy(CLIENTS / "rust" / "target" / "package" / crate(each), dist)
 
 
 def pack_chart(dist: Path) -> None:

@@ -14,6 +14,9 @@ from support.documents import ROOT
 PLACES = {
     "pyproject.toml": r'^version = "(.+)"$',
     "clients/rust/Cargo.toml": r'^version = "(.+)"$',
+    "clients/rust/testcontainers/Cargo.toml": r'^duebus = { version = "(.+?)"',
+    "clients/rust/testcontainers/src/lib.rs": r'"ghcr\.io/duebus/duebus", "(.+)"',
+    "clients/rust/README.md": r'"ghcr\.io/duebus/duebus", "(.+?)"',
     "clients/typescript/package.json": r'^  "version": "(.+)",$',
     "clients/typescript/package-lock.json": r'^ +"name": "duebus",\n +"version": "(.+)",$',
     "clients/go/otelduebus/go.mod": r"^\tgithub\.com/duebus/duebus/clients/go v(\S+)$",

@@ -49,8 +49,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a worker may take to subscribe.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server with a clock that a test moves. In between, the clock runs on. It ends when it is dropped, and its events with
-/// it.
+/// A server with a clock that a test moves. In between, the clock runs on. One that [`Bus::start`] has started ends when this
+/// is dropped, and its events with it.
 #[derive(Debug)]
 pub struct Bus {
     address: String,
@@ -58,7 +58,7 @@ pub struct Bus {
     clock: TestClockClient<Connection>,
     settle_timeout: Duration,
     panics: Panics,
-    _server: Child,
+    _server: Option<Child>,
 }
 
 /// A worker that [`Bus::run`] runs. It is stopped when this is dropped.
@@ -106,10 +106,20 @@ impl Bus {
     /// [`Reason::Unavailable`] when the command `duebus` is missing or the server does not start; it says why.
     pub async fn start() -> Result<Self, Error> {
         let (server, address) = serve(&command()?).await?;
+        Ok(Self { _server: Some(server), ..Self::connect(address)? })
+    }
+
+    /// Connects to a server that something else runs, for example in a container: `duebus serve --test-clock`. It goes on when
+    /// this bus is dropped.
+    ///
+    /// # Errors
+    /// [`Reason::InvalidArgument`] when the address is not `host:port`.
+    pub fn connect(address: impl Into<String>) -> Result<Self, Error> {
+        let address = address.into();
         let client = Client::new(&address, ClientOptions::default())?;
         let clock = TestClockClient::new(client.connection());
         let (settle_timeout, panics) = (Duration::from_secs(5), Panics::default());
-        Ok(Self { address, client, clock, settle_timeout, panics, _server: server })
+        Ok(Self { address, client, clock, settle_timeout, panics, _server: None })
     }
 
     /// Sets how long [`Bus::settle`] and [`Bus::advance`] wait, in real time. The default is 5 s.

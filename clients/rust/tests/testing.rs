@@ -36,6 +36,7 @@ async fn a_bus() {
     settle_waits_for_a_running_handler_and_not_for_a_retry(&bus).await;
     a_schedule_fires_at_each_of_its_times_on_the_way(&bus).await;
     the_clock_is_ahead_by_what_it_was_moved(&bus).await;
+    a_server_goes_on_when_a_bus_that_is_connected_to_it_is_dropped(&bus).await;
     a_stopped_worker_handles_nothing(&bus).await;
     a_worker_that_fails_is_not_run(&bus).await;
     an_assertion_that_fails_in_a_handler_fails_the_test(&bus).await;
@@ -87,6 +88,12 @@ async fn the_clock_is_ahead_by_what_it_was_moved(bus: &Bus) {
     bus.advance(48 * HOUR).await.unwrap();
     let ahead = bus.now().await.unwrap().duration_since(before).unwrap();
     assert!((48 * HOUR..48 * HOUR + MINUTE).contains(&ahead), "moved by {ahead:?}");
+}
+
+async fn a_server_goes_on_when_a_bus_that_is_connected_to_it_is_dropped(bus: &Bus) {
+    let before = bus.now().await.unwrap();
+    Bus::connect(bus.address()).unwrap().advance(HOUR).await.unwrap();
+    assert!(bus.now().await.unwrap() >= before + HOUR);
 }
 
 async fn a_stopped_worker_handles_nothing(bus: &Bus) {

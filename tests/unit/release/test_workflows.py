@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from support.documents import ROOT
-from support.packing import files
+from support.packing import CRATES, files
 
 WORKFLOWS = {file.name: file.read_text() for file in sorted((ROOT / ".github" / "workflows").iterdir())}
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -46,6 +46,11 @@ def test_what_is_published_from_dist_is_part_of_a_release() -> None:
     named = set(re.findall(r"\bdist/(\S*[*.]\S+)", WORKFLOWS["release.yml"]))
     assert {each for each in named if not matching(files() | {"SHA256SUMS"}, each)} == set()
     assert {"*.whl", "*.tar.gz", "duebus-npm-*.tgz", "duebus-chart-*.tgz"} <= named
+
+
+def test_every_crate_is_published() -> None:
+    (publish,) = re.findall(r"\bcargo publish (.*)", WORKFLOWS["release.yml"])
+    assert publish.split() == [word for each in CRATES for word in ("--package", each)]
 
 
 def test_every_environment_of_the_release_is_explained() -> None:
