@@ -15,12 +15,15 @@ from django_integration.killed_worker import STEPS, TOPIC, add_handler
 from duebus import Client, Worker
 from duebus.integrations.django import Once, dispatch
 from duebus.integrations.django.models import InboxKey, InboxNote, OutboxRow
+from duebus.worker import RateLimited
 from support.fake_bus import delivery
 from support.forking import status_of
 from support.wire import SIGNAL_TIMEOUT_S
 from support.workers import serving
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from duebus import Delivery
     from support.server_process import ServerProcess
 
@@ -144,6 +147,19 @@ def test_without_order_events_of_a_key_may_be_committed_in_any(database: str) ->
     handle(second, ordered=False)
     handle(first, ordered=False)
     assert billed() == [second.lease_token, first.lease_token]
+
+
+def test_an_outage_of_the_database_uses_up_no_attempt(
+    sqlite_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    event = delivery("event")
+    with monkeypatch.context() as outage:
+        connections["default"].close()
+        outage.setitem(connections["default"].settings_dict, "NAME", tmp_path / "missing" / "project.db")
+        with pytest.raises(RateLimited, match="the database can't be reached: unable to open database file"):
+            handle(event)
+    handle(event)
+    assert billed() == [event.lease_token]
 
 
 def test_old_notes_are_pruned(sqlite_database: str) -> None:

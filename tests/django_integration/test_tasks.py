@@ -371,7 +371,7 @@ def test_a_database_that_is_down_uses_up_no_attempt(monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as outage:
         connections["default"].close()
         outage.setitem(connections["default"].settings_dict, "NAME", tmp_path / "missing" / "project.db")
-        with pytest.raises(RateLimited, match="results can't be read"):
+        with pytest.raises(RateLimited, match="the database can't be reached"):
             run_task(attempt_at(result, 1), "worker")
     result.refresh()
     assert result.status == Status.READY

@@ -15,6 +15,7 @@ import pytest
 from duebus import Worker
 from duebus.errors import InvalidArgument
 from duebus.integrations.sqlalchemy import Inbox
+from duebus.worker import RateLimited
 from outbox.handling import STEPS, TOPIC, add_handler, asynchronous, inbox, place
 from outbox.program import Order, Shop
 from sqlalchemy import MetaData, func, insert, select
@@ -23,11 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 from sqlalchemy.orm import Session, sessionmaker
 from support.fake_bus import delivery
 from support.forking import status_of
+from support.mariadb_server import MariadbServer
+from support.postgres_server import PostgresServer
 from support.wire import SIGNAL_TIMEOUT_S
 from support.workers import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from duebus import Client, Delivery
     from support.server_process import ServerProcess
@@ -101,6 +105,46 @@ async def test_a_worker_that_is_killed_has_written_all_or_nothing(
     assert orders(shop) == [1]
     assert notes(shop) == 1
     assert not raised  # a second run of the handler would have raised: the order exists
+
+
+@pytest.mark.parametrize("kind", [PostgresServer, MariadbServer])
+async def test_an_outage_of_the_database_uses_up_no_attempt(
+    server: ServerProcess, bus: Client, kind: type[PostgresServer | MariadbServer]
+) -> None:
+    bus.admin.configure_topic(TOPIC, max_retries=0)
+    database = kind()
+    try:
+        shop = Shop(database.new_database())
+        shop.create_tables()
+        async with handling(shop, server, "function") as raised:
+            bus.dispatch(TOPIC, 1)
+            await until_empty(bus)  # the connection is in the pool
+            await asyncio.to_thread(database.kill)
+            bus.dispatch(TOPIC, 2)
+            await asyncio.to_thread(poll_until_paused, bus)
+            await asyncio.to_thread(database.restart)
+            await until_empty(bus)
+        shop.engine.dispose()
+        assert orders(shop) == [1, 2]
+        assert not raised
+    finally:
+        database.close()
+
+
+def poll_until_paused(bus: Client) -> None:
+    """It polls: a server does not announce that a group is paused."""
+    deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+    while bus.admin.get_topic(TOPIC).groups[0].throttled_until is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+async def test_an_outage_of_the_database_uses_up_no_attempt_of_a_coroutine_function(tmp_path: Path) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/missing/shop.db")
+    handle = inbox.using(async_sessionmaker(engine)).guard(coroutine, is_async=True)
+    with pytest.raises(RateLimited, match=r"the database can't be reached: .* unable to open database file"):
+        await handle(delivery("event"))  # type: ignore[misc]  # a coroutine
+    await engine.dispose()
 
 
 # --- the guard, on deliveries as a worker has them ---

@@ -2,17 +2,29 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 
-from django.db import IntegrityError, close_old_connections, connections, router, transaction
+from django.db import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+    close_old_connections,
+    connections,
+    router,
+    transaction,
+)
 from django.utils import timezone
 
 from duebus._core.delivery import Delivery
 from duebus._core.fields import Span, seconds
 from duebus.integrations.django.models import InboxKey, InboxNote
-from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, check_ended, too_late
+from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, Beginning, check_ended, too_late
 
-__all__ = ["Once"]
+__all__ = ["OUTAGES", "Once"]
+
+OUTAGES = (OperationalError, InterfaceError)
+"""What Django raises if the database can't be reached."""
 
 _log = logging.getLogger("duebus.inbox")
 
@@ -33,6 +45,7 @@ class Once:
     def __init__(self, *, using: str | None = None, ordered: bool = True) -> None:
         self._using = using
         self._ordered = ordered
+        self._beginning = Beginning(*OUTAGES)
 
     def guard(self, call: Callable[..., object], *, is_async: bool) -> Callable[[Delivery], object]:
         """Returns what calls the handler once, in a transaction.
@@ -46,7 +59,10 @@ class Once:
         def handle(delivery: Delivery) -> None:
             close_old_connections()
             try:
-                with transaction.atomic(using=self._alias()):
+                with ExitStack() as stack:
+                    with self._beginning.reading():
+                        stack.enter_context(transaction.atomic(using=self._alias()))
+                        self._check_new(delivery)
                     self._handle(call, delivery)
             except AlreadyHandled:
                 _log.info("%s/%s: event %s was handled before", delivery.topic, delivery.group, delivery.event_id)
@@ -70,17 +86,18 @@ class Once:
     def _alias(self) -> str:
         return str(self._using or router.db_for_write(InboxNote))
 
-    def _handle(self, call: Callable[..., object], delivery: Delivery) -> None:
-        note = {"topic": delivery.topic, "consumer_group": delivery.group, "event_id": delivery.event_id}
-        notes = InboxNote.objects.using(self._alias())
-        if notes.filter(**note).exists():
+    def _check_new(self, delivery: Delivery) -> None:
+        """Raises AlreadyHandled if the event was handled."""
+        if InboxNote.objects.using(self._alias()).filter(**_note(delivery)).exists():
             raise AlreadyHandled(delivery.event_id)
+
+    def _handle(self, call: Callable[..., object], delivery: Delivery) -> None:
         check_ended(call(delivery))
         if (connection := connections[self._alias()]).vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = '{MAX_IDLE}'")
         try:
-            notes.create(**note, handled_at=timezone.now())
+            InboxNote.objects.using(self._alias()).create(**_note(delivery), handled_at=timezone.now())
         except IntegrityError as error:
             raise AlreadyHandled(delivery.event_id) from error
         if self._ordered and delivery.key:
@@ -104,3 +121,8 @@ class Once:
         elif not of_key.filter(fencing_token__lt=delivery.fencing_token).update(**token):
             # With the lock it reads what is committed now, and not what was when MySQL's transaction began.
             raise too_late(delivery, of_key.select_for_update().get().fencing_token)
+
+
+def _note(delivery: Delivery) -> dict[str, str]:
+    """The columns that tell a note from others."""
+    return {"topic": delivery.topic, "consumer_group": delivery.group, "event_id": delivery.event_id}

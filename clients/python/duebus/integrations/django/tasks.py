@@ -21,14 +21,16 @@ from functools import partial
 from typing import Any
 
 from django.core.checks import CheckMessage, Error
-from django.db import OperationalError, close_old_connections, router, transaction
+from django.db import close_old_connections, router, transaction
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
 from duebus._core.delivery import Delivery
 from duebus.integrations.django import _task_api as api
+from duebus.integrations.django.inbox import OUTAGES
 from duebus.integrations.django.models import TaskRun
 from duebus.integrations.django.outbox import dispatch
+from duebus.integrations.inbox import Beginning
 from duebus.integrations.outbox import TOPIC
 from duebus.worker import DeadLetter, RateLimited, Release, Worker
 
@@ -42,8 +44,7 @@ _log = logging.getLogger("duebus.tasks")
 _SECONDS_PER_PRIORITY = 864
 """Django's priorities are from -100 to 100, those of events from -86,400 to 86,400 seconds."""
 
-_OUTAGE_PAUSE_S = 1.0
-"""How long no task is begun after the database could not be reached."""
+_beginning = Beginning(*OUTAGES)
 
 
 class DueBusBackend(api.BaseTaskBackend):
@@ -183,11 +184,8 @@ class _Attempt:
             failed = {"status": api.TaskResultStatus.FAILED, "errors": [_plain(_error_of(error))]}
             _runs().filter(id=delivery.event_id).update(**failed, finished_at=timezone.now())
             raise DeadLetter(f"the event names no task: {error}") from error
-        try:
-            kept = _runs().filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
-        except OperationalError as error:
-            raise RateLimited(_OUTAGE_PAUSE_S, "group", f"results can't be read: {error}") from error
-        self._kept = kept
+        with _beginning.reading():
+            self._kept = _runs().filter(id=delivery.event_id).first() if self._backend.supports_get_result else None
 
     def run(self) -> None:
         result = _result_of(self._kept) if self._kept is not None else self._new_result()

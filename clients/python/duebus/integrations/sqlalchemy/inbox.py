@@ -34,13 +34,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import VARBINARY
 from sqlalchemy.engine import CursorResult  # noqa: TC002 - for a cast
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from duebus._core.delivery import Delivery
 from duebus._core.fields import Span, seconds
-from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, check_ended, too_late
+from duebus.integrations.inbox import MAX_IDLE, AlreadyHandled, Beginning, check_ended, too_late
 from duebus.integrations.outbox import MYSQL
 from duebus.integrations.sqlalchemy.outbox import MOMENT
 
@@ -50,6 +50,9 @@ _log = logging.getLogger("duebus.inbox")
 
 _NAME = String(255).with_variant(VARBINARY(255), *MYSQL)
 """The type of what is compared byte by byte: the collations of MySQL ignore case, or spaces at the end."""
+
+_OUTAGES = (OperationalError, InterfaceError, OSError)
+"""What is raised if the database can't be reached. The last one comes from asyncpg."""
 
 SessionFactory = Callable[[], Session] | Callable[[], AsyncSession]
 
@@ -171,6 +174,7 @@ class Once:
             raise TypeError(f"once: expected a session factory of SQLAlchemy, got {type(sessions).__name__}")
         self._inbox = inbox
         self._sessions = sessions
+        self._beginning = Beginning(*_OUTAGES)
 
     def guard(self, call: Callable[..., object], *, is_async: bool) -> Callable[[Delivery], object]:
         """Returns what calls the handler once, in a transaction.
@@ -184,12 +188,17 @@ class Once:
             raise TypeError("once: a handler that is no coroutine function needs a sessionmaker")
         return self._coroutine(call) if is_async else self._function(call)
 
+    def _check_new(self, session: Session, delivery: Delivery) -> None:
+        """Raises AlreadyHandled if the event was handled."""
+        with self._beginning.reading():
+            if self._inbox.has(session, delivery):
+                raise AlreadyHandled(delivery.event_id)
+
     def _function(self, call: Callable[..., object]) -> Callable[[Delivery], object]:
         def handle(delivery: Delivery) -> None:
             try:
                 with cast("Session", self._sessions()) as session, session.begin():
-                    if self._inbox.has(session, delivery):
-                        raise AlreadyHandled(delivery.event_id)  # noqa: TRY301
+                    self._check_new(session, delivery)
                     check_ended(call(delivery, session=session))
                     self._inbox.note(session, delivery)
             except AlreadyHandled:
@@ -201,8 +210,7 @@ class Once:
         async def handle(delivery: Delivery) -> None:
             try:
                 async with cast("AsyncSession", self._sessions()) as session, session.begin():
-                    if await session.run_sync(self._inbox.has, delivery):
-                        raise AlreadyHandled(delivery.event_id)  # noqa: TRY301
+                    await session.run_sync(self._check_new, delivery)
                     await cast("Awaitable[object]", call(delivery, session=session))
                     await session.run_sync(self._inbox.note, delivery)
             except AlreadyHandled:
