@@ -207,6 +207,23 @@ def test_slots_that_another_relay_has_claimed_are_left_alone(shared_database: st
     assert received(bus, 1) == [1]
 
 
+def test_what_others_have_not_committed_does_not_hold_up_a_relay(shared_database: str, bus: Client) -> None:
+    one, two = relay(bus), relay(bus)
+    one.send()  # makes the slots
+    place(*range(10), key="a")
+    place(*range(10, 20), key="b")
+    of_b = OutboxRow.objects.get(event_id="order-10").slot
+    with ThreadPoolExecutor(1) as elsewhere:
+        with one._store.claim(100, 1 << 20, [], [of_b]) as claimed:
+            claimed.remove([row.id for row in claimed.rows])
+            assert elsewhere.submit(sent_by, two).result(30) == 10
+        place(*range(20, 30), key="b")
+        with transaction.atomic():
+            place(30)
+            assert elsewhere.submit(sent_by, two).result(30) == 10
+    assert two.send() == 1
+
+
 def sent_by(other: Relay) -> int:
     """Send one batch on a connection of its own, that of this thread."""
     try:

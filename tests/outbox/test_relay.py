@@ -231,6 +231,23 @@ def test_slots_that_another_relay_has_claimed_are_left_alone(shared_shop: Shop, 
     assert received(bus, 2) == [1, 2]
 
 
+def test_what_others_have_not_committed_does_not_hold_up_a_relay(shared_shop: Shop, bus: Client) -> None:
+    """MariaDB likes to read the whole of a table, and who deletes waits for each locked row on the way."""
+    one, two = shared_shop.relay(bus), shared_shop.relay(bus)
+    one.send()  # makes the slots
+    shared_shop.place(*range(10), key="a")
+    with Session(shared_shop.engine) as writing:
+        outbox.dispatch(writing, TOPIC, 100)
+        writing.flush()
+        with one._store.claim(100, 1 << 20, [], []) as claimed:
+            claimed.remove([row.id for row in claimed.rows])
+            shared_shop.place(*range(10, 20), key="b")
+            assert two.send() == 10
+        writing.commit()
+    assert two.send() == 1
+    assert shared_shop.rows() == []
+
+
 @pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
 def test_rows_that_another_relay_has_sent_meanwhile_are_not_claimed(
     shared_shop: Shop, bus: Client, level: str, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +281,23 @@ def test_a_relay_that_is_frozen_does_not_keep_its_slots(
         while not two.send():  # the database does not tell when it ends the transaction of another
             assert time.monotonic() < deadline
     assert received(bus, 1) == [1]
+
+
+def test_a_claim_reads_no_more_rows_than_it_needs(mariadb_shop: Shop, bus: Client) -> None:
+    """Else a long backlog is read as a whole for each claim."""
+    mariadb_shop.place(*range(2_000), key="a")
+    store = mariadb_shop.relay(bus)._store
+    store.prepare()
+    before = rows_read(mariadb_shop)
+    with store.claim(10, 1 << 20, [], []) as claimed:
+        assert len(claimed.rows) == 10
+    assert rows_read(mariadb_shop) - before < 500
+
+
+def rows_read(shop: Shop) -> int:
+    """How many rows MariaDB has read since it was started."""
+    with shop.engine.connect() as connection:
+        return int(connection.execute(text("SHOW GLOBAL STATUS LIKE 'Rows_read'")).one()[1])
 
 
 def test_a_claim_leaves_the_connection_as_it_was(mariadb_shop: Shop, bus: Client) -> None:

@@ -29,6 +29,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     delete,
     event,
     func,
@@ -195,7 +196,12 @@ class _Claim:
         self._table = table
 
     def remove(self, ids: Sequence[int]) -> None:
-        self._write(delete(self._table).where(self._table.c.id.in_(ids)))
+        if self._connection.dialect.name not in MYSQL:
+            self._write(delete(self._table).where(self._table.c.id.in_(ids)))
+            return
+        # For a list of ids, MariaDB reads the whole table, and waits for rows that others have not committed.
+        one = delete(self._table).where(self._table.c.id == bindparam("sent"))
+        self._connection.execute(one, [{"sent": row_id} for row_id in ids])
 
     def set_error(self, row_id: int, reason: str) -> None:
         cleaned = reason.replace("\0", "")[:MAX_ERROR]
@@ -250,7 +256,8 @@ class _Store:
     def _lock_slots(self, connection: Connection, sendable: ColumnElement[bool]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
         row, slot = self._rows.c, self._slots.c
-        first = select(func.min(row.id)).where(row.slot == slot.slot, sendable).correlate(self._slots).scalar_subquery()
+        of_slot = select(row.id).where(row.slot == slot.slot, sendable).correlate(self._slots)
+        first = of_slot.order_by(row.id).limit(1).scalar_subquery()  # min() would read all rows of a slot
         found = [(each.first, each.slot) for each in connection.execute(select(slot.slot, first.label("first")))]
         oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
         free = select(slot.slot).with_for_update(skip_locked=True)
