@@ -350,6 +350,14 @@ def test_a_relay_can_run_again_after_it_was_stopped(shop: Shop, bus: Client) -> 
             assert received(bus, 1) == [number]
 
 
+async def test_an_engine_for_asyncio_is_refused(sqlite_shop: Shop, bus: Client) -> None:
+    engine = create_async_engine(asynchronous(sqlite_shop.url))
+    for each in (engine, engine.sync_engine):
+        with pytest.raises(TypeError, match="engine: expected one that is not for asyncio"):
+            outbox.relay(each, bus)  # type: ignore[arg-type]  # on purpose
+    await engine.dispose()
+
+
 # --- what can't be sent ---
 
 
@@ -430,9 +438,11 @@ def test_a_row_that_the_server_refuses_keeps_the_reason(shop: Shop, bus: Client)
         ({"id": "i" * 256}, "id"),
         ({"content_type": "t" * 256}, "content_type"),
         ({"attributes": {"a": "x" * (64 << 10)}}, "attributes"),
+        ({"attributes": {"": "x"}}, "attributes"),
         ({"delay": -1}, "delay"),
-        ({"delay": timedelta(days=4_000)}, "delay"),
+        ({"delay": timedelta(days=3_651)}, "delay"),
         ({"delay": timedelta(days=365 * 9_000)}, "delay"),
+        ({"at": datetime.now(UTC) + timedelta(days=3_651)}, "at"),
         ({"at": datetime(2200, 1, 1, tzinfo=UTC)}, "at"),
     ],
 )
@@ -462,6 +472,7 @@ def test_the_command_sends_until_it_is_ended(shop: Shop, server: ServerProcess, 
     ("database", "problem"),
     [
         ("nonsense", "--database: Could not parse SQLAlchemy URL"),
+        ("sqlite+aiosqlite://", "--database: aiosqlite is a driver for asyncio"),
         ("sqlite://", "--database: there is no table duebus_outbox: create it with your migrations"),
     ],
 )

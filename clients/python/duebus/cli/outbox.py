@@ -60,6 +60,8 @@ def relay(
     rows = Outbox(MetaData(schema=schema or None), name=name)
     try:
         engine = create_engine(database)
+        if engine.dialect.is_async:
+            raise CommandFailed(f"--database: {engine.dialect.driver} is a driver for asyncio: use another one")
         known = inspect(engine).has_table(name, schema=schema or None)
     except (SQLAlchemyError, ModuleNotFoundError) as error:
         raise CommandFailed(f"--database: {' '.join(str(error).split())}") from error

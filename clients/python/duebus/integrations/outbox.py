@@ -89,7 +89,7 @@ _MAX_DATA_BYTES = 1 << 20
 _MAX_ATTRIBUTES_BYTES = 64 << 10
 _MAX_TEXT_BYTES = 255
 _MAX_PRIORITY = 86_400
-_MAX_DELAY = timedelta(days=3_652)
+_MAX_DELAY = timedelta(days=3_650)
 
 
 class Row(NamedTuple):
@@ -164,6 +164,8 @@ def _check(event: event_bus_pb2.Event, now: datetime) -> None:
     """
     _at_most("data", len(event.data), _MAX_DATA_BYTES)
     _at_most("attributes", sum(len((k + v).encode()) for k, v in event.attributes.items()), _MAX_ATTRIBUTES_BYTES)
+    if "" in event.attributes:
+        raise InvalidArgument.of_field("attributes", "has an empty name")
     for field in ("id", "key", "content_type"):
         text = getattr(event, field)
         _at_most(field, len(text.encode()), _MAX_TEXT_BYTES)

@@ -160,7 +160,12 @@ class Outbox:
                 rows are announced, on a second connection of the engine's pool; elsewhere they are found by polling.
             client: Sends the events. It is not closed.
             poll: How often to look for rows that were not announced: a timedelta or seconds.
+
+        Raises:
+            TypeError: the engine is for asyncio.
         """
+        if engine.dialect.is_async:
+            raise TypeError("engine: expected one that is not for asyncio, from create_engine")
         return Relay(_Store(engine, self.table, self.slots), client, poll=poll)
 
     def _limit_statements(self, session: Session, *_: Any) -> None:
