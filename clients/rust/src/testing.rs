@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -48,6 +49,8 @@ const SHELL: &str =
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a worker may take to subscribe.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a worker that has nothing to settle may take to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A server with a clock that a test moves. In between, the clock runs on. One that [`Bus::start`] has started ends when this
 /// is dropped, and its events with it.
@@ -58,8 +61,12 @@ pub struct Bus {
     clock: TestClockClient<Connection>,
     settle_timeout: Duration,
     panics: Panics,
+    log: Log,
     _server: Option<Child>,
 }
+
+/// What the server has logged, once it has ended. That of a server that something else runs is never known to have.
+type Log = Shared<BoxFuture<'static, String>>;
 
 /// A worker that [`Bus::run`] runs. It is stopped when this is dropped.
 #[derive(Debug)]
@@ -67,6 +74,7 @@ pub struct Running {
     stop: DropGuard,
     ended: JoinHandle<Result<(), Error>>,
     panics: Panics,
+    log: Log,
 }
 
 /// What a handler has panicked with since the last look. A failed assertion is a panic.
@@ -105,8 +113,8 @@ impl Bus {
     /// # Errors
     /// [`Reason::Unavailable`] when the command `duebus` is missing or the server does not start; it says why.
     pub async fn start() -> Result<Self, Error> {
-        let (server, address) = serve(&command()?).await?;
-        Ok(Self { _server: Some(server), ..Self::connect(address)? })
+        let (server, address, log) = serve(&command()?).await?;
+        Ok(Self { log, _server: Some(server), ..Self::connect(address)? })
     }
 
     /// Connects to a server that something else runs, for example in a container: `duebus serve --test-clock`. It goes on when
@@ -119,7 +127,8 @@ impl Bus {
         let client = Client::new(&address, ClientOptions::default())?;
         let clock = TestClockClient::new(client.connection());
         let (settle_timeout, panics) = (Duration::from_secs(5), Panics::default());
-        Ok(Self { address, client, clock, settle_timeout, panics, _server: None })
+        let log = std::future::pending().boxed().shared();
+        Ok(Self { address, client, clock, settle_timeout, panics, log, _server: None })
     }
 
     /// Sets how long [`Bus::settle`] and [`Bus::advance`] wait, in real time. The default is 5 s.
@@ -199,7 +208,7 @@ impl Bus {
         let ready = worker.ready();
         let stop = CancellationToken::new();
         let ended = tokio::spawn(self.panics.watch(worker).run(stop.clone().cancelled_owned()));
-        let running = Running { stop: stop.drop_guard(), ended, panics: self.panics.clone() };
+        let running = Running { stop: stop.drop_guard(), ended, panics: self.panics.clone(), log: self.log.clone() };
         match timeout(READY_TIMEOUT, ready).await {
             Ok(true) => Ok(running),
             Ok(false) => Err(running.stop().await.err().unwrap_or_else(|| not_subscribed(&self.address))),
@@ -212,10 +221,24 @@ impl Running {
     /// Drains the worker.
     ///
     /// # Errors
-    /// Those of [`Worker::run`], and [`Reason::Internal`] as in [`Bus::settle`].
-    pub async fn stop(self) -> Result<(), Error> {
+    /// Those of [`Worker::run`], [`Reason::Internal`] as in [`Bus::settle`], and [`Reason::Unavailable`] when the server
+    /// of [`Bus::start`] has ended, so that the worker can't settle its events any more; its handlers are cancelled.
+    pub async fn stop(mut self) -> Result<(), Error> {
         drop(self.stop);
-        self.ended.await.unwrap_or_else(|error| Err(Error::new(Reason::Internal, error.to_string())))?;
+        let without_server = async {
+            let log = self.log.await;
+            tokio::time::sleep(STOP_TIMEOUT).await;
+            log
+        };
+        let ended = tokio::select! {
+            ended = &mut self.ended => ended,
+            log = without_server => {
+                self.ended.abort();
+                let message = format!("the server has ended before all was settled\n{log}");
+                return Err(Error::new(Reason::Unavailable, message));
+            }
+        };
+        ended.unwrap_or_else(|error| Err(Error::new(Reason::Internal, error.to_string())))?;
         self.panics.check()
     }
 }
@@ -240,8 +263,8 @@ fn command() -> Result<PathBuf, Error> {
     })
 }
 
-/// Starts a server, and returns the shell that holds it and its address.
-async fn serve(command: &Path) -> Result<(Child, String), Error> {
+/// Starts a server, and returns the shell that holds it, its address and its log.
+async fn serve(command: &Path) -> Result<(Child, String, Log), Error> {
     let failed = |error: String| Error::new(Reason::Unavailable, format!("{} serve: {error}", command.display()));
     let mut shell = Command::new("sh");
     shell.args(["-c", SHELL, "sh"]).arg(command);
@@ -252,22 +275,24 @@ async fn serve(command: &Path) -> Result<(Child, String), Error> {
     }
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut shell = shell.spawn().map_err(|error| failed(error.to_string()))?;
-    let (mut out, mut errors) = (String::new(), String::new());
+    let mut out = String::new();
     let (stdout, stderr) = (shell.stdout.take(), shell.stderr.take());
-    let logged = tokio::spawn(async move {
+    let reading = tokio::spawn(async move {
+        let mut log = String::new();
         if let Some(mut stderr) = stderr {
-            let _ = stderr.read_to_string(&mut errors).await;
+            let _ = stderr.read_to_string(&mut log).await;
         }
-        errors
+        log
     });
+    let log = reading.map(Result::unwrap_or_default).boxed().shared();
     if let Some(stdout) = stdout {
         let _ = timeout(START_TIMEOUT, BufReader::new(stdout).read_line(&mut out)).await;
     }
     match out.strip_prefix("duebus ready on ").and_then(|rest| rest.split_whitespace().next()) {
-        Some(address) => Ok((shell, address.to_owned())),
+        Some(address) => Ok((shell, address.to_owned(), log)),
         None => {
             drop(shell); // ends the server, and its log with it
-            Err(failed(format!("the server has not started\n{}", logged.await.unwrap_or_default())))
+            Err(failed(format!("the server has not started\n{}", log.await)))
         }
     }
 }

@@ -150,6 +150,25 @@ async fn an_assertion_that_fails_in_a_handler_fails_the_test(bus: &Bus) {
     assert!(error.message().contains("order-43"), "{error}");
 }
 
+#[tokio::test]
+async fn a_worker_whose_server_has_ended_does_not_drain() {
+    let bus = Bus::start().await.unwrap();
+    let (call, mut calls) = unbounded_channel();
+    let worker = Worker::new(bus.client()).handle("t", WorkerOptions::default(), move |_| {
+        call.send(()).unwrap();
+        std::future::pending()
+    });
+    let running = bus.run(worker).await.unwrap();
+    bus.client().dispatch("t", Event::new("")).await.unwrap();
+    calls.recv().await.unwrap();
+    bus.client().stop(&[], Some(Duration::ZERO)).await.unwrap();
+    let begun = Instant::now();
+    let error = running.stop().await.unwrap_err();
+    assert_eq!(*error.reason(), Reason::Unavailable);
+    assert!(error.message().starts_with("the server has ended before all was settled"), "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(15), "it took {:?}", begun.elapsed());
+}
+
 /// Runs a test of this file in a process of its own, with this environment.
 fn child(test: &str, environment: &[(&str, &str)]) -> Command {
     let mut child = Command::new(std::env::current_exe().unwrap());
