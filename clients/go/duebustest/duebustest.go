@@ -33,6 +33,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	duebus "github.com/duebus/duebus/clients/go"
@@ -42,6 +43,9 @@ import (
 
 // In real time: how long a worker may take to subscribe, and a call to be answered, beyond what it waits for.
 const answerTimeout = 10 * time.Second
+
+// pings are those of duebus.Client: a server that has been silent for 25 s must answer one within 10 s.
+var pings = grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 25 * time.Second, Timeout: 10 * time.Second})
 
 // Bus is a server with a clock that its test moves. In between, the clock runs on. The server that Start starts ends with
 // the test, and its events with it. If the bus fails, so does the test.
@@ -82,7 +86,7 @@ func Connect(t testing.TB, address string) *Bus {
 		t.Fatalf("duebustest: %v", err)
 	}
 	t.Cleanup(func() { _ = client.Close() })
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), pings)
 	if err != nil {
 		t.Fatalf("duebustest: %v", err)
 	}
@@ -111,7 +115,8 @@ func (b *Bus) Advance(by time.Duration) {
 
 func (b *Bus) advance(by time.Duration) time.Time {
 	b.t.Helper()
-	// Without a deadline: a schedule may fire thousands of times on the way, and each may take SettleTimeout.
+	// Without a deadline: a schedule may fire thousands of times on the way, and each may take SettleTimeout. The pings
+	// end the call if the server is frozen.
 	answer, err := b.clock.AdvanceTime(context.Background(), &duebusv1.AdvanceTimeRequest{
 		Target:        &duebusv1.AdvanceTimeRequest_By{By: durationpb.New(by)},
 		SettleTimeout: durationpb.New(b.SettleTimeout),

@@ -200,6 +200,25 @@ func TestAWorkerWhoseServerHasEndedDoesNotDrain(t *testing.T) {
 	}
 }
 
+func TestAFrozenServerFailsTheTest(t *testing.T) {
+	t.Parallel()
+	bus := duebustest.Start(t)
+	bus.Now() // connects
+	duebustest.Freeze(t, bus)
+	failed := make(chan string, 1)
+	go func() {
+		failed <- failureOf(t, func(t testing.TB) { duebustest.Of(bus, t, bus.SettleTimeout).Advance(time.Minute) })
+	}()
+	select {
+	case reason := <-failed:
+		if !strings.Contains(reason, "the clock can't be moved by 1m0s") {
+			t.Errorf("it says %q", reason)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it has not failed")
+	}
+}
+
 func TestAMissingCommandIsNamed(t *testing.T) {
 	t.Setenv("DUEBUS_COMMAND", filepath.Join(t.TempDir(), "duebus"))
 	reason := failureOf(t, func(t testing.TB) { duebustest.Start(t) })

@@ -1,6 +1,8 @@
 package duebustest
 
 import (
+	"os/exec"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -14,3 +16,11 @@ func Of(bus *Bus, t testing.TB, timeout time.Duration) *Bus {
 
 // Kill kills the server that Start has started, and waits for its end.
 func Kill(bus *Bus) { bus.server.end() }
+
+// Freeze stops the process of the server that Start has started.
+func Freeze(t testing.TB, bus *Bus) {
+	t.Helper()
+	if err := exec.Command("pkill", "-STOP", "-P", strconv.Itoa(bus.server.process.Process.Pid)).Run(); err != nil {
+		t.Fatal(err)
+	}
+}
