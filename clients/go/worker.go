@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/duebus/duebus/clients/go/internal/testhook"
 )
 
 // Worker runs handlers on the events of topics until it is stopped.
@@ -87,22 +89,25 @@ func (w *Worker) runOnce(ctx context.Context, ready func()) error {
 		return invalidField("worker", "has no handler")
 	}
 	announce := func(ctx context.Context) error {
-		awaitStarted(ctx, subscriptions)
+		if awaitStarted(ctx, subscriptions) {
+			testhook.Subscribed(ctx)
+		}
 		ready()
 		return nil
 	}
 	return untilFirst(ctx, append(runs, announce)...)
 }
 
-// awaitStarted returns when each subscription was open once, or the context ends.
-func awaitStarted(ctx context.Context, subscriptions []*subscription) {
+// awaitStarted returns when each subscription was open once, or false when the context ends.
+func awaitStarted(ctx context.Context, subscriptions []*subscription) bool {
 	for _, each := range subscriptions {
 		select {
 		case <-each.started:
 		case <-ctx.Done():
-			return
+			return false
 		}
 	}
+	return true
 }
 
 func (e *entry) check() error {

@@ -150,12 +150,16 @@ func (b *Bus) settled(unsettled []string) {
 
 // Run runs a worker of Client, or of another client of Address, until the end of the test, or until stop is called,
 // which returns when the worker has drained. If the server that Start has started ends before that, the worker can't
-// settle its events any more, and the test fails. Run returns when the worker has subscribed to all its topics. A handler
-// that panics fails the test.
+// settle its events any more, and the test fails. Run returns when the worker has subscribed to all its topics; one that
+// ends before that fails the test, as does a handler that panics.
 func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	b.t.Helper()
-	watched := testhook.WithReport(context.Background(), func(event string, value any, stack []byte) {
-		b.t.Errorf("duebustest: the handler of %s panicked: %v\n%s", event, value, stack)
+	subscribed := make(chan struct{})
+	watched := testhook.With(context.Background(), testhook.Watch{
+		Panicked: func(event string, value any, stack []byte) {
+			b.t.Errorf("duebustest: the handler of %s panicked: %v\n%s", event, value, stack)
+		},
+		Subscribed: func() { close(subscribed) },
 	})
 	ctx, cancel := context.WithCancel(watched)
 	ended := make(chan error, 1)
@@ -168,7 +172,10 @@ func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	})
 	b.t.Cleanup(stop)
 	select {
-	case <-worker.Ready():
+	case <-subscribed:
+	case err := <-ended:
+		ended <- nil // for stop
+		b.t.Fatalf("duebustest: the worker ended: %v", err)
 	case <-time.After(answerTimeout):
 		b.t.Fatalf("duebustest: after %v the worker is not subscribed; is it connected to %s?", answerTimeout, b.Address)
 	}

@@ -30,6 +30,7 @@ func TestABus(t *testing.T) {
 		{"TheClockIsAheadByWhatItWasMoved", checkTheClockIsAheadByWhatItWasMoved},
 		{"AServerGoesOnAfterATestThatIsConnectedToIt", checkAServerGoesOnAfterATestThatIsConnectedToIt},
 		{"AStoppedWorkerHandlesNothing", checkAStoppedWorkerHandlesNothing},
+		{"AWorkerThatFailsIsNotRun", checkAWorkerThatFailsIsNotRun},
 		{"WhatIsNotSettledIsNamed", checkWhatIsNotSettledIsNamed},
 		{"AHandlerThatPanicsFailsTheTest", checkAHandlerThatPanicsFailsTheTest},
 	} {
@@ -216,6 +217,15 @@ func TestAFrozenServerFailsTheTest(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Error("it has not failed")
+	}
+}
+
+func checkAWorkerThatFailsIsNotRun(t *testing.T, bus *duebustest.Bus) {
+	reason := failureOf(t, func(t testing.TB) {
+		duebustest.Of(bus, t, bus.SettleTimeout).Run(duebus.NewWorker(bus.Client))
+	})
+	if !strings.Contains(reason, "the worker ended: ") || !strings.Contains(reason, "has no handler") {
+		t.Errorf("it says %q", reason)
 	}
 }
 

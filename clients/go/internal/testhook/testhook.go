@@ -1,21 +1,33 @@
-// Package testhook tells package duebustest which handlers have panicked.
+// Package testhook tells package duebustest what a worker does.
 package testhook
 
 import "context"
 
 type key struct{}
 
-// Report gets the topic and the id of an event whose handler has panicked, with what, and where.
-type Report func(event string, value any, stack []byte)
+// Watch is told what a worker does.
+type Watch struct {
+	// Panicked gets the topic and the id of an event whose handler has panicked, with what, and where.
+	Panicked func(event string, value any, stack []byte)
+	// Subscribed is called when the worker has subscribed for every handler.
+	Subscribed func()
+}
 
-// WithReport makes a context for workers whose handlers are watched.
-func WithReport(ctx context.Context, report Report) context.Context {
-	return context.WithValue(ctx, key{}, report)
+// With makes a context for workers that are watched.
+func With(ctx context.Context, watch Watch) context.Context {
+	return context.WithValue(ctx, key{}, watch)
 }
 
 // Panicked reports a panic, if the handler's context says to whom.
 func Panicked(ctx context.Context, event string, value any, stack []byte) {
-	if report, watched := ctx.Value(key{}).(Report); watched {
-		report(event, value, stack)
+	if watch, watched := ctx.Value(key{}).(Watch); watched {
+		watch.Panicked(event, value, stack)
+	}
+}
+
+// Subscribed reports that a worker has subscribed, if its context says to whom.
+func Subscribed(ctx context.Context) {
+	if watch, watched := ctx.Value(key{}).(Watch); watched {
+		watch.Subscribed()
 	}
 }
