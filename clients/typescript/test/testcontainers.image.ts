@@ -4,7 +4,8 @@ import { after, test } from "node:test";
 import { Worker } from "duebus";
 import { DueBusContainer } from "duebus/testcontainers";
 
-const container = await new DueBusContainer(process.env.DUEBUS_IMAGE ?? "").start();
+const image = process.env.DUEBUS_IMAGE ?? "";
+const container = await new DueBusContainer(image).start();
 after(() => container.stop());
 
 test("an order that is not paid is cancelled", async () => {
@@ -30,4 +31,9 @@ test("the container runs on when a bus is stopped", async () => {
   await container.bus().stop();
   await using bus = container.bus();
   assert(await bus.client.isServing());
+});
+
+test("the error of a container that ends has what it printed", async () => {
+  const wrong = new DueBusContainer(image).withEnvironment({ DUEBUS_MAX_QUEUED: "lots" });
+  await assert.rejects(wrong.start(), /max_queued: 'lots' is not a whole number/);
 });

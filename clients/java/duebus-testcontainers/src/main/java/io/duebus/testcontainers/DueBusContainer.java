@@ -1,6 +1,7 @@
 package io.duebus.testcontainers;
 
 import io.duebus.testing.Bus;
+import org.testcontainers.containers.ContainerLaunchException;
 import org.testcontainers.containers.GenericContainer;
 import org.testcontainers.containers.wait.strategy.Wait;
 import org.testcontainers.utility.DockerImageName;
@@ -18,6 +19,9 @@ import org.testcontainers.utility.DockerImageName;
 public final class DueBusContainer extends GenericContainer<DueBusContainer> {
     private static final int PORT = 50051;
 
+    /** What a container has printed that did not come to serve. */
+    private String printed = "";
+
     /** A container of an image of DueBus. */
     public DueBusContainer(String image) {
         this(DockerImageName.parse(image));
@@ -29,6 +33,30 @@ public final class DueBusContainer extends GenericContainer<DueBusContainer> {
         withCommand("serve", "--test-clock");
         withExposedPorts(PORT);
         waitingFor(Wait.forLogMessage("duebus ready on .*\\n", 1));
+    }
+
+    /**
+     * Starts it, and returns when it serves.
+     *
+     * @throws ContainerLaunchException it does not; the message has what it printed
+     */
+    @Override
+    public void start() {
+        try {
+            super.start();
+        } catch (ContainerLaunchException e) {
+            throw printed.isEmpty() ? e : new ContainerLaunchException(e.getMessage() + "\n" + printed, e);
+        }
+    }
+
+    @Override
+    protected void waitUntilContainerStarted() {
+        try {
+            super.waitUntilContainerStarted();
+        } catch (RuntimeException e) {
+            printed = getLogs();
+            throw e;
+        }
     }
 
     /**

@@ -1,6 +1,8 @@
 package io.duebus.testcontainers;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.duebus.Event;
 import io.duebus.Worker;
@@ -8,6 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.Test;
+import org.testcontainers.containers.ContainerLaunchException;
 
 /** It needs a Docker engine, and the image that DUEBUS_IMAGE names: {@code make image-test} runs it. */
 class DueBusContainerIT {
@@ -35,6 +38,14 @@ class DueBusContainerIT {
             try (var again = container.bus()) {
                 assertEquals("order.check", again.client().admin().topics().findFirst().orElseThrow().topic());
             }
+        }
+    }
+
+    @Test
+    void theErrorOfAContainerThatEndsHasWhatItPrinted() {
+        try (var container = new DueBusContainer(System.getenv("DUEBUS_IMAGE")).withEnv("DUEBUS_MAX_QUEUED", "lots")) {
+            var error = assertThrows(ContainerLaunchException.class, container::start);
+            assertTrue(error.getMessage().contains("max_queued: 'lots' is not a whole number"), error.getMessage());
         }
     }
 }
