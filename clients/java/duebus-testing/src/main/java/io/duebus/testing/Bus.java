@@ -61,7 +61,12 @@ public final class Bus implements AutoCloseable {
     /** As {@link #start()}, with a client that {@code set} has given its options. */
     public static Bus start(Consumer<DueBus.Builder> set) {
         var server = ServerProcess.start();
-        return new Bus(server.address(), server::close, set);
+        try {
+            return new Bus(server.address(), server::close, set);
+        } catch (Throwable error) {
+            server.close();
+            throw error;
+        }
     }
 
     /**

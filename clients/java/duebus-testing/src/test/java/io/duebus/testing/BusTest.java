@@ -186,6 +186,15 @@ class BusTest {
     }
 
     @Test
+    void aServerWhoseClientCantBeMadeIsEnded() {
+        var before = ProcessHandle.current().children().toList();
+        assertThrows(ArithmeticException.class, () -> Bus.start(client -> {
+            throw new ArithmeticException();
+        }));
+        assertEquals(before, ProcessHandle.current().children().toList());
+    }
+
+    @Test
     void aMissingCommandIsNamed() {
         var error = assertThrows(IllegalStateException.class, () -> ServerProcess.start("no-such-command"));
         assertTrue(error.getMessage().startsWith("the command no-such-command is missing: pip install"));
