@@ -80,7 +80,9 @@ public final class Admin {
      * @param pageSize how many to fetch at a time, 1 to 1,000; 0: 100
      */
     public Stream<TopicInfo> topics(int pageSize) {
-        var request = ListTopicsRequest.newBuilder().setEngine(engine).setPageSize(pageSize);
+        var request = ListTopicsRequest.newBuilder()
+                .setEngine(engine)
+                .setPageSize(Checks.notNegative("page_size", pageSize));
         return Pages.of(
                         token -> page(EventBusAdminGrpc.getListTopicsMethod(), request.setPageToken(token).build()),
                         ListTopicsResponse::getNextPageToken)
@@ -112,7 +114,7 @@ public final class Admin {
 
     /** As {@link #configureTopic}, without waiting. */
     public CompletableFuture<TopicConfig> configureTopicAsync(String topic, Consumer<TopicChanges> set) {
-        return configureGroupAsync(topic, "", set);
+        return configureAsync(topic, "", set);
     }
 
     /** Changes the retry policy, the limits or the key policy of one group; what is not set there follows the topic. */
@@ -123,6 +125,14 @@ public final class Admin {
     /** As {@link #configureGroup}, without waiting. */
     public CompletableFuture<TopicConfig> configureGroupAsync(
             String topic, String group, Consumer<TopicChanges> set) {
+        if (group.isEmpty()) {
+            throw DueBusException.invalid("group", "is empty");
+        }
+        return configureAsync(topic, group, set);
+    }
+
+    /** Of the topic, if the group is empty. */
+    private CompletableFuture<TopicConfig> configureAsync(String topic, String group, Consumer<TopicChanges> set) {
         var changes = new TopicChanges();
         set.accept(changes);
         var request = ConfigureTopicRequest.newBuilder()
@@ -231,7 +241,7 @@ public final class Admin {
                 .setEngine(engine)
                 .setTopic(checked(topic))
                 .setGroup(group(group))
-                .setPageSize(pageSize);
+                .setPageSize(Checks.notNegative("page_size", pageSize));
         return Pages.of(
                         token -> page(EventBusAdminGrpc.getListKeysMethod(), request.setPageToken(token).build()),
                         ListKeysResponse::getNextPageToken)

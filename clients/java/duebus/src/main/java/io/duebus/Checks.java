@@ -22,6 +22,18 @@ final class Checks {
         return value;
     }
 
+    /** For unsigned fields: protobuf would send a negative number as a large one. */
+    static int notNegative(String field, int value) {
+        return (int) notNegative(field, (long) value);
+    }
+
+    static long notNegative(String field, long value) {
+        if (value < 0) {
+            throw DueBusException.invalid(field, "must not be negative, but is " + value);
+        }
+        return value;
+    }
+
     static Duration between(String field, Duration value, Duration least, Duration most) {
         if (value.compareTo(least) < 0 || value.compareTo(most) > 0) {
             throw DueBusException.invalid(field, "must be %s to %s, not %s".formatted(least, most, value));

@@ -158,7 +158,7 @@ public final class Event {
 
         /** How many times the event is retried before it is dead; not set: by the topic's retry policy. */
         public Builder maxRetries(int retries) {
-            message.setMaxRetries(retries);
+            message.setMaxRetries(Checks.notNegative("max_retries", retries));
             return this;
         }
 

@@ -88,7 +88,7 @@ public abstract sealed class HandlingOptions<T extends HandlingOptions<T>> permi
 
     /** How many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default. */
     public T maxInFlightBytes(long bytes) {
-        this.maxInFlightBytes = bytes;
+        this.maxInFlightBytes = Checks.notNegative("max_in_flight_bytes", bytes);
         return self();
     }
 

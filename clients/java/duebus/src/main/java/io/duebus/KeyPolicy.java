@@ -41,8 +41,8 @@ public record KeyPolicy(int maxInFlight, Limits.@Nullable Rate rate, OnDead onDe
 
     io.duebus.v1.KeyPolicy encode() {
         var message = io.duebus.v1.KeyPolicy.newBuilder()
-                .setMaxInFlight(maxInFlight)
-                .setMaxBlocked(maxBlocked)
+                .setMaxInFlight(Checks.notNegative("config.keys.max_in_flight", maxInFlight))
+                .setMaxBlocked(Checks.notNegative("config.keys.max_blocked", maxBlocked))
                 .setOnDead(switch (onDead) {
                     case SKIP -> io.duebus.v1.KeyPolicy.OnDead.ON_DEAD_SKIP;
                     case HOLD -> io.duebus.v1.KeyPolicy.OnDead.ON_DEAD_HOLD;

@@ -23,7 +23,11 @@ public record Limits(int maxInFlight, @Nullable Rate rate) {
         }
 
         io.duebus.v1.Rate encode() {
-            return io.duebus.v1.Rate.newBuilder().setEvents(events).setPer(Times.proto(per)).setBurst(burst).build();
+            return io.duebus.v1.Rate.newBuilder()
+                    .setEvents(Checks.notNegative("rate.events", events))
+                    .setPer(Times.proto(per))
+                    .setBurst(Checks.notNegative("rate.burst", burst))
+                    .build();
         }
     }
 
@@ -42,7 +46,8 @@ public record Limits(int maxInFlight, @Nullable Rate rate) {
     }
 
     io.duebus.v1.Limits encode() {
-        var message = io.duebus.v1.Limits.newBuilder().setMaxInFlight(maxInFlight);
+        var message = io.duebus.v1.Limits.newBuilder()
+                .setMaxInFlight(Checks.notNegative("config.limits.max_in_flight", maxInFlight));
         if (rate != null) {
             message.setRate(rate.encode());
         }

@@ -30,7 +30,7 @@ public final class ListOptions {
 
     /** How many to fetch at a time, 1 to 1,000; 100 otherwise. */
     public ListOptions pageSize(int events) {
-        request.setPageSize(events);
+        request.setPageSize(Checks.notNegative("page_size", events));
         return this;
     }
 }

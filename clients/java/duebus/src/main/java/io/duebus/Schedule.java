@@ -108,7 +108,7 @@ public record Schedule(
                 .setName(Checks.text("schedule.name", name))
                 .setTopic(Checks.text("schedule.topic", topic))
                 .setEvent(event.encode("schedule.event."))
-                .setMaxRuns(maxRuns)
+                .setMaxRuns(Checks.notNegative("schedule.max_runs", maxRuns))
                 .setJitter(Times.proto(jitter))
                 .setOverlap(wire(overlap))
                 .setCatchUp(wire(catchUp))

@@ -111,7 +111,10 @@ public final class Schedules {
     }
 
     private ListSchedulesResponse page(int pageSize, String token) {
-        var request = ListSchedulesRequest.newBuilder().setEngine(engine).setPageSize(pageSize).setPageToken(token);
+        var request = ListSchedulesRequest.newBuilder()
+                .setEngine(engine)
+                .setPageSize(Checks.notNegative("page_size", pageSize))
+                .setPageToken(token);
         return Connection.await(
                 repeat(EventBusSchedulesGrpc.getListSchedulesMethod(), request.build(), Function.identity()));
     }
@@ -226,7 +229,9 @@ public final class Schedules {
 
     /** As {@link #preview(ScheduleRule, int, Instant)}, without waiting. */
     public CompletableFuture<SchedulePreview> previewAsync(ScheduleRule rule, int count, @Nullable Instant after) {
-        var request = PreviewScheduleRequest.newBuilder().setSchedule(rule.encode()).setCount(count);
+        var request = PreviewScheduleRequest.newBuilder()
+                .setSchedule(rule.encode())
+                .setCount(Checks.notNegative("count", count));
         if (after != null) {
             request.setAfter(Times.proto(after));
         }

@@ -49,13 +49,13 @@ public final class SubscribeOptions {
 
     /** How many events may be leased to the stream at once, 1 to 100,000; 64 otherwise. */
     public SubscribeOptions maxInFlight(int events) {
-        request.setMaxInFlight(events);
+        request.setMaxInFlight(Checks.notNegative("max_in_flight", events));
         return this;
     }
 
     /** How many bytes of events may be leased to the stream at once, up to 1 GiB; 16 MiB otherwise. */
     public SubscribeOptions maxInFlightBytes(long bytes) {
-        request.setMaxInFlightBytes(bytes);
+        request.setMaxInFlightBytes(Checks.notNegative("max_in_flight_bytes", bytes));
         return this;
     }
 

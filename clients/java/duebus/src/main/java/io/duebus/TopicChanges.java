@@ -15,7 +15,7 @@ public final class TopicChanges {
 
     /** How many times an event is retried before it is dead, 0 to 1,000,000. */
     public TopicChanges maxRetries(int retries) {
-        message.getRetryPolicyBuilder().setMaxRetries(retries);
+        message.getRetryPolicyBuilder().setMaxRetries(Checks.notNegative("config.retry_policy.max_retries", retries));
         return this;
     }
 
@@ -39,7 +39,7 @@ public final class TopicChanges {
 
     /** How many events may wait, be leased or be scheduled; 0: no limit. */
     public TopicChanges maxQueued(long events) {
-        message.setMaxQueued(events);
+        message.setMaxQueued(Checks.notNegative("config.max_queued", events));
         return this;
     }
 
@@ -57,7 +57,7 @@ public final class TopicChanges {
 
     /** How many partitions the events are spread over, 1 to 64; only while the topic holds no events. */
     public TopicChanges partitions(int partitions) {
-        message.setPartitions(partitions);
+        message.setPartitions(Checks.notNegative("config.partitions", partitions));
         return this;
     }
 

@@ -19,6 +19,7 @@ import io.duebus.KeyInfo;
 import io.duebus.KeyPolicy;
 import io.duebus.Limits;
 import io.duebus.Reason;
+import io.duebus.ScheduleRule;
 import io.duebus.TopicConfig;
 import io.duebus.TopicInfo;
 import io.duebus.Worker;
@@ -32,6 +33,7 @@ import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.extension.ExtendWith;
+import org.junit.jupiter.api.function.Executable;
 
 @Timeout(60)
 @ExtendWith(DueBusExtension.class)
@@ -68,6 +70,45 @@ class AdminTest {
         var frames = stream.iterator();
         for (int left = count; left > 0; ) {
             left -= ((EventStream.Deliveries) frames.next()).deliveries().size();
+        }
+    }
+
+    @Test
+    void aGroupWithoutANameIsNotTheTopic() {
+        admin.configureTopic("unnamed", topic -> topic.maxRetries(3));
+        var error = assertThrows(
+                DueBusException.class, () -> admin.configureGroup("unnamed", "", group -> group.maxRetries(1)));
+        assertTrue(error.is(Reason.INVALID_ARGUMENT));
+        assertEquals(3, admin.getTopic("unnamed").config().retryPolicy().maxRetries());
+    }
+
+    @Test
+    void aNegativeNumberIsNotSentAsALargeOne() {
+        var rate = Duration.ofSeconds(1);
+        var bus = AdminTest.bus.client();
+        for (Executable each : List.<Executable>of(
+                () -> admin.configureTopic("t", topic -> topic.maxQueued(-1)),
+                () -> admin.configureTopic("t", topic -> topic.maxRetries(-1)),
+                () -> admin.configureTopic("t", topic -> topic.partitions(-1)),
+                () -> admin.configureTopic("t", topic -> topic.limits(Limits.maxInFlight(-1))),
+                () -> admin.configureTopic("t", topic -> topic.limits(Limits.rate(-1, rate))),
+                () -> admin.configureTopic(
+                        "t", topic -> topic.limits(new Limits(0, new Limits.Rate(1, rate, -1)))),
+                () -> admin.configureTopic(
+                        "t", topic -> topic.keys(new KeyPolicy(-1, null, KeyPolicy.OnDead.SKIP, 0))),
+                () -> admin.configureTopic(
+                        "t", topic -> topic.keys(new KeyPolicy(1, null, KeyPolicy.OnDead.SKIP, -1))),
+                () -> admin.topics(-1),
+                () -> admin.keys("t", "g", -1),
+                () -> admin.events("t", EventState.READY, options -> options.pageSize(-1)),
+                () -> bus.schedules().list(-1),
+                () -> bus.schedules().preview(ScheduleRule.every(rate), -1, null),
+                () -> Event.json("{}").maxRetries(-1),
+                () -> bus.subscribe("t", options -> options.maxInFlight(-1)),
+                () -> bus.subscribe("t", options -> options.maxInFlightBytes(-1)),
+                () -> Worker.builder(bus).maxInFlightBytes(-1))) {
+            var error = assertThrows(DueBusException.class, each);
+            assertTrue(error.getMessage().contains("must not be negative, but is -1"), error.getMessage());
         }
     }
 
