@@ -211,6 +211,7 @@ def try_rust(dist: Path, project: Path, server: str) -> tuple[str, Package]:
     members = members.replace("[workspace]\n", f'[workspace]\nmembers = ["{unpacked}", "driver", "shop"]\n', 1)
     packed = f'[patch.crates-io]\nduebus = {{ path = "{unpacked}" }}\n'
     (project / "Cargo.toml").write_text(f"{members}\n{packed}\n{rest[rest.index('[profile') :]}")
+    run("cargo", "fetch", "--quiet", cwd=repository)  # makes the lock file in a fresh checkout
     shutil.copy(repository / "Cargo.lock", project)
     write_shop_in_rust(project / "shop", server)
 
