@@ -69,10 +69,11 @@ class ManualTime:
         """
         try:
             async with asyncio.timeout(timeout_s):
+                # Cleared before each look, which yields to the loop: a change meanwhile makes it look again.
+                self._changed.clear()
                 while not is_over() and await self._unsettled():
-                    # No change is missed between the check and this: neither yields to the loop.
-                    self._changed.clear()
                     await self._changed.wait()
+                    self._changed.clear()
         except TimeoutError:
             raise NotSettledError(timeout_s, await self._unsettled()) from None
 
