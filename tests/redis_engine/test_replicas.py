@@ -113,8 +113,8 @@ async def test_a_replica_paused_beyond_its_lapse_recovers(start_replica: StartRe
                 task.cancel()
             assert finished, f"only {sorted(done)} came"
             for task in finished:
-                got = of(task.result())
-                assert await here.ack(*got) == []
+                if got := of(task.result()):  # a heartbeat brings none
+                    assert await here.ack(*got) == []
                 done |= set(ids(got))
         await idle.cancel()
         info = await group_when(there, topic, lambda group: len(group.subscribers) == 3)
