@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.image import IMAGE_USER, build
+from support.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,6 @@ def opt() -> Iterator[Path]:
 
 def run_as_in_the_image(opt: Path, *arguments: str) -> subprocess.Popen[str]:
     """A command in a folder that it can't write to, as the image's user where this one may choose."""
-    user = IMAGE_USER if os.geteuid() == 0 else None
     environment = {
         "PATH": f"{opt}/duebus/bin:/usr/bin:/bin",
         "LD_LIBRARY_PATH": f"{opt.parent}/usr/local/lib",  # of the copy of Python, where there is one
@@ -41,15 +40,12 @@ def run_as_in_the_image(opt: Path, *arguments: str) -> subprocess.Popen[str]:
         "PYTHONUNBUFFERED": "1",
     }
     return subprocess.Popen(
-        arguments,
+        as_user(IMAGE_USER, *arguments),
         cwd="/",
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else [],
     )
 
 

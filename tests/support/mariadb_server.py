@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ import pymysql
 
 from support.builders import unique_name
 from support.redis_server import free_port
+from support.users import NOBODY, as_user, give_to
 
 START_TIMEOUT_S = 60
 
@@ -47,13 +47,11 @@ class MariadbServer:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-mariadb-"))
         self.port = free_port()
-        self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-        if self._user is not None:
-            os.chown(self.directory, self._user, -1)
+        give_to(NOBODY, self.directory)
         self._data = f"--datadir={self.directory / 'data'}"
+        root = "--auth-root-authentication-method=normal"  # without a password, and not by a socket
         done = subprocess.run(
-            [program("mariadb-install-db"), *OPTIONS, self._data, "--auth-root-authentication-method=normal"],
-            user=self._user,
+            as_user(NOBODY, program("mariadb-install-db"), *OPTIONS, self._data, root),
             cwd=self.directory,
             check=False,
             stdout=subprocess.PIPE,
@@ -82,8 +80,7 @@ class MariadbServer:
         where = (self._data, "--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.directory / 'socket'}")
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [program("mariadbd"), *OPTIONS, *where],
-                user=self._user,
+                as_user(NOBODY, program("mariadbd"), *OPTIONS, *where),
                 cwd=self.directory,
                 stdout=log,
                 stderr=log,

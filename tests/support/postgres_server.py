@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from support.builders import unique_name
 from support.redis_server import free_port
+from support.users import NOBODY, as_user, give_to
 
 DEBIAN = "/usr/lib/postgresql"
 
@@ -33,15 +32,13 @@ class PostgresServer:
     def __init__(self) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-postgres-"))
         self.port = free_port()
-        self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-        if self._user is not None:
-            os.chown(self.directory, self._user, -1)
+        give_to(NOBODY, self.directory)
         self._run(program("initdb"), "--no-sync", "-U", "duebus", "-A", "trust", "-D", str(self.directory / "data"))
         self.restart()
 
     def _run(self, *command: str) -> None:
         done = subprocess.run(
-            command, user=self._user, cwd=self.directory, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            as_user(NOBODY, *command), cwd=self.directory, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
         assert done.returncode == 0, done.stdout.decode()
 
