@@ -1,5 +1,8 @@
 """Asks before something that can't be undone."""
 
+import os
+import select
+import signal
 import sys
 
 from duebus.cli.failures import STATUS_MISUNDERSTOOD, CommandFailed
@@ -22,5 +25,25 @@ def confirm(what: str) -> None:
             status=STATUS_MISUNDERSTOOD,
         )
     print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - beside the output
-    if sys.stdin.readline().strip().lower() not in _AGREED:
+    if _answer().strip().lower() not in _AGREED:
         raise CommandFailed("nothing was done")
+
+
+def _answer() -> str:
+    """Reads a line from the terminal.
+
+    Python notices a Ctrl-C that comes just before a read only after it, so the read waits for either of the two.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C.
+    """
+    interrupted, write_end = os.pipe()
+    os.set_blocking(write_end, False)  # as `set_wakeup_fd` wants it
+    before = signal.set_wakeup_fd(write_end)
+    try:
+        select.select([sys.stdin, interrupted], [], [])
+        return sys.stdin.readline()
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(interrupted)
+        os.close(write_end)
