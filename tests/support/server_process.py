@@ -106,5 +106,14 @@ class ServerProcess:
 
 def unpatched_server(log: Path, *flags: str) -> ServerProcess:
     """A server without our patch of grpcio, which a malformed path kills."""
+    return _changed(log, "support.unpatched_server", flags)
+
+
+def patient_server(log: Path, *flags: str) -> ServerProcess:
+    """A server that waits for a minute for calls that do not end with its drain."""
+    return _changed(log, "support.patient_server", flags)
+
+
+def _changed(log: Path, module: str, flags: tuple[str, ...]) -> ServerProcess:
     tests = Path(__file__).parents[1]
-    return ServerProcess(log, *flags, module="support.unpatched_server", env={"PYTHONPATH": str(tests)})
+    return ServerProcess(log, *flags, module=module, env={"PYTHONPATH": str(tests)})

@@ -12,10 +12,12 @@ import grpc.aio
 import pytest
 from duebus.v1 import event_bus_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from support.server_process import patient_server
 from support.wire import SIGNAL_TIMEOUT_S, connect, duration, failure_of, figure, us
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from support.server_process import ServerProcess
     from support.wire import Wire
@@ -47,27 +49,32 @@ async def stop_by_sigint(_wire: Wire, server: ServerProcess) -> None:
 WAYS = [stop_by_rpc, stop_by_sigterm, stop_by_sigint]
 
 
+@pytest.fixture
+def patient(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that ends after a minute if anything holds it up."""
+    server = patient_server(tmp_path / "patient.log", "--drain-timeout", "60s")
+    yield server
+    server.close()
+
+
 async def exit_status(server: ServerProcess) -> int:
     return await asyncio.to_thread(server.wait)
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_server_without_leases_ends_at_once_with_status_0(
-    start_server: Callable[..., ServerProcess], topic: str, way: Any
-) -> None:
-    server = start_server("--drain-timeout", "60s")
-    async with connect(server.address) as wire:
+async def test_a_server_without_leases_ends_at_once_with_status_0(patient: ServerProcess, topic: str, way: Any) -> None:
+    async with connect(patient.address) as wire:
         streams = [await wire.subscribe(topic, group=group) for group in ("billing", "audit")]
         await wire.dispatch(f"{topic}.waits", "a")
         begun = time.monotonic()
-        stopping = asyncio.ensure_future(way(wire, server))
+        stopping = asyncio.ensure_future(way(wire, patient))
         for stream in streams:
             closing = await stream.closing()
             assert (closing.reason, us(closing.reconnect_after)) == (DRAINING, 1_000_000)
-        assert await exit_status(server) == 0
+        assert await exit_status(patient) == 0
         took_s = time.monotonic() - begun
         figure(f"ended after {took_s:.2f} s")
-        assert took_s < 4
+        assert took_s < SIGNAL_TIMEOUT_S
         await asyncio.wait_for(stopping, SIGNAL_TIMEOUT_S)
 
 
@@ -147,7 +154,7 @@ async def test_the_drain_timeout_setting_applies_to_signals(
         server.process.send_signal(signal.SIGTERM)
         await stream.closing()
         assert await exit_status(server) == 0
-        assert 0.5 <= time.monotonic() - begun < 4
+        assert 0.5 <= time.monotonic() - begun < SIGNAL_TIMEOUT_S
     assert "released=1" in server.log.read_text()
 
 
@@ -202,29 +209,28 @@ async def test_a_client_that_does_not_read_does_not_delay_the_end(
         (stopped,) = await wire.stop()
         assert stopped.released == 6
         assert await exit_status(server) == 0
-        assert time.monotonic() - begun < 8
+        assert time.monotonic() - begun < SIGNAL_TIMEOUT_S
 
 
 async def test_health_watchers_are_told_of_the_drain_and_do_not_delay_the_end(
-    start_server: Callable[..., ServerProcess], topic: str
+    patient: ServerProcess, topic: str
 ) -> None:
-    server = start_server("--drain-timeout", "60s")
-    async with connect(server.address) as wire:
+    async with connect(patient.address) as wire:
         stub: Any = health_pb2_grpc.HealthStub(wire.channel)
         watch = stub.Watch(health_pb2.HealthCheckRequest(service="duebus.v1.EventBus"))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         stream = await wire.subscribe(topic)
         await wire.dispatch(topic, "a")
         delivery = await stream.one()
-        server.process.send_signal(signal.SIGTERM)
+        patient.process.send_signal(signal.SIGTERM)
         change = await asyncio.wait_for(watch.read(), SIGNAL_TIMEOUT_S)
         assert change.status == health_pb2.HealthCheckResponse.NOT_SERVING
         begun = time.monotonic()
         assert await wire.ack(delivery) == []
-        assert await exit_status(server) == 0
+        assert await exit_status(patient) == 0
         took_s = time.monotonic() - begun
         figure(f"ended after {took_s:.2f} s")
-        assert took_s < 2
+        assert took_s < SIGNAL_TIMEOUT_S
 
 
 async def test_a_new_server_can_use_the_port_afterwards(start_server: Callable[..., ServerProcess], topic: str) -> None:
