@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from duebus_server.domain.clock import Clock
 
-SOON_S = 10
+SOON_S = 30
 """How soon everything must be as before."""
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CRASHES = 12
 MANY = 1_000
 LEASES = 64
-WITHIN_S = 8.0
+WITHIN_S = 20.0
 """The lapse of a replica, which the other can judge only after reaching Redis for as long, and the restart."""
 
 
@@ -78,7 +78,7 @@ async def test_redis_a_server_and_its_worker_die_at_the_same_time(
         durable.kill()
         first.kill()
         await asyncio.to_thread(durable.restart)
-        again = await asyncio.wait_for(idle.take(LEASES), 2 * WITHIN_S)
+        again = await asyncio.wait_for(idle.take(LEASES), WITHIN_S)
         took_s = time.monotonic() - killed
         figure(f"{LEASES} leases of a server that died with Redis were with another after {took_s:.2f} s")
         assert sorted(ids(held)) == sorted(ids(again)) == names

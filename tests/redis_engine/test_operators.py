@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from support.redis_server import RedisServer
 
 SETTLED = LeaseFailureReason.SETTLED
-SOON_S = 5.0
+SOON_S = 20.0
 """Far sooner than a sweep. On an idle machine it takes a few milliseconds."""
 
 

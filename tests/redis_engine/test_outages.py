@@ -77,7 +77,7 @@ async def test_calls_fail_fast_streams_stay_open_and_everything_recovers(
             assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DISPATCHER_NOT_WORKING"), name
             assert failure.message == "engine redis: Redis can't be reached"
             assert failure.retry_after_us == SECOND, name
-            assert took_s < 0.5, name
+            assert took_s < ANSWER_TIMEOUT_S, name
 
         await restart(durable)
         began = time.monotonic()
@@ -216,7 +216,7 @@ async def test_a_hanging_redis_fails_calls_fast_and_everything_recovers(
         server.process.send_signal(signal.SIGCONT)
         for failure in failures:
             assert str(failure) == "engine redis: Redis does not answer"
-        assert took_s < 1.5 * ANSWER_TIMEOUT_S
+        assert took_s < 2 * ANSWER_TIMEOUT_S
         assert (await topic.dispatch("before", "after")).duplicate_event_ids == ["before"]
 
 
@@ -227,7 +227,7 @@ async def test_a_slow_redis_breaks_nothing(start_redis: Callable[..., RedisServe
         await topic.join()
         server.process.send_signal(signal.SIGSTOP)
         dispatching = asyncio.create_task(topic.dispatch("event"))
-        await asyncio.sleep(0.5 * ANSWER_TIMEOUT_S)
+        await asyncio.sleep(0.25 * ANSWER_TIMEOUT_S)
         server.process.send_signal(signal.SIGCONT)
         assert (await dispatching).event_ids == ["event"]
 

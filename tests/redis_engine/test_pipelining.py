@@ -96,7 +96,7 @@ async def test_a_connection_that_swallows_everything_is_left_within_the_time_of_
         began_s = time.monotonic()
         failures = await asyncio.gather(*(topic.dispatch(f"e{nth}") for nth in range(5)), return_exceptions=True)
         assert {str(failure) for failure in failures} == {"engine redis: Redis does not answer"}
-        assert time.monotonic() - began_s < 1.5 * ANSWER_TIMEOUT_S
+        assert time.monotonic() - began_s < 2 * ANSWER_TIMEOUT_S
         assert not connection.takes_commands
         assert (await topic.dispatch("after")).event_ids == ["after"]
         assert await pipelined(replica) is not connection
@@ -109,7 +109,7 @@ async def test_a_call_that_is_answered_slowly_has_its_own_time(start_redis: Call
         for nth in range(3):
             proxy.stall(requests=False)
             call = asyncio.create_task(topic.dispatch(f"event {nth}"))
-            await asyncio.sleep(0.6 * ANSWER_TIMEOUT_S)
+            await asyncio.sleep(0.4 * ANSWER_TIMEOUT_S)
             proxy.flow()
             assert (await call).event_ids == [f"event {nth}"]
         assert await pipelined(replica) is connection

@@ -17,7 +17,7 @@ from duebus.aio import Client
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from support.builders import unique_name
 from support.http2 import raw_connection, request
-from support.http_port import HTTP, get, scrape
+from support.http_port import HTTP, get, scrape, until_answered
 from support.redis_server import RedisServer, free_port
 from support.server_process import ServerProcess, assert_untroubled, unpatched_server
 from support.start import CANNOT_SERVE, try_to_start
@@ -98,7 +98,8 @@ async def test_one_scrape_has_the_sums_of_all_processes_and_they_do_not_go_back(
 
 async def test_probes_speak_for_all_processes(serve: Callable[..., ServerProcess]) -> None:
     server = serve(*HTTP)
-    assert (await get(server, "/healthz"), await get(server, "/readyz")) == ((200, "ok\n"), (200, "ok\n"))
+    for path in ("/healthz", "/readyz"):
+        await until_answered(server, path, 200, "ok\n")
 
     # when: one hangs
     hung = children(server)[0]
@@ -106,11 +107,11 @@ async def test_probes_speak_for_all_processes(serve: Callable[..., ServerProcess
     status, reason = await get(server, "/healthz")
     assert (status, re.sub(r"\d", "N", reason)) == (503, "process N: does not answer\n")
     os.kill(hung, signal.SIGCONT)
-    assert await get(server, "/healthz") == (200, "ok\n")
+    await until_answered(server, "/healthz", 200, "ok\n")
 
     # when: one ends, the others still take calls
     os.kill(hung, signal.SIGKILL)
-    assert await get(server, "/readyz") == (200, "ok\n")
+    await until_answered(server, "/readyz", 200, "ok\n")
     assert server.terminate() == 0
 
 

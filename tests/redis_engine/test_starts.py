@@ -177,7 +177,7 @@ async def test_a_server_serves_once_redis_is_available(
             await asyncio.to_thread(server.wait_ready)
             figure(f"ready {time.monotonic() - began:.2f} s after Redis ({away})")
             assert await health(wire) == "SERVING"
-            assert await asyncio.to_thread(ask, http, "readyz") == (200, "ok")
+            await until(lambda: ask(http, "readyz") == (200, "ok"), "the probe")
             await wire.dispatch(topic, "event")
         assert (logged(server, WAITS), logged(server, IS_THERE)) == (1, 1)
         assert await asyncio.to_thread(server.terminate) == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -35,6 +36,20 @@ def ask(url: str, method: str = "GET") -> tuple[int, str]:
 
 async def get(server: ServerProcess, path: str) -> tuple[int, str]:
     return await asyncio.to_thread(ask, url_of(server) + path)
+
+
+async def until_answered(server: ServerProcess, path: str, status: int, body: str) -> None:
+    """Ask until this is the answer. A probe says no when a check takes longer than it waits.
+
+    Raises:
+        AssertionError: it never is.
+    """
+    found = (0, "")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            while found != (status, body):
+                found = await get(server, path)
+    assert found == (status, body)
 
 
 async def scrape(server: ServerProcess) -> Samples:

@@ -172,8 +172,10 @@ class Stream:
         self._unseen.put_nowait(await self._unseen.get())
 
     async def closing(self) -> event_bus_pb2.Closing:
-        """Wait for the closing frame, with nothing before it, and then the end of the stream with OK."""
+        """Wait for the closing frame, with no delivery before it, and then the end of the stream with OK."""
         frame = await self.next_frame()
+        while frame is not None and frame.WhichOneof("frame") == "heartbeat":
+            frame = await self.next_frame()
         assert frame is not None, "the stream has ended"
         assert frame.WhichOneof("frame") == "closing", frame
         assert await self.next_frame() is None

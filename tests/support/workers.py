@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from duebus.worker import Worker
 
+from support.wire import SIGNAL_TIMEOUT_S
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
@@ -78,7 +80,7 @@ async def group_when(wire: Wire, topic: str, reached: Callable[[admin_pb2.GroupI
 
     It polls, because another process sends the test no signal.
     """
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while True:
             group = await wire.group(topic)
             if reached(group):

@@ -34,7 +34,7 @@ async def is_delivered_to_another(server: ServerProcess, idle_s: float) -> None:
             proxy.stall()
             began = time.monotonic()
             other = await wire.subscribe(topic, lease=600)
-            async with asyncio.timeout(NOTICED_S + 2):  # the grace, and a sweep
+            async with asyncio.timeout(NOTICED_S + 20):  # the grace, a sweep, and what a busy machine adds
                 while not (came := other.come()):
                     await other.more()
             figure(f"idle for {idle_s:g} s, noticed after {time.monotonic() - began:.1f} s")

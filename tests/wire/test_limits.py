@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 from duebus.v1 import event_bus_pb2
-from support.wire import connect, event, failure_of
+from support.wire import SIGNAL_TIMEOUT_S, connect, event, failure_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ async def test_a_connection_with_too_many_streams_is_refused_and_others_are_not_
 
 async def until_there_is_room(open_stream: Callable[..., object], topic: str) -> None:
     """The server notices the end of a stream a little later."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
         while True:
             stream = open_stream(event_bus_pb2.SubscribeRequest(topic=topic))
             try:

@@ -13,6 +13,7 @@ import duebus.aio
 import pytest
 from duebus import Client, ClosingReason, Delivery, Engine, EventState, LeaseFailureReason, NewEvent, Worker, errors
 from support.proxy import proxy_to
+from support.wire import SIGNAL_TIMEOUT_S, connect
 from support.workers import serving
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ async def test_a_connection_that_dies_silently_is_noticed_in_time(server: Server
         bus.subscribe(topic) as subscription,
     ):
         proxy.stall()
-        async with asyncio.timeout(ANSWER_IN_TIME_S + 5):
+        async with asyncio.timeout(ANSWER_IN_TIME_S + 15):
             with pytest.raises(errors.Unavailable):
                 await anext(subscription)
 
@@ -204,12 +205,17 @@ async def test_several_servers_are_used_in_turn_and_an_unreachable_one_is_skippe
     start_server: Callable[..., ServerProcess], topic: str
 ) -> None:
     first, second = start_server(), start_server()
-    async with duebus.aio.Client(f"{first.address},{second.address},127.0.0.1:1", timeout=10) as bus:
+    async with (
+        duebus.aio.Client(f"{first.address},{second.address},127.0.0.1:1", timeout=10) as bus,
+        connect(first.address) as one,
+        connect(second.address) as other,
+    ):
+        async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+            while not all([await each.topic_names() for each in (one, other)]):
+                await bus.dispatch(f"{topic}.connects", "x")
         for _ in range(6):
             await bus.dispatch(topic, "x")
-    for server in (first, second):
-        with Client(server.address, timeout=10) as client:
-            assert client.admin.get_topic(topic).queued == 3
+        assert [(await each.topic(topic)).queued for each in (one, other)] == [3, 3]
 
 
 async def test_a_worker_works_with_the_smallest_message_size(

@@ -119,7 +119,7 @@ def test_the_interceptors(own: ServerProcess, tmp_path: Path) -> None:
     with start(handling, own, tmp_path / "billing.py") as worker:
         assert python(dispatching, own, tmp_path / "shop.py") == ""
         assert worker.line() == "acme: order 48"
-        assert re.fullmatch(r"bill took 0\.\d{3} s", worker.line())
+        assert re.fullmatch(r"bill took \d+\.\d{3} s", worker.line())
         assert worker.end().status == 0
 
 

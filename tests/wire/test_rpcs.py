@@ -196,10 +196,10 @@ async def test_a_nack_can_make_a_dead_letter_at_once(wire: Wire, topic: str) -> 
 
 
 async def test_an_extended_lease_outlasts_its_first_expiry(wire: Wire, topic: str) -> None:
-    stream = await wire.subscribe(topic, lease=1)
+    stream = await wire.subscribe(topic, lease=5)
     await wire.dispatch(topic, "kept", "dropped")
     kept, dropped = await stream.take(2)
-    assert await wire.extend(kept, lease=duration(30)) == []
+    assert await wire.extend(kept, lease=duration(600)) == []
     again = await stream.one()  # when this one's lease has run out, the other's would have, too
     assert (again.event.id, again.attempt) == ("dropped", 2)
     assert await wire.ack(kept) == []

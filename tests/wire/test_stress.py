@@ -96,7 +96,7 @@ async def test_workers_that_vanish_and_return_under_load_lose_nothing(server: Se
                 stream = await wire.subscribe(topic, max_in_flight=40, disconnect_grace=0)
                 for _ in range(patience):
                     try:
-                        deliveries = await asyncio.wait_for(stream.take(1), 0.2)
+                        deliveries = await asyncio.wait_for(stream.take(1), 1)
                     except TimeoutError:
                         break
                     deliveries += stream.come()

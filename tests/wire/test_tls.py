@@ -153,7 +153,7 @@ def replace(old: Certificates, new: Certificates) -> None:
 
 
 async def connects(address: str, certificates: Certificates) -> bool:
-    async with tls_client(address, certificates, mutual=True, timeout=0.5) as bus:
+    async with tls_client(address, certificates, mutual=True, timeout=SOON_S) as bus:
         try:
             await bus.dispatch("order.created", 1)
         except Unavailable:

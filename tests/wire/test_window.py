@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from duebus.v1 import event_bus_pb2
-from support.wire import event, ids
+from support.wire import duration, event, ids
 
 if TYPE_CHECKING:
     from support.wire import Stream, Wire
@@ -124,13 +124,14 @@ async def test_a_worker_that_does_not_settle_gets_no_more(wire: Wire, topic: str
 
 
 async def test_every_end_of_a_lease_makes_room(wire: Wire, topic: str) -> None:
-    stream = await wire.subscribe(topic, max_in_flight=1, lease=1)
+    stream = await wire.subscribe(topic, max_in_flight=1)
     await wire.dispatch(topic, "acked", "nacked", "dead", "expired", "last")
     await wire.ack(await stream.one())
     await wire.nack(await stream.one())
     await wire.nack(await stream.one(), dead_letter=True)
     expired = await stream.one()
     assert expired.event.id == "expired"
+    assert await wire.extend(expired, lease=duration(0.2)) == []
     again = await stream.one()
     assert (again.event.id, again.attempt) == ("expired", 2)
     await wire.ack(again)

@@ -148,7 +148,7 @@ async def test_a_worker_that_is_killed_loses_nothing(server: ServerProcess, wire
         assert await line(process) == "begun 0"
         process.kill()
         other = await wire.subscribe(topic)
-        async with asyncio.timeout(10):  # its leases last longer
+        async with asyncio.timeout(25):  # its leases last longer
             assert sorted(each.event.data for each in await other.take(5)) == [b"0", b"1", b"2", b"3", b"4"]
 
 
