@@ -143,7 +143,9 @@ def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, vis
 
         page.get_by_role("link", name="e0", exact=True).click()
         story = page.get_by_role("listitem")
-        expect(story.filter(has_text="Attempt 1 failed, and became a dead letter")).to_contain_text("by worker-1")
+        expect(story.filter(has_text="Attempt 1 failed, and became a dead letter")).to_contain_text(
+            "held by worker-1 for "
+        )
         expect(page.get_by_text('{ "n": 0 }')).to_be_visible()
         page.get_by_role("button", name="Hex").click()
         expect(page.get_by_text("7b 22 6e 22")).to_be_visible()
@@ -166,6 +168,44 @@ def test_dead_letters_are_found_understood_and_redriven(shop: ServerProcess, vis
         [group] = client.admin.get_topic(topic).groups
         assert group.dead == 0
         client.admin.delete_topic(topic)
+
+
+def test_what_one_needs_is_in_view(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:
+    visitor, topic = visit(shop.web), f"a-topic-with-a-name-of-many-words.{unique_name()}"
+    with Client(shop.address) as client:
+        dead_letters(client, topic, ["no disk", "no net"])
+        client.dispatch_many(topic, [NewEvent(data=1) for _ in range(1_000)])
+
+        # the figures beside a long name on a phone
+        visitor.page.set_viewport_size({"width": 360, "height": 740})
+        page = visitor.open(f"#/?q={topic}", "table")
+        found = row(page, "Topics", topic)
+        found.get_by_role("rowheader").scroll_into_view_if_needed()
+        expect(found.get_by_text("1,000")).to_be_in_viewport(ratio=1)
+
+        # the buttons of a form that is higher than the window, and how much a deletion removes
+        page.set_viewport_size({"width": 1200, "height": 700})
+        visitor.open(at("topic", shop, topic=topic))
+        page.get_by_role("button", name="Configure").click()
+        expect(page.get_by_role("button", name="Save")).to_be_in_viewport()
+        page.get_by_role("button", name="Cancel").click()
+        page.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("dialog")).to_contain_text("1,000 events that wait, and 2 dead letters.")
+        client.admin.delete_topic(topic)
+
+    page.set_viewport_size({"width": 1440, "height": 700})
+    visitor.open("#/schedules", "table")
+    expect(page.get_by_role("button", name="Delete weekly.report")).to_be_in_viewport(ratio=1)
+
+
+def test_of_a_topic_without_a_group_that_alone_is_the_trouble(
+    shop: ServerProcess, visit: Callable[..., Visitor]
+) -> None:
+    """Its keys are held up because nobody handles the first event of each."""
+    group = {"group": "", "ready": 1, "blocked": 2, "readySince": 0, "blockedSince": 0, "rates": [0] * 4}
+    found = "async (topic) => (await import('/assets/trouble.js')).troubles(topic, 60).map((each) => each.text)"
+    texts = visit(shop.web).open().evaluate(found, {"groups": [group]})
+    assert texts == ["has no group yet, and 1 event waits, the oldest for 1 m"]
 
 
 def test_a_group_is_paused_configured_and_deleted(shop: ServerProcess, visit: Callable[..., Visitor]) -> None:

@@ -46,7 +46,7 @@ function ofGroup(topic, group, now) {
   } else if (waits > LATE_S) {
     add("bad", 3, "ready", `falls behind: ${waiting(group.ready, waits)}`);
   }
-  if (blocked > LATE_S) {
+  if (blocked > LATE_S && group.group) {
     add("warn", 5, "keys", `has keys that are held up: ${counted(group.blocked, "event")} blocked for up to ${span(blocked)}`);
   }
   const [, delivered, , nacked] = group.rates;

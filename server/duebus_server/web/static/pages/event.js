@@ -3,7 +3,7 @@
 import { html } from "htm/preact";
 import { useState } from "preact/hooks";
 import { call, engineName } from "../api.js";
-import { ago, bytes, counted, durationSeconds, hex, json, moment, seconds, span, text } from "../format.js";
+import { ago, bytes, counted, durationSeconds, hex, json, lateness, moment, seconds, span, text } from "../format.js";
 import { useLive } from "../live.js";
 import { Ask, Empty, Field, useAnswer, useRights } from "../parts.js";
 import { href } from "../route.js";
@@ -133,9 +133,11 @@ function Attempt({ each, due }) {
   const [level, outcome] = OUTCOMES[each.outcome] ?? ["", "is under way"];
   const began = seconds(each.startedAt);
   const took = seconds(each.endedAt) - began;
+  const held = [each.consumer && ` by ${each.consumer}`, !Number.isNaN(took) && ` for ${span(took)}`].filter(Boolean).join("");
+  const late = !Number.isNaN(due) && `begun ${lateness(Math.max(0, began - due))} after it was due`;
   const lines = (each.error ?? "").split("\n");
   return html`<${Step} at=${began} level=${level} what=${`Attempt ${each.attempt} ${outcome}`}>
-    <span class="muted">${[each.consumer && `by ${each.consumer}`, !Number.isNaN(took) && `for ${span(took)}`, !Number.isNaN(due) && `begun ${span(Math.max(0, began - due))} after it was due`].filter(Boolean).join(", ")}</span>
+    <span class="muted">${[held && `held${held}`, late].filter(Boolean).join(", ")}</span>
     ${each.error && html`<div class="error">${lines[0]}</div>`}
     ${lines.length > 1 && html`<details><summary>Traceback</summary><pre tabindex="0">${lines.slice(1).join("\n")}</pre></details>`}
   <//>

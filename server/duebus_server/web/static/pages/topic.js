@@ -33,6 +33,7 @@ export function TopicPage({ query }) {
     config.again();
   };
   const trouble = troubles(found, live.now());
+  const dead = found.groups.reduce((sum, each) => sum + each.dead, 0);
   return html`<main>
     <div class="heading">
       <h1>${topic}</h1>
@@ -75,7 +76,7 @@ export function TopicPage({ query }) {
       const { removed = "0" } = await call("EventBusAdmin/DeleteTopic", { engine: engineName(engine), topic });
       return `${topic} is deleted, with ${counted(Number(removed), "event")}.`;
     }}>
-      <p>This removes the topic with its ${counted(found.groups.filter((each) => each.group).length, "group")}, its settings, ${counted(found.queued, "event")} that ${found.queued === 1 ? "waits" : "wait"}, and its dead letters. It can't be undone.</p>
+      <p>This removes the topic with its ${counted(found.groups.filter((each) => each.group).length, "group")}, its settings, ${counted(found.queued, "event")} that ${found.queued === 1 ? "waits" : "wait"}, and ${counted(dead, "dead letter")}. It can't be undone.</p>
     <//>`}
   </main>`;
 }
