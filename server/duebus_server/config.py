@@ -255,7 +255,7 @@ class Settings(BaseSettings):
     )
     tls_cert: File = Field(
         None,
-        description="The server's certificate in PEM, with the intermediate ones. Turns on TLS. Reread when changed.",
+        description="The server's certificate in PEM, with intermediate ones. Turns on TLS. Reread when it changes.",
     )
     tls_key: File = Field(None, description="The private key of the certificate.")
     tls_client_ca: File = Field(

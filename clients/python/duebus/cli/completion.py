@@ -17,7 +17,7 @@ class _Shell(StrEnum):
 
 
 def completion(
-    shell: Annotated[_Shell, typer.Argument(help="The shell.", show_default=False)],
+    shell: Annotated[_Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", show_default=False)],
 ) -> None:
     """Print a script for the completion of commands and options in a shell.
 

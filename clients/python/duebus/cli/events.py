@@ -34,11 +34,14 @@ def events(
     ] = None,
     group: options.Group = "",
     key: options.OfKey = "",
-    limit: options.Limit = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many to list of each state.")] = 50,
     newest: options.Newest = False,
     engine: options.OneEngine = None,
 ) -> None:
-    """List a topic's events by state."""
+    """List a topic's events by state.
+
+    Of each state, the earliest come first: by due time, by the end of the lease, or by time of death.
+    """
     rows: list[tuple[str, ...]] = []
     cut = False
     with session.client() as client:
@@ -63,7 +66,7 @@ def keys(
     session: Session,
     topic: options.Topic,
     group: options.Group = "",
-    limit: Annotated[int, typer.Option("--limit", min=1, metavar="N", help="The most keys.")] = 50,
+    limit: options.Limit = 50,
     engine: options.OneEngine = None,
 ) -> None:
     """List the keys that hold up events of a topic, the most blocked first.

@@ -49,7 +49,7 @@ def _root() -> None:
 def verify(ctx: typer.Context, directory: Directory, *, json: server_options.Json = False) -> None:
     """Read every record, and say what can't be read. Changes nothing.
 
-    Fails if something is damaged. An end that a crash has torn is not damage: the next start cuts it off.
+    Fails if something is damaged. A last record that a crash cut short is not damage: the next start removes it.
     """
     check = _run(verify_directory, directory)
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
@@ -130,7 +130,7 @@ def import_file(
 ) -> None:
     """Store what export has printed in a new data directory or in Redis. If a line is wrong, nothing is stored.
 
-    In Redis, an event that is there is skipped, so it can be repeated.
+    An event that Redis already holds is skipped, so the command can be repeated.
     """
     out = Output(as_json=json or ctx.ensure_object(Globals).as_json)
     try:

@@ -39,8 +39,9 @@ def migrate(
 ) -> None:
     """Copy what a data directory holds to Redis: topics, groups, events and schedules.
 
-    Events keep their ids, due times, attempts and histories; a leased one is released. An event that is there is
-    skipped, so it can be repeated. The directory stays as it is; run no server on it afterwards.
+    Events keep their ids, due times, attempts and histories; a leased one is released. An event that Redis
+    already holds is skipped, so the command can be repeated. The directory stays as it is; run no server on it
+    afterwards.
     """
     try:
         with exported(directory) as held:
@@ -65,7 +66,7 @@ def import_into(url: str, namespace: str | None, held: Iterable[Held], out: Outp
     try:
         asyncio.run(_import(engine, held, done))
     except DueBusError as error:
-        so_far = f"{done.stored} events were stored before; run it again, and what is there is skipped"
+        so_far = f"{done.stored} events were stored before; run it again, and they are skipped"
         raise CommandFailed(f"{error}; {so_far}") from error
     out.record({"stored": done.stored, "skipped": done.skipped})
     out.line(f"stored {done.stored} events, skipped {done.skipped} that were there")

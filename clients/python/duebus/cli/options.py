@@ -44,12 +44,8 @@ AnyGroup = Annotated[
 ]
 EventId = Annotated[str, typer.Argument(metavar="ID", help="The event's id.", show_default=False)]
 EventIds = Annotated[list[str], typer.Argument(metavar="ID...", help="The events' ids.", show_default=False)]
-Limit = Annotated[
-    int, typer.Option("--limit", min=1, metavar="N", help="How many to list; of several states, so many of each.")
-]
-Newest = Annotated[
-    bool, typer.Option("--newest", help="Latest first, by due time, lease expiry (leased) or time of death (dead).")
-]
+Limit = Annotated[int, typer.Option("--limit", min=1, metavar="N", help="How many to list.")]
+Newest = Annotated[bool, typer.Option("--newest", help="The latest first, instead of the earliest.")]
 OfKey = Annotated[str, typer.Option("--key", metavar="KEY", help="Only events with this key.")]
 OneEngine = Annotated[
     Engine | None,

@@ -48,7 +48,7 @@ _Cron = Annotated[
     typer.Option(
         "--cron",
         metavar="TEXT",
-        help="Minute, hour, day of month, month, day of week; of six fields, the second first.",
+        help="Minute, hour, day of month, month, day of week; with six fields, the second comes first.",
     ),
 ]
 _Every = Annotated[
@@ -70,7 +70,7 @@ _End = Annotated[
 ]
 _RequestId = Annotated[
     str | None,
-    typer.Option("--request-id", metavar="ID", help="Makes it safe to repeat: part of the event's id."),
+    typer.Option("--request-id", metavar="ID", help="Part of each event's id, so that a repetition adds nothing."),
 ]
 
 
@@ -114,7 +114,7 @@ def put(
             "--jitter",
             metavar="DURATION",
             parser=options.span_parser,
-            help="Fire up to this much later, each time another.",
+            help="Fire up to this much later, differently each time.",
         ),
     ] = None,
     overlap: Annotated[

@@ -63,7 +63,7 @@ def _option(setting: str) -> inspect.Parameter:
     """The flag of a setting. Its text is passed on to the server's settings."""
     field, default = config.Settings.model_fields[setting], config.default(setting)
     said = f"{field.description} Default: {default}." if default else field.description
-    metavar = config.notation(setting).metavar.replace(" or ", "|")
+    metavar = config.notation(setting).metavar.replace(", ", "|").replace(" or ", "|")
     annotation = list[str] | None if setting == "engine" else str | None
     return inspect.Parameter(
         setting,

@@ -16,12 +16,12 @@ _TIMEOUT_S = 5.0
 def ui(
     url: Annotated[
         str,
-        typer.Argument(metavar="[URL]", envvar="DUEBUS_UI", help=f"Where the server serves HTTP. Default: {_DEFAULT}."),
+        typer.Argument(metavar="[URL]", envvar="DUEBUS_UI", help="Where the server serves HTTP."),
     ] = _DEFAULT,
 ) -> None:
     """Open the dashboard in the browser.
 
-    A server has one where it serves HTTP: see `--web-listen` of `duebus serve`. On a machine without a browser, the
+    A server has one where it serves HTTP: see --web-listen of duebus serve. On a machine without a browser, the
     command only prints the address.
     """
     if not url.startswith(("http://", "https://")):
