@@ -274,14 +274,14 @@ func unusedAddress(t *testing.T) string {
 }
 
 func TestAnUnreachableServerIsUnavailableAfterTheTimeout(t *testing.T) {
-	client := newClient(t, unusedAddress(t), duebus.WithTimeout(300*time.Millisecond))
+	client := newClient(t, unusedAddress(t), duebus.WithTimeout(time.Second))
 	_, err := client.Dispatch(t.Context(), "t", duebus.Event{})
 	if !errors.Is(err, duebus.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
+	time.AfterFunc(500*time.Millisecond, cancel)
 	_, err = client.Dispatch(ctx, "t", duebus.Event{})
 	if !errors.Is(err, duebus.ErrUnavailable) || !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: got %v", err)
@@ -293,7 +293,7 @@ func TestAServerThatDoesNotAnswerIsDeadlineExceeded(t *testing.T) {
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
 	bus.dispatch = func() (*duebusv1.DispatchResponse, error) { <-release; return dispatched("a"), nil }
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err := newClient(t, bus.address).Dispatch(ctx, "t", duebus.Event{})
 	if !errors.Is(err, duebus.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
@@ -337,7 +337,7 @@ func TestCloseEndsTheWaitForTheNextTry(t *testing.T) {
 		defer func() { answered <- struct{}{} }()
 		return invoke(ctx, method, request, reply, conn, options...)
 	})
-	client := newClient(t, bus.address, duebus.WithDialOptions(watching))
+	client := newClient(t, bus.address, duebus.WithTimeout(3*waitTimeout), duebus.WithDialOptions(watching))
 	waiting := make(chan error, 1)
 	go func() {
 		_, err := client.Dispatch(context.Background(), "t", duebus.Event{})
@@ -391,7 +391,7 @@ func TestTLSAndMismatches(t *testing.T) {
 	secure := newFakeBus(t, grpc.Creds(credentials.NewServerTLSFromCert(&own)))
 	plain := newFakeBus(t)
 	_, others := certificate(t)
-	short := duebus.WithTimeout(300 * time.Millisecond)
+	short := duebus.WithTimeout(2 * time.Second)
 
 	trusting := newClient(t, secure.address, duebus.WithTLS(&tls.Config{RootCAs: authorities}))
 	if _, err := trusting.Dispatch(t.Context(), "t", duebus.Event{}); err != nil {

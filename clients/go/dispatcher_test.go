@@ -213,7 +213,7 @@ func TestADispatchThatTimesOutAfterAnOutageReportsTheOutage(t *testing.T) {
 	defer close(hangs)
 	later := &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Hour)}
 	bus.held, bus.dispatch = held, failingFirst(dispatched(), refusal(codes.Unavailable, "DISPATCHER_NOT_WORKING", later))
-	s := &sharing{t: t, bus: bus, client: newClient(t, bus.address, duebus.WithTimeout(500*time.Millisecond))}
+	s := &sharing{t: t, bus: bus, client: newClient(t, bus.address, duebus.WithTimeout(2*time.Second))}
 	first := s.dispatch(t.Context(), "first", nil)
 	next(t, bus.dispatches)
 	bus.set(func() { bus.held = hangs })
@@ -230,7 +230,7 @@ func TestADispatchThatTimesOutAfterAnOutageReportsTheOutage(t *testing.T) {
 }
 
 func TestWhileTheServerIsAwayEveryDispatchReportsIt(t *testing.T) {
-	client := newClient(t, unusedAddress(t), duebus.WithTimeout(500*time.Millisecond))
+	client := newClient(t, unusedAddress(t), duebus.WithTimeout(2*time.Second))
 	var outcomes []<-chan dispatchOutcome
 	for range 5 {
 		outcomes = append(outcomes, (&sharing{client: client}).dispatch(t.Context(), "", nil))

@@ -23,7 +23,7 @@ import (
 )
 
 // waitTimeout is the timeout of each wait for something that must come.
-const waitTimeout = 10 * time.Second
+const waitTimeout = 30 * time.Second
 
 // fakeBus is a server whose answers the test sets. Its channels deliver the requests.
 type fakeBus struct {

@@ -53,7 +53,7 @@ func TestACallIsRetriedUntilTheProviderHasAToken(t *testing.T) {
 func TestACallWithoutATokenIsUnavailableAndSaysWhy(t *testing.T) {
 	bus := newFakeBus(t)
 	provide := func(context.Context) (string, error) { return "", errors.New("the token service is away") }
-	client := newClient(t, bus.address, duebus.WithTokenProvider(provide), duebus.WithTimeout(150*time.Millisecond))
+	client := newClient(t, bus.address, duebus.WithTokenProvider(provide), duebus.WithTimeout(500*time.Millisecond))
 	_, err := client.Dispatch(t.Context(), "t", duebus.Event{})
 	var failure *duebus.Error
 	if !errors.As(err, &failure) || !errors.Is(err, duebus.ErrUnavailable) ||
@@ -79,7 +79,7 @@ func TestAnEmptyTokenIsUnavailableAndOneThatCanNotBeSentIsUnauthenticated(t *tes
 	bus := newFakeBus(t)
 	for token, expected := range map[string]error{"": duebus.ErrUnavailable, "a\nb": duebus.ErrUnauthenticated} {
 		provide := func(context.Context) (string, error) { return token, nil }
-		client := newClient(t, bus.address, duebus.WithTokenProvider(provide), duebus.WithTimeout(150*time.Millisecond))
+		client := newClient(t, bus.address, duebus.WithTokenProvider(provide), duebus.WithTimeout(500*time.Millisecond))
 		if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); !errors.Is(err, expected) {
 			t.Errorf("%q: got %v", token, err)
 		}

@@ -35,14 +35,14 @@ func endsWithoutSettling(t *testing.T, w *running, bus *fakeBus) {
 
 func TestLeasesAreExtendedWhileAHandlerRuns(t *testing.T) {
 	bus := newFakeBus(t)
-	bus.started.Lease = durationpb.New(150 * time.Millisecond)
+	bus.started.Lease = durationpb.New(600 * time.Millisecond)
 	holding := newHolding()
 	work(t, bus.address, holding.handle, duebus.WithConcurrency(1))
 	next(t, bus.streams).deliver("a", "waits")
 	next(t, holding.begun)
 	for range 3 {
 		extended := next(t, bus.extends)
-		if len(extended.LeaseTokens) != 2 || extended.Lease.AsDuration() != 150*time.Millisecond {
+		if len(extended.LeaseTokens) != 2 || extended.Lease.AsDuration() != 600*time.Millisecond {
 			t.Errorf("extended %v", extended)
 		}
 	}
@@ -50,7 +50,7 @@ func TestLeasesAreExtendedWhileAHandlerRuns(t *testing.T) {
 
 func TestAHandlerWhoseLeaseIsLostIsCancelledAndSettlesNothing(t *testing.T) {
 	bus := newFakeBus(t)
-	bus.started.Lease = durationpb.New(150 * time.Millisecond)
+	bus.started.Lease = durationpb.New(600 * time.Millisecond)
 	bus.extend = losing("lease-a")
 	holding := newHolding()
 	w := work(t, bus.address, holding.handle)
@@ -134,7 +134,7 @@ func TestHandlersThatIgnoreCancellationDoNotHoldTheirEvents(t *testing.T) {
 		begun <- d.EventID
 		<-release
 		return nil
-	}, duebus.WithMaxExecution(20*time.Millisecond), duebus.WithMaxInFlight(2), duebus.WithConcurrency(1))
+	}, duebus.WithMaxExecution(300*time.Millisecond), duebus.WithMaxInFlight(2), duebus.WithConcurrency(1))
 	stream := next(t, bus.streams)
 	stream.deliver("stuck", "waits")
 

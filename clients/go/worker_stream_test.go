@@ -261,7 +261,7 @@ func TestAWorkerWithADeadlineWaitsBetweenTries(t *testing.T) {
 	bus := newFakeBus(t)
 	worker := duebus.NewWorker(newClient(t, bus.address))
 	worker.Handle("order.created", acking)
-	ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Second)
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- worker.Run(ctx) }()

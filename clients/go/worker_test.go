@@ -239,7 +239,7 @@ func TestAcksThatAccumulateDuringACallGoIntoTheNext(t *testing.T) {
 func TestSettlesExtensionsAndHeldTokensFitIntoTheLargestRequest(t *testing.T) {
 	bus := newFakeBus(t)
 	bus.started.MaxRequestBytes = 64 << 10
-	bus.started.Lease = durationpb.New(150 * time.Millisecond)
+	bus.started.Lease = durationpb.New(time.Second)
 	release := make(chan struct{})
 	work(t, bus.address, func(context.Context, *duebus.Delivery) error {
 		<-release

@@ -192,8 +192,8 @@ test("an ack whose first answer was lost is an ack", async () => {
 test("an unreachable server is UNAVAILABLE within the timeout", async () => {
   bus.stop();
   const begin = performance.now();
-  await failing(connect().dispatch("t", {}, { timeoutMs: 300 }), "UNAVAILABLE");
-  assert(performance.now() - begin < 2000);
+  await failing(connect().dispatch("t", {}, { timeoutMs: 1000 }), "UNAVAILABLE");
+  assert(performance.now() - begin < 5000);
 });
 
 test("a server that accepts connections and never answers is an error within the timeout", async () => {
@@ -264,7 +264,7 @@ test("a call is repeated while there is no token", async () => {
   await connect(bus.target, { token }).dispatch("t", {});
   assert.deepEqual(bus.tokens, ["Bearer late"]);
   const away = (): Promise<string> => Promise.reject(new Error("the token service is away"));
-  const error = await failing(connect(bus.target, { token: away, timeoutMs: 50 }).dispatch("t", {}), "UNAVAILABLE");
+  const error = await failing(connect(bus.target, { token: away, timeoutMs: 500 }).dispatch("t", {}), "UNAVAILABLE");
   assert.equal(error.message, "no token: the token service is away");
 });
 
@@ -410,11 +410,11 @@ test("large events go in several shared calls", async () => {
 
 test("a dispatch that times out after an outage reports the outage", async () => {
   bus.dispatchesHeld = true;
-  const client = connect(bus.target, { timeoutMs: 500 });
+  const client = connect(bus.target, { timeoutMs: 2000 });
   const first = client.dispatch("t", { id: "first" });
   await bus.until("a dispatch", () => bus.dispatches.length === 1);
   const second = failing(client.dispatch("t", { id: "second" }), "DISPATCHER_NOT_WORKING");
-  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING", "away", 900));
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING", "away", 60_000));
   bus.releaseDispatches();
   await failing(first, "DISPATCHER_NOT_WORKING");
   bus.dispatchesHeld = true;
@@ -424,7 +424,7 @@ test("a dispatch that times out after an outage reports the outage", async () =>
 
 test("while the server is away every dispatch reports it", async () => {
   bus.stop();
-  const client = connect(bus.target, { timeoutMs: 500 });
+  const client = connect(bus.target, { timeoutMs: 1000 });
   const calls = Array.from({ length: 5 }, () => failing(client.dispatch("t", {}), "UNAVAILABLE"));
   for (const error of await Promise.all(calls)) {
     assert(error.message.includes(bus.target), error.message);

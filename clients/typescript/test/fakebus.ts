@@ -49,7 +49,7 @@ import { Changes } from "../src/worker/changes.js";
 type Stream = ServerWritableStream<SubscribeRequest, SubscribeResponse>;
 
 /** The timeout of each wait for something that must come. */
-const WAIT_TIMEOUT_MS = 10_000;
+const WAIT_TIMEOUT_MS = 30_000;
 
 /** A gRPC error in the server's form. */
 export function failure(

@@ -113,7 +113,7 @@ test("a delivery whose lease has run out is not started", async () => {
 test("settles, extensions and held tokens fit into the largest request", async () => {
   const limit = 64 << 10;
   bus.maxRequestBytes = BigInt(limit);
-  bus.leaseMs = 150;
+  bus.leaseMs = 1000;
   const { handler, letGo } = holding();
   const failing: Handler = async (delivery, context) => {
     await handler(delivery, context);
@@ -184,13 +184,13 @@ test("an ack a few microtasks after the previous answer is sent", async () => {
     const settler = new Settler({ ...parts, fail: assert.ifError, signal: new AbortController().signal });
     const [first, second] = ["a", "b"].map((leaseToken) => leases.add({ leaseToken } as never)) as [Lease, Lease];
     settler.ack(first);
-    assert(await changes.until(() => sent === 1, 1000));
+    assert(await changes.until(() => sent === 1, 30_000));
     answer();
     for (let i = 0; i < microtasks; i++) {
       await null;
     }
     settler.ack(second);
-    assert(await changes.until(() => sent === 2, 1000), `${microtasks} microtasks after the answer: never sent`);
+    assert(await changes.until(() => sent === 2, 30_000), `${microtasks} microtasks after the answer: never sent`);
   }
 });
 
@@ -286,13 +286,18 @@ test("a delay that is out of range is an error of the handler", () => {
 });
 
 test("acks that accumulate during a call go into the next one", async () => {
-  await start(() => {});
+  const handled: string[] = [];
+  await start(({ eventId }) => {
+    handled.push(eventId);
+    bus.notify();
+  });
   bus.acksHeld = true;
   bus.deliver("a", "b");
   await bus.until("the first ack", () => bus.acks.length === 1);
   bus.deliver("c");
   bus.deliver("d", "e");
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await bus.until("the last handler", () => handled.length === 5);
+  await new Promise((resolve) => setTimeout(resolve, 50)); // until its event is to be acked
   bus.releaseAcks();
   await acked("a", "b", "c", "d", "e");
   assert.deepEqual(bus.acks, [
@@ -390,7 +395,7 @@ test("while no stream is open, leases are extended within the grace", async () =
   await start(handler);
   bus.deliver("a");
   await bus.until("a handler", () => begun.length === 1);
-  bus.closeStream(900);
+  bus.closeStream(9000);
   await bus.until("two extensions", () => bus.extended.length >= 2);
   assert.equal(bus.streams.length, 1);
   letGo();
@@ -494,6 +499,9 @@ test("a stream that is rebalanced is opened again at once, on the next server, w
   const run = worker.run();
   try {
     assert(await worker.ready());
+    while (servers.some(({ dispatches }) => dispatches.length === 0)) {
+      await spread.dispatch("t", {}); // until both servers are connected
+    }
     let current = servers.find(({ streams }) => streams.length > 0);
     current?.deliver("a");
     for (let count = 0; count < 20; count++) {

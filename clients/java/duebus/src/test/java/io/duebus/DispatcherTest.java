@@ -50,9 +50,9 @@ class DispatcherTest extends BusTestBase {
         var others = List.of(dispatchAsync("a"), dispatchAsync("b"), dispatchAsync("c"));
         release.complete(null);
 
-        assertEquals(new Dispatched("first", false), first.get(10, TimeUnit.SECONDS));
+        assertEquals(new Dispatched("first", false), first.get(30, TimeUnit.SECONDS));
         for (int i = 0; i < 3; i++) {
-            assertEquals("abc".substring(i, i + 1), others.get(i).get(10, TimeUnit.SECONDS).eventId());
+            assertEquals("abc".substring(i, i + 1), others.get(i).get(30, TimeUnit.SECONDS).eventId());
         }
         var sent = FakeBus.next(server.dispatches);
         assertEquals(List.of("a", "b", "c"), FakeBus.stored(sent).getEventIdsList());
@@ -72,7 +72,7 @@ class DispatcherTest extends BusTestBase {
         hasty.cancel(true);
         release.complete(null);
 
-        patient.get(10, TimeUnit.SECONDS);
+        patient.get(30, TimeUnit.SECONDS);
         assertEquals(List.of("b"), nextSent());
     }
 
@@ -84,7 +84,7 @@ class DispatcherTest extends BusTestBase {
         var second = dispatchAsync("second");
         first.cancel(true);
 
-        assertEquals("second", second.get(10, TimeUnit.SECONDS).eventId());
+        assertEquals("second", second.get(30, TimeUnit.SECONDS).eventId());
         release.complete(null);
     }
 
@@ -102,7 +102,7 @@ class DispatcherTest extends BusTestBase {
         var others = List.of(dispatchAsync("a"), dispatchAsync("b"));
         release.complete(null);
         for (var each : others) {
-            each.get(10, TimeUnit.SECONDS);
+            each.get(30, TimeUnit.SECONDS);
         }
 
         assertEquals(FakeBus.next(server.dispatches), FakeBus.next(server.dispatches));
@@ -119,7 +119,7 @@ class DispatcherTest extends BusTestBase {
                 .toList();
         release.complete(null);
         for (var each : large) {
-            each.get(10, TimeUnit.SECONDS);
+            each.get(30, TimeUnit.SECONDS);
         }
 
         assertEquals(List.of("0", "1"), nextSent());
@@ -142,11 +142,11 @@ class DispatcherTest extends BusTestBase {
         var others = List.of(dispatchAsync("b"), dispatchAsync("c"));
         release.complete(null);
         for (var each : others) {
-            each.get(10, TimeUnit.SECONDS);
+            each.get(30, TimeUnit.SECONDS);
         }
-        assertEquals("d", dispatchAsync("d").get(10, TimeUnit.SECONDS).eventId());
+        assertEquals("d", dispatchAsync("d").get(30, TimeUnit.SECONDS).eventId());
         end.countDown();
-        blocked.get(10, TimeUnit.SECONDS);
+        blocked.get(30, TimeUnit.SECONDS);
     }
 
     @Test
@@ -165,14 +165,14 @@ class DispatcherTest extends BusTestBase {
             end.join();
             return FakeBus.stored(request);
         };
-        try (var hasty = DueBus.builder(server.address()).timeout(Duration.ofSeconds(1)).build()) {
+        try (var hasty = DueBus.builder(server.address()).timeout(Duration.ofSeconds(3)).build()) {
             var first = hasty.dispatchAsync("t", Event.builder(new byte[0]).id("first").build());
             assertEquals(List.of("first"), nextSent());
             var second = hasty.dispatchAsync("t", Event.builder(new byte[0]).id("second").build());
             release.complete(null);
             for (var each : List.of(first, second)) {
                 var error = DueBusException.of(
-                        assertThrows(ExecutionException.class, () -> each.get(10, TimeUnit.SECONDS)));
+                        assertThrows(ExecutionException.class, () -> each.get(30, TimeUnit.SECONDS)));
                 assertEquals(Reason.DISPATCHER_NOT_WORKING, error.reason());
             }
             assertEquals(List.of("second"), nextSent());
@@ -189,7 +189,7 @@ class DispatcherTest extends BusTestBase {
             var calls = IntStream.range(0, 5).mapToObj(i -> hasty.dispatchAsync("t", Event.of(new byte[0]))).toList();
             for (var each : calls) {
                 var error = DueBusException.of(
-                        assertThrows(ExecutionException.class, () -> each.get(10, TimeUnit.SECONDS)));
+                        assertThrows(ExecutionException.class, () -> each.get(30, TimeUnit.SECONDS)));
                 assertTrue(error.is(Reason.UNAVAILABLE), error.getMessage());
                 assertTrue(error.getMessage().contains(address), error.getMessage());
             }

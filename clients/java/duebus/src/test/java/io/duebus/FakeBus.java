@@ -51,7 +51,7 @@ import java.util.function.Function;
 /** A server whose answers the test sets. Its queues hold the requests. */
 final class FakeBus extends EventBusGrpc.EventBusImplBase implements AutoCloseable {
     /** The timeout of each wait for something that must come. */
-    static final Duration WAIT_TIMEOUT = Duration.ofSeconds(10);
+    static final Duration WAIT_TIMEOUT = Duration.ofSeconds(30);
 
     final BlockingQueue<DispatchRequest> dispatches = new LinkedBlockingQueue<>();
     final BlockingQueue<AckRequest> acks = new LinkedBlockingQueue<>();

@@ -52,13 +52,13 @@ class WorkerLeaseTest extends WorkerTestBase {
 
     @Test
     void leasesAreExtendedWhileAHandlerRuns() throws Exception {
-        start(this::hold, builder -> builder.lease(Duration.ofMillis(150)).concurrency(1));
+        start(this::hold, builder -> builder.lease(Duration.ofMillis(600)).concurrency(1));
         FakeBus.next(server.streams).deliver("a", "b");
 
         for (int i = 0; i < 3; i++) {
             var request = FakeBus.next(server.extend);
             assertEquals(FakeBus.tokensOf("a", "b"), request.getLeaseTokensList());
-            assertEquals(150_000_000, request.getLease().getNanos());
+            assertEquals(600_000_000, request.getLease().getNanos());
         }
     }
 
@@ -94,8 +94,8 @@ class WorkerLeaseTest extends WorkerTestBase {
                 builder -> builder.lease(Duration.ofMillis(100)));
         FakeBus.next(server.streams).deliver("a");
 
-        assertTrue(interrupted.await(10, TimeUnit.SECONDS));
-        worker.stop().get(10, TimeUnit.SECONDS);
+        assertTrue(interrupted.await(30, TimeUnit.SECONDS));
+        worker.stop().get(30, TimeUnit.SECONDS);
         assertEquals(0, server.acks.size() + server.nacks.size());
     }
 
@@ -124,7 +124,7 @@ class WorkerLeaseTest extends WorkerTestBase {
                         seen.add(Thread.currentThread().isInterrupted());
                     }
                 },
-                builder -> builder.maxExecution(Duration.ofMillis(100)));
+                builder -> builder.maxExecution(Duration.ofSeconds(1)));
         var stream = FakeBus.next(server.streams);
         stream.deliver("a");
         nextNack();
@@ -145,7 +145,7 @@ class WorkerLeaseTest extends WorkerTestBase {
                         }
                     }
                 },
-                builder -> builder.concurrency(1).maxExecution(Duration.ofMillis(50)));
+                builder -> builder.concurrency(1).maxExecution(Duration.ofMillis(500)));
         var stream = FakeBus.next(server.streams);
         stream.deliver("a", "b");
 
@@ -153,7 +153,7 @@ class WorkerLeaseTest extends WorkerTestBase {
         var released = nextNack();
         assertEquals("lease of b", released.getLeaseToken());
         assertTrue(released.getRelease());
-        assertTrue(stream.gone.await(10, TimeUnit.SECONDS), "it stays subscribed though it can handle nothing");
+        assertTrue(stream.gone.await(30, TimeUnit.SECONDS), "it stays subscribed though it can handle nothing");
         assertTrue(server.streams.isEmpty());
         finish.countDown();
         FakeBus.next(server.streams).deliver("c");

@@ -25,10 +25,10 @@ class WorkerStopTest extends WorkerTestBase {
         var released = nextNack();
         assertEquals("lease of b", released.getLeaseToken());
         assertTrue(released.getRelease());
-        assertTrue(stream.gone.await(10, TimeUnit.SECONDS));
+        assertTrue(stream.gone.await(30, TimeUnit.SECONDS));
         assertFalse(stopped.isDone());
         finish.countDown();
-        stopped.get(10, TimeUnit.SECONDS);
+        stopped.get(30, TimeUnit.SECONDS);
         assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
     }
 
@@ -37,7 +37,7 @@ class WorkerStopTest extends WorkerTestBase {
         var worker = start(this::hold, builder -> builder.drainTimeout(Duration.ofMillis(100)));
         FakeBus.next(server.streams).deliver("a");
         FakeBus.next(handled);
-        worker.stop().get(10, TimeUnit.SECONDS);
+        worker.stop().get(30, TimeUnit.SECONDS);
 
         assertTrue(nextNack().getRelease());
     }
@@ -45,7 +45,7 @@ class WorkerStopTest extends WorkerTestBase {
     @Test
     void aWorkerStopsWhileTheServerIsUnreachable() throws Exception {
         server.close();
-        start(delivery -> {}).stop().get(10, TimeUnit.SECONDS);
+        start(delivery -> {}).stop().get(30, TimeUnit.SECONDS);
     }
 
     @Test
@@ -53,9 +53,9 @@ class WorkerStopTest extends WorkerTestBase {
         var worker = Worker.builder(bus).handle("t", delivery -> {}).build();
         var thread = new Thread(worker::run);
         thread.start();
-        worker.ready().get(10, TimeUnit.SECONDS);
+        worker.ready().get(30, TimeUnit.SECONDS);
         thread.interrupt();
-        thread.join(10_000);
+        thread.join(30_000);
         assertFalse(thread.isAlive());
         assertThrows(IllegalStateException.class, worker::start);
 
@@ -82,7 +82,7 @@ class WorkerStopTest extends WorkerTestBase {
         FakeBus.next(handled);
         refuse.complete(null);
 
-        var error = assertThrows(ExecutionException.class, () -> worker.ready().get(10, TimeUnit.SECONDS));
+        var error = assertThrows(ExecutionException.class, () -> worker.ready().get(30, TimeUnit.SECONDS));
         assertEquals(Reason.PERMISSION_DENIED, DueBusException.of(error).reason());
         assertFalse(worker.ended().isDone());
     }
@@ -95,7 +95,7 @@ class WorkerStopTest extends WorkerTestBase {
         var worker = start(delivery -> {});
 
         assertEquals(Reason.NO_DISPATCHER_SPECIFIED, errorOf(worker).reason());
-        assertThrows(ExecutionException.class, () -> worker.ready().get(10, TimeUnit.SECONDS));
+        assertThrows(ExecutionException.class, () -> worker.ready().get(30, TimeUnit.SECONDS));
     }
 
     @Test
@@ -133,7 +133,7 @@ class WorkerStopTest extends WorkerTestBase {
 
     private static DueBusException errorOf(Worker worker) {
         var error = assertThrows(
-                ExecutionException.class, () -> worker.ended().get(10, TimeUnit.SECONDS));
+                ExecutionException.class, () -> worker.ended().get(30, TimeUnit.SECONDS));
         return DueBusException.of(error);
     }
 }

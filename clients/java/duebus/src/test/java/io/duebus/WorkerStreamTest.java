@@ -93,13 +93,16 @@ class WorkerStreamTest extends WorkerTestBase {
             worker.start();
             var stream = FakeBus.next(server.streams);
             stream.deliver("a");
+            while (server.dispatches.isEmpty() || other.dispatches.isEmpty()) {
+                spread.dispatch("t", Event.of(new byte[0])); // until both servers are connected
+            }
             for (int i = 0; i < 20; i++) {
                 stream.close(Closing.newBuilder().setReason(Closing.Reason.REASON_REBALANCE));
                 stream = FakeBus.next(server.streams);
                 assertEquals(FakeBus.tokensOf("a"), stream.request.getHeldLeaseTokensList());
             }
             finish.countDown();
-            worker.stop().get(10, TimeUnit.SECONDS);
+            worker.stop().get(30, TimeUnit.SECONDS);
         }
         assertTrue(counts.get(0) > 8 && counts.get(1) > 8, counts.toString());
         // A pause before the next try would be another line.
@@ -136,7 +139,7 @@ class WorkerStreamTest extends WorkerTestBase {
             }
             return Started.newBuilder();
         };
-        start(delivery -> {}).ready().get(10, TimeUnit.SECONDS);
+        start(delivery -> {}).ready().get(30, TimeUnit.SECONDS);
     }
 
     @Test
@@ -162,14 +165,14 @@ class WorkerStreamTest extends WorkerTestBase {
             start(delivery -> {});
             var stream = FakeBus.next(server.streams);
             stream.deliver("a");
-            assertTrue(tries.await(10, TimeUnit.SECONDS));
+            assertTrue(tries.await(30, TimeUnit.SECONDS));
             var streams = new CountDownLatch(4);
             server.onSubscribe = request -> {
                 streams.countDown();
                 throw FakeBus.error(Status.Code.UNAVAILABLE, Reason.DISPATCHER_NOT_WORKING);
             };
             stream.breakOff();
-            assertTrue(streams.await(10, TimeUnit.SECONDS));
+            assertTrue(streams.await(30, TimeUnit.SECONDS));
 
             assertTrue(FakeBus.next(warnings).contains("the engine is stopped; 1 acks will be retried"));
             assertTrue(FakeBus.next(warnings).contains("the stream broke"));

@@ -19,6 +19,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CyclicBarrier;
 import java.util.concurrent.Executors;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
@@ -36,7 +37,7 @@ class WorkerTest extends WorkerTestBase {
         var keys = new LinkedBlockingQueue<String>();
         var worker = start(
                 delivery -> keys.add(delivery.key()), builder -> builder.group("g").consumer("c").maxInFlight(7));
-        worker.ready().get(10, TimeUnit.SECONDS);
+        worker.ready().get(30, TimeUnit.SECONDS);
         var stream = FakeBus.next(server.streams);
         stream.deliver("a");
 
@@ -108,7 +109,7 @@ class WorkerTest extends WorkerTestBase {
                     finish.await();
                     throw new DeadLetter("x".repeat(4096));
                 },
-                builder -> builder.maxInFlight(1000).concurrency(50).lease(Duration.ofMillis(150)));
+                builder -> builder.maxInFlight(1000).concurrency(50).lease(Duration.ofSeconds(1)));
         var stream = FakeBus.next(server.streams);
         stream.deliver(IntStream.range(0, 1000).mapToObj("%0100d"::formatted).toArray(String[]::new));
 
@@ -191,10 +192,11 @@ class WorkerTest extends WorkerTestBase {
     void concurrencyLimitsRunningHandlers() throws Exception {
         var running = new AtomicInteger();
         var most = new AtomicInteger();
+        var both = new CyclicBarrier(2);
         start(
                 delivery -> {
                     most.accumulateAndGet(running.incrementAndGet(), Math::max);
-                    Thread.sleep(5);
+                    both.await(30, TimeUnit.SECONDS);
                     running.decrementAndGet();
                 },
                 builder -> builder.concurrency(2));
@@ -219,13 +221,13 @@ class WorkerTest extends WorkerTestBase {
         FakeBus.next(handled);
         FakeBus.next(handled);
         var stopped = worker.stop(); // which waits for the handlers, so that both acks have collected
-        assertTrue(stream.gone.await(10, TimeUnit.SECONDS));
+        assertTrue(stream.gone.await(30, TimeUnit.SECONDS));
         allowed.complete(null);
 
         assertEquals(
                 List.of("lease of b", "lease of c"),
                 FakeBus.next(server.acks).getLeaseTokensList().stream().sorted().toList());
-        stopped.get(10, TimeUnit.SECONDS);
+        stopped.get(30, TimeUnit.SECONDS);
     }
 
     @Test
@@ -244,7 +246,7 @@ class WorkerTest extends WorkerTestBase {
             assertEquals(FakeBus.tokensOf("a"), FakeBus.next(server.acks).getLeaseTokensList());
         }
 
-        worker.stop().get(10, TimeUnit.SECONDS);
+        worker.stop().get(30, TimeUnit.SECONDS);
         assertEquals(3, tries.get());
     }
 

@@ -159,10 +159,11 @@ class BusTest {
                 .start();
         String[] address = shell.inputReader().readLine().split(":");
         try (var connection = new Socket(address[0], Integer.parseInt(address[1]))) {
-            connection.setSoTimeout(5_000);
+            connection.setSoTimeout(30_000);
             shell.getOutputStream().close();
             while (connection.getInputStream().read() >= 0) {} // the server's settings, then the end
         }
+        shell.waitFor();
     }
 
     /** A program with a bus that it does not close. */
@@ -224,7 +225,7 @@ class BusTest {
         for (int round = 0; round < 100; round++) {
             openAndClose();
         }
-        Instant end = Instant.now().plusSeconds(10);
+        Instant end = Instant.now().plusSeconds(30);
         Set<Thread> left = threads();
         left.removeAll(before);
         for (Thread thread : left) {
