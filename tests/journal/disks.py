@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-SIGNAL_TIMEOUT_S = 10
+SIGNAL_TIMEOUT_S = 30
 
 Files = dict[str, bytearray]
 """The contents of a directory, by name."""

@@ -242,7 +242,12 @@ class Writers(FaultyDisk):
         time.sleep(2 * commit.SLOW_WRITE_S)  # as a disk that stalls
 
 
-async def test_with_everysec_the_event_loop_writes_unless_the_last_write_was_slow(tmp_path: Path) -> None:
+async def test_with_everysec_the_event_loop_writes_unless_the_last_write_was_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A busy machine interrupts a write for long, and a call between two.
+    for name, value_s in (("SLOW_WRITE_S", 0.5), ("SLOW_FOR_S", 60.0), ("SYNC_EVERY_S", 60.0)):
+        monkeypatch.setattr(commit, name, value_s)
     disk, loop_thread = Writers(), threading.get_ident()
     async with opened(tmp_path, Fsync.EVERYSEC, disk=disk) as one:
         disk.threads.clear()

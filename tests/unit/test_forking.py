@@ -41,7 +41,7 @@ def test_it_gets_its_arguments_and_environment_and_its_exit_status_is_returned(
     command = [sys.executable, "-m", "reports", "a", "b c"]
     env = {**os.environ, "WHO": "me"}
     with popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, env=env, cwd=tmp_path, process_group=0) as one:
-        out, err = one.communicate("typed", timeout=60)
+        out, err = one.communicate("typed", timeout=180)
     assert out == f'[["a", "b c"], "typed", "me", "{tmp_path}", "__main__", {one.pid}]\n'
     assert (err, one.returncode) == ("trouble\n", 7)
 

@@ -47,7 +47,7 @@ def run(folder: Path, files: dict[str, str], workers: int) -> subprocess.Complet
     command = [sys.executable, "-m", "pytest", "-p", "support.parallel", "-n", str(workers), "--import-mode=importlib"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     env["PYTHONPATH"] = str(ROOT / "tests")
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180, check=False)
 
 
 def test_files_run_in_parallel_and_timing_tests_run_after_them(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ class Failure:
             violations = [BadRequest.FieldViolation(field=name, description=text) for name, text in self.fields.items()]
             yield BadRequest(field_violations=violations)
         if self.retry_after is not None:
-            yield RetryInfo(retry_delay=Duration(nanos=int(self.retry_after * 1e9)))
+            seconds, rest = divmod(self.retry_after, 1)
+            yield RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(rest * 1e9)))
 
     def abort(self, context: grpc.ServicerContext) -> None:
         context.set_trailing_metadata(self.trailing_metadata())

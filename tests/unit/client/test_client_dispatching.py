@@ -28,7 +28,7 @@ class HeldCall:
 
     def _answer(self, request: Any, _context: grpc.ServicerContext) -> Message:
         self._came.set()
-        self._released.wait(10)
+        self._released.wait(30)
         return event_bus_pb2.DispatchResponse(event_ids=[event.id for event in request.events])
 
     async def came(self) -> None:
@@ -201,7 +201,7 @@ async def test_each_caller_has_its_own_timeout(bus: FakeBus, client: Client, hel
 
 async def test_an_unreachable_server_is_reported_to_all_callers(bus: FakeBus) -> None:
     bus.stop()
-    async with Client(bus.target, timeout=0.5) as client:
+    async with Client(bus.target, timeout=2) as client:
         results = await asyncio.gather(*[client.dispatch("orders", "x") for _ in range(5)], return_exceptions=True)
 
     assert [type(each) for each in results] == [errors.Unavailable] * 5
@@ -212,18 +212,18 @@ async def test_a_dispatch_that_times_out_after_an_outage_reports_the_outage(bus:
 
     def fail(_request: Any, context: grpc.ServicerContext) -> Message:
         came.set()
-        released.wait(10)
-        Failure(grpc.StatusCode.UNAVAILABLE, "away", retry_after=0.9).abort(context)
+        released.wait(30)
+        Failure(grpc.StatusCode.UNAVAILABLE, "away", retry_after=60).abort(context)
         raise AssertionError
 
     def hang(_request: Any, _context: grpc.ServicerContext) -> Message:
-        ended.wait(10)
+        ended.wait(30)
         return event_bus_pb2.DispatchResponse()
 
     bus.answer("Dispatch", fail, hang)
-    tasks = await waiting(client, "a", timeout=0.5)
+    tasks = await waiting(client, "a", timeout=2)
     await asyncio.to_thread(came.wait, 10)
-    tasks += await waiting(client, "b", timeout=0.5)
+    tasks += await waiting(client, "b", timeout=2)
     released.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     ended.set()

@@ -68,7 +68,7 @@ async def test_a_call_without_a_token_is_unavailable_and_says_why(bus: FakeBus) 
     def away() -> str:
         raise AWAY
 
-    async with aio.Client(bus.target, timeout=0.05, token=away) as client:
+    async with aio.Client(bus.target, timeout=0.5, token=away) as client:
         with pytest.raises(errors.Unavailable, match="no token: the token service is away") as raised:
             await client.dispatch("orders", "x")
         with pytest.raises(errors.Unavailable, match="no token: the token service is away"):
@@ -82,7 +82,7 @@ async def test_a_call_waits_for_a_token_until_its_timeout(bus: FakeBus) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async with aio.Client(bus.target, timeout=0.05, token=hang) as client:
+    async with aio.Client(bus.target, timeout=0.5, token=hang) as client:
         with pytest.raises(errors.DeadlineExceeded):
             await client.dispatch("orders", "x")
         with pytest.raises(errors.DeadlineExceeded):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import pytest
+from duebus_server.delivery import streams
 from duebus_server.delivery.frames import Deliveries, Frame
 from duebus_server.delivery.options import SessionOptions
 from duebus_server.delivery.streams import Streams
@@ -265,8 +266,9 @@ def request_of(events: Sequence[NewEvent | str]) -> DispatchRequest:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    """A started engine with its sessions."""
+async def bench(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
+    """A started engine with its sessions. A dispatch waits for running lease calls, however busy the machine is."""
+    monkeypatch.setattr(streams, "LEASE_ANSWER_TIMEOUT_S", 30.0)
     bench = Bench()
     await bench.engine.start()
     yield bench

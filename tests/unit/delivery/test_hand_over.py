@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
+from duebus_server.delivery import streams
 from duebus_server.delivery.frames import DRAINING, Deliveries
 from duebus_server.delivery.session import Stage
 from duebus_server.domain.clock import SECOND
@@ -325,8 +326,9 @@ async def test_a_dispatch_does_not_wait_for_a_session_that_has_more_to_lease(ben
     bench.engine.latency = 0
 
 
-async def test_a_dispatch_does_not_wait_forever_for_a_lease(bench: Bench) -> None:
+async def test_a_dispatch_does_not_wait_forever_for_a_lease(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease may wait for a node that does not answer, and the dispatch go to another."""
+    monkeypatch.setattr(streams, "LEASE_ANSWER_TIMEOUT_S", 0.02)
     subscriber = await bench.subscribe()
     bench.engine.latency = 1_000_000
     await bench.dispatch_elsewhere("a")
