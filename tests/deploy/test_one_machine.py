@@ -98,7 +98,7 @@ def test_its_commands_make_a_bus_with_a_dashboard(start_server: Callable[..., Se
         # then
         with Client(server.address) as bus:
             assert bus.dispatch("orders", 1).event_id
-        with urlopen(str(server.web), timeout=30) as page:  # noqa: S310  # it is the one of the ready line
+        with urlopen(str(server.web), timeout=120) as page:  # noqa: S310  # it is the one of the ready line
             assert b"<title>" in page.read()
     finally:
         redis.close()

@@ -33,7 +33,7 @@ SERVER_FLAGS = (
     *("--engine", "redis", "--drain-timeout", "10s"),
     *("--max-retries", "100", "--backoff-initial", "200ms", "--backoff-max", "2s"),
 )
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 120
 DRAIN_TIMEOUT_S = 90
 
 

@@ -26,7 +26,7 @@ def test_the_readme_matches_the_comments_of_the_values(tmp_path: Path) -> None:
 
     # when
     helm_docs = HELM.parent / "helm-docs"
-    subprocess.run([helm_docs, "--chart-search-root", tmp_path, "--sort-values-order", "file"], check=True, timeout=60)
+    subprocess.run([helm_docs, "--chart-search-root", tmp_path, "--sort-values-order", "file"], check=True, timeout=180)
 
     # then
     assert (chart / "README.md").read_text() == README.read_text(), "run `make helm-docs`"

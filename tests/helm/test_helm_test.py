@@ -37,7 +37,7 @@ def run_test(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         text=True,
         capture_output=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -146,7 +146,7 @@ def is_there(pid: int) -> bool:
 
 async def until(seen: Callable[[], bool]) -> None:
     """Wait for other processes; only the list of processes shows what they do."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while not seen():  # noqa: ASYNC110  # the kernel sends no event
             await asyncio.sleep(0.01)
 

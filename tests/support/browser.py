@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AXE = ROOT / "node_modules/axe-core/axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 60_000
 
 
 @contextmanager

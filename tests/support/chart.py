@@ -66,7 +66,7 @@ def run_helm(*arguments: str | Path, stdin: str = "") -> str:
     Raises:
         RenderError: it fails.
     """
-    ran = subprocess.run([HELM, *arguments], input=stdin, text=True, capture_output=True, timeout=60, check=False)
+    ran = subprocess.run([HELM, *arguments], input=stdin, text=True, capture_output=True, timeout=180, check=False)
     if ran.returncode:
         raise RenderError(ran.stderr)
     return ran.stdout

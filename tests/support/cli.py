@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 COMMAND = Path(sys.executable).parent / "duebus"
-SIGNAL_TIMEOUT_S = 60
+SIGNAL_TIMEOUT_S = 180
 """How long a command may take to end."""
 
 

@@ -30,7 +30,7 @@ MODULES = ("duebus_server.launch", "duebus_server.processes", "duebus._api", "du
 
 TESTS = Path(__file__).parents[1]
 NUMBER_BYTES = 4
-PROGRAM_TIMEOUT_S = 60
+PROGRAM_TIMEOUT_S = 180
 
 
 class Forked(subprocess.Popen[Any]):

@@ -22,5 +22,5 @@ def promtool(*arguments: str | os.PathLike[str], stdin: str = "") -> tuple[int, 
             pytest.fail(missing)
         pytest.skip(missing)
     command = [program, *arguments]
-    ran = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=60, check=False)
+    ran = subprocess.run(command, input=stdin, text=True, capture_output=True, timeout=180, check=False)
     return ran.returncode, ran.stdout + ran.stderr

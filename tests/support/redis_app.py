@@ -33,7 +33,7 @@ async def app_on(bus: RedisBus, clock: Clock | None = None, **settings: str) -> 
         await app.stop()
 
 
-async def until_accepted(call: Callable[..., Awaitable[Any]], *arguments: Any, timeout_s: float = 10) -> Any:
+async def until_accepted(call: Callable[..., Awaitable[Any]], *arguments: Any, timeout_s: float = 30) -> Any:
     """Repeat a call, as the clients do, while Redis is unreachable. Returns its result."""
     async with asyncio.timeout(timeout_s):
         while True:

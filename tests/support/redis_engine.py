@@ -56,7 +56,7 @@ class RedisHarness(Harness):
     def __init__(self, config: TopicConfig) -> None:
         self._now_us = START_US
         self._config = config
-        super().__init__(self._make(), Recorder(timeout_s=5.0))
+        super().__init__(self._make(), Recorder(timeout_s=30.0))
 
     async def advance(self, by_us: int) -> None:
         """Move the engine's clock forward."""

@@ -9,7 +9,7 @@ import sys
 from support.forking import Forked
 
 CANNOT_SERVE, WRONG_SETTING = 1, 2
-TIMEOUT_S = 60
+TIMEOUT_S = 180
 
 
 def try_to_start(*flags: str, **environment: str) -> tuple[int, str, str]:

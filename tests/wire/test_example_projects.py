@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DJANGO = ROOT / "clients" / "python" / "examples" / "django_shop"
 FASTAPI = ROOT / "clients" / "python" / "examples" / "fastapi_shop"
 ADDRESS = "127.0.0.1:50051"
+START_TIMEOUT_S = 120
 
 
 class Site:
@@ -47,7 +48,7 @@ class Site:
 
     def until_it_answers(self, path: str) -> None:
         """Wait until it listens. It polls: a server of Django says that it listens before it does."""
-        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
                 self.get(path)
@@ -60,7 +61,7 @@ class Site:
 
     def until(self, path: str, reached: Callable[[Any], bool]) -> None:
         """Wait until what is at a path is as expected."""
-        deadline = time.monotonic() + SIGNAL_TIMEOUT_S
+        deadline = time.monotonic() + START_TIMEOUT_S
         while not reached(found := self.get(path)):
             assert time.monotonic() < deadline, found
             time.sleep(0.05)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from support.server_process import ServerProcess
 
 EXAMPLES = Path(__file__).parents[2] / "clients" / "python" / "examples"
-END_TIMEOUT_S = 30
+END_TIMEOUT_S = 120
 
 
 def test_every_example_is_run_here() -> None:

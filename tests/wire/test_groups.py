@@ -38,7 +38,7 @@ async def test_workers_of_one_group_share_its_events(wire: Wire, topic: str) -> 
 
 
 async def test_the_first_group_gets_what_was_dispatched_before_it_and_later_ones_do_not(wire: Wire, topic: str) -> None:
-    await wire.dispatch(topic, "before", event("delayed", delay=0.2))
+    await wire.dispatch(topic, "before", event("delayed", delay=3))
     first = await wire.subscribe(topic, group="first")
     assert ids(await first.take(1)) == ["before"]
     second = await wire.subscribe(topic, group="second")

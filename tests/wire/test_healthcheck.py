@@ -31,7 +31,7 @@ def check(listen: str) -> tuple[int, str, str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=180,
     )
     return done.returncode, done.stdout, done.stderr
 

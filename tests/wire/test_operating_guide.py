@@ -48,7 +48,7 @@ def test_the_program_of_the_guide_works(start_server: Callable[..., ServerProces
         file.write_text(program.replace("127.0.0.1:50051", server.address))
         command = [sys.executable, str(file)]
         with client.subscribe("order.created", group="mail"):
-            ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+            ran = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=180, check=False)
     assert (ran.stdout, ran.stderr) == (printed, "")
 
 

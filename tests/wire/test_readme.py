@@ -26,7 +26,7 @@ ADDRESS = "127.0.0.1:50051"
 PYTHON = ROOT / "docs" / "python.md"
 WORKER, DISPATCH = blocks(section(README, "A worker"), "python")
 (WITH_ASYNCIO,) = blocks(section(PYTHON, "Clients"), "python")
-SIGNAL_TIMEOUT_S = 60
+SIGNAL_TIMEOUT_S = 180
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def start_worker(topic: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 async def handled(wire: Wire, topic: str) -> admin_pb2.GroupInfo:
     """The group, once nothing waits and nothing is leased."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while True:
             group = await wire.group(topic)
             if not (group.ready or group.leased or group.scheduled):
@@ -64,7 +64,7 @@ async def handled(wire: Wire, topic: str) -> admin_pb2.GroupInfo:
 
 async def delivered(wire: Wire, topic: str, event_id: str, times: int) -> None:
     """Return when an event was delivered this many times."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while (await wire.find_event(topic, event_id)).groups[0].attempts < times:
             pass  # each check is a round trip
 

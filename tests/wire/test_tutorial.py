@@ -45,7 +45,7 @@ class Shell:
         """What a program prints."""
         command = [sys.executable, *arguments]
         done = subprocess.run(
-            command, cwd=self._folder, env=environment(), capture_output=True, text=True, timeout=60, check=False
+            command, cwd=self._folder, env=environment(), capture_output=True, text=True, timeout=180, check=False
         )
         assert done.returncode == 0, f"{done.stdout}{done.stderr}"
         return done.stdout
