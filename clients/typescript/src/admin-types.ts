@@ -10,7 +10,7 @@ import {
 } from "./generated/duebus/v1/admin.js";
 import { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
 import type { Duration } from "./generated/google/protobuf/duration.js";
-import { durationFromWire, durationToWire, type Engine, engineFromWire, integer } from "./values.js";
+import { durationFromWire, durationToWire, type Engine, engineFromWire, integer, shown } from "./values.js";
 
 /** Where an event stands in one group; `blocked`: it is due, but its key is taken. */
 export type EventState = "scheduled" | "ready" | "leased" | "blocked" | "dead";
@@ -282,7 +282,7 @@ export interface Cancelled {
 
 export function stateToWire(state: EventState): WireState {
   if (!Object.hasOwn(STATES, state)) {
-    throw invalid("state", `no state is called ${JSON.stringify(state)}`);
+    throw invalid("state", `no state is called ${shown(state)}`);
   }
   return STATES[state];
 }
@@ -329,7 +329,7 @@ function onDeadToWire(onDead: OnDead | undefined): WireOnDead {
     return WireOnDead.UNSPECIFIED;
   }
   if (!Object.hasOwn(ON_DEAD, onDead)) {
-    throw invalid("config.keys.on_dead", `no choice is called ${JSON.stringify(onDead)}`);
+    throw invalid("config.keys.on_dead", `no choice is called ${shown(onDead)}`);
   }
   return ON_DEAD[onDead];
 }

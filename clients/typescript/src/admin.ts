@@ -23,7 +23,7 @@ import {
 } from "./generated/duebus/v1/admin.js";
 import type { Engine as WireEngine } from "./generated/duebus/v1/event_bus.js";
 import { type CallOptions, limitsOf, repeated } from "./retry.js";
-import { durationToWire, type Engine, engineToWire, integer, moment, text } from "./values.js";
+import { durationToWire, type Engine, engineToWire, integer, list, moment, shown, text, textOrNone } from "./values.js";
 
 /** The options of an admin call. */
 export interface AdminCallOptions extends CallOptions {
@@ -100,7 +100,8 @@ export class Admin {
     changes: TopicChanges,
     options: AdminCallOptions & { group?: string | undefined } = {},
   ): Promise<TopicConfig> {
-    const request = { ...inGroup(topic, options.group, options), config: changesToWire(changes) };
+    const group = textOrNone("group", options.group, "the topic itself");
+    const request = { ...inGroup(topic, group, options), config: changesToWire(changes) };
     return readConfig((await this.#repeated(service.configureTopic, request, options)).config);
   }
 
@@ -144,7 +145,7 @@ export class Admin {
     const request = {
       ...inGroup(topic, options.group, options),
       state: stateToWire(state),
-      key: text("key", options.key),
+      key: textOrNone("key", options.key, "all events"),
       order: options.newestFirst === true ? Order.NEWEST_FIRST : Order.OLDEST_FIRST,
       pageSize: pageSizeOf(options),
     };
@@ -188,7 +189,7 @@ export class Admin {
     options: AdminCallOptions & { group?: string | undefined } = {},
   ): Promise<Cancelled> {
     const request = {
-      ...inGroup(topic, options.group, options),
+      ...inGroup(topic, textOrNone("group", options.group, "every group"), options),
       eventIds: ids("event_ids", target.eventIds),
       key: text("key", target.key),
     };
@@ -215,7 +216,8 @@ export class Admin {
     const delay = durationToWire("delay", delayMs);
     const at = moment("deliver_at", deliverAt);
     const due = delay ? { $case: "delay" as const, delay } : at && { $case: "deliverAt" as const, deliverAt: at };
-    const request = { ...inGroup(topic, options.group, options), eventIds: ids("event_ids", eventIds), due };
+    const group = textOrNone("group", options.group, "every group");
+    const request = { ...inGroup(topic, group, options), eventIds: ids("event_ids", eventIds), due };
     return Number((await this.#once(service.rescheduleEvents, request, options)).rescheduled);
   }
 
@@ -231,7 +233,7 @@ export class Admin {
   ): Promise<number> {
     const { rate = 0 } = options;
     if (typeof rate !== "number" || Number.isNaN(rate)) {
-      throw invalid("rate", `is not a number: ${rate}`);
+      throw invalid("rate", `is not a number: ${shown(rate)}`);
     }
     const request = { ...inGroup(topic, options.group, options), filter: filterToWire(options), rate };
     return Number((await this.#unlimited(service.redriveEvents, request, options)).redriven);
@@ -303,18 +305,19 @@ function pageSizeOf({ pageSize = 0 }: ListOptions): number {
 }
 
 function ids(field: string, given: readonly string[] | undefined): string[] {
-  return (given ?? []).map((each, index) => text(`${field}[${index}]`, each));
+  return list(field, given ?? []).map((each, index) => text(`${field}[${index}]`, each));
 }
 
-/** An empty list of ids may be a mistake: on the wire it means all. */
+/** What is empty may be a mistake: on the wire it means all. */
 function filterToWire({ eventIds, errorContains, minAgeMs, key }: DeadLetterFilter): WireFilter {
+  const all = "all dead letters";
   if (eventIds?.length === 0) {
-    throw invalid("filter.event_ids", "is empty; leave it out for all dead letters");
+    throw invalid("filter.event_ids", `is empty; leave it out for ${all}`);
   }
   return {
     eventIds: ids("filter.event_ids", eventIds),
-    errorContains: text("filter.error_contains", errorContains),
+    errorContains: textOrNone("filter.error_contains", errorContains, all),
     minAge: durationToWire("filter.min_age", minAgeMs),
-    key: text("filter.key", key),
+    key: textOrNone("filter.key", key, all),
   };
 }

@@ -22,7 +22,7 @@ import {
   tokensToWire,
 } from "./settle.js";
 import { type SubscribeOptions, type Subscription, subscribe } from "./subscription.js";
-import { durationToWire, type Engine, engineFromWire, enginesToWire, text, timerMs } from "./values.js";
+import { durationToWire, type Engine, engineFromWire, enginesToWire, list, text, timerMs } from "./values.js";
 
 /** The settings of a client. */
 export interface ClientOptions {
@@ -79,7 +79,7 @@ export class Client implements AsyncDisposable {
    */
   constructor(target: string, options: ClientOptions = {}) {
     this.timeoutMs = timerMs("timeout", options.timeoutMs ?? 30_000, 1);
-    this.interceptors = [...(options.interceptors ?? [])];
+    this.interceptors = [...list("interceptors", options.interceptors ?? [])];
     this.connection = new Connection(target, options, this.interceptors);
     this.#dispatcher = new Dispatcher(this.connection);
     this.admin = new Admin(this.connection, this.timeoutMs);

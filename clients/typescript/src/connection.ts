@@ -14,7 +14,7 @@ import { DueBusError, invalid } from "./errors.js";
 import type { Interceptor } from "./interceptor.js";
 import { resolvable } from "./servers.js";
 import { fromServiceError } from "./status.js";
-import { MAX_TIMER_MS } from "./values.js";
+import { MAX_DURATION_MS, MAX_TIMER_MS } from "./values.js";
 
 /** TLS of a client; PEM, as text or bytes. Nothing set: the system's authorities are trusted. */
 export interface TlsOptions {
@@ -108,7 +108,7 @@ export class Connection {
     const channelCredentials = usable("tls", () => credentialsOf(tls));
     this.#interceptors = interceptors.filter((each) => each.metadata !== undefined);
     this.#tokens = typeof token === "function" ? token : undefined;
-    if (typeof token === "string") {
+    if (token !== undefined && this.#tokens === undefined) {
       authorize(this.#metadata, token);
     }
     const all = { ...CHANNEL_OPTIONS, ...options, ...channelOptions };
@@ -261,7 +261,10 @@ export class Connection {
 }
 
 /** @throws DueBusError `INVALID_ARGUMENT` when it can't be sent. */
-function authorize(metadata: Metadata, token: string): void {
+function authorize(metadata: Metadata, token: unknown): void {
+  if (typeof token !== "string" || token.trim() === "") {
+    throw invalid("token", typeof token === "string" ? "is empty" : `is neither text nor a function: ${typeof token}`);
+  }
   usable("token", () => metadata.set("authorization", `Bearer ${token.trim()}`));
 }
 
@@ -286,8 +289,9 @@ function noToken(cause: unknown): DueBusError {
   return new DueBusError("UNAVAILABLE", `no token: ${reason}`, { cause });
 }
 
+/** A later deadline than gRPC can express, about 11,000 years, would throw where nothing catches it. */
 function callOptions(timeoutMs: number): CallOptions {
-  return Number.isFinite(timeoutMs) ? { deadline: Date.now() + timeoutMs } : {};
+  return timeoutMs <= MAX_DURATION_MS ? { deadline: Date.now() + timeoutMs } : {};
 }
 
 function credentialsOf(tls: TlsOptions | undefined): ChannelCredentials {

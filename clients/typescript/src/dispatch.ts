@@ -3,7 +3,7 @@ import { DueBusError } from "./errors.js";
 import { eventToWire, type NewEvent } from "./event.js";
 import type { DispatchRequest, DispatchResponse } from "./generated/duebus/v1/event_bus.js";
 import type { CallOptions } from "./retry.js";
-import { type Engine, enginesToWire, text } from "./values.js";
+import { type Engine, enginesToWire, list, text } from "./values.js";
 
 /** The options of a dispatch. */
 export interface DispatchOptions extends CallOptions {
@@ -28,7 +28,7 @@ export interface Dispatched {
 export function dispatchRequest(topic: string, events: readonly NewEvent[], options: DispatchOptions): DispatchRequest {
   return {
     topic: text("topic", topic),
-    events: events.map((event, index) => eventToWire(event, `events[${index}].`)),
+    events: list("events", events).map((event, index) => eventToWire(event, `events[${index}].`)),
     engines: enginesToWire(options.engines),
     requestId: text("request_id", options.requestId) || randomUUID(),
     requireSubscriber: options.requireSubscriber ?? false,

@@ -1,6 +1,7 @@
+import { types } from "node:util";
 import { invalid } from "./errors.js";
 import type { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
-import { durationToWire, integer, moment, text } from "./values.js";
+import { durationToWire, integer, moment, shown, text } from "./values.js";
 
 /** An event to dispatch. The server chooses what is left out. */
 export interface NewEvent {
@@ -35,6 +36,18 @@ export interface NewEvent {
   priority?: number | undefined;
 }
 
+const FIELDS: Readonly<Record<keyof NewEvent, true>> = {
+  id: true,
+  data: true,
+  json: true,
+  contentType: true,
+  attributes: true,
+  delayMs: true,
+  deliverAt: true,
+  maxRetries: true,
+  key: true,
+  priority: true,
+};
 const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_INT32 = 2 ** 31 - 1;
 
@@ -44,11 +57,12 @@ const MAX_INT32 = 2 ** 31 - 1;
  * @param path is a prefix for its field names in errors, for example `events[3].`
  */
 export function eventToWire(event: NewEvent, path: string): WireEvent {
+  refuseOthers(event, path);
   const { maxRetries } = event;
   return {
     id: text(`${path}id`, event.id),
     ...payload(event, path),
-    attributes: attributes(event.attributes ?? {}, `${path}attributes`),
+    attributes: attributes(event.attributes === undefined ? {} : event.attributes, `${path}attributes`),
     due: due(event, path),
     maxRetries: maxRetries === undefined ? undefined : integer(`${path}max_retries`, maxRetries, 0, MAX_UINT32),
     key: text(`${path}key`, event.key),
@@ -56,13 +70,24 @@ export function eventToWire(event: NewEvent, path: string): WireEvent {
   };
 }
 
+/** A payload in place of an event would be dispatched as an event without one: to TypeScript, its type may fit. */
+function refuseOthers(event: NewEvent, path: string): void {
+  if (typeof event !== "object" || event === null) {
+    throw invalid(path.slice(0, -1), `is not an event: ${shown(event)}`);
+  }
+  const other = Object.keys(event).find((name) => !Object.hasOwn(FIELDS, name));
+  if (other !== undefined) {
+    throw invalid(`${path}${other}`, "is not a field of an event; its payload is data, or json");
+  }
+}
+
 function payload(event: NewEvent, path: string): { data: Buffer; contentType: string } {
   const contentType = text(`${path}content_type`, event.contentType);
-  if (event.json === undefined) {
-    return { data: bytes(event.data ?? "", `${path}data`), contentType };
-  }
-  if (event.data !== undefined) {
+  if (event.data !== undefined && event.json !== undefined) {
     throw invalid(`${path}json`, "can't be set together with data");
+  }
+  if (event.data !== undefined || !Object.hasOwn(event, "json")) {
+    return { data: bytes(event.data === undefined ? "" : event.data, `${path}data`), contentType };
   }
   return { data: Buffer.from(jsonOf(event.json, `${path}json`)), contentType: contentType || "application/json" };
 }
@@ -71,10 +96,10 @@ function bytes(data: Uint8Array | string, field: string): Buffer {
   if (typeof data === "string") {
     return Buffer.from(text(field, data));
   }
-  if (data instanceof Uint8Array) {
+  if (types.isUint8Array(data)) {
     return Buffer.from(data.buffer, data.byteOffset, data.byteLength);
   }
-  throw invalid(field, "is neither text nor a Uint8Array; for other values there is json");
+  throw invalid(field, `is neither text nor a Uint8Array: ${shown(data)}; for other values there is json`);
 }
 
 function jsonOf(value: unknown, field: string): string {
@@ -91,9 +116,15 @@ function jsonOf(value: unknown, field: string): string {
 }
 
 function attributes(given: Readonly<Record<string, string>>, field: string): Record<string, string> {
+  if (typeof given !== "object" || given === null || Symbol.iterator in given) {
+    throw invalid(field, `is not an object of names and values: ${shown(given)}`);
+  }
   for (const [name, value] of Object.entries(given)) {
+    const own = `${field}[${JSON.stringify(name)}]`;
+    if (text(own, value) !== value) {
+      throw invalid(own, "is undefined");
+    }
     text(field, name);
-    text(`${field}[${JSON.stringify(name)}]`, value);
   }
   return { ...given };
 }

@@ -6,6 +6,8 @@ export interface Logger {
   error(message: string, details: object): void;
 }
 
+export const LEVELS: readonly (keyof Logger)[] = ["debug", "info", "warn", "error"];
+
 /** Warnings and errors, on standard error. */
 export const defaultLogger: Logger = {
   debug: () => {},

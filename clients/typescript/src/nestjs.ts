@@ -28,7 +28,7 @@ import {
 import { Client, type ClientOptions } from "./client.js";
 import type { Logger } from "./logger.js";
 import type { Handler } from "./worker/executor.js";
-import type { WorkerOptions } from "./worker/settings.js";
+import { given, type WorkerOptions } from "./worker/settings.js";
 import { Worker } from "./worker/worker.js";
 
 const HANDLER = "duebus:handler";
@@ -128,7 +128,7 @@ class Handlers implements OnApplicationBootstrap, BeforeApplicationShutdown, OnA
     modules: ModuleRef,
   ) {
     this.#client = client;
-    this.#options = { logger: nestLogger(this.#log), ...options };
+    this.#options = { logger: nestLogger(this.#log), ...given(options) };
     this.#discovery = discovery;
     this.#scanner = scanner;
     this.#modules = modules;

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { MethodDefinition } from "@grpc/grpc-js";
 import type { Connection, TryOptions } from "./connection.js";
 import { DueBusError, invalid } from "./errors.js";
+import { shown } from "./values.js";
 
 /** The options of a call. */
 export interface CallOptions {
@@ -15,12 +16,15 @@ export interface CallOptions {
  * The limits of a call.
  *
  * @param otherwise the timeout of one that does not set its own; `Infinity`: no limit.
- * @throws DueBusError `INVALID_ARGUMENT` when the timeout is not positive.
+ * @throws DueBusError `INVALID_ARGUMENT` when the timeout is not positive, or the signal is none.
  */
 export function limitsOf({ signal, timeoutMs }: CallOptions, otherwise: number): TryOptions {
   const limit = timeoutMs ?? otherwise;
-  if (!(limit > 0)) {
-    throw invalid("timeout", `must be positive, not ${limit} ms`);
+  if (typeof limit !== "number" || !(limit > 0)) {
+    throw invalid("timeout", `must be a positive number of ms, not ${shown(limit)}`);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid("signal", `is not an AbortSignal: ${shown(signal)}`);
   }
   return { signal, timeoutMs: limit };
 }

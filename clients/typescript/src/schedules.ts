@@ -13,7 +13,7 @@ import {
   Schedule as WireSchedule,
 } from "./generated/duebus/v1/schedules.js";
 import { type CallOptions, limitsOf, repeated } from "./retry.js";
-import { durationFromWire, durationToWire, type Engine, engineToWire, integer, moment, text } from "./values.js";
+import { durationFromWire, durationToWire, type Engine, engineToWire, integer, moment, shown, text } from "./values.js";
 
 /**
  * What happens to a firing while the event of an earlier one is neither acked nor dead in some lasting group. `allow`:
@@ -319,7 +319,7 @@ function ruleToWire({ cron, everyMs, timeZone, start, end }: ScheduleRule): Part
 
 function choice<Name extends string, Wire>(field: string, choices: Readonly<Record<Name, Wire>>, name: Name): Wire {
   if (!Object.hasOwn(choices, name)) {
-    throw invalid(field, `no choice is called ${JSON.stringify(name)}`);
+    throw invalid(field, `no choice is called ${shown(name)}`);
   }
   return choices[name];
 }

@@ -1,5 +1,6 @@
 import { experimental } from "@grpc/grpc-js";
 import { invalid } from "./errors.js";
+import { text } from "./values.js";
 
 const SCHEME = "duebus-servers";
 /** Matches targets with commas that gRPC itself parses. */
@@ -11,7 +12,7 @@ const NAMED_SCHEME = /^(dns|ipv4|ipv6|unix):/;
  * @throws DueBusError `INVALID_ARGUMENT` when an address is not `host:port`.
  */
 export function resolvable(target: string): string {
-  if (target === "") {
+  if (text("target", target) === "") {
     throw invalid("target", "is empty");
   }
   const addresses = target.split(",").map((each) => each.trim());

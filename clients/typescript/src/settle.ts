@@ -1,7 +1,7 @@
 import { invalid } from "./errors.js";
 import type { LeaseFailure as WireFailure, Nack as WireNack } from "./generated/duebus/v1/event_bus.js";
 import { LeaseFailure_Reason as WireReason, Nack_Pause_Scope as WireScope } from "./generated/duebus/v1/event_bus.js";
-import { durationToWire, text } from "./values.js";
+import { durationToWire, list, shown, text } from "./values.js";
 
 /** The most leases that the server accepts in one call. */
 const MAX_LEASES = 10_000;
@@ -80,11 +80,11 @@ export function readFailures(
 }
 
 export function tokensToWire(leaseTokens: readonly string[]): string[] {
-  return leaseTokens.map((token, index) => text(`lease_tokens[${index}]`, token));
+  return list("lease_tokens", leaseTokens).map((token, index) => text(`lease_tokens[${index}]`, token));
 }
 
 export function nacksToWire(nacks: readonly Nack[]): WireNack[] {
-  return nacks.map((nack, index) => nackToWire(nack, `nacks[${index}].`));
+  return list("nacks", nacks).map((nack, index) => nackToWire(nack, `nacks[${index}].`));
 }
 
 function nackToWire(nack: Nack, path: string): WireNack {
@@ -97,10 +97,15 @@ function pauseToWire(pause: Pause | undefined, path: string): WireNack["pause"] 
   if (pause === undefined) {
     return undefined;
   }
-  if (!Object.hasOwn(SCOPES, pause.scope)) {
-    throw invalid(`${path}scope`, `must be "key" or "group", not ${JSON.stringify(pause.scope)}`);
+  const scope = scopeToWire(`${path}scope`, pause.scope);
+  return { duration: durationToWire(`${path}duration`, pause.durationMs), scope };
+}
+
+export function scopeToWire(field: string, scope: PauseScope): WireScope {
+  if (!Object.hasOwn(SCOPES, scope)) {
+    throw invalid(field, `must be "key" or "group", not ${shown(scope)}`);
   }
-  return { duration: durationToWire(`${path}duration`, pause.durationMs), scope: SCOPES[pause.scope] };
+  return SCOPES[scope];
 }
 
 function action(nack: Nack, path: string): WireNack["action"] {

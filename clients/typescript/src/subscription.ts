@@ -8,7 +8,16 @@ import {
   type SubscribeResponse,
   type Started as WireStarted,
 } from "./generated/duebus/v1/event_bus.js";
-import { durationFromWire, durationToWire, type Engine, engineToWire, integer, MAX_TIMER_MS, text } from "./values.js";
+import {
+  durationFromWire,
+  durationToWire,
+  type Engine,
+  engineToWire,
+  integer,
+  list,
+  MAX_TIMER_MS,
+  text,
+} from "./values.js";
 
 /** The options of one stream. The server chooses what is left out. */
 export interface SubscribeOptions {
@@ -147,7 +156,7 @@ export async function subscribe(
   }
 }
 
-function subscribeRequest(topic: string, options: SubscribeOptions): SubscribeRequest {
+export function subscribeRequest(topic: string, options: SubscribeOptions): SubscribeRequest {
   const bytes = integer("max_in_flight_bytes", options.maxInFlightBytes ?? 0, 0, Number.MAX_SAFE_INTEGER);
   return {
     topic: text("topic", topic),
@@ -158,7 +167,9 @@ function subscribeRequest(topic: string, options: SubscribeOptions): SubscribeRe
     maxInFlightBytes: BigInt(bytes),
     lease: durationToWire("lease", options.leaseMs),
     disconnectGrace: durationToWire("disconnect_grace", options.disconnectGraceMs),
-    heldLeaseTokens: [...(options.heldLeaseTokens ?? [])],
+    heldLeaseTokens: list("held_lease_tokens", options.heldLeaseTokens ?? []).map((each, index) =>
+      text(`held_lease_tokens[${index}]`, each),
+    ),
     ephemeral: options.ephemeral ?? false,
   };
 }

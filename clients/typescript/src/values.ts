@@ -1,3 +1,4 @@
+import { inspect, types } from "node:util";
 import { invalid } from "./errors.js";
 import { Engine as WireEngine } from "./generated/duebus/v1/event_bus.js";
 import type { Duration } from "./generated/google/protobuf/duration.js";
@@ -16,14 +17,14 @@ export function engineToWire(field: string, engine: Engine | undefined): WireEng
     return WireEngine.UNSPECIFIED;
   }
   if (!Object.hasOwn(ENGINES, engine)) {
-    throw invalid(field, `no engine is called ${JSON.stringify(engine)}`);
+    throw invalid(field, `no engine is called ${shown(engine)}`);
   }
   return ENGINES[engine];
 }
 
 /** The engines' enum values; the paths of wrong ones are `engines[0]` and so on. */
 export function enginesToWire(engines: readonly Engine[] | undefined): WireEngine[] {
-  return (engines ?? []).map((engine, index) => engineToWire(`engines[${index}]`, engine));
+  return list("engines", engines ?? []).map((engine, index) => engineToWire(`engines[${index}]`, engine));
 }
 
 /** The engine; undefined if this client is too old to know it. */
@@ -32,15 +33,15 @@ export function engineFromWire(engine: WireEngine): Engine[] {
 }
 
 /** The longest duration of protobuf, in ms: about 10,000 years. */
-const MAX_DURATION_MS = 315_576_000_000_000;
+export const MAX_DURATION_MS = 315_576_000_000_000;
 
 /** A duration as a protobuf message; undefined stays undefined. */
 export function durationToWire(field: string, ms: number | undefined): Duration | undefined {
   if (ms === undefined) {
     return undefined;
   }
-  if (!(Math.abs(ms) <= MAX_DURATION_MS)) {
-    throw invalid(field, `is not a duration: ${ms} ms`);
+  if (typeof ms !== "number" || !(Math.abs(ms) <= MAX_DURATION_MS)) {
+    throw invalid(field, `is not a duration in ms: ${shown(ms)}`);
   }
   const nanos = BigInt(Math.round(ms * 1e6));
   return { seconds: nanos / 1_000_000_000n, nanos: Number(nanos % 1_000_000_000n) };
@@ -53,8 +54,8 @@ export function durationFromWire(duration: Duration | undefined): number {
 
 /** A valid time; undefined stays undefined. */
 export function moment(field: string, at: Date | undefined): Date | undefined {
-  if (at !== undefined && Number.isNaN(at.getTime())) {
-    throw invalid(field, "is not a valid time");
+  if (at !== undefined && !(types.isDate(at) && Number.isFinite(at.getTime()))) {
+    throw invalid(field, `is not a valid Date: ${shown(at)}`);
   }
   return at;
 }
@@ -65,7 +66,7 @@ export function text(field: string, value: string | undefined): string {
     return "";
   }
   if (typeof value !== "string") {
-    throw invalid(field, `is not text but ${typeof value}`);
+    throw invalid(field, `is not text: ${shown(value)}`);
   }
   if (!value.isWellFormed()) {
     throw invalid(field, "is not valid Unicode: it has a lone surrogate");
@@ -76,15 +77,36 @@ export function text(field: string, value: string | undefined): string {
 /** A whole number within bounds. */
 export function integer(field: string, value: number, least: number, most: number): number {
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw invalid(field, `must be a whole number from ${least} to ${most}, not ${value}`);
+    throw invalid(field, `must be a whole number from ${least} to ${most}, not ${shown(value)}`);
   }
   return value;
 }
 
 /** A duration in ms, for a timer of this process. */
 export function timerMs(field: string, value: number, least: number): number {
-  if (!(value >= least && value <= MAX_TIMER_MS)) {
-    throw invalid(field, `must be ${least} to ${MAX_TIMER_MS} ms, not ${value}`);
+  if (typeof value !== "number" || !(value >= least && value <= MAX_TIMER_MS)) {
+    throw invalid(field, `must be ${least} to ${MAX_TIMER_MS} ms, not ${shown(value)}`);
   }
   return value;
+}
+
+/** The items of an array. */
+export function list<Item>(field: string, items: readonly Item[]): readonly Item[] {
+  if (!Array.isArray(items)) {
+    throw invalid(field, `is not an array: ${shown(items)}`);
+  }
+  return items;
+}
+
+/** Text that is not empty, where the wire would take an empty one for none; undefined is empty. */
+export function textOrNone(field: string, value: string | undefined, none: string): string {
+  if (value === "") {
+    throw invalid(field, `is empty; leave it out for ${none}`);
+  }
+  return text(field, value);
+}
+
+/** A value of any type, in a few words. */
+export function shown(value: unknown): string {
+  return inspect(value, { depth: 0, maxStringLength: 100, breakLength: Number.POSITIVE_INFINITY });
 }

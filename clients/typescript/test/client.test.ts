@@ -81,7 +81,7 @@ test("an event is sent as given", async () => {
 test("a timeout that is not positive is refused by every call", async () => {
   const client = connect();
   const { admin, schedules } = client;
-  for (const timeoutMs of [0, -1, Number.NaN]) {
+  for (const timeoutMs of [0, -1, Number.NaN, "5" as never, 5n as never]) {
     const options = { timeoutMs };
     for (const call of [
       client.dispatch("t", {}, options),
@@ -128,6 +128,16 @@ test("bad input is refused with the field's name, and nothing is sent", async ()
     [{ json: circular }, "events[1].json"],
     [{ json: 1n }, "events[1].json"],
     [{ json: 1, data: "1" }, "events[1].json"],
+    [{ json: undefined }, "events[1].json"],
+    [{ data: null as never }, "events[1].data"],
+    [{ delayMs: "5" as never }, "events[1].delay"],
+    [{ delayMs: 5n as never }, "events[1].delay"],
+    [{ deliverAt: "2030-01-01" as never }, "events[1].deliver_at"],
+    [{ priority: 1n as never }, "events[1].priority"],
+    [{ attributes: new Map([["k", "v"]]) as never }, "events[1].attributes"],
+    [{ attributes: { k: undefined as never } }, 'events[1].attributes["k"]'],
+    [{ id: "42", total: 5 } as never, "events[1].total"], // a payload in place of an event, which TypeScript may accept
+    ["text" as never, "events[1]"],
   ];
   for (const [event, field] of cases) {
     const error = await failing(client.dispatchMany("t", [{}, event]), "INVALID_ARGUMENT");
@@ -140,7 +150,25 @@ test("bad input is refused with the field's name, and nothing is sent", async ()
   await failing(client.dispatch("t", {}, { engines: ["postgres" as never] }), "INVALID_ARGUMENT");
   const both = { leaseToken: "x", delayMs: 1, release: true };
   assert.equal((await failing(client.nack([both]), "INVALID_ARGUMENT")).fieldViolations[0]?.field, "nacks[0].action");
+  for (const events of [{ json: 1 }, undefined]) {
+    const error = await failing(client.dispatchMany("t", events as never), "INVALID_ARGUMENT");
+    assert.equal(error.fieldViolations[0]?.field, "events");
+  }
   assert.deepEqual([bus.dispatches, bus.nacks], [[], []]);
+});
+
+test("a signal that is none is refused", async () => {
+  const error = await failing(
+    connect().dispatch("t", {}, { signal: new AbortController() as never }),
+    "INVALID_ARGUMENT",
+  );
+  assert.equal(error.fieldViolations[0]?.field, "signal");
+  assert.deepEqual(bus.dispatches, []);
+});
+
+test("a timeout longer than gRPC can express is none", async () => {
+  await connect().dispatch("t", {}, { timeoutMs: Number.MAX_SAFE_INTEGER });
+  assert.equal(bus.dispatches.length, 1);
 });
 
 test("a target or an option that can't be used is refused", () => {
@@ -150,7 +178,10 @@ test("a target or an option that can't be used is refused", () => {
     assert.throws(() => new Client(target), field("target"), target);
   }
   assert.throws(() => new Client("a:1", { timeoutMs: 0 }), field("timeout"));
-  assert.throws(() => new Client("a:1", { token: "line\nbreak" }), field("token"));
+  for (const token of ["line\nbreak", " ", Promise.resolve("t") as never, null as never]) {
+    assert.throws(() => new Client("a:1", { token }), field("token"));
+  }
+  assert.throws(() => new Client(undefined as never), field("target"));
   assert.throws(() => new Client("a:1", { tls: { cert: "no pem", key: "no pem" } }), field("tls"));
 });
 
@@ -464,9 +495,19 @@ test("an admin call with an argument of the wrong type is bad input", async () =
   await failing(admin.rescheduleEvents("t", ["e"], { delayMs: 1, deliverAt: new Date() } as never), "INVALID_ARGUMENT");
 });
 
-test("no dead letter is purged because the list of ids is empty", async () => {
-  await failing(connect().admin.purgeEvents("t", { eventIds: [] }), "INVALID_ARGUMENT");
-  await failing(connect().admin.redriveEvents("t", { eventIds: [] }), "INVALID_ARGUMENT");
+test("what is empty does not mean all", async () => {
+  const { admin } = connect();
+  const refused = async (call: Promise<unknown>, field: string): Promise<void> => {
+    assert.equal((await failing(call, "INVALID_ARGUMENT")).fieldViolations[0]?.field, field);
+  };
+  await refused(admin.purgeEvents("t", { eventIds: [] }), "filter.event_ids");
+  await refused(admin.redriveEvents("t", { eventIds: [] }), "filter.event_ids");
+  await refused(admin.purgeEvents("t", { key: "" }), "filter.key");
+  await refused(admin.redriveEvents("t", { errorContains: "" }), "filter.error_contains");
+  await refused(admin.configureTopic("t", { leaseMs: 1_000 }, { group: "" }), "group");
+  await refused(admin.cancelEvents("t", { eventIds: ["a"] }, { group: "" }), "group");
+  await refused(admin.rescheduleEvents("t", ["a"], { delayMs: 1 }, { group: "" }), "group");
+  await refused(admin.events("t", "dead", { key: "" }).next(), "key");
 });
 
 test("an admin call that reads is retried while the server is unavailable", async () => {

@@ -541,10 +541,38 @@ test("unusable options are refused by name", () => {
     [{ leaseMs: 1 }, "lease"],
     [{ maxExecutionMs: 2 ** 31 }, "max_execution"],
     [{ drainTimeoutMs: -1 }, "drain_timeout"],
+    [{ group: 7 as never }, "group"],
+    [{ engine: "postgres" as never }, "engine"],
+    [{ maxInFlightBytes: -1 }, "max_in_flight_bytes"],
+    [{ disconnectGraceMs: Number.NaN }, "disconnect_grace"],
+    [{ logger: { warn: () => {} } as never }, "logger"],
   ];
   for (const [options, field] of cases) {
     const named = (error: unknown): boolean =>
       error instanceof DueBusError && error.fieldViolations[0]?.field === field;
     assert.throws(() => new Worker(client).handle("t", () => {}, options), named, field);
+  }
+});
+
+test("an option of a handler that is undefined is the worker's", async () => {
+  const worker = new Worker(client, { logger: quiet, group: "billing", maxInFlight: 3 });
+  worker.handle("t", () => {}, { group: undefined, maxInFlight: undefined });
+  workers.push({ worker, run: worker.run() });
+  assert(await worker.ready());
+  assert.deepEqual([bus.subscribes[0]?.group, bus.subscribes[0]?.maxInFlight], ["billing", 3]);
+});
+
+test("a decision that can't be carried out is the handler's failure", async () => {
+  const decisions = [
+    () => new RetryAfter("5" as never),
+    () => new RateLimited(5n as never),
+    () => new RateLimited(5, "topic" as never),
+  ];
+  await start(({ eventId }) => {
+    throw decisions[Number(eventId)]?.();
+  });
+  for (const id of ["0", "1", "2"]) {
+    bus.deliver(id);
+    assert.match(JSON.stringify(await nackOf(id)), /INVALID_ARGUMENT|delay|after|scope/);
   }
 });

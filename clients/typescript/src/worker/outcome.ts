@@ -1,6 +1,7 @@
 import type { Delivery } from "../delivery.js";
 import { invalid } from "../errors.js";
-import type { Nack, PauseScope } from "../settle.js";
+import { type Nack, type PauseScope, scopeToWire } from "../settle.js";
+import { shown } from "../values.js";
 
 /** How much of an error the bus keeps. */
 const MAX_ERROR_BYTES = 4096;
@@ -21,8 +22,8 @@ export class RetryAfter extends Error {
    */
   constructor(delayMs: number, message = `retry after ${delayMs} ms`, options?: ErrorOptions) {
     super(message, options);
-    if (!(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
-      throw invalid("delay", `must be 0 to 10 years, not ${delayMs} ms`);
+    if (typeof delayMs !== "number" || !(delayMs >= 0 && delayMs <= MAX_DELAY_MS)) {
+      throw invalid("delay", `must be 0 to 10 years in ms, not ${shown(delayMs)}`);
     }
     this.delayMs = delayMs;
   }
@@ -41,7 +42,7 @@ export class RateLimited extends Error {
   /**
    * @param afterMs how long; less than 1 ms is 1 ms, and more than 1 h is 1 h.
    * @param message for the log.
-   * @throws DueBusError `INVALID_ARGUMENT` when the time is not a number.
+   * @throws DueBusError `INVALID_ARGUMENT` when the time is not a number, or the scope is neither of the two.
    */
   constructor(
     afterMs: number,
@@ -50,9 +51,10 @@ export class RateLimited extends Error {
     options?: ErrorOptions,
   ) {
     super(message, options);
-    if (Number.isNaN(afterMs)) {
-      throw invalid("after", "is not a number");
+    if (typeof afterMs !== "number" || Number.isNaN(afterMs)) {
+      throw invalid("after", `is not a number of ms: ${shown(afterMs)}`);
     }
+    scopeToWire("scope", scope);
     this.afterMs = Math.min(Math.max(afterMs, MIN_PAUSE_MS), MAX_PAUSE_MS);
     this.scope = scope;
   }

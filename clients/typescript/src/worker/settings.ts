@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
-import type { Logger } from "../logger.js";
+import { invalid } from "../errors.js";
+import { defaultLogger, LEVELS, type Logger } from "../logger.js";
 import { type Engine, integer, timerMs } from "../values.js";
 
 /** The settings of a worker; the options of a handler override them. */
@@ -48,14 +49,25 @@ export interface WorkerSettings extends WorkerOptions {
   leaseMs: number;
   maxExecutionMs: number;
   drainTimeoutMs: number;
+  logger: Logger;
 }
 
 const MAX_IN_FLIGHT = 100_000;
 const LEAST_LEASE_MS = 100;
 const MOST_LEASE_MS = 12 * 3_600_000;
 
+/** The options without those that are undefined, which would hide others. */
+export function given(options: WorkerOptions): WorkerOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
 /** @throws DueBusError `INVALID_ARGUMENT` when an option is out of range. */
 export function checked(options: WorkerOptions): WorkerSettings {
+  const { logger = defaultLogger } = options;
+  const missing = LEVELS.find((level) => typeof logger?.[level] !== "function");
+  if (missing !== undefined) {
+    throw invalid("logger", `has no method ${missing}`);
+  }
   const maxInFlight = integer("max_in_flight", options.maxInFlight ?? 64, 1, MAX_IN_FLIGHT);
   return {
     ...options,
@@ -65,5 +77,6 @@ export function checked(options: WorkerOptions): WorkerSettings {
     leaseMs: integer("lease", options.leaseMs ?? 30_000, LEAST_LEASE_MS, MOST_LEASE_MS),
     maxExecutionMs: timerMs("max_execution", options.maxExecutionMs ?? 50_000, 1),
     drainTimeoutMs: timerMs("drain_timeout", options.drainTimeoutMs ?? 25_000, 0),
+    logger,
   };
 }

@@ -1,7 +1,7 @@
 import type { Client } from "../client.js";
 import { DEFAULT_MAX_REQUEST_BYTES } from "../connection.js";
 import { heals } from "../errors.js";
-import { defaultLogger, type Logger, withDetails } from "../logger.js";
+import { type Logger, withDetails } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
 import { fitting } from "../settle.js";
 import type { Frame, Started } from "../subscription.js";
@@ -54,7 +54,7 @@ export class Source {
 
   constructor(client: Client, topic: string, handler: Handler, settings: WorkerSettings, changes: Changes) {
     const common = { topic, group: settings.group || (settings.ephemeral ? "ephemeral" : "default") };
-    const logger = withDetails(settings.logger ?? defaultLogger, common);
+    const logger = withDetails(settings.logger, common);
     const leases = new Leases(changes);
     const clock = new LeaseClock(settings.leaseMs);
     const fail = (error: unknown): void => this.#fail(error);

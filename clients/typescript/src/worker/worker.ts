@@ -1,10 +1,10 @@
 import type { Client } from "../client.js";
 import { invalid } from "../errors.js";
 import { interceptedHandler } from "../interceptor.js";
-import { text } from "../values.js";
+import { subscribeRequest } from "../subscription.js";
 import { Changes } from "./changes.js";
 import type { Handler } from "./executor.js";
-import { checked, type WorkerOptions, type WorkerSettings } from "./settings.js";
+import { checked, given, type WorkerOptions, type WorkerSettings } from "./settings.js";
 import { Source } from "./source.js";
 
 interface Entry {
@@ -54,8 +54,9 @@ export class Worker {
     if (this.#sources !== undefined) {
       throw invalid("worker", "is already running, or has run");
     }
-    const settings = checked({ ...this.#defaults, ...options });
-    this.#entries.push({ topic: text("topic", topic), handler, settings });
+    const settings = checked({ ...this.#defaults, ...given(options) });
+    subscribeRequest(topic, settings); // checks what the worker will send
+    this.#entries.push({ topic, handler, settings });
     return this;
   }
 
