@@ -7,7 +7,7 @@ type AdminCall = (admin: Admin, request: Uint8Array) => Promise<object>;
 /** The options that every request has. */
 interface At {
   engine: Engine | undefined;
-  group: string;
+  group: string | undefined;
 }
 
 function call<Request extends { engine: v1.Engine; group?: string }>(
@@ -16,7 +16,10 @@ function call<Request extends { engine: v1.Engine; group?: string }>(
 ): AdminCall {
   return (admin, bytes) => {
     const request = codec.decode(bytes);
-    return make(admin, request, { engine: nameOf<Engine>(v1.Engine, request.engine), group: request.group ?? "" });
+    return make(admin, request, {
+      engine: nameOf<Engine>(v1.Engine, request.engine),
+      group: request.group || undefined,
+    });
   };
 }
 
@@ -46,7 +49,7 @@ export const adminCalls: Readonly<Record<string, AdminCall>> = {
   ListEvents: call(v1.ListEventsRequest, async (admin, { topic, key, state, order, pageSize }, at) => {
     const newestFirst = order === v1.ListEventsRequest_Order.NEWEST_FIRST;
     const named = nameOf<EventState>(v1.EventState, state) as EventState;
-    const events = await all(admin.events(topic, named, { ...at, key, newestFirst, pageSize }));
+    const events = await all(admin.events(topic, named, { ...at, key: key || undefined, newestFirst, pageSize }));
     return { events: events.map(readEvent) };
   }),
   GetEvent: call(v1.GetEventRequest, async (admin, { topic, eventId }, at) => ({
@@ -116,7 +119,12 @@ function rateOf(rate: v1.Rate | undefined): Rate | undefined {
 }
 
 function filterOf({ eventIds, errorContains, minAge, key } = v1.DeadLetterFilter.create()) {
-  return { eventIds: eventIds.length > 0 ? eventIds : undefined, errorContains, minAgeMs: ms(minAge), key };
+  return {
+    eventIds: eventIds.length > 0 ? eventIds : undefined,
+    errorContains: errorContains || undefined,
+    minAgeMs: ms(minAge),
+    key: key || undefined,
+  };
 }
 
 /** The service has what was dispatched in a message of its own. */

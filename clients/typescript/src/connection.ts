@@ -11,6 +11,7 @@ import {
   type ServiceError,
 } from "@grpc/grpc-js";
 import { DueBusError, invalid } from "./errors.js";
+import { withHandshakeTimeout } from "./handshake.js";
 import type { Interceptor } from "./interceptor.js";
 import { resolvable } from "./servers.js";
 import { fromServiceError } from "./status.js";
@@ -53,6 +54,9 @@ interface Cancellable {
 
 /** The largest request if the server does not announce one: gRPC's default. */
 export const DEFAULT_MAX_REQUEST_BYTES = 4 << 20;
+
+/** How long a server that has accepted a connection may stay silent: as long as in gRPC's other implementations. */
+const HANDSHAKE_TIMEOUT_MS = 20_000;
 
 const CHANNEL_OPTIONS = {
   "grpc.primary_user_agent": "duebus-typescript",
@@ -105,7 +109,10 @@ export class Connection {
   ) {
     const options = tls?.serverName === undefined ? {} : { "grpc.ssl_target_name_override": tls.serverName };
     const address = resolvable(target);
-    const channelCredentials = usable("tls", () => credentialsOf(tls));
+    const channelCredentials = withHandshakeTimeout(
+      usable("tls", () => credentialsOf(tls)),
+      HANDSHAKE_TIMEOUT_MS,
+    );
     this.#interceptors = interceptors.filter((each) => each.metadata !== undefined);
     this.#tokens = typeof token === "function" ? token : undefined;
     if (token !== undefined && this.#tokens === undefined) {

@@ -33,6 +33,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.stream.Stream;
+import org.jspecify.annotations.Nullable;
 
 /**
  * The admin calls: they show which events are stuck and why, and get them moving again.
@@ -125,10 +126,7 @@ public final class Admin {
     /** As {@link #configureGroup}, without waiting. */
     public CompletableFuture<TopicConfig> configureGroupAsync(
             String topic, String group, Consumer<TopicChanges> set) {
-        if (group.isEmpty()) {
-            throw DueBusException.invalid("group", "is empty");
-        }
-        return configureAsync(topic, group, set);
+        return configureAsync(topic, Checks.textOrNone("group", group, "the topic itself"), set);
     }
 
     /** Of the topic, if the group is empty. */
@@ -251,16 +249,17 @@ public final class Admin {
 
     /** Removes scheduled, ready or blocked events, 1 to 1,000, from every group that holds them. */
     public Cancelled cancelEvents(String topic, Collection<String> eventIds) {
-        return cancelEvents(topic, eventIds, "");
+        return cancelEvents(topic, eventIds, null);
     }
 
-    /** As the other, from one group; empty: from every group. Copies that are leased or dead are left alone. */
-    public Cancelled cancelEvents(String topic, Collection<String> eventIds, String group) {
+    /** As the other, from one group; null: from every group. Copies that are leased or dead are left alone. */
+    public Cancelled cancelEvents(String topic, Collection<String> eventIds, @Nullable String group) {
         return Connection.await(cancelEventsAsync(topic, eventIds, group));
     }
 
     /** As {@link #cancelEvents(String, Collection, String)}, without waiting. */
-    public CompletableFuture<Cancelled> cancelEventsAsync(String topic, Collection<String> eventIds, String group) {
+    public CompletableFuture<Cancelled> cancelEventsAsync(
+            String topic, Collection<String> eventIds, @Nullable String group) {
         eventIds.forEach(each -> Checks.text("event_ids", each));
         return cancel(topic, CancelEventsRequest.newBuilder().addAllEventIds(eventIds), group);
     }
@@ -269,25 +268,26 @@ public final class Admin {
      * Removes all scheduled, ready or blocked events with a key, in several steps: a call that is interrupted has removed
      * some of them, and can be repeated.
      *
-     * @param group empty: from every group
+     * @param group null: from every group
      */
-    public Cancelled cancelKey(String topic, String key, String group) {
+    public Cancelled cancelKey(String topic, String key, @Nullable String group) {
         return Connection.await(cancelKeyAsync(topic, key, group));
     }
 
     /** As {@link #cancelKey}, without waiting. */
-    public CompletableFuture<Cancelled> cancelKeyAsync(String topic, String key, String group) {
+    public CompletableFuture<Cancelled> cancelKeyAsync(String topic, String key, @Nullable String group) {
         return cancel(topic, CancelEventsRequest.newBuilder().setKey(Checks.text("key", key)), group);
     }
 
-    private CompletableFuture<Cancelled> cancel(String topic, CancelEventsRequest.Builder request, String group) {
-        request.setEngine(engine).setTopic(checked(topic)).setGroup(group(group));
+    private CompletableFuture<Cancelled> cancel(
+            String topic, CancelEventsRequest.Builder request, @Nullable String group) {
+        request.setEngine(engine).setTopic(checked(topic)).setGroup(groupOrAll(group));
         return once(EventBusAdminGrpc.getCancelEventsMethod(), request.build(), Cancelled::read);
     }
 
     /** As {@link #rescheduleEvents(String, Collection, Duration, String)}, in every group that holds them. */
     public long rescheduleEvents(String topic, Collection<String> eventIds, Duration delay) {
-        return rescheduleEvents(topic, eventIds, delay, "");
+        return rescheduleEvents(topic, eventIds, delay, null);
     }
 
     /**
@@ -295,41 +295,46 @@ public final class Admin {
      *
      * @param eventIds 1 to 1,000
      * @param delay from now, 0 to 10 years
-     * @param group empty: in every group that holds them
+     * @param group null: in every group that holds them
      * @return how many
      * @throws DueBusException CONCURRENT_MODIFICATION: one is leased or dead
      */
-    public long rescheduleEvents(String topic, Collection<String> eventIds, Duration delay, String group) {
+    public long rescheduleEvents(
+            String topic, Collection<String> eventIds, Duration delay, @Nullable String group) {
         return Connection.await(rescheduleEventsAsync(topic, eventIds, delay, group));
     }
 
     /** As {@link #rescheduleEvents(String, Collection, Duration, String)}, without waiting. */
     public CompletableFuture<Long> rescheduleEventsAsync(
-            String topic, Collection<String> eventIds, Duration delay, String group) {
+            String topic, Collection<String> eventIds, Duration delay, @Nullable String group) {
         return reschedule(topic, eventIds, RescheduleEventsRequest.newBuilder().setDelay(Times.proto(delay)), group);
     }
 
     /** As {@link #rescheduleEvents(String, Collection, Instant, String)}, in every group that holds them. */
     public long rescheduleEvents(String topic, Collection<String> eventIds, Instant deliverAt) {
-        return rescheduleEvents(topic, eventIds, deliverAt, "");
+        return rescheduleEvents(topic, eventIds, deliverAt, null);
     }
 
     /** As the other; the events are due at that moment, at most 10 years ahead. */
-    public long rescheduleEvents(String topic, Collection<String> eventIds, Instant deliverAt, String group) {
+    public long rescheduleEvents(
+            String topic, Collection<String> eventIds, Instant deliverAt, @Nullable String group) {
         return Connection.await(rescheduleEventsAsync(topic, eventIds, deliverAt, group));
     }
 
     /** As {@link #rescheduleEvents(String, Collection, Instant, String)}, without waiting. */
     public CompletableFuture<Long> rescheduleEventsAsync(
-            String topic, Collection<String> eventIds, Instant deliverAt, String group) {
+            String topic, Collection<String> eventIds, Instant deliverAt, @Nullable String group) {
         var request = RescheduleEventsRequest.newBuilder().setDeliverAt(Times.proto(deliverAt));
         return reschedule(topic, eventIds, request, group);
     }
 
     private CompletableFuture<Long> reschedule(
-            String topic, Collection<String> eventIds, RescheduleEventsRequest.Builder request, String group) {
+            String topic,
+            Collection<String> eventIds,
+            RescheduleEventsRequest.Builder request,
+            @Nullable String group) {
         eventIds.forEach(each -> request.addEventIds(Checks.text("event_ids", each)));
-        request.setEngine(engine).setTopic(checked(topic)).setGroup(group(group));
+        request.setEngine(engine).setTopic(checked(topic)).setGroup(groupOrAll(group));
         return once(
                 EventBusAdminGrpc.getRescheduleEventsMethod(),
                 request.build(),
@@ -387,6 +392,10 @@ public final class Admin {
 
     private static String group(String group) {
         return Checks.text("group", group);
+    }
+
+    private static String groupOrAll(@Nullable String group) {
+        return group == null ? "" : Checks.textOrNone("group", group, "every group");
     }
 
     private <Q, R> R page(MethodDescriptor<Q, R> method, Q request) {

@@ -2,6 +2,7 @@ package io.duebus;
 
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
+import java.util.Objects;
 
 /** Finds arguments that can't be sent. The server checks everything else. */
 final class Checks {
@@ -9,8 +10,16 @@ final class Checks {
 
     /** Refuses text that protobuf can't carry: half of a surrogate pair. */
     static String text(String field, String value) {
-        if (!StandardCharsets.UTF_8.newEncoder().canEncode(value)) {
+        if (!StandardCharsets.UTF_8.newEncoder().canEncode(Objects.requireNonNull(value, field))) {
             throw DueBusException.invalid(field, "is not valid Unicode");
+        }
+        return value;
+    }
+
+    /** Refuses text that is empty, where the wire would take that for what {@code none} says. */
+    static String textOrNone(String field, String value, String none) {
+        if (text(field, value).isEmpty()) {
+            throw DueBusException.invalid(field, "is empty; leave it out for " + none);
         }
         return value;
     }
@@ -35,14 +44,14 @@ final class Checks {
     }
 
     static Duration between(String field, Duration value, Duration least, Duration most) {
-        if (value.compareTo(least) < 0 || value.compareTo(most) > 0) {
+        if (Objects.requireNonNull(value, field).compareTo(least) < 0 || value.compareTo(most) > 0) {
             throw DueBusException.invalid(field, "must be %s to %s, not %s".formatted(least, most, value));
         }
         return value;
     }
 
     static Duration positive(String field, Duration value) {
-        if (value.isNegative() || value.isZero()) {
+        if (Objects.requireNonNull(value, field).isNegative() || value.isZero()) {
             throw DueBusException.invalid(field, "must be positive, not " + value);
         }
         return value;

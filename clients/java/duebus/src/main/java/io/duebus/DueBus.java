@@ -305,7 +305,7 @@ public final class DueBus implements AutoCloseable {
         private final List<ClientInterceptor> grpcInterceptors = new ArrayList<>();
 
         private Builder(String target) {
-            this.target = target;
+            this.target = Objects.requireNonNull(target, "target");
         }
 
         /** How long a call may take, including retries: 30 s by default. */
@@ -326,7 +326,7 @@ public final class DueBus implements AutoCloseable {
 
         /** Connects with these credentials: TLS with a client's certificate, for example. */
         public Builder credentials(ChannelCredentials credentials) {
-            this.credentials = credentials;
+            this.credentials = Objects.requireNonNull(credentials, "credentials");
             return this;
         }
 
@@ -336,7 +336,7 @@ public final class DueBus implements AutoCloseable {
          * @throws DueBusException INVALID_ARGUMENT: it can't be sent
          */
         public Builder token(String token) {
-            this.authorization = TokenCredentials.fixed(token);
+            this.authorization = TokenCredentials.fixed(Objects.requireNonNull(token, "token"));
             return this;
         }
 

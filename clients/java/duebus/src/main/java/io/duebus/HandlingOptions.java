@@ -70,7 +70,7 @@ public abstract sealed class HandlingOptions<T extends HandlingOptions<T>> permi
 
     /** The engine that holds the events; the server's default engine otherwise. */
     public T engine(Engine engine) {
-        this.engine = engine;
+        this.engine = Objects.requireNonNull(engine, "engine");
         return self();
     }
 

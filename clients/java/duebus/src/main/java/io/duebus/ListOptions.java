@@ -18,7 +18,7 @@ public final class ListOptions {
 
     /** Only those with this key. */
     public ListOptions key(String key) {
-        request.setKey(Checks.text("key", key));
+        request.setKey(Checks.textOrNone("key", key, "all events"));
         return this;
     }
 

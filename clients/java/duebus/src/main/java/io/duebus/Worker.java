@@ -2,6 +2,7 @@ package io.duebus;
 
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.ScheduledExecutorService;
@@ -153,7 +154,7 @@ public final class Worker implements AutoCloseable {
         private final List<Function<Builder, Registration>> registrations = new ArrayList<>();
 
         private Builder(DueBus bus) {
-            this.bus = bus;
+            this.bus = Objects.requireNonNull(bus, "bus");
         }
 
         @Override
@@ -171,10 +172,13 @@ public final class Worker implements AutoCloseable {
          * options.group("shipping").maxInFlight(4), this::ship)}. The worker calls {@code own} when it is built.
          */
         public Builder handle(String topic, Consumer<HandlerOptions> own, Handler handler) {
+            Checks.text("topic", topic);
+            Objects.requireNonNull(own, "own");
+            Objects.requireNonNull(handler, "handler");
             registrations.add(worker -> {
                 var options = new HandlerOptions(worker);
                 own.accept(options);
-                return new Registration(Checks.text("topic", topic), handler, options.settings());
+                return new Registration(topic, handler, options.settings());
             });
             return this;
         }
@@ -182,7 +186,7 @@ public final class Worker implements AutoCloseable {
         /**
          * Makes the worker. It does nothing until it is started.
          *
-         * @throws DueBusException INVALID_ARGUMENT: there is no handler, or a topic that can't be sent
+         * @throws DueBusException INVALID_ARGUMENT: there is no handler
          */
         public Worker build() {
             if (registrations.isEmpty()) {

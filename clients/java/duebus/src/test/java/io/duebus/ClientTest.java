@@ -29,6 +29,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class ClientTest extends BusTestBase {
     private static final Event EVENT = Event.of(new byte[] {1, 2});
@@ -582,10 +583,37 @@ class ClientTest extends BusTestBase {
     }
 
     @Test
-    void noDeadLetterIsPurgedBecauseTheListOfIdsIsEmpty() {
-        var error = assertThrows(
-                DueBusException.class, () -> bus.admin().purgeEvents("t", filter -> filter.eventIds(List.of())));
-        assertEquals(Reason.INVALID_ARGUMENT, error.reason());
+    void whatIsEmptyDoesNotMeanAll() {
+        var admin = bus.admin();
+        assertRefused("filter.event_ids", () -> admin.purgeEvents("t", filter -> filter.eventIds(List.of())));
+        assertRefused("filter.key", () -> admin.purgeEvents("t", filter -> filter.key("")));
+        assertRefused("filter.error_contains", () -> admin.redriveEvents("t", filter -> filter.errorContains("")));
+        assertRefused("group", () -> admin.configureGroup("t", "", changes -> {}));
+        assertRefused("group", () -> admin.cancelEvents("t", List.of("a"), ""));
+        assertRefused("group", () -> admin.rescheduleEvents("t", List.of("a"), Duration.ZERO, ""));
+        assertRefused("key", () -> admin.events("t", EventState.DEAD, options -> options.key("")));
+    }
+
+    private static void assertRefused(String field, Executable call) {
+        var error = assertThrows(DueBusException.class, call);
+        assertEquals(field, error.fieldViolations().get(0).field());
+    }
+
+    @Test
+    void nullIsRefusedByName() {
+        var worker = Worker.builder(bus);
+        assertNull("topic", () -> worker.handle(null, delivery -> {}));
+        assertNull("handler", () -> worker.handle("t", null));
+        assertNull("group", () -> worker.group(null));
+        assertNull("engine", () -> worker.engine(null));
+        assertNull("lease", () -> worker.lease(null));
+        assertNull("max_execution", () -> worker.maxExecution(null));
+        assertNull("target", () -> DueBus.builder(null));
+        assertNull("token", () -> DueBus.builder("localhost:1").token(null));
+    }
+
+    private static void assertNull(String name, Executable call) {
+        assertEquals(name, assertThrows(NullPointerException.class, call).getMessage());
     }
 
     @Test

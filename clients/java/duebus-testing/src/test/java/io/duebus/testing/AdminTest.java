@@ -225,7 +225,7 @@ class AdminTest {
         assertEquals(1, admin.rescheduleEvents("moved", List.of("a"), Duration.ZERO));
         assertEquals(
                 new Cancelled(1, List.of(), List.of("z")), admin.cancelEvents("moved", List.of("a", "z")));
-        assertEquals(2, admin.cancelKey("moved", "k", "").cancelled());
+        assertEquals(2, admin.cancelKey("moved", "k", null).cancelled());
     }
 
     @Test

@@ -152,14 +152,15 @@ final class AdminCommands {
     private static Map<String, Object> listEvents(Admin admin, ListEventsRequest request) {
         var state = EventState.valueOf(request.getState().name().substring("EVENT_STATE_".length()));
         return Map.of("events", all(admin.events(request.getTopic(), state, options -> {
-            options.group(request.getGroup()).key(request.getKey()).pageSize(request.getPageSize());
+            options.group(request.getGroup()).pageSize(request.getPageSize());
+            when(!request.getKey().isEmpty(), () -> options.key(request.getKey()));
             when(request.getOrder() == ListEventsRequest.Order.ORDER_NEWEST_FIRST, options::newestFirst);
         })));
     }
 
     private static Map<String, Object> cancel(Admin admin, CancelEventsRequest request) {
         String topic = request.getTopic();
-        String group = request.getGroup();
+        String group = orNull(request.getGroup());
         return json(request.getKey().isEmpty()
                 ? admin.cancelEvents(topic, request.getEventIdsList(), group)
                 : admin.cancelKey(topic, request.getKey(), group));
@@ -176,13 +177,19 @@ final class AdminCommands {
                                 topic,
                                 ids,
                                 Instant.ofEpochSecond(moment.getSeconds(), moment.getNanos()),
-                                request.getGroup())
-                        : admin.rescheduleEvents(topic, ids, length(request.getDelay()), request.getGroup()));
+                                orNull(request.getGroup()))
+                        : admin.rescheduleEvents(topic, ids, length(request.getDelay()), orNull(request.getGroup())));
+    }
+
+    private static String orNull(String text) {
+        return text.isEmpty() ? null : text;
     }
 
     private static Consumer<DeadLetterFilter> filter(String group, io.duebus.v1.DeadLetterFilter conditions) {
         return filter -> {
-            filter.group(group).errorContains(conditions.getErrorContains()).key(conditions.getKey());
+            filter.group(group);
+            when(!conditions.getErrorContains().isEmpty(), () -> filter.errorContains(conditions.getErrorContains()));
+            when(!conditions.getKey().isEmpty(), () -> filter.key(conditions.getKey()));
             when(conditions.getEventIdsCount() > 0, () -> filter.eventIds(conditions.getEventIdsList()));
             when(conditions.hasMinAge(), () -> filter.minAge(length(conditions.getMinAge())));
         };
