@@ -9,8 +9,9 @@ from duebus.v1 import admin_pb2
 
 from duebus_server.domain import limits
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.wire import admin_codec as codec
 from duebus_server.wire import admin_decode as decode
+from duebus_server.wire import admin_encode as encode
+from duebus_server.wire import paging
 from duebus_server.wire.authorization import may_see_data
 from duebus_server.wire.decode import engine_name
 
@@ -42,13 +43,13 @@ class EventBusAdminServicer:
     ) -> admin_pb2.ListTopicsResponse:
         """Topics by name."""
         engine = self._engine(request.engine)
-        size = codec.page_size(request.page_size)
-        after = codec.read_page_token(request.page_token, (engine,)) or ""
+        size = paging.page_size(request.page_size)
+        after = paging.read_page_token(request.page_token, (engine,)) or ""
         topics = await self._administering.list_topics(engine, after, size)
         cursor = topics[-1].topic if len(topics) == size else None
-        response = admin_pb2.ListTopicsResponse(next_page_token=codec.page_token(cursor, engine))
+        response = admin_pb2.ListTopicsResponse(next_page_token=paging.page_token(cursor, engine))
         for count, topic in enumerate(topics, start=1):
-            response.topics.append(codec.topic_info(topic, engine))
+            response.topics.append(encode.topic_info(topic, engine))
             if count % TOPICS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         return response
@@ -60,29 +61,29 @@ class EventBusAdminServicer:
         limits.check_topic(request.topic)
         engine = self._engine(request.engine)
         info = await self._administering.get_topic(engine, request.topic)
-        return admin_pb2.GetTopicResponse(topic=codec.topic_info(info, engine))
+        return admin_pb2.GetTopicResponse(topic=encode.topic_info(info, engine))
 
     async def ListEvents(  # noqa: N802
         self, request: admin_pb2.ListEventsRequest, _context: Context
     ) -> admin_pb2.ListEventsResponse:
         """A page of events."""
-        query = codec.event_query(request)
+        query = paging.event_query(request)
         page = await self._administering.list_events(self._engine(request.engine), request.topic, query)
         with_data = may_see_data(request.topic)
         return admin_pb2.ListEventsResponse(
-            events=[codec.event_info(event, request.topic, with_data=with_data) for event in page.events],
-            next_page_token=codec.list_events_token(page.next_cursor, request),
+            events=[encode.event_info(event, request.topic, with_data=with_data) for event in page.events],
+            next_page_token=paging.list_events_token(page.next_cursor, request),
         )
 
     async def ListKeys(  # noqa: N802
         self, request: admin_pb2.ListKeysRequest, _context: Context
     ) -> admin_pb2.ListKeysResponse:
         """A page of keys."""
-        query = codec.key_query(request)
+        query = paging.key_query(request)
         page = await self._administering.list_keys(self._engine(request.engine), request.topic, query)
         return admin_pb2.ListKeysResponse(
-            keys=[codec.key_info(key) for key in page.keys],
-            next_page_token=codec.list_keys_token(page.next_cursor, request),
+            keys=[encode.key_info(key) for key in page.keys],
+            next_page_token=paging.list_keys_token(page.next_cursor, request),
         )
 
     async def GetEvent(  # noqa: N802
@@ -94,7 +95,7 @@ class EventBusAdminServicer:
             raise InvalidArgument("event_id", "an event id is required")
         engine = self._engine(request.engine)
         info = await self._administering.get_event(engine, request.topic, request.event_id)
-        event = codec.event_info(info, request.topic, with_data=may_see_data(request.topic))
+        event = encode.event_info(info, request.topic, with_data=may_see_data(request.topic))
         return admin_pb2.GetEventResponse(event=event)
 
     async def ConfigureTopic(  # noqa: N802
@@ -104,7 +105,7 @@ class EventBusAdminServicer:
         changes = decode.topic_changes(request)
         engine = self._engine(request.engine)
         config = await self._administering.configure(engine, request.topic, request.group, changes)
-        return admin_pb2.ConfigureTopicResponse(config=codec.topic_config(config))
+        return admin_pb2.ConfigureTopicResponse(config=encode.topic_config(config))
 
     async def DeleteTopic(  # noqa: N802
         self, request: admin_pb2.DeleteTopicRequest, _context: Context

@@ -12,9 +12,9 @@ from duebus_server.domain.errors import InvalidArgument
 from duebus_server.domain.schedules import fills_answer
 from duebus_server.security.acl import Verb
 from duebus_server.wire import schedule_codec as codec
-from duebus_server.wire.admin_codec import page_size, page_token, read_page_token
 from duebus_server.wire.authorization import may_see_data, permit
 from duebus_server.wire.decode import engine_name
+from duebus_server.wire.paging import page_size, page_token, read_page_token
 from duebus_server.wire.times import seconds_and_nanos, timestamp_us
 
 if TYPE_CHECKING:

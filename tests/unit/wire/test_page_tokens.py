@@ -7,7 +7,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from duebus_server.domain.errors import InvalidArgument
-from duebus_server.wire.admin_codec import page_token, read_page_token
+from duebus_server.wire.paging import page_token, read_page_token
 
 
 def encoded(text: str) -> str:
