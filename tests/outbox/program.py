@@ -102,7 +102,7 @@ class KilledStore:
 
 class _KilledClaim:
     def __init__(self, claim: Any, kill_after: Any) -> None:
-        self.rows = claim.rows
+        self.topic, self.rows = claim.topic, claim.rows
         self._claim = claim
         self._kill_after = kill_after
 

@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from operator import attrgetter
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from duebus._core.backoff import Backoff
@@ -42,6 +40,7 @@ __all__ = [
     "first_free",
     "idle_limit",
     "new_row",
+    "share",
     "up_to",
     "wait_for_announcement",
 ]
@@ -79,7 +78,7 @@ _BATCH_BYTES = 2 << 20
 """The most that one dispatch holds. A server takes 1,000 events and 4 MiB; an event has at most 1 MiB."""
 
 _OUTAGES = 2
-"""After so many topics in a row for which the server did not answer, the others wait for the next claim."""
+"""After so many topics in a row for which the server did not answer, the others wait for the next `send`."""
 
 _TIMEOUT_S = 5.0
 
@@ -97,13 +96,11 @@ class Row(NamedTuple):
 
     Attributes:
         id: Its number. Rows of one key are sent in this order.
-        topic: The event's topic.
         slot: That of its key, or of its id.
         event: A serialized `duebus.v1.Event` with an id, and with a moment instead of a delay.
     """
 
     id: int
-    topic: str
     slot: int
     event: bytes
 
@@ -211,6 +208,11 @@ def first_free(slots: Sequence[int], lock: Callable[[Sequence[int]], Sequence[in
     return ()
 
 
+def share(limit: int, slots: Sequence[int]) -> int:
+    """How many rows to read of each slot, for about `limit` of them all."""
+    return math.ceil(limit / len(slots))
+
+
 def up_to(size: int, rows: Iterable[Sequence[int]]) -> list[int]:
     """The ids of the first rows, up to the one with which their events have so many bytes.
 
@@ -263,12 +265,14 @@ def wait_for_announcement(connection: Any, timeout_s: float, stopped: threading.
 
 
 class Claim(Protocol):
-    """Rows that no other relay sends meanwhile.
+    """Rows of one topic that no other relay sends meanwhile.
 
     Attributes:
-        rows: In the order of their ids.
+        topic: Their topic; None if there is no further one.
+        rows: In the order of their ids. There may be none: other relays have claimed them, or they have errors.
     """
 
+    topic: str | None
     rows: Sequence[Row]
 
     def remove(self, ids: Sequence[int]) -> None:
@@ -285,12 +289,16 @@ class Store(Protocol):
         """Make the slots, unless they exist."""
 
     def claim(
-        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
     ) -> AbstractContextManager[Claim]:
-        """Claim slots with rows, those with the oldest rows first. What was changed is committed when the block ends.
+        """Claim slots of the next topic that has rows, those with the oldest rows first.
+
+        What was changed is committed when the block ends. The time that it takes does not depend on how many rows
+        there are of this and of other topics, unless they have errors.
 
         Args:
-            limit: The most rows.
+            after: The topic before, in the order in which the database compares text; the empty string: the first.
+            limit: About the most rows.
             size: No more rows once their events have so many bytes.
             except_topics: Whose rows are left out.
             except_slots: Likewise.
@@ -365,22 +373,24 @@ class Relay:
             thread.join(2 * _TIMEOUT_S)
 
     def send(self) -> int:
-        """Send one batch of rows. Returns how many were claimed; some of them may have to wait."""
+        """Send one batch of rows of each topic. Returns how many were claimed; some of them may have to wait."""
         if not self._prepared:
             self._store.prepare()
             self._prepared = True
-        outages = 0
-        with self._store.claim(_CLAIM_ROWS, _CLAIM_BYTES, self._topics.waiting(), self._slots.waiting()) as claim:
-            by_topic = sorted(claim.rows, key=attrgetter("topic"))  # stable: ids stay in order
-            for topic, rows in groupby(by_topic, attrgetter("topic")):
-                if self._stopped.is_set() or outages == _OUTAGES:
+        topic, count, outages = "", 0, 0
+        while not self._stopped.is_set() and outages < _OUTAGES:
+            postponed = self._topics.waiting(), self._slots.waiting()
+            with self._store.claim(topic, _CLAIM_ROWS, _CLAIM_BYTES, *postponed) as claim:
+                if claim.topic is None:
                     break
-                outages = 0 if self._send_topic(claim, topic, list(rows)) else outages + 1
-            return len(claim.rows)
+                topic = claim.topic
+                count += len(claim.rows)
+                outages = 0 if self._send_topic(claim, topic) else outages + 1
+        return count
 
-    def _send_topic(self, claim: Claim, topic: str, rows: list[Row]) -> bool:
-        """Send the rows of one topic, in order, as far as they are accepted. Returns whether the server answers."""
-        left = deque(_batches(rows))
+    def _send_topic(self, claim: Claim, topic: str) -> bool:
+        """Send what is claimed, in order, as far as it is accepted. Returns whether the server answers."""
+        left = deque(_batches(claim.rows))
         while left and not self._stopped.is_set():
             batch = left.popleft()
             try:
@@ -445,7 +455,7 @@ class _Postponed(Generic[_T]):
         return min((until - now for until in self._until.values() if until > now), default=math.inf)
 
 
-def _batches(rows: list[Row]) -> Iterator[list[Row]]:
+def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """Cut rows into batches that one dispatch can hold."""
     batch: list[Row] = []
     size = 0

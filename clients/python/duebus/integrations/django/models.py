@@ -21,7 +21,7 @@ class OutboxRow(models.Model):
         """The table."""
 
         db_table = "duebus_outbox"
-        indexes = (models.Index(fields=("slot", "id"), name="duebus_outbox_by_slot"),)
+        indexes = (models.Index(fields=("topic", "slot", "id"), name="duebus_outbox_by_topic"),)
 
 
 class OutboxSlot(models.Model):

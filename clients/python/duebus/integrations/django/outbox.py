@@ -9,7 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.db import connections, router, transaction
 from django.db.models import OuterRef, QuerySet, Subquery
-from django.db.models.functions import Length
 from django.utils import timezone
 
 from duebus._core.fields import Span
@@ -24,6 +23,7 @@ from duebus.integrations.outbox import (
     first_free,
     idle_limit,
     new_row,
+    share,
     up_to,
     wait_for_announcement,
 )
@@ -109,7 +109,8 @@ def relay(client: Client, *, using: str | None = None, poll: Span = 1.0) -> Rela
 class _Claim:
     """Rows that are claimed. On SQLite there is no transaction, so each change is committed at once."""
 
-    def __init__(self, table: "QuerySet[Any]", rows: Sequence[Row]) -> None:
+    def __init__(self, table: "QuerySet[Any]", topic: str | None, rows: Sequence[Row]) -> None:
+        self.topic = topic
         self.rows = rows
         self._table = table
 
@@ -145,39 +146,61 @@ class _Store:
 
     @contextmanager
     def claim(
-        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
     ) -> Iterator[_Claim]:
         connection = connections[self._alias]
         connection.close_if_unusable_or_obsolete()
-        sendable = self._rows.filter(error__isnull=True).exclude(topic__in=except_topics).exclude(slot__in=except_slots)
         locks = connection.features.has_select_for_update
         with transaction.atomic(using=self._alias) if locks else nullcontext():
             if locks:
                 # Else what is read after the locks could be older than they are, if the project has set another level.
                 self._execute("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
             with idle_limit(connection.vendor, self._execute):
-                claimed = self._lock_slots(sendable)
-                yield _Claim(self._rows, self._read(sendable.filter(slot__in=claimed), limit, size) if claimed else [])
+                topic = self._topic(after, except_topics)
+                claimed = self._lock_slots(topic, except_slots) if topic else ()
+                yield _Claim(self._rows, topic, self._read(topic, claimed, limit, size) if topic and claimed else [])
+
+    def _topic(self, after: str, except_topics: Sequence[str]) -> str | None:
+        """The next topic with rows. One that is left out is stepped over: a condition would read all of its rows."""
+        topics = self._rows.order_by("topic").values_list("topic", flat=True)
+        found: str | None = topics.filter(topic__gt=after).first()
+        while found in except_topics:
+            found = topics.filter(topic__gt=found).first()
+        return found
 
     def _execute(self, statement: str) -> None:
         with connections[self._alias].cursor() as cursor:
             cursor.execute(statement)
 
-    def _lock_slots(self, sendable: "QuerySet[Any]") -> Sequence[int]:
+    def _lock_slots(self, topic: str, except_slots: Sequence[int]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
-        first = Subquery(sendable.filter(slot=OuterRef("slot")).order_by("id").values("id")[:1])
-        with_rows = self._slots.annotate(first=first).filter(first__isnull=False).order_by("first")
+        of_slot = self._rows.filter(topic=topic, slot=OuterRef("slot"), error__isnull=True)
+        slots = self._slots.exclude(slot__in=except_slots).annotate(
+            first=Subquery(of_slot.order_by("id").values("id")[:1])
+        )
+        found = [(first, slot) for slot, first in slots.values_list("slot", "first") if first is not None]
         lock = self._slots.select_for_update(skip_locked=True)
         return first_free(
-            list(with_rows.values_list("slot", flat=True)),
+            [slot for _, slot in sorted(found)],
             lambda slots: list(lock.filter(slot__in=slots).values_list("slot", flat=True)),
         )
 
-    def _read(self, wanted: "QuerySet[Any]", limit: int, size: int) -> list[Row]:
-        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds."""
-        ids = up_to(size, wanted.order_by("id").values_list("id", Length("event"))[:limit])
-        found = self._rows.filter(id__in=ids).order_by("id").values_list("id", "topic", "slot", "event")
-        return [Row(number, topic, slot, bytes(event)) for number, topic, slot, event in found]
+    def _read(self, topic: str, slots: Sequence[int], limit: int, size: int) -> list[Row]:
+        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds.
+
+        Each slot is read by itself, because a query for several of them would sort all of their rows. In a UNION,
+        SQLite takes a limit in a subquery only, which Django's querysets do not make.
+        """
+        of_slot = (
+            "SELECT * FROM (SELECT id, length(event) FROM duebus_outbox"
+            " WHERE topic = %s AND slot = %s AND error IS NULL ORDER BY id LIMIT %s) AS of_slot"
+        )
+        sizes = f"{' UNION ALL '.join([of_slot] * len(slots))} ORDER BY id"
+        with connections[self._alias].cursor() as cursor:
+            cursor.execute(sizes, [value for slot in slots for value in (topic, slot, share(limit, slots))])
+            ids = up_to(size, cursor.fetchall())
+        found = self._rows.filter(id__in=ids).order_by("id").values_list("id", "slot", "event")
+        return [Row(number, slot, bytes(event)) for number, slot, event in found]
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
         if connections[self._alias].vendor != "postgresql":

@@ -29,6 +29,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     bindparam,
     delete,
     event,
@@ -36,6 +37,7 @@ from sqlalchemy import (
     insert,
     select,
     text,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.mysql import DATETIME, LONGBLOB
@@ -55,6 +57,7 @@ from duebus.integrations.outbox import (
     first_free,
     idle_limit,
     new_row,
+    share,
     up_to,
     wait_for_announcement,
 )
@@ -93,7 +96,7 @@ class Outbox:
             Column("event", LargeBinary().with_variant(LONGBLOB, *MYSQL), nullable=False),
             Column("created_at", MOMENT, nullable=False),
             Column("error", Text, nullable=True),
-            Index(f"{name}_by_slot", "slot", "id"),
+            Index(f"{name}_by_topic", "topic", "slot", "id"),
             sqlite_autoincrement=True,  # else an id is used again, and a relay could remove a row that it has not sent
             **_UTF8,
         )
@@ -195,7 +198,8 @@ def _sync(session: AnySession) -> Session:
 class _Claim:
     """Rows that are claimed. On SQLite each change is committed at once: a transaction would lock the database."""
 
-    def __init__(self, connection: Connection, table: Table, rows: Sequence[Row]) -> None:
+    def __init__(self, connection: Connection, table: Table, topic: str | None, rows: Sequence[Row]) -> None:
+        self.topic = topic
         self.rows = rows
         self._connection = connection
         self._table = table
@@ -245,35 +249,52 @@ class _Store:
 
     @contextmanager
     def claim(
-        self, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
     ) -> Iterator[_Claim]:
-        row = self._rows.c
-        sendable = row.error.is_(None) & row.topic.not_in(except_topics) & row.slot.not_in(except_slots)
         with (
             self._engine.connect() as connection,
             idle_limit(connection.dialect.name, connection.exec_driver_sql),
         ):
-            claimed = self._lock_slots(connection, sendable)
-            rows = self._read(connection, row.slot.in_(claimed) & sendable, limit, size) if claimed else []
-            yield _Claim(connection, self._rows, rows)
+            topic = self._topic(connection, after, except_topics)
+            claimed = self._lock_slots(connection, topic, except_slots) if topic else ()
+            rows = self._read(connection, topic, claimed, limit, size) if topic and claimed else []
+            yield _Claim(connection, self._rows, topic, rows)
             connection.commit()
 
-    def _lock_slots(self, connection: Connection, sendable: ColumnElement[bool]) -> Sequence[int]:
+    def _topic(self, connection: Connection, after: str, except_topics: Sequence[str]) -> str | None:
+        """The next topic with rows. One that is left out is stepped over: a condition would read all of its rows."""
+        topic = self._rows.c.topic
+        first = select(topic).order_by(topic).limit(1)
+        found = connection.scalar(first.where(topic > after))
+        while found in except_topics:
+            found = connection.scalar(first.where(topic > found))
+        return found
+
+    def _sendable(self, topic: str, slot: ColumnElement[int] | int) -> ColumnElement[bool]:
+        row = self._rows.c
+        return and_(row.topic == topic, row.slot == slot, row.error.is_(None))
+
+    def _lock_slots(self, connection: Connection, topic: str, except_slots: Sequence[int]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
         row, slot = self._rows.c, self._slots.c
-        of_slot = select(row.id).where(row.slot == slot.slot, sendable).correlate(self._slots)
+        of_slot = select(row.id).where(self._sendable(topic, slot.slot)).correlate(self._slots)
         first = of_slot.order_by(row.id).limit(1).scalar_subquery()  # min() would read all rows of a slot
-        found = [(each.first, each.slot) for each in connection.execute(select(slot.slot, first.label("first")))]
+        slots = select(slot.slot, first.label("first")).where(slot.slot.not_in(except_slots))
+        found = [(each.first, each.slot) for each in connection.execute(slots)]
         oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
         free = select(slot.slot).with_for_update(skip_locked=True)
         return first_free(oldest, lambda slots: connection.scalars(free.where(slot.slot.in_(slots))).all())
 
-    def _read(self, connection: Connection, wanted: ColumnElement[bool], limit: int, size: int) -> list[Row]:
-        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds."""
+    def _read(self, connection: Connection, topic: str, slots: Sequence[int], limit: int, size: int) -> list[Row]:
+        """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds.
+
+        Each slot is read by itself, because a query for several of them would sort all of their rows.
+        """
         row = self._rows.c
-        sizes = select(row.id, func.length(row.event)).where(wanted).order_by(row.id).limit(limit)
-        ids = up_to(size, connection.execute(sizes))
-        found = select(row.id, row.topic, row.slot, row.event).where(row.id.in_(ids)).order_by(row.id)
+        of_topic = select(row.id, func.length(row.event)).order_by(row.id).limit(share(limit, slots))
+        each_slot = (of_topic.where(self._sendable(topic, slot)).subquery().select() for slot in slots)
+        ids = up_to(size, connection.execute(union_all(*each_slot).order_by("id")))
+        found = select(row.id, row.slot, row.event).where(row.id.in_(ids)).order_by(row.id)
         return [Row(*each) for each in connection.execute(found)]
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
