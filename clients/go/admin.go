@@ -163,7 +163,8 @@ func on[Request interface {
 	proto.Message
 	GetEngine() Engine
 }](a Admin, request Request) Request {
-	copied := proto.CloneOf(request)
+	copied := request.ProtoReflect().New().Interface().(Request) // of a nil request, too
+	proto.Merge(copied, request)
 	if copied.GetEngine() == DefaultEngine {
 		reflected := copied.ProtoReflect()
 		field := reflected.Descriptor().Fields().ByName("engine")

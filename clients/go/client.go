@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/duebus/duebus/clients/go/duebusv1"
@@ -34,12 +35,14 @@ type Client struct {
 }
 
 // NewClient makes a client of the server at target: "host:port", several of them separated by commas, or any other name
-// that gRPC resolves. Several servers, or addresses of a name, are replicas that share one Redis; calls go in turn to
+// that gRPC resolves, such as "dns:///host:port" or "unix:path". Several servers, or addresses of a name, are replicas that share one Redis; calls go in turn to
 // those that answer, and so do streams. It does not connect yet.
 //
 // Errors: ErrInvalidArgument if the target or an option can't be used.
 func NewClient(target string, options ...ClientOption) (*Client, error) {
-	settings := clientSettings{timeout: 30 * time.Second, logger: slog.Default()}
+	settings := clientSettings{
+		timeout: 30 * time.Second, logger: slog.Default(), transport: insecure.NewCredentials(),
+	}
 	for _, option := range options {
 		option(&settings)
 	}

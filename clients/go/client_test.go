@@ -227,14 +227,32 @@ func TestBadInputIsNamedBeforeItIsSent(t *testing.T) {
 }
 
 func TestUnusableTargetsAndOptionsAreRefused(t *testing.T) {
-	for name, err := range map[string]error{
-		"target":  errorOfNewClient(""),
-		"list":    errorOfNewClient("a:1,b"),
-		"timeout": errorOfNewClient("a:1", duebus.WithTimeout(0)),
+	for _, target := range []string{
+		"", "a", "a:", "a:port", "a:65536", "a:1/", "a:1,b", "a:1,", "http://a:1", "HTTPS://a:1", "::1",
 	} {
-		if !errors.Is(err, duebus.ErrInvalidArgument) {
-			t.Errorf("%s: got %v", name, err)
+		if err := errorOfNewClient(target); !errors.Is(err, duebus.ErrInvalidArgument) {
+			t.Errorf("%q: got %v", target, err)
 		}
+	}
+	if err := errorOfNewClient("a:1", duebus.WithTimeout(0)); !errors.Is(err, duebus.ErrInvalidArgument) {
+		t.Errorf("no timeout: got %v", err)
+	}
+}
+
+func TestUsableTargetsAreAccepted(t *testing.T) {
+	for _, target := range []string{
+		"a:1", " a:1 ", ":1", "[::1]:1", "a:1, b:2", "dns:///a", "dns:a:1", "passthrough:///a", "unix:/run/bus.sock", "unix:bus.sock",
+	} {
+		if err := errorOfNewClient(target); err != nil {
+			t.Errorf("%q: got %v", target, err)
+		}
+	}
+}
+
+func TestAnAdminRequestMayBeNil(t *testing.T) {
+	admin := newClient(t, unusedAddress(t), duebus.WithTimeout(time.Millisecond)).Admin().On(duebus.Redis)
+	if _, err := admin.Cancel(t.Context(), nil); err == nil {
+		t.Error("no error")
 	}
 }
 
@@ -400,6 +418,7 @@ func TestTLSAndMismatches(t *testing.T) {
 	for name, client := range map[string]*duebus.Client{
 		"plaintext to TLS":  newClient(t, secure.address, short),
 		"TLS to plaintext":  newClient(t, plain.address, short, duebus.WithTLS(&tls.Config{RootCAs: authorities})),
+		"default TLS":       newClient(t, plain.address, short, duebus.WithTLS(nil)),
 		"another authority": newClient(t, secure.address, short, duebus.WithTLS(&tls.Config{RootCAs: others})),
 	} {
 		if _, err := client.Dispatch(t.Context(), "t", duebus.Event{}); !errors.Is(err, duebus.ErrUnavailable) {

@@ -2,7 +2,6 @@ package duebus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -11,8 +10,6 @@ import (
 	"google.golang.org/grpc"
 	grpcbackoff "google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/status"
@@ -49,7 +46,7 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithChainUnaryInterceptor(typedErrors),
 		grpc.WithChainStreamInterceptor(typedStreamErrors),
-		grpc.WithTransportCredentials(transport(settings)),
+		grpc.WithTransportCredentials(settings.transport),
 	}
 	if settings.token != nil {
 		options = append(options, grpc.WithPerRPCCredentials(settings.token))
@@ -62,13 +59,6 @@ func dial(target string, settings clientSettings) (*grpc.ClientConn, error) {
 		options = append(options, grpc.WithResolvers(servers))
 	}
 	return grpc.NewClient(target, append(options, settings.dial...)...)
-}
-
-func transport(settings clientSettings) credentials.TransportCredentials {
-	if settings.tls == nil {
-		return insecure.NewCredentials()
-	}
-	return credentials.NewTLS(settings.tls)
 }
 
 // bearer provides tokens; the caller decides whether the connection is safe enough for them.
@@ -92,21 +82,31 @@ func (b bearer) RequireTransportSecurity() bool { return false }
 
 // parseTarget distinguishes a list of servers from a name that gRPC resolves, for which the resolver is nil.
 func parseTarget(target string) (string, resolver.Builder, error) {
-	if target == "" {
-		return "", nil, errors.New("is empty")
-	}
-	if strings.Contains(target, "://") || !strings.Contains(target, ",") {
+	if isResolved(target) {
 		return target, nil, nil
 	}
 	var servers serverList
 	for address := range strings.SplitSeq(target, ",") {
-		host, _, err := net.SplitHostPort(strings.TrimSpace(address))
-		if err != nil {
+		address = strings.TrimSpace(address)
+		host, port, err := net.SplitHostPort(address)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil || port == "" {
 			return "", nil, fmt.Errorf("%q is not host:port", address)
 		}
-		servers = append(servers, resolver.Address{Addr: strings.TrimSpace(address), ServerName: host})
+		servers = append(servers, resolver.Address{Addr: address, ServerName: host})
+	}
+	if len(servers) == 1 {
+		return servers[0].Addr, nil, nil
 	}
 	return servers.Scheme() + ":///" + servers[0].Addr, servers, nil
+}
+
+// isResolved reports whether a target names its resolver. gRPC would look up an http URL as a host.
+func isResolved(target string) bool {
+	scheme, rest, _ := strings.Cut(strings.ToLower(target), ":")
+	return scheme != "http" && scheme != "https" && strings.HasPrefix(rest, "//") || resolver.Get(scheme) != nil
 }
 
 // serverList is a resolver for servers that are listed by address.

@@ -39,7 +39,7 @@ func newExecutor(base context.Context, settings *workerSettings, handler Handler
 	close(useable)
 	return &executor{
 		handler: handler, maxExecution: settings.maxExecution, leases: held, settler: s, logger: settings.logger,
-		base: base, slots: settings.concurrency, stuck: func() {}, doubt: func() {}, useable: useable,
+		base: base, slots: *settings.concurrency, stuck: func() {}, doubt: func() {}, useable: useable,
 		change: make(chan struct{}, 1),
 	}
 }

@@ -1,6 +1,7 @@
 package duebus
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // ClientOption is an option of a Client.
@@ -15,7 +17,7 @@ type ClientOption func(*clientSettings)
 
 type clientSettings struct {
 	timeout      time.Duration
-	tls          *tls.Config
+	transport    credentials.TransportCredentials
 	token        bearer
 	logger       *slog.Logger
 	dial         []grpc.DialOption
@@ -27,9 +29,10 @@ func WithTimeout(timeout time.Duration) ClientOption {
 	return func(s *clientSettings) { s.timeout = timeout }
 }
 
-// WithTLS connects with TLS; &tls.Config{} trusts the system's authorities. Without it, connections are plaintext.
+// WithTLS connects with TLS; nil, as &tls.Config{}, trusts the system's authorities. Without this option, connections are
+// plaintext.
 func WithTLS(config *tls.Config) ClientOption {
-	return func(s *clientSettings) { s.tls = config }
+	return func(s *clientSettings) { s.transport = credentials.NewTLS(config) }
 }
 
 // WithToken sends a bearer token with each call; empty: none. Over plaintext, anyone on the network path can read it.
@@ -48,9 +51,9 @@ func WithTokenProvider(provide func(ctx context.Context) (string, error)) Client
 	return func(s *clientSettings) { s.token = provide }
 }
 
-// WithLogger sets where workers log; slog.Default() otherwise.
+// WithLogger sets where workers log; slog.Default() otherwise, and for nil.
 func WithLogger(logger *slog.Logger) ClientOption {
-	return func(s *clientSettings) { s.logger = logger }
+	return func(s *clientSettings) { s.logger = cmp.Or(logger, slog.Default()) }
 }
 
 // WithDispatchInterceptor wraps Dispatch and DispatchMany. Of several interceptors, the first that is given is called
@@ -73,7 +76,7 @@ type workerSettings struct {
 	engine           Engine
 	consumer         string
 	maxInFlight      int
-	concurrency      int // 0: as maxInFlight
+	concurrency      *int // nil: as maxInFlight
 	maxInFlightBytes uint64
 	lease            time.Duration
 	disconnectGrace  *time.Duration
@@ -113,10 +116,10 @@ func WithMaxInFlight(events int) WorkerOption {
 // smaller number prefetches: the next event is already here when a handler ends. In a group with limits, nothing is
 // prefetched: it would count although no handler has begun.
 func WithConcurrency(handlers int) WorkerOption {
-	return func(s *workerSettings) { s.concurrency = handlers }
+	return func(s *workerSettings) { s.concurrency = &handlers }
 }
 
-// WithMaxInFlightBytes sets how many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default.
+// WithMaxInFlightBytes sets how many bytes of events a subscription holds at once, up to 1 GiB; 16 MiB by default, and for 0.
 func WithMaxInFlightBytes(bytes uint64) WorkerOption {
 	return func(s *workerSettings) { s.maxInFlightBytes = bytes }
 }

@@ -55,15 +55,18 @@ type RetryAfterError struct {
 // RetryAfter is returned by a handler to retry the event after delay, 0 to 10 years; it is dead if no retries are
 // left. The message of err becomes the event's last error; nil is allowed.
 func RetryAfter(delay time.Duration, err error) error {
-	return &RetryAfterError{Delay: min(max(delay, 0), maxDelay), Err: err}
+	return &RetryAfterError{Delay: delay, Err: err}
 }
 
 // maxDelay is the longest delay that the bus accepts: 10 years.
 const maxDelay = 3650 * 24 * time.Hour
 
+// delay is within what the bus accepts.
+func (e *RetryAfterError) delay() time.Duration { return min(max(e.Delay, 0), maxDelay) }
+
 func (e *RetryAfterError) Error() string {
 	if e.Err == nil {
-		return "retry after " + e.Delay.String()
+		return "retry after " + e.delay().String()
 	}
 	return e.Err.Error()
 }
@@ -79,18 +82,23 @@ type RateLimitedError struct {
 
 // RateLimited is returned by a handler whose work was refused because there is too much of it, for example with the HTTP
 // status 429. Nothing of the event's key (PauseKey) or of its group (PauseGroup) is delivered for after, 1 ms to 1 h, to
-// any worker, and the attempt is not counted. If the event has no key that could be paused, it is retried after that
-// time. The message of err is for the log; nil is allowed.
+// any worker, and the attempt is not counted. If the event has no key that could be paused, or the scope is neither, the
+// event is retried after that time. The message of err is for the log; nil is allowed.
 func RateLimited(after time.Duration, scope PauseScope, err error) error {
-	return &RateLimitedError{After: min(max(after, time.Millisecond), maxPause), Scope: scope, Err: err}
+	return &RateLimitedError{After: after, Scope: scope, Err: err}
 }
 
 // maxPause is the longest pause that the bus accepts.
 const maxPause = time.Hour
 
+// after is within what the bus accepts.
+func (e *RateLimitedError) after() time.Duration {
+	return min(max(e.After, time.Millisecond), maxPause)
+}
+
 func (e *RateLimitedError) Error() string {
 	if e.Err == nil {
-		return "rate limited for " + e.After.String()
+		return "rate limited for " + e.after().String()
 	}
 	return e.Err.Error()
 }
@@ -99,8 +107,9 @@ func (e *RateLimitedError) Unwrap() error { return e.Err }
 
 // pauseOf is the nack of a delivery whose handler was rate limited.
 func (e *RateLimitedError) pauseOf(delivery *Delivery, message string) Nack {
-	nack := Nack{LeaseToken: delivery.LeaseToken, Error: message, Pause: &Pause{e.After, e.Scope}}
-	if e.Scope == PauseKey && delivery.Key == "" {
+	nack := Nack{LeaseToken: delivery.LeaseToken, Error: message, Pause: &Pause{e.after(), e.Scope}}
+	pausesKey := e.Scope == PauseKey && delivery.Key != ""
+	if !pausesKey && e.Scope != PauseGroup {
 		nack.retryInstead()
 	}
 	return nack
@@ -173,7 +182,8 @@ func nackOf(delivery *Delivery, err error) (nack Nack) {
 	case errors.As(err, &limited):
 		return limited.pauseOf(delivery, nack.Error)
 	case errors.As(err, &later):
-		nack.Delay = &later.Delay
+		delay := later.delay()
+		nack.Delay = &delay
 	}
 	return nack
 }

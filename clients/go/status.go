@@ -3,7 +3,6 @@ package duebus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"strings"
 
@@ -94,7 +93,7 @@ func (e *Error) readCode() {
 	case codes.ResourceExhausted:
 		e.Reason = "RESOURCE_EXHAUSTED"
 		if strings.Contains(e.Message, tooLarge) {
-			violation := FieldViolation{"request", fmt.Sprintf("is larger than a message may be (%s)", e.Message)}
+			violation := FieldViolation{"request", "is larger than a message may be"}
 			e.Reason, e.FieldViolations = ErrInvalidArgument, []FieldViolation{violation}
 		}
 	case codes.InvalidArgument:

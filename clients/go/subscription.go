@@ -139,7 +139,7 @@ func (s *subscription) read(stop context.Context) error {
 		if stop.Err() != nil {
 			return nil
 		}
-		if err != nil && !heals(err) {
+		if err != nil {
 			s.logger.Error("the subscription ended", "error", err)
 			return err
 		}
@@ -191,7 +191,7 @@ func (s *subscription) readOne(stop context.Context) (time.Duration, error) {
 		unstarted.Stop()
 		wide := !s.limited
 		s.take(frame)
-		if wide && s.limited && s.settings.concurrency < s.settings.maxInFlight {
+		if wide && s.limited && *s.settings.concurrency < s.settings.maxInFlight {
 			defer s.narrow(stop, func() { cancel(nil) })()
 		}
 	}
@@ -273,7 +273,7 @@ func (s *subscription) request() *duebusv1.SubscribeRequest {
 // window is how many events the stream may hold.
 func (s *subscription) window() int {
 	if s.limited {
-		return min(s.settings.concurrency, s.settings.maxInFlight)
+		return min(*s.settings.concurrency, s.settings.maxInFlight)
 	}
 	return s.settings.maxInFlight
 }
@@ -332,9 +332,12 @@ func (s *subscription) pauseAfter(ctx context.Context, err error) (time.Duration
 	case ctx.Err() != nil && !errors.Is(err, ErrClientClosed):
 		return 0, nil // the worker has closed the stream
 	}
+	if !heals(err) {
+		return 0, err
+	}
 	pause := s.pauses.next() + retryAfter(err)
 	s.logger.Log(ctx, s.outage.level(), "the stream broke", "error", err, "next_try_in", pause)
-	return pause, err
+	return pause, nil
 }
 
 // reconnectBackoff starts short, because most broken streams can be reopened at once. It stays below three seconds,

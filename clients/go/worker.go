@@ -64,6 +64,7 @@ func (w *Worker) Ready() <-chan struct{} { return w.ready }
 // the server refuses, ErrNoDispatcherSpecified, ErrUnauthenticated, ErrPermissionDenied, ErrUnimplemented,
 // ErrClientClosed.
 func (w *Worker) Run(ctx context.Context) error {
+	testhook.Running(ctx, w.client)
 	err := error(invalidField("worker", "is already running, or has run"))
 	w.run.Do(func() {
 		ready := sync.OnceFunc(func() { close(w.ready) })
@@ -124,11 +125,11 @@ func (e *entry) check() error {
 	case s.drainTimeout < 0:
 		return invalidField("drain_timeout", fmt.Sprintf("must not be negative, but is %v", s.drainTimeout))
 	}
-	if s.concurrency == 0 {
-		s.concurrency = s.maxInFlight
+	if s.concurrency == nil {
+		s.concurrency = &s.maxInFlight
 	}
-	if s.concurrency < 1 {
-		return invalidField("concurrency", fmt.Sprintf("must be at least 1, not %d", s.concurrency))
+	if *s.concurrency < 1 {
+		return invalidField("concurrency", fmt.Sprintf("must be at least 1, not %d", *s.concurrency))
 	}
 	return checkText("topic", e.topic, "group", s.group, "consumer", s.consumer)
 }

@@ -176,6 +176,27 @@ func TestAnOutageIsLoggedOnce(t *testing.T) {
 	endsAfterOneWarning(t, w, lines)
 }
 
+func TestAnErrorThatNoRetryCanCureIsLoggedAsTheEnd(t *testing.T) {
+	bus := newFakeBus(t)
+	bus.started = nil
+	w, lines := workLogged(t, bus)
+	next(t, bus.streams).end <- status.Error(codes.InvalidArgument, "no such topic")
+	next(t, w.ended)
+	if text := lines.String(); strings.Contains(text, "next_try_in") || strings.Count(text, "level=ERROR") != 1 {
+		t.Error(text)
+	}
+}
+
+func TestAWorkerWithANilLoggerLogsToTheDefault(t *testing.T) {
+	bus := newFakeBus(t)
+	w := workWith(t, newClient(t, bus.address, duebus.WithLogger(nil)), acking)
+	next(t, bus.streams)
+	w.stop()
+	if err := next(t, w.ended); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAStoppedEngineIsLoggedOnce(t *testing.T) {
 	bus := newFakeBus(t)
 	stopped := &duebusv1.AckResponse{Failures: []*duebusv1.LeaseFailure{

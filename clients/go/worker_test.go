@@ -138,6 +138,25 @@ func TestAHandlerDecidesAboutItsEvent(t *testing.T) {
 			func(context.Context, *duebus.Delivery) error { return duebus.RetryAfter(-1, nil) },
 			&duebusv1.Nack{Error: "retry after 0s", Action: &duebusv1.Nack_Delay{Delay: durationpb.New(0)}},
 		},
+		"a retry made without RetryAfter, sooner than the bus accepts": {
+			func(context.Context, *duebus.Delivery) error {
+				return &duebus.RetryAfterError{Delay: -time.Hour, Err: cause}
+			},
+			&duebusv1.Nack{Error: "the card is busy", Action: &duebusv1.Nack_Delay{Delay: durationpb.New(0)}},
+		},
+		"a rate limit made without RateLimited, shorter than the bus accepts": {
+			func(context.Context, *duebus.Delivery) error {
+				return &duebus.RateLimitedError{Scope: duebus.PauseGroup, Err: cause}
+			},
+			&duebusv1.Nack{
+				Error: "the card is busy",
+				Pause: &duebusv1.Nack_Pause{Duration: durationpb.New(time.Millisecond), Scope: duebus.PauseGroup},
+			},
+		},
+		"a rate limit of an unknown scope": {
+			func(context.Context, *duebus.Delivery) error { return duebus.RateLimited(time.Second, 77, cause) },
+			&duebusv1.Nack{Error: "the card is busy", Action: &duebusv1.Nack_Delay{Delay: durationpb.New(time.Second)}},
+		},
 		"a rate limit, longer than the bus accepts": {
 			func(context.Context, *duebus.Delivery) error {
 				return fmt.Errorf("billing: %w", duebus.RateLimited(2*time.Hour, duebus.PauseGroup, cause))
@@ -303,7 +322,7 @@ func TestUnusableWorkersAreRefused(t *testing.T) {
 	client := newClient(t, unusedAddress(t))
 	for field, option := range map[string]duebus.WorkerOption{
 		"max_in_flight": duebus.WithMaxInFlight(0),
-		"concurrency":   duebus.WithConcurrency(-1),
+		"concurrency":   duebus.WithConcurrency(0),
 		"lease":         duebus.WithLease(time.Millisecond),
 		"max_execution": duebus.WithMaxExecution(0),
 		"drain_timeout": duebus.WithDrainTimeout(-1),

@@ -26,6 +26,7 @@ package duebustest
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -154,8 +155,9 @@ func (b *Bus) settled(unsettled []string) {
 // ends before that fails the test, as does a handler that panics.
 func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	b.t.Helper()
-	subscribed := make(chan struct{})
+	subscribed, client := make(chan struct{}), make(chan io.Closer, 1)
 	watched := testhook.With(context.Background(), testhook.Watch{
+		Running: func(its io.Closer) { client <- its },
 		Panicked: func(event string, value any, stack []byte) {
 			b.t.Errorf("duebustest: the handler of %s panicked: %v\n%s", event, value, stack)
 		},
@@ -166,7 +168,7 @@ func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	go func() { ended <- worker.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
-		if err := b.join(ended); err != nil {
+		if err := b.join(ended, client); err != nil {
 			b.t.Errorf("duebustest: the worker ended: %v", err)
 		}
 	})
@@ -182,9 +184,9 @@ func (b *Bus) Run(worker *duebus.Worker) (stop func()) {
 	return stop
 }
 
-// join waits until a stopped worker has ended. Without the server, it can't settle anything: closing the client ends its
+// join waits until a stopped worker has ended. Without the server, it can't settle anything: closing its client ends its
 // drain.
-func (b *Bus) join(ended <-chan error) error {
+func (b *Bus) join(ended <-chan error, client <-chan io.Closer) error {
 	if b.server == nil {
 		return <-ended
 	}
@@ -193,7 +195,7 @@ func (b *Bus) join(ended <-chan error) error {
 		return err
 	case <-b.server.ended:
 	}
-	_ = b.Client.Close()
+	_ = (<-client).Close()
 	if err := <-ended; err != nil {
 		return fmt.Errorf("the server has ended before all was settled: %w\n%s", err, b.server.log.String())
 	}

@@ -174,7 +174,12 @@ func TestAWorkerWhoseServerHasEndedDoesNotDrain(t *testing.T) {
 	bus := duebustest.Start(t)
 	failed := failing{t, make(chan string, 1)}
 	handling := make(chan struct{})
-	worker := duebus.NewWorker(bus.Client)
+	own, err := duebus.NewClient(bus.Address) // not bus.Client, as in a test of a program that makes its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	worker := duebus.NewWorker(own)
 	worker.Handle("t", func(ctx context.Context, _ *duebus.Delivery) error {
 		close(handling)
 		<-ctx.Done()
