@@ -14,6 +14,7 @@ from duebus.v1 import event_bus_pb2
 from duebus_server.domain.clock import HOUR, SECOND
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.engine.redis.replicas import sweeping
+from duebus_server.engine.redis.replicas.presence import SILENCE_S
 from structlog.testing import capture_logs
 from support.builders import new_events, unique_name
 from support.commands import watched
@@ -198,11 +199,11 @@ async def test_a_takeover_that_a_node_refuses_does_not_hold_up_that_from_another
             await second.engine._engine._presence.abandon()
             # then those of the second end meanwhile
             sessions = cluster_bus.key(accepted.name, "group:default:sessions")
-            await until(lambda: not client.exists(sessions), "the sessions of the second to end", 20)
+            await until(lambda: not client.exists(sessions), "the sessions of the second to end")
         assert first.name in {entry["replica"] for entry in logs if entry["event"] == "a replica has died"}
         assert "heartbeats fail" not in {entry["event"] for entry in logs}
         # and those of the first once the node accepts writes
-        await until(lambda: client.zscore(replicas, first.name) is None, "the others to forget the first", 20)
+        await until(lambda: client.zscore(replicas, first.name) is None, "the others to forget the first")
     for topic in (refused, accepted):
         here = other.topic(topic.name)
         await here.join("other")
@@ -281,7 +282,7 @@ async def all_refused(calls: Mapping[str, Callable[[], Awaitable[object]]]) -> s
 async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_single_redis(
     start_server: Callable[..., ServerProcess],
 ) -> None:
-    with running_cluster(3, 0, 2_000, "--appendonly", "yes") as nodes:
+    with running_cluster(3, 0, 4_000, "--appendonly", "yes") as nodes:
         server = start_server("--engine", "redis", "--redis-url", f"redis+cluster://127.0.0.1:{nodes[0].port}")
         topic = unique_name()
         async with connect(server.address) as wire:
@@ -298,7 +299,7 @@ async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_singl
             # when a node without a replica is lost, all calls are refused
             nodes[2].kill()
             with redis.Redis.from_url(nodes[0].url) as client:
-                await until(lambda: client.cluster("info")["cluster_state"] == "fail", "the others to stop", 20)
+                await until(lambda: client.cluster("info")["cluster_state"] == "fail", "the others to stop")
             assert await all_refused(calls) <= {"the Redis cluster is down", "Redis can't be reached"}
             for node in nodes[:2]:
                 node.kill()
@@ -306,11 +307,11 @@ async def test_calls_to_an_unreachable_cluster_are_refused_like_those_to_a_singl
                 assert await all_refused(calls) == {"Redis can't be reached"}
             for node in nodes:
                 node.restart()
-            failures = await until_accepted(wire.ack, held, timeout_s=20)
+            failures = await until_accepted(wire.ack, held)
             # While the nodes start, an attempt may have settled the event and its answer may have come too late.
             assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
             await until_accepted(wire.dispatch, topic, "after")
-            assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
+            assert delivered([await stream.one()]) == ["after"]
         assert_untroubled(server.log.read_text())
 
 
@@ -329,7 +330,7 @@ async def test_a_url_that_does_not_fit_the_kind_of_redis_is_one_line(cluster: li
 @pytest.fixture
 def with_replicas() -> Iterator[list[RedisServer]]:
     """Three primaries, each with a replica that can replace it."""
-    with running_cluster(3, 1, 1_000) as nodes:
+    with running_cluster(3, 1, 2_500) as nodes:
         yield nodes
 
 
@@ -391,13 +392,13 @@ async def lose_a_node(bus: RedisBus, nodes: list[RedisServer], how: signal.Signa
         loop = asyncio.get_running_loop()
         began = loop.time()
         lost.process.send_signal(how)
-        failures = await until_accepted(here.ack, *held, timeout_s=30)
+        failures = await until_accepted(here.ack, *held)
         # A failed attempt may have settled events on the other nodes, or on the lost one before it died.
         assert {failure.reason for failure in failures} <= {SETTLED}, "no lease was lost"
         acked_s = loop.time() - began
         for name, stream in streams.items():
-            await until_accepted(here.dispatch, name, "after", timeout_s=10)
-            assert delivered([await asyncio.wait_for(stream.one(), 10)]) == ["after"]
+            await until_accepted(here.dispatch, name, "after")
+            assert delivered([await stream.one()]) == ["after"]
         figure(f"a node of a cluster {how.name}: acked after {acked_s:.1f} s, all after {loop.time() - began:.1f} s")
         lost.process.send_signal(signal.SIGCONT)
 
@@ -413,7 +414,7 @@ async def until_dispatched(topic: TopicDriver, event_id: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["asked", "killed"])
-async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_primary(
+async def test_calls_and_the_listener_are_back_soon_after_a_new_primary(
     with_replicas: list[RedisServer], how: str
 ) -> None:
     nodes = with_replicas
@@ -438,7 +439,7 @@ async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_prima
             asked.execute_command("CLUSTER FAILOVER")
     else:
         await asyncio.to_thread(old.kill)
-    await until(lambda: role(new)["role"] == "master", "the failover", 30)
+    await until(lambda: role(new)["role"] == "master", "the failover")
     # then a dispatch goes through, and the other server hears of it
     loop = asyncio.get_running_loop()
     began_s = loop.time()
@@ -448,7 +449,7 @@ async def test_calls_and_the_listener_are_back_within_two_seconds_of_a_new_prima
         await there.recorder.until_due(topic.name, "default", lambda at_us: at_us > 0)
     heard_s = loop.time() - began_s
     figure(f"a new primary of a cluster ({how}): calls after {through_s:.2f} s, the listener after {heard_s:.2f} s")
-    assert max(through_s, heard_s) < 2
+    assert max(through_s, heard_s) < SILENCE_S, "sooner than a connection that is silent is left"
     await bus.close()
 
 
