@@ -42,7 +42,8 @@ PAUSE_S = 0.005
 """The pause between two requests of a producer."""
 WORK_S = 0.02
 """How long a handler takes."""
-LONGEST_GAP_S = 1.0
+LONGEST_GAP_S = 2.5
+"""Less than it takes when the events of a server wait for its lapse."""
 SIGNAL_TIMEOUT_S = 30.0
 
 

@@ -49,7 +49,7 @@ def run_as_in_the_image(opt: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_server_serves_is_healthy_and_ends_on_sigterm(opt: Path) -> None:
     with run_as_in_the_image(opt, "duebus", "serve", "--listen", "127.0.0.1:0") as server:
         assert server.stdout
@@ -66,14 +66,14 @@ def test_the_server_serves_is_healthy_and_ends_on_sigterm(opt: Path) -> None:
         assert "draining" in log
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_the_image_has_no_build_tools(opt: Path) -> None:
     packages = {each.name.partition("-")[0] for each in (opt / "duebus" / "lib").rglob("*.dist-info")}
     assert "duebus" in packages
     assert packages.isdisjoint({"pip", "setuptools", "wheel", "hatchling", "pytest"})
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_python_writes_nothing_at_run_time(opt: Path) -> None:
     library = opt / "duebus" / "lib"
     sources = {each for each in library.rglob("*.py") if each.relative_to(library).parts[2].startswith("duebus")}
