@@ -63,7 +63,9 @@ def without_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("without_wait")
-async def test_no_script_runs_on_part_of_a_topic(topic_with_events: TopicDriver, moving_slot: MovingSlot) -> None:
+async def test_no_script_runs_on_part_of_a_topic(
+    topic_with_events: TopicDriver, moving_slot: MovingSlot, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica = topic_with_events.harness
     assert isinstance(replica, Replica)
     before = moving_slot.contents()
@@ -73,16 +75,18 @@ async def test_no_script_runs_on_part_of_a_topic(topic_with_events: TopicDriver,
         assert isinstance(raised.value.__cause__, SlotMovingError)
         assert moving_slot.contents() == before, name
     moving_slot.end()
+    monkeypatch.undo()
     assert await topic_with_events.queued() == 5, "one is acked in one group only"
 
 
 @pytest.mark.usefixtures("without_wait")
 async def test_a_sweep_does_not_consider_a_group_deleted_whose_slot_is_moving(
-    topic_with_events: TopicDriver, moving_slot: MovingSlot
+    topic_with_events: TopicDriver, moving_slot: MovingSlot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await topic_with_events.engine.expire_leases()
     assert topic_with_events.harness.recorder.deletions == []
     moving_slot.end()
+    monkeypatch.undo()
     assert len(await topic_with_events.lease(group="other", session="other session")) == 5
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
+from duebus_server.domain.errors import PartitionsChanging
+from duebus_server.domain.model import DispatchAnswer
 from duebus_server.engine.redis.partition import Partition, partition_number, partitions_of
+
+from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -24,10 +29,13 @@ def in_partition(number: int, prefix: str = "id") -> str:
 
 
 async def dispatch_one_each(topic: TopicDriver, prefix: str = "id") -> list[str]:
-    """An event in each partition, each in its own request."""
+    """An event in each partition, each in its own request, which is repeated while the partitions are being changed."""
     names = [in_partition(number, prefix) for number in range(COUNT)]
-    for name in names:
-        await topic.dispatch(name)
+    async with asyncio.timeout(SIGNAL_TIMEOUT_S):
+        for name in names:
+            while isinstance(answer := await topic.try_dispatch(name), PartitionsChanging):
+                pass
+            assert isinstance(answer, DispatchAnswer), answer
     return names
 
 
