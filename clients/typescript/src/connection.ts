@@ -20,12 +20,12 @@ import { MAX_DURATION_MS, MAX_TIMER_MS } from "./values.js";
 /** TLS of a client; PEM, as text or bytes. Nothing set: the system's authorities are trusted. */
 export interface TlsOptions {
   /** The authorities to trust. */
-  ca?: string | Uint8Array;
+  ca?: string | Uint8Array | undefined;
   /** The client's certificate chain and its private key, if the server asks for them. */
-  cert?: string | Uint8Array;
-  key?: string | Uint8Array;
+  cert?: string | Uint8Array | undefined;
+  key?: string | Uint8Array | undefined;
   /** The name that the server's certificate must have, if it is not the host of the target. */
-  serverName?: string;
+  serverName?: string | undefined;
 }
 
 /**

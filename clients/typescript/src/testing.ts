@@ -35,11 +35,11 @@ const RUN_UNTIL_CLOSED = `trap "" HUP INT QUIT TERM; "$@" </dev/null & exec >&- 
 
 /** How far to move the clock; the fields are added. */
 export interface Span {
-  days?: number;
-  hours?: number;
-  minutes?: number;
-  seconds?: number;
-  ms?: number;
+  days?: number | undefined;
+  hours?: number | undefined;
+  minutes?: number | undefined;
+  seconds?: number | undefined;
+  ms?: number | undefined;
 }
 
 /** The options of a bus that runs already. */

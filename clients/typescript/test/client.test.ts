@@ -183,6 +183,7 @@ test("a target or an option that can't be used is refused", () => {
   }
   assert.throws(() => new Client(undefined as never), field("target"));
   assert.throws(() => new Client("a:1", { tls: { cert: "no pem", key: "no pem" } }), field("tls"));
+  new Client("a:1", { tls: { ca: undefined, cert: undefined, key: undefined, serverName: undefined } }).close();
 });
 
 test("a dispatch is retried with the same request id while the server is unavailable", async () => {
