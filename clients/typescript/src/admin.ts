@@ -1,19 +1,6 @@
 import type { MethodDefinition } from "@grpc/grpc-js";
-import {
-  type Cancelled,
-  changesToWire,
-  type EventInfo,
-  type EventState,
-  type KeyInfo,
-  readConfig,
-  readEvent,
-  readKey,
-  readTopic,
-  stateToWire,
-  type TopicChanges,
-  type TopicConfig,
-  type TopicInfo,
-} from "./admin-types.js";
+import { changesToWire, readConfig, readEvent, readKey, readTopic, STATES } from "./admin-codec.js";
+import type { Cancelled, EventInfo, EventState, KeyInfo, TopicChanges, TopicConfig, TopicInfo } from "./admin-types.js";
 import type { Connection } from "./connection.js";
 import { invalid } from "./errors.js";
 import {
@@ -23,7 +10,19 @@ import {
 } from "./generated/duebus/v1/admin.js";
 import type { Engine as WireEngine } from "./generated/duebus/v1/event_bus.js";
 import { type CallOptions, limitsOf, repeated } from "./retry.js";
-import { durationToWire, type Engine, engineToWire, integer, list, moment, shown, text, textOrNone } from "./values.js";
+import {
+  choice,
+  durationToWire,
+  type Engine,
+  engineToWire,
+  integer,
+  list,
+  MAX_UINT32,
+  moment,
+  shown,
+  text,
+  textOrNone,
+} from "./values.js";
 
 /** The options of an admin call. */
 export interface AdminCallOptions extends CallOptions {
@@ -144,7 +143,7 @@ export class Admin {
   ): AsyncGenerator<EventInfo, void, undefined> {
     const request = {
       ...inGroup(topic, options.group, options),
-      state: stateToWire(state),
+      state: choice("state", STATES, state),
       key: textOrNone("key", options.key, "all events"),
       order: options.newestFirst === true ? Order.NEWEST_FIRST : Order.OLDEST_FIRST,
       pageSize: pageSizeOf(options),
@@ -301,7 +300,7 @@ function inGroup(
 }
 
 function pageSizeOf({ pageSize = 0 }: ListOptions): number {
-  return integer("page_size", pageSize, 0, 2 ** 32 - 1);
+  return integer("page_size", pageSize, 0, MAX_UINT32);
 }
 
 function ids(field: string, given: readonly string[] | undefined): string[] {

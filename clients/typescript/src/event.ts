@@ -1,7 +1,7 @@
 import { types } from "node:util";
 import { invalid } from "./errors.js";
 import type { Event as WireEvent } from "./generated/duebus/v1/event_bus.js";
-import { durationToWire, integer, moment, shown, text } from "./values.js";
+import { durationToWire, integer, MAX_UINT32, moment, shown, text } from "./values.js";
 
 /** An event to dispatch. The server chooses what is left out. */
 export interface NewEvent {
@@ -48,7 +48,6 @@ const FIELDS: Readonly<Record<keyof NewEvent, true>> = {
   key: true,
   priority: true,
 };
-const MAX_UINT32 = 2 ** 32 - 1;
 const MAX_INT32 = 2 ** 31 - 1;
 
 /**

@@ -13,7 +13,18 @@ import {
   Schedule as WireSchedule,
 } from "./generated/duebus/v1/schedules.js";
 import { type CallOptions, limitsOf, repeated } from "./retry.js";
-import { durationFromWire, durationToWire, type Engine, engineToWire, integer, moment, shown, text } from "./values.js";
+import {
+  choice,
+  durationFromWire,
+  durationToWire,
+  type Engine,
+  engineToWire,
+  integer,
+  MAX_UINT32,
+  moment,
+  nameOf,
+  text,
+} from "./values.js";
 
 /**
  * What happens to a firing while the event of an earlier one is neither acked nor dead in some lasting group. `allow`:
@@ -147,7 +158,6 @@ export interface SchedulePreview {
 
 /** Of a generated request id: it is a part of the event's id, which has room for 26 digits beside the longest name. */
 const REQUEST_ID_BYTES = 13;
-const MAX_UINT32 = 2 ** 32 - 1;
 
 /**
  * The schedules of a client, `client.schedules`: rules that dispatch an event again and again.
@@ -317,17 +327,6 @@ function ruleToWire({ cron, everyMs, timeZone, start, end }: ScheduleRule): Part
   };
 }
 
-function choice<Name extends string, Wire>(field: string, choices: Readonly<Record<Name, Wire>>, name: Name): Wire {
-  if (!Object.hasOwn(choices, name)) {
-    throw invalid(field, `no choice is called ${shown(name)}`);
-  }
-  return choices[name];
-}
-
-function chosen<Name extends string, Wire>(choices: Readonly<Record<Name, Wire>>, wire: Wire): Name | "unknown" {
-  return (Object.keys(choices) as Name[]).find((name) => choices[name] === wire) ?? "unknown";
-}
-
 function readInfo(info = WireInfo.create()): ScheduleInfo {
   const { schedule, next, lastFiredAt, lastEventId, runs, skipped, missed, description } = info;
   return {
@@ -360,8 +359,8 @@ function readSchedule(wire = WireSchedule.create()): Stored {
     end,
     maxRuns: Number(wire.maxRuns),
     jitterMs: durationFromWire(jitter),
-    overlap: chosen(OVERLAPS, wire.overlap),
-    catchUp: chosen(CATCH_UPS, wire.catchUp),
+    overlap: nameOf(OVERLAPS, wire.overlap) ?? "unknown",
+    catchUp: nameOf(CATCH_UPS, wire.catchUp) ?? "unknown",
     catchUpWindowMs: catchUpWindow && durationFromWire(catchUpWindow),
     paused,
     note,

@@ -1,7 +1,7 @@
 import { invalid } from "./errors.js";
 import type { LeaseFailure as WireFailure, Nack as WireNack } from "./generated/duebus/v1/event_bus.js";
 import { LeaseFailure_Reason as WireReason, Nack_Pause_Scope as WireScope } from "./generated/duebus/v1/event_bus.js";
-import { durationToWire, list, shown, text } from "./values.js";
+import { choice, durationToWire, list, text } from "./values.js";
 
 /** The most leases that the server accepts in one call. */
 const MAX_LEASES = 10_000;
@@ -102,10 +102,7 @@ function pauseToWire(pause: Pause | undefined, path: string): WireNack["pause"] 
 }
 
 export function scopeToWire(field: string, scope: PauseScope): WireScope {
-  if (!Object.hasOwn(SCOPES, scope)) {
-    throw invalid(field, `must be "key" or "group", not ${shown(scope)}`);
-  }
-  return SCOPES[scope];
+  return choice(field, SCOPES, scope);
 }
 
 function action(nack: Nack, path: string): WireNack["action"] {

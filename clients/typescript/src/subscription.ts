@@ -16,6 +16,7 @@ import {
   integer,
   list,
   MAX_TIMER_MS,
+  MAX_UINT32,
   text,
 } from "./values.js";
 
@@ -76,8 +77,6 @@ export type Frame =
       /** How long to wait before subscribing again. */
       reconnectAfterMs: number;
     };
-
-const MAX_UINT32 = 2 ** 32 - 1;
 
 /**
  * One stream of the bus, which has started: the group exists, and nothing dispatched from now on is missed. Read it

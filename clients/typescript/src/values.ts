@@ -8,6 +8,9 @@ export type Engine = "local" | "redis";
 
 const ENGINES: Readonly<Record<Engine, WireEngine>> = { local: WireEngine.LOCAL, redis: WireEngine.REDIS };
 
+/** The largest number of protobuf's `uint32`. */
+export const MAX_UINT32 = 2 ** 32 - 1;
+
 /** The longest that a timer of Node.js takes, in ms: 24.8 days. */
 export const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -16,10 +19,7 @@ export function engineToWire(field: string, engine: Engine | undefined): WireEng
   if (engine === undefined) {
     return WireEngine.UNSPECIFIED;
   }
-  if (!Object.hasOwn(ENGINES, engine)) {
-    throw invalid(field, `no engine is called ${shown(engine)}`);
-  }
-  return ENGINES[engine];
+  return choice(field, ENGINES, engine);
 }
 
 /** The engines' enum values; the paths of wrong ones are `engines[0]` and so on. */
@@ -88,6 +88,26 @@ export function timerMs(field: string, value: number, least: number): number {
     throw invalid(field, `must be ${least} to ${MAX_TIMER_MS} ms, not ${shown(value)}`);
   }
   return value;
+}
+
+/** The enum value with this name. */
+export function choice<Name extends string, Wire>(
+  field: string,
+  choices: Readonly<Record<Name, Wire>>,
+  name: Name,
+): Wire {
+  if (!Object.hasOwn(choices, name)) {
+    throw invalid(field, `must be one of ${Object.keys(choices).join(", ")}, not ${shown(name)}`);
+  }
+  return choices[name];
+}
+
+/** The name of an enum value; undefined if this client is too old to know it. */
+export function nameOf<Name extends string, Wire>(
+  choices: Readonly<Record<Name, Wire>>,
+  value: Wire,
+): Name | undefined {
+  return (Object.keys(choices) as Name[]).find((name) => choices[name] === value);
 }
 
 /** The items of an array. */
