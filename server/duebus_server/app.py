@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,24 +25,18 @@ from duebus_server.components import (
     make_access,
     make_audit,
     make_certificates,
-    make_engine,
     make_metrics,
     make_observers,
 )
-from duebus_server.config import SettingsError
-from duebus_server.domain.clock import MovableClock, SystemClock
+from duebus_server.domain.clock import MovableClock
 from duebus_server.domain.errors import DispatcherNotWorking
 from duebus_server.domain.lease_token import LeaseTokens
 from duebus_server.domain.model import EngineName
 from duebus_server.engine.instrumented import InstrumentedEngine
-from duebus_server.ops.allocator import bound_heap, return_messages_at_once
-from duebus_server.ops.gc_pauses import PauseKeeper
 from duebus_server.ops.http import HttpPort
-from duebus_server.ops.logs import LevelSwitch
 from duebus_server.ops.probes import probes
 from duebus_server.ops.reports import ALIVE, METRICS, READY, answer_parent
 from duebus_server.ops.tracing import make_tracing
-from duebus_server.scheduling.zones import zone_names
 from duebus_server.web.app import web_app
 from duebus_server.web.calls import Calls
 from duebus_server.web.live import Live
@@ -352,76 +345,3 @@ class App:
             log.warning("other machines can connect without credentials: anyone can use the bus")
         elif self._settings.tls_cert is None:
             log.warning("other machines can connect without TLS: anyone on the network path can read tokens and events")
-
-
-async def serve(
-    settings: Settings,
-    announce: Callable[[str], None],
-    *,
-    parent: socket.socket | None = None,
-    test_clock: bool = False,
-) -> None:
-    """Run a server until a Stop, SIGTERM or SIGINT has drained it. SIGUSR1 turns debug lines of the log on and off.
-
-    Args:
-        settings: the server's settings.
-        announce: called with the ready line once the server accepts calls.
-        parent: the socket to the process that started this one and others; None if this one runs alone.
-        test_clock: the service TestClock moves its clock.
-
-    Raises:
-        SettingsError, PortInUseError, HttpListenError, UnusableStorage: it can't start.
-        DuplicateInitialized: another server uses its data directory.
-        DispatcherNotWorking: the disk of its data directory has failed.
-        NoTimeZonesError: there are no time zones.
-        ServerEndedError: it stopped accepting calls without being asked to.
-    """
-    bound_heap()
-    zone_names()
-    if test_clock:
-        _check_test_clock(settings)
-    clock = MovableClock() if test_clock else SystemClock()
-    loop = asyncio.get_running_loop()
-    failed: asyncio.Future[None] = loop.create_future()
-    failed.add_done_callback(lambda _: failed.exception())  # whether or not anyone waits for it
-    engines = [make_engine(name, settings, clock, failed.set_exception) for name in settings.engine]
-    app = App(settings, clock, engines, parent=parent, failed=failed)
-    if not app.is_open:
-        return_messages_at_once()
-    drains: set[asyncio.Task[None]] = set()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, lambda: drains.add(asyncio.create_task(app.drain())))
-    loop.add_signal_handler(signal.SIGUSR1, LevelSwitch(settings.log_level).switch)
-    pauses = PauseKeeper()
-    looking: set[asyncio.Task[None]] = set()
-
-    def ready(address: str) -> None:
-        pauses.install()
-        looking.add(asyncio.create_task(pauses.run(), name="garbage collection"))
-        if EngineName.LOCAL in settings.engine and settings.data_dir is None:
-            log.warning(
-                "the local engine keeps events in memory, and loses them when this process ends: see --data-dir"
-            )
-        web = "" if app.web_url is None else f" web={app.web_url}"
-        announce(f"duebus ready on {address} engines={','.join(settings.engine)}{web}")
-
-    try:
-        await app.start(ready)
-    except BaseException:
-        await app.close_http()
-        await app.lifecycle.abandon()
-        raise
-    await app.wait_stopped()
-    for task in looking:
-        task.cancel()
-    await asyncio.gather(*drains)
-
-
-def _check_test_clock(settings: Settings) -> None:
-    """Refuse a movable clock, unless the server keeps everything in memory.
-
-    Raises:
-        SettingsError: it does not.
-    """
-    if settings.engine != (EngineName.LOCAL,) or settings.data_dir is not None:
-        raise SettingsError("test_clock", "needs the local engine alone, without a data directory")
