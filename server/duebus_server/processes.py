@@ -236,5 +236,5 @@ def reserved(listen: str) -> Iterator[str]:
         try:
             holder.bind((host.strip("[]"), int(port)))
         except OSError as error:
-            raise PortInUseError(f"cannot listen on {listen}: {error.strerror}") from error
+            raise PortInUseError(f"can't listen on {listen}: {error.strerror}") from error
         yield f"{host}:{holder.getsockname()[1]}"

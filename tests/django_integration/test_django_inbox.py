@@ -174,7 +174,7 @@ async def coroutine(_: Delivery) -> None:
 
 
 def test_a_coroutine_function_is_refused() -> None:
-    with pytest.raises(TypeError, match="Django's transactions need a handler that is no coroutine function"):
+    with pytest.raises(TypeError, match="Django's transactions need a handler that is a plain function"):
         Worker().add(TOPIC, coroutine, once=Once())
 
 

@@ -349,7 +349,7 @@ def generator_of(_: Any, session: Any) -> Any:
     ("handler", "once", "problem"),
     [
         (without_session, sessionmaker(), "without_session must accept the delivery and the keyword argument session"),
-        (function, async_sessionmaker(), "a handler that is no coroutine function needs a sessionmaker"),
+        (function, async_sessionmaker(), "a handler that is a plain function needs a sessionmaker"),
         (coroutine, sessionmaker(), "a handler that is a coroutine function needs an async_sessionmaker"),
         (function, 5, "once: expected a session factory of SQLAlchemy, got int"),
     ],

@@ -238,7 +238,7 @@ def test_an_address_in_use_is_one_line(serve: Callable[..., ServerProcess], bus:
         "--engine", "redis", "--redis-url", bus.url, "--processes", "2", "--listen", server.address
     )
     assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
-    assert err.startswith(f"duebus: cannot listen on {server.address}: ")
+    assert err.startswith(f"duebus: can't listen on {server.address}: ")
 
 
 def test_a_redis_that_refuses_one_process_ends_all(bus: RedisBus) -> None:

@@ -130,9 +130,9 @@ def test_a_wrong_setting_of_the_environment_is_named() -> None:
 
 
 def test_a_port_in_use_is_named(server: ServerProcess) -> None:
-    assert f"cannot listen on {server.address}: is another" in Cli().run("serve", "--listen", server.address).complaint
+    assert f"can't listen on {server.address}: is another" in Cli().run("serve", "--listen", server.address).complaint
 
 
 def test_an_address_of_another_machine_is_named() -> None:
     refused = Cli().run("serve", "--listen", "192.0.2.1:5").complaint
-    assert refused == "cannot listen on 192.0.2.1:5: cannot assign requested address"
+    assert refused == "can't listen on 192.0.2.1:5: cannot assign requested address"

@@ -28,7 +28,7 @@ async def test_it_prints_its_address_and_its_engines(start_server: Callable[...,
 async def test_a_port_in_use_is_one_line_and_the_first_server_keeps_running(server: ServerProcess, topic: str) -> None:
     status, out, err = try_to_start("--listen", server.address)
     assert (status, out) == (CANNOT_SERVE, "")
-    assert err.startswith(f"duebus: cannot listen on {server.address}: ")
+    assert err.startswith(f"duebus: can't listen on {server.address}: ")
     assert err.count("\n") == 1
     async with connect(server.address) as wire:
         stream = await wire.subscribe(topic)
@@ -43,14 +43,14 @@ def test_a_port_of_another_program_is_in_use() -> None:
         address = f"127.0.0.1:{other.getsockname()[1]}"
         status, out, err = try_to_start("--listen", address)
     assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
-    assert err.startswith(f"duebus: cannot listen on {address}: ")
+    assert err.startswith(f"duebus: can't listen on {address}: ")
 
 
 def test_an_address_of_another_machine_is_one_line() -> None:
     address = "203.0.113.9:50051"  # for documentation (RFC 5737): nobody has it
     status, out, err = try_to_start("--listen", address)
     assert (status, out, err.count("\n")) == (CANNOT_SERVE, "", 1)
-    assert err.startswith(f"duebus: cannot listen on {address}: ")
+    assert err.startswith(f"duebus: can't listen on {address}: ")
 
 
 @pytest.mark.parametrize("module", ["tzdata.py", "tzdata/__init__.py"])

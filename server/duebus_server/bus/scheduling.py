@@ -91,7 +91,7 @@ class Scheduling:
                 return known, False
             record = _replacing(known, command, target.wall_us())
             if record.next_us is None and not schedule.is_over(record.runs):
-                raise InvalidArgument("schedule.end", "has passed, or the rule does not fire before it any more")
+                raise InvalidArgument("schedule.end", "has passed, or the rule does not fire before it anymore")
             if await target.save_schedule(record, known.version if known is not None else 0, self._most):
                 log.info("schedule put", engine=target.name, schedule=schedule.name, topic=schedule.topic)
                 return await target.get_schedule(schedule.name), True

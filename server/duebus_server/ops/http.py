@@ -68,7 +68,7 @@ class HttpPort:
             address = (host.strip("[]"), int(port))
             listener = socket.create_server(address, family=_family(host), reuse_port=self._shares_port)
         except OSError as error:
-            raise HttpListenError(f"cannot listen on {listen}: {_why(error)}") from error
+            raise HttpListenError(f"can't listen on {listen}: {_why(error)}") from error
         config = uvicorn.Config(
             self._app,
             lifespan="off",

@@ -215,7 +215,7 @@ class Metrics:
 
     def _make_histograms(self) -> None:
         self._rpc_durations = BatchHistogram(
-            "duebus_rpc_duration_seconds", "Duration of a call that is no stream.", ("method",), CALL_S
+            "duebus_rpc_duration_seconds", "Duration of a call that is not a stream.", ("method",), CALL_S
         )
         self._storage = BatchHistogram(
             "duebus_storage_call_duration_seconds",

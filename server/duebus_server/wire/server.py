@@ -247,7 +247,7 @@ def _add_port(server: grpc.aio.Server, listen: str, certificates: Reloading[Cert
             return server.add_insecure_port(listen)
         return server.add_secure_port(listen, server_credentials(certificates))
     except RuntimeError as error:
-        raise PortInUseError(f"cannot listen on {listen}") from error
+        raise PortInUseError(f"can't listen on {listen}") from error
 
 
 def refuse_if_taken(listen: str) -> None:
@@ -264,7 +264,7 @@ def refuse_if_taken(listen: str) -> None:
         taken = error.errno == errno.EADDRINUSE
         # Python adds the address to the reason, in brackets.
         why = "is another server running there?" if taken else str(error.strerror).partition(" (")[0].lower()
-        raise PortInUseError(f"cannot listen on {listen}: {why}") from error
+        raise PortInUseError(f"can't listen on {listen}: {why}") from error
 
 
 def _handlers(service: Any, servicer: object, guard: Guard) -> Handlers:

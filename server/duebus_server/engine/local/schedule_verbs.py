@@ -37,7 +37,7 @@ class ScheduleVerbs(EngineCore):
         if known is not None and known.topic != record.topic:
             raise TopicHasSchedules(known.topic, known.name)
         if known is None and len(schedules) >= most:
-            raise InvalidArgument("schedule", f"the engine has {len(schedules)} schedules, at most {most} are allowed")
+            raise InvalidArgument("schedule", f"the engine may have at most {most} schedules, and has as many")
         self._store(replace(record, version=self._next_version(replaces)))
         await self._saved()
         return True

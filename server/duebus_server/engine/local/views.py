@@ -194,7 +194,7 @@ def _parse_cursor(cursor: str | None) -> tuple[int, int] | None:
         at_us, seq = cursor.split(".")
         return int(at_us), int(seq)
     except ValueError:
-        raise InvalidArgument("page_token", "not a page token of this request") from None
+        raise InvalidArgument("page_token", "is not a page token of this request") from None
 
 
 def _page_infos(group: Group, page: Sequence[Entry]) -> list[EventInfo]:

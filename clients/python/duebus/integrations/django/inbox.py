@@ -54,7 +54,7 @@ class Once:
             TypeError: The handler is a coroutine function, which Django's transactions do not support.
         """
         if is_async:
-            raise TypeError("once: Django's transactions need a handler that is no coroutine function")
+            raise TypeError("once: Django's transactions need a handler that is a plain function")
 
         def handle(delivery: Delivery) -> None:
             close_old_connections()

@@ -318,7 +318,7 @@ def _task(path: str, backend: str) -> Any:
     """
     found = import_string(path)
     if not isinstance(found, api.Task):
-        raise TypeError(f"{path} is no task")
+        raise TypeError(f"{path} is not a task")
     return found.using(backend=backend)
 
 

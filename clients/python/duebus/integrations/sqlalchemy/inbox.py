@@ -185,7 +185,7 @@ class Once:
         if is_async and isinstance(self._sessions, sessionmaker):
             raise TypeError("once: a handler that is a coroutine function needs an async_sessionmaker")
         if not is_async and isinstance(self._sessions, async_sessionmaker):
-            raise TypeError("once: a handler that is no coroutine function needs a sessionmaker")
+            raise TypeError("once: a handler that is a plain function needs a sessionmaker")
         return self._coroutine(call) if is_async else self._function(call)
 
     def _check_new(self, session: Session, delivery: Delivery) -> None:

@@ -130,7 +130,7 @@ class Schedules:
                     "schedule.event.key", "can't change on a topic with several partitions: delete the schedule first"
                 )
             await self._forget(record.name, place)
-        raise InvalidArgument("schedule", f"there are already {most} schedules, the maximum")
+        raise InvalidArgument("schedule", f"the engine may have at most {most} schedules, and has as many")
 
     async def get(self, name: str) -> ScheduleRecord:
         """See ``Engine.get_schedule``."""
