@@ -234,7 +234,7 @@ fn the_server_ends_with_a_process(signal: fn(u32) -> Vec<String>) {
     let mut stream = TcpStream::connect(address).unwrap();
     assert!(Command::new("kill").args(signal(child.id())).status().unwrap().success());
     child.wait().unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     // The server's settings, then the end of the connection.
     while match stream.read(&mut buffer) {
         Ok(count) => count > 0,

@@ -19,7 +19,7 @@ use crate::settle::to_proto;
 use crate::{Client, ClientOptions};
 
 /// The timeout of each wait for something that must come.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(10);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Frames = UnboundedSender<Result<SubscribeResponse, Status>>;
 

@@ -152,7 +152,7 @@ async fn settles_extensions_and_held_tokens_fit_into_the_largest_request() {
     const LIMIT: usize = 64 << 10;
     let mut bus = FakeBus::start().await;
     *bus.answers.max_request_bytes.lock().unwrap() = LIMIT as u64;
-    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_secs(1));
     let gate = Arc::new(Semaphore::new(0));
     let waiting = Arc::clone(&gate);
     let options = WorkerOptions { max_in_flight: 1000, concurrency: Some(50), ..options() };
@@ -375,7 +375,7 @@ async fn settles_are_retried_until_they_succeed() {
 #[tokio::test]
 async fn leases_are_extended_while_handlers_run_and_events_wait() {
     let mut bus = FakeBus::start().await;
-    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(600));
     let (handler, _begun, _ended, _gate) = holding();
     let _working = work(&bus, WorkerOptions { concurrency: Some(1), ..options() }, handler);
     let stream = next(&mut bus.streams).await;
@@ -383,14 +383,14 @@ async fn leases_are_extended_while_handlers_run_and_events_wait() {
     for _ in 0..3 {
         let extended = next(&mut bus.extends).await;
         assert_eq!(extended.lease_tokens.len(), 2);
-        assert_eq!(extended.lease.unwrap().nanos, 150_000_000);
+        assert_eq!(extended.lease.unwrap().nanos, 600_000_000);
     }
 }
 
 #[tokio::test]
 async fn a_handler_whose_lease_is_lost_is_cancelled_and_settles_nothing() {
     let mut bus = FakeBus::start().await;
-    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(150));
+    *bus.answers.lease.lock().unwrap() = Some(Duration::from_millis(600));
     let reason = lease_failure::Reason::Expired.into();
     let lost = ExtendResponse { failures: vec![LeaseFailure { lease_token: "lease-a".to_owned(), reason }] };
     bus.answers.extend.lock().unwrap().push_back(Ok(lost));
@@ -430,13 +430,13 @@ async fn a_handler_that_blocks_its_thread_keeps_its_slot_and_its_event_is_settle
             Ok(())
         }
     };
-    let max_execution = Duration::from_millis(50);
+    let max_execution = Duration::from_millis(500);
     let _working = work(&bus, WorkerOptions { max_execution, concurrency: Some(1), ..options() }, handler);
     let stream = next(&mut bus.streams).await;
     // The blocked thread may be the one that watches tokio's timers. Another does that once it has something to run.
     let runtime = tokio::runtime::Handle::current();
     std::thread::spawn(move || {
-        for _ in 0..500 {
+        for _ in 0..1500 {
             runtime.spawn(async {});
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -641,6 +641,6 @@ async fn a_hundred_clients_and_workers_leave_no_task_behind() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(10), ended).await;
+    let in_time = tokio::time::timeout(Duration::from_secs(30), ended).await;
     assert!(in_time.is_ok(), "{} tasks at the end, {before} at the beginning", tasks());
 }
