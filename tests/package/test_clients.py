@@ -157,9 +157,14 @@ class Runner(NamedTuple):
     node_options: str = ""
 
 
+TEST_TIMEOUT_MS = 120_000
+"""By default five seconds, within which a busy machine may not have moved the clock."""
+
 RUNNERS = {
-    "typescript-vitest": Runner("vitest@4.1.12", "vitest", ("vitest", "run")),
-    "typescript-jest": Runner("jest@30.5.2", "@jest/globals", ("jest",), "--experimental-vm-modules"),
+    "typescript-vitest": Runner("vitest@4.1.12", "vitest", ("vitest", "run", f"--testTimeout={TEST_TIMEOUT_MS}")),
+    "typescript-jest": Runner(
+        "jest@30.5.2", "@jest/globals", ("jest", f"--testTimeout={TEST_TIMEOUT_MS}"), "--experimental-vm-modules"
+    ),
 }
 
 FAILING_HANDLER = """
