@@ -214,7 +214,7 @@ def test_what_others_have_not_committed_does_not_hold_up_a_relay(shared_database
     place(*range(10, 20), key="b")
     of_b = OutboxRow.objects.get(event_id="order-10").slot
     with ThreadPoolExecutor(1) as elsewhere:
-        with one._store.claim("", 100, 1 << 20, [], [of_b]) as claimed:
+        with one._store.claim("", 100, 1 << 20, [], [(TOPIC, of_b)]) as claimed:
             claimed.remove([row.id for row in claimed.rows])
             assert elsewhere.submit(sent_by, two).result(30) == 10
         place(*range(20, 30), key="b")

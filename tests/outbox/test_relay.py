@@ -10,13 +10,15 @@ import threading
 import time
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus import Client, KeyPolicy
 from duebus.errors import InvalidArgument
-from duebus.integrations.outbox import first_free, wait_for_announcement
+from duebus.integrations.outbox import first_free, new_row, wait_for_announcement
 from duebus.v1 import event_bus_pb2
+from google.protobuf.timestamp_pb2 import Timestamp
 from outbox.handling import asynchronous
 from outbox.program import STEPS, Order, Shop, outbox
 from sqlalchemy import create_engine, delete, select, text, update
@@ -341,6 +343,26 @@ def test_postgres_announces_a_commit(postgres_shop: Shop, bus: Client) -> None:
             bus.ack(delivery)
 
 
+def test_a_relay_needs_one_connection_of_a_pool(postgres_shop: Shop, bus: Client) -> None:
+    engine = create_engine(postgres_shop.url, pool_size=1, max_overflow=0, pool_timeout=0.1)
+    relay = outbox.relay(engine, bus, poll=0.01)
+    for number in (1, 2):
+        postgres_shop.place(number)
+        assert relay.send() == 1
+        relay._store.wait(0.01, threading.Event())  # listens on a connection
+    relay._store.close()
+    engine.dispose()
+
+
+def test_what_keeps_a_relay_from_reading_is_one_line(
+    tmp_path: Path, bus: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = Shop(f"sqlite:///{tmp_path}/empty.db").relay(bus)
+    monkeypatch.setattr(relay._stopped, "wait", lambda _: relay.stop())
+    relay.run()
+    assert caplog.messages == ["the outbox can't be read: no such table: duebus_outbox_slot"]
+
+
 def test_a_session_with_two_phases_can_be_committed(shared_shop: Shop, bus: Client) -> None:
     with Session(shared_shop.engine, twophase=True) as session:
         outbox.dispatch(session, TOPIC, 1)
@@ -416,6 +438,26 @@ def test_a_full_key_does_not_hold_up_the_others(shop: Shop, bus: Client) -> None
         assert next(iter(billing)).key == "hot"
 
 
+def test_a_full_key_does_not_hold_up_the_keys_of_its_slot(
+    shop: Shop, bus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duebus._core.backoff._INITIAL", 60)
+    bus.admin.configure_topic(TOPIC, keys=KeyPolicy(max_blocked=2))
+    cool = next(key for number in count() if slot_of(key := f"cool-{number}") == slot_of("hot"))
+    with bus.subscribe(TOPIC, group="billing", max_in_flight=1):
+        shop.place(*range(10), key="hot")
+        shop.place(10, key=cool)
+        shop.place(11, key="hot", topic=f"{TOPIC}.later")
+        relay = shop.relay(bus)
+        relay.send()
+        assert {row.event_id for row in shop.rows()} <= {f"order-{number}" for number in range(1, 10)}
+        assert relay.send() == 0  # the key is not tried again and again
+
+
+def slot_of(key: str) -> int:
+    return int(new_row(TOPIC, None, key=key)["slot"])
+
+
 def test_a_topic_that_was_full_is_tried_again_before_the_next_poll(shop: Shop, bus: Client) -> None:
     bus.admin.configure_topic("full", max_queued=1)
     shop.place(1, 2, 3, topic="full")
@@ -423,11 +465,28 @@ def test_a_topic_that_was_full_is_tried_again_before_the_next_poll(shop: Shop, b
         assert sorted(received(bus, 3, "full")) == [1, 2, 3]
 
 
+NO_EVENTS = (b"no event", event_bus_pb2.Event(deliver_at=Timestamp(seconds=1 << 60)).SerializeToString())
+
+
+@pytest.mark.parametrize("stored", NO_EVENTS)
+def test_a_row_that_holds_no_event_does_not_hold_up_the_others(shop: Shop, bus: Client, stored: bytes) -> None:
+    shop.place(1, 2, 3, key="a")
+    store_event(shop, "order-2", stored)
+    shop.relay(bus).send()
+    assert received(bus, 2) == [1, 3]
+    (row,) = shop.rows()
+    assert "event: can't be read" in row.error
+
+
+def store_event(shop: Shop, event_id: str, stored: bytes) -> None:
+    """Change what the row of an event holds."""
+    with shop.engine.begin() as connection:
+        connection.execute(update(outbox.table).where(outbox.table.c.event_id == event_id).values(event=stored))
+
+
 def test_a_row_that_the_server_refuses_keeps_the_reason(shop: Shop, bus: Client) -> None:
     shop.place(1, 2, 3)
-    with shop.engine.begin() as connection:
-        mend = event_bus_pb2.Event(id="order-2", key="k" * 256).SerializeToString()
-        connection.execute(update(outbox.table).where(outbox.table.c.event_id == "order-2").values(event=mend))
+    store_event(shop, "order-2", event_bus_pb2.Event(id="order-2", key="k" * 256).SerializeToString())
     relay = shop.relay(bus)
     relay.send()
     assert sorted(received(bus, 2)) == [1, 3]

@@ -17,7 +17,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from duebus._core.backoff import Backoff
 from duebus._core.events import encode_fields
@@ -182,17 +185,39 @@ def _at_most(field: str, size: int, limit: int) -> None:
 
 
 def _event_of(row: Row) -> NewEvent:
-    event = event_bus_pb2.Event.FromString(row.event)
+    """The event of a row.
+
+    Raises:
+        InvalidArgument: the row does not hold one.
+    """
+    try:
+        event = event_bus_pb2.Event.FromString(row.event)
+        at = event.deliver_at.ToDatetime(UTC) if event.HasField("deliver_at") else None
+    except (DecodeError, ValueError, OverflowError) as error:
+        raise InvalidArgument.of_field("event", f"can't be read: {error}") from error
     return NewEvent(
         data=event.data,
         id=event.id,
-        at=event.deliver_at.ToDatetime(UTC) if event.HasField("deliver_at") else None,
+        at=at,
         attributes=dict(event.attributes),
         content_type=event.content_type,
         max_retries=event.max_retries if event.HasField("max_retries") else None,
         key=event.key,
         priority=event.priority,
     )
+
+
+def _of_other_keys(rows: Iterable[Row], full: Row) -> list[Row]:
+    """Leave out the rows with the key of this one."""
+    key = _event_of(full).key
+    return [row for row in rows if row.slot != full.slot or _key_of(row) != key]
+
+
+def _key_of(row: Row) -> str | None:
+    """The key of a row; None if it holds no event, of which `_event_of` tells."""
+    with suppress(InvalidArgument):
+        return _event_of(row).key
+    return None
 
 
 def first_free(slots: Sequence[int], lock: Callable[[Sequence[int]], Sequence[int]]) -> Sequence[int]:
@@ -289,7 +314,12 @@ class Store(Protocol):
         """Make the slots, unless they exist."""
 
     def claim(
-        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self,
+        after: str,
+        limit: int,
+        size: int,
+        except_topics: Sequence[str],
+        except_slots: Sequence[tuple[str, int]],
     ) -> AbstractContextManager[Claim]:
         """Claim slots of the next topic that has rows, those with the oldest rows first.
 
@@ -301,7 +331,7 @@ class Store(Protocol):
             limit: About the most rows.
             size: No more rows once their events have so many bytes.
             except_topics: Whose rows are left out.
-            except_slots: Likewise.
+            except_slots: Likewise, each with its topic.
         """
 
     def wait(self, timeout_s: float, stopped: threading.Event) -> None:
@@ -335,7 +365,7 @@ class Relay:
         self._prepared = False
         self._stopped = threading.Event()
         self._topics: _Postponed[str] = _Postponed()
-        self._slots: _Postponed[int] = _Postponed()
+        self._slots: _Postponed[tuple[str, int]] = _Postponed()
 
     def run(self) -> None:
         """Send rows until `stop` is called. While the database can't be reached, it tries again, forever."""
@@ -349,7 +379,8 @@ class Relay:
                         )
                     backoff.reset()
                 except Exception as error:  # noqa: BLE001 - each database library has its own
-                    _log.warning("the outbox can't be read: %s", error)
+                    reason = getattr(error, "orig", None) or error  # SQLAlchemy adds the statement, in lines of its own
+                    _log.warning("the outbox can't be read: %s", " ".join(str(reason).split()))
                     self._prepared = False  # another server may have taken over, which lacks the last commits
                     self._stopped.wait(backoff.next())
         finally:
@@ -391,6 +422,7 @@ class Relay:
     def _send_topic(self, claim: Claim, topic: str) -> bool:
         """Send what is claimed, in order, as far as it is accepted. Returns whether the server answers."""
         left = deque(_batches(claim.rows))
+        full = set[int]()
         while left and not self._stopped.is_set():
             batch = left.popleft()
             try:
@@ -403,8 +435,9 @@ class Relay:
                     _log.error("row %d of the outbox can't be sent to %s: %s", batch[0].id, topic, error)
                     claim.set_error(batch[0].id, str(error))
                 elif "key" in error.metadata:
-                    self._postpone(self._slots, batch[0].slot, f"a key of {topic}", error)
-                    left = deque(_batches([row for each in left for row in each if row.slot != batch[0].slot]))
+                    full.add(batch[0].slot)
+                    self._postpone(self._slots, (topic, batch[0].slot), f"a key of {topic}", error)
+                    left = deque(_batches(_of_other_keys(chain.from_iterable(left), batch[0])))
                 else:
                     self._postpone(self._topics, topic, topic, error)
                     break
@@ -414,7 +447,7 @@ class Relay:
             else:
                 claim.remove([row.id for row in batch])
                 self._topics.forget(topic)
-                self._slots.forget(*{row.slot for row in batch})
+                self._slots.forget(*((topic, slot) for slot in {row.slot for row in batch} - full))
         return True
 
     def _postpone(self, what: "_Postponed[Any]", name: Any, described: str, error: DueBusError) -> None:

@@ -146,7 +146,12 @@ class _Store:
 
     @contextmanager
     def claim(
-        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self,
+        after: str,
+        limit: int,
+        size: int,
+        except_topics: Sequence[str],
+        except_slots: Sequence[tuple[str, int]],
     ) -> Iterator[_Claim]:
         connection = connections[self._alias]
         connection.close_if_unusable_or_obsolete()
@@ -172,10 +177,10 @@ class _Store:
         with connections[self._alias].cursor() as cursor:
             cursor.execute(statement)
 
-    def _lock_slots(self, topic: str, except_slots: Sequence[int]) -> Sequence[int]:
+    def _lock_slots(self, topic: str, except_slots: Sequence[tuple[str, int]]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
         of_slot = self._rows.filter(topic=topic, slot=OuterRef("slot"), error__isnull=True)
-        slots = self._slots.exclude(slot__in=except_slots).annotate(
+        slots = self._slots.exclude(slot__in=[slot for of_topic, slot in except_slots if of_topic == topic]).annotate(
             first=Subquery(of_slot.order_by("id").values("id")[:1])
         )
         found = [(first, slot) for slot, first in slots.values_list("slot", "first") if first is not None]

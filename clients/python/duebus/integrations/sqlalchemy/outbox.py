@@ -160,7 +160,7 @@ class Outbox:
 
         Args:
             engine: The database. Programs with an AsyncEngine make an Engine for it. On PostgreSQL with psycopg 3.2,
-                rows are announced, on a second connection of the engine's pool; elsewhere they are found by polling.
+                rows are announced, on a connection besides those of the pool; elsewhere they are found by polling.
             client: Sends the events. It is not closed.
             poll: How often to look for rows that were not announced: a timedelta or seconds.
 
@@ -249,7 +249,12 @@ class _Store:
 
     @contextmanager
     def claim(
-        self, after: str, limit: int, size: int, except_topics: Sequence[str], except_slots: Sequence[int]
+        self,
+        after: str,
+        limit: int,
+        size: int,
+        except_topics: Sequence[str],
+        except_slots: Sequence[tuple[str, int]],
     ) -> Iterator[_Claim]:
         with (
             self._engine.connect() as connection,
@@ -274,12 +279,13 @@ class _Store:
         row = self._rows.c
         return and_(row.topic == topic, row.slot == slot, row.error.is_(None))
 
-    def _lock_slots(self, connection: Connection, topic: str, except_slots: Sequence[int]) -> Sequence[int]:
+    def _lock_slots(self, connection: Connection, topic: str, except_slots: Sequence[tuple[str, int]]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
         row, slot = self._rows.c, self._slots.c
         of_slot = select(row.id).where(self._sendable(topic, slot.slot)).correlate(self._slots)
         first = of_slot.order_by(row.id).limit(1).scalar_subquery()  # min() would read all rows of a slot
-        slots = select(slot.slot, first.label("first")).where(slot.slot.not_in(except_slots))
+        left_out = [number for of_topic, number in except_slots if of_topic == topic]
+        slots = select(slot.slot, first.label("first")).where(slot.slot.not_in(left_out))
         found = [(each.first, each.slot) for each in connection.execute(slots)]
         oldest = [number for first_id, number in sorted(each for each in found if each[0] is not None)]
         free = select(slot.slot).with_for_update(skip_locked=True)
@@ -304,10 +310,11 @@ class _Store:
         if self._listening is None:
             # Set on the connection: an engine's option does not override the level that it was created with.
             self._listening = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._listening.detach()  # the pool may have one connection only
             self._listening.execute(text(f"LISTEN {CHANNEL}"))
             return  # what was committed before is not announced
         try:
-            wait_for_announcement(self._listening.connection.driver_connection, timeout_s, stopped)
+            wait_for_announcement(self._listening.connection.dbapi_connection, timeout_s, stopped)
         except BaseException:
             self.close()
             raise
