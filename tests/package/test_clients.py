@@ -332,9 +332,10 @@ def try_java(dist: Path, project: Path, server: str) -> tuple[str, Package]:
     (tests / "CheckTest.java").write_text(test)
     local = f"-Dmaven.repo.local={project.parent / 'local'}"
     maven = ("mvn", "--batch-mode", "--quiet", "--settings", settings, "--global-settings", settings, local)
-    run(*maven, "test", "dependency:build-classpath", cwd=project, DUEBUS_COMMAND=str(COMMAND))
+    flags = (CLIENTS / "java" / ".mvn" / "jvm.config").read_text()  # those of a JVM that runs for seconds
+    run(*maven, "test", "dependency:build-classpath", cwd=project, DUEBUS_COMMAND=str(COMMAND), MAVEN_OPTS=flags)
     classpath = (project / "target" / "classpath").read_text()
-    java = ("java", "-cp", f"target/classes:{classpath}")
+    java = ("java", *flags.split(), "-cp", f"target/classes:{classpath}")
     run_shop(*java, "Shop", cwd=project)
     printed = run(*java, "io.duebus.examples.Orders", cwd=project, DUEBUS_SERVER=server)
     (client,) = (each for each in java_modules() if each.artifact == "duebus")
