@@ -136,3 +136,8 @@ const HOPELESS: readonly Reason[] = [
 export function heals(error: unknown): error is DueBusError {
   return error instanceof DueBusError && !HOPELESS.some((reason) => error.is(reason));
 }
+
+/** An error in a line of a log. As an object, it and gRPC's error behind it would take up forty. */
+export function inBrief(error: DueBusError): string {
+  return `${error.reason}: ${error.message}`;
+}

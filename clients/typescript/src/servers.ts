@@ -15,6 +15,9 @@ export function resolvable(target: string): string {
   if (text("target", target) === "") {
     throw invalid("target", "is empty");
   }
+  if (/^https?:/.test(target)) {
+    throw invalid("target", `${JSON.stringify(target)} is a URL; give host:port, and tls among the options`);
+  }
   const addresses = target.split(",").map((each) => each.trim());
   if (addresses.length === 1 || NAMED_SCHEME.test(target)) {
     return target;

@@ -174,7 +174,7 @@ test("a timeout longer than gRPC can express is none", async () => {
 test("a target or an option that can't be used is refused", () => {
   const field = (name: string) => (error: unknown) =>
     error instanceof DueBusError && error.fieldViolations[0]?.field === name;
-  for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x"]) {
+  for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x", "http://a:1"]) {
     assert.throws(() => new Client(target), field("target"), target);
   }
   assert.throws(() => new Client("a:1", { timeoutMs: 0 }), field("timeout"));

@@ -144,6 +144,21 @@ test("an outage is logged once", async () => {
   assert.deepEqual(warnings, ["the stream broke"]);
 });
 
+test("an error of the server takes one line of the log", async () => {
+  const errors: unknown[] = [];
+  const note = (_: string, details: object): void => void errors.push("error" in details ? details.error : undefined);
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  await start(() => undefined, { logger: { ...quiet, warn: note, error: note } });
+  bus.failures.push(failure(status.UNAVAILABLE, "DISPATCHER_NOT_WORKING"));
+  bus.deliver("a");
+  await bus.until("a retry", () => bus.acks.length === 2);
+  assert.equal(errors.length, 2);
+  for (const each of errors) {
+    assert.match(String(each), /^DISPATCHER_NOT_WORKING: .*$/);
+    assert.equal(typeof each, "string");
+  }
+});
+
 test("a stopped engine is logged once", async () => {
   const warnings: string[] = [];
   bus.engineStopped = true;

@@ -1,5 +1,5 @@
 import type { Client } from "../client.js";
-import { heals } from "../errors.js";
+import { heals, inBrief } from "../errors.js";
 import type { Logger } from "../logger.js";
 import type { LeaseFailure } from "../settle.js";
 import type { LeaseClock } from "./clock.js";
@@ -118,7 +118,10 @@ export class Keeper {
         throw error;
       }
       this.#failed = true;
-      logger[this.#outage.level()]("leases could not be extended", { count: tokens.length, error });
+      logger[this.#outage.level()]("leases could not be extended", {
+        count: tokens.length,
+        error: inBrief(error),
+      });
     }
   }
 

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Client } from "../client.js";
-import { heals } from "../errors.js";
+import { heals, inBrief } from "../errors.js";
 import { EventBusService, type LeaseFailure as WireFailure } from "../generated/duebus/v1/event_bus.js";
 import type { Logger } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
@@ -164,7 +164,7 @@ class Lane {
       this.#parts.logger[this.#outage.level()]("settles failed; they will be retried", {
         kind: this.#kind,
         count: batch.length,
-        error,
+        error: inBrief(error),
       });
       for (const { lease } of batch) {
         lease.tried = true;

@@ -1,6 +1,6 @@
 import type { Client } from "../client.js";
 import { DEFAULT_MAX_REQUEST_BYTES } from "../connection.js";
-import { heals } from "../errors.js";
+import { DueBusError, heals, inBrief } from "../errors.js";
 import { type Logger, withDetails } from "../logger.js";
 import { reconnectBackoff } from "../retry.js";
 import { fitting } from "../settle.js";
@@ -108,7 +108,9 @@ export class Source {
   #fail(error: unknown): void {
     if (this.#failure === undefined) {
       this.#failure = error;
-      this.#logger.error("the subscription ended", { error });
+      this.#logger.error("the subscription ended", {
+        error: error instanceof DueBusError ? inBrief(error) : error,
+      });
     }
     this.stop();
   }
@@ -250,7 +252,7 @@ export class Source {
       throw error;
     }
     const nextTryMs = this.#pauses.next() + (error.retryAfterMs ?? 0);
-    this.#logger[this.#outage.level()]("the stream broke", { error: `${error.reason}: ${error.message}`, nextTryMs });
+    this.#logger[this.#outage.level()]("the stream broke", { error: inBrief(error), nextTryMs });
     return nextTryMs;
   }
 }

@@ -40,7 +40,7 @@ final class ServerList extends NameResolverProvider {
     }
 
     private static List<String> split(String target) {
-        return Arrays.stream(target.split(",")).map(String::strip).toList();
+        return Arrays.stream(target.split(",", -1)).map(String::strip).toList();
     }
 
     private static URI parse(String server) {

@@ -212,7 +212,7 @@ class ClientTest extends BusTestBase {
 
     @Test
     void unusableTargetsAndOptionsAreRefused() {
-        for (String target : List.of("", "a:1,b", "a:1,[b")) {
+        for (String target : List.of("", "a:1,b", "a:1,[b", "a:1,")) {
             var error = assertThrows(DueBusException.class, () -> DueBus.connect(target));
             assertEquals("target", error.fieldViolations().get(0).field());
         }
