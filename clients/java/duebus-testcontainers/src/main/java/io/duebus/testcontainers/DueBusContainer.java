@@ -1,9 +1,16 @@
 package io.duebus.testcontainers;
 
 import io.duebus.testing.Bus;
+import java.io.IOException;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import org.testcontainers.containers.ContainerLaunchException;
 import org.testcontainers.containers.GenericContainer;
-import org.testcontainers.containers.wait.strategy.Wait;
+import org.testcontainers.containers.output.FrameConsumerResultCallback;
+import org.testcontainers.containers.output.OutputFrame;
+import org.testcontainers.containers.output.OutputFrame.OutputType;
+import org.testcontainers.containers.output.WaitingConsumer;
+import org.testcontainers.containers.wait.strategy.AbstractWaitStrategy;
 import org.testcontainers.utility.DockerImageName;
 
 /**
@@ -32,7 +39,7 @@ public final class DueBusContainer extends GenericContainer<DueBusContainer> {
         super(image);
         withCommand("serve", "--test-clock");
         withExposedPorts(PORT);
-        waitingFor(Wait.forLogMessage("duebus ready on .*\\n", 1));
+        waitingFor(new Serving());
     }
 
     /**
@@ -75,5 +82,26 @@ public final class DueBusContainer extends GenericContainer<DueBusContainer> {
      */
     public Bus bus() {
         return Bus.connect(address());
+    }
+
+    /** Follows its log until the line that says that it serves. Unlike {@code Wait.forLogMessage}, it notices the log's end. */
+    private static final class Serving extends AbstractWaitStrategy {
+        @Override
+        protected void waitUntilReady() {
+            var lines = new WaitingConsumer();
+            var log = waitStrategyTarget.getDockerClient().logContainerCmd(waitStrategyTarget.getContainerId());
+            try (var following = new FrameConsumerResultCallback()) {
+                following.addConsumer(OutputType.STDOUT, lines);
+                log.withFollowStream(true).withStdOut(true).exec(following);
+                lines.waitUntil(Serving::isReady, startupTimeout.toMillis(), TimeUnit.MILLISECONDS, 1);
+            } catch (IOException | TimeoutException e) {
+                throw new ContainerLaunchException("It does not serve after " + startupTimeout.toSeconds() + " s", e);
+            }
+        }
+
+        private static boolean isReady(OutputFrame line) {
+            if (line.getType() == OutputType.END) throw new ContainerLaunchException("It has ended before it served");
+            return line.getUtf8String().startsWith("duebus ready on ");
+        }
     }
 }

@@ -10,6 +10,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 import org.testcontainers.containers.ContainerLaunchException;
 
 /** It needs a Docker engine, and the image that DUEBUS_IMAGE names: {@code make image-test} runs it. */
@@ -42,8 +43,11 @@ class DueBusContainerIT {
     }
 
     @Test
-    void theErrorOfAContainerThatEndsHasWhatItPrinted() {
-        try (var container = new DueBusContainer(System.getenv("DUEBUS_IMAGE")).withEnv("DUEBUS_MAX_QUEUED", "lots")) {
+    @Timeout(300)
+    void theErrorOfAContainerThatEndsComesAtOnceAndHasWhatItPrinted() {
+        try (var container = new DueBusContainer(System.getenv("DUEBUS_IMAGE"))
+                .withEnv("DUEBUS_MAX_QUEUED", "lots")
+                .withStartupTimeout(Duration.ofDays(1))) {
             var error = assertThrows(ContainerLaunchException.class, container::start);
             assertTrue(error.getMessage().contains("max_queued: 'lots' is not a whole number"), error.getMessage());
         }
