@@ -360,7 +360,7 @@ IMAGE_ARGS = --tag $(IMAGE) --build-arg VERSION=$(VERSION) --build-arg REVISION=
 
 .PHONY: image-test
 image-test: install docker ## Build the image with Docker, and try it: what runs in it, how it ends, what it leaves behind
-	@$(BIN)/pytest -rA tests/image/in_docker.py tests/image/with_testcontainers.py $(ARGS)
+	@$(BIN)/pytest -rA tests/image/in_docker.py tests/image/with_compose.py tests/image/with_testcontainers.py $(ARGS)
 
 .PHONY: docker
 docker: ## Make sure that there is a Docker engine, or one that `make image-test` can start (Debian: installs it when run as root)

@@ -148,6 +148,27 @@ def build_image(docker: Docker, name: str) -> None:
     assert built.returncode == 0, f"{built.stdout[-8000:]}{built.stderr[-8000:]}"
 
 
+@contextmanager
+def pulled_or_built(docker: Docker, name: str, steps: str, context: Path) -> Iterator[None]:
+    """An image for the block; where it can't be pulled, one that these steps make of the base image stands in for it.
+
+    Args:
+        steps: of a Dockerfile, after FROM.
+        context: the folder that they copy from.
+    """
+    if _has(docker, name) or docker.attempt("pull", "--quiet", name, timeout=PULL_TIMEOUT_S).returncode == 0:
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", prefix="duebus-dockerfile-") as file:
+        file.write(f"FROM {base_image(docker)}\n{steps}")
+        file.flush()
+        docker("build", "--quiet", "--network=host", f"--tag={name}", f"--file={file.name}", context)
+    try:
+        yield
+    finally:
+        docker("image", "rm", "--force", name)
+
+
 def base_image(docker: Docker) -> str:
     """The name of the image that it was built on."""
     return PYTHON if _has(docker, PYTHON) else _default_python()
@@ -202,6 +223,23 @@ def _run(*command: str | Path) -> str:
     return done.stdout
 
 
+def wait_logged(docker: Docker, container: str, text: str) -> str:
+    """The first line of a container's output, from its start on, that has a text.
+
+    Raises:
+        AssertionError: it has ended without.
+    """
+    seen = []
+    with docker.lines("logs", "--follow", container) as logs:
+        assert logs.stdout
+        for line in logs.stdout:
+            seen.append(line)
+            if text in line:
+                logs.terminate()
+                return line
+    raise AssertionError(f"{text!r} was not logged: {''.join(seen)}")
+
+
 class Container:
     """A running container.
 
@@ -222,20 +260,8 @@ class Container:
         return self._docker("port", self.id, str(PORT)).splitlines()[0]
 
     def wait_logged(self, text: str) -> str:
-        """The first line of its output, from its start on, that has a text.
-
-        Raises:
-            AssertionError: it has ended without.
-        """
-        seen = []
-        with self._docker.lines("logs", "--follow", self.id) as logs:
-            assert logs.stdout
-            for line in logs.stdout:
-                seen.append(line)
-                if text in line:
-                    logs.terminate()
-                    return line
-        raise AssertionError(f"{text!r} was not logged: {''.join(seen)}")
+        """As `wait_logged`."""
+        return wait_logged(self._docker, self.id, text)
 
     def wait_healthy(self) -> None:
         """Wait for the engine's first verdict.

@@ -11,8 +11,8 @@
 //! # }
 //! ```
 //!
-//! The container is removed when it is dropped. A test that is killed leaves it behind: the feature `watchdog` of
-//! `testcontainers` removes it on a signal such as that of Ctrl-C.
+//! The container is removed when it is dropped. A test that is killed leaves it behind: Testcontainers has no reaper in Rust.
+//! The feature `watchdog` of `testcontainers` removes it on SIGINT, SIGTERM and SIGQUIT, but not on SIGKILL.
 
 use std::borrow::Cow;
 
