@@ -85,6 +85,19 @@ def test_events_are_listed_by_state(cli: Cli, client: Client, topic: str) -> Non
     assert re.search(r" in (1h|59m) ", next(line for line in out.splitlines() if line.startswith("scheduled")))
 
 
+def test_events_and_keys_are_those_of_the_topics_only_lasting_group(cli: Cli, client: Client, topic: str) -> None:
+    client.dispatch(topic, 1, id="first", key="k")
+    with client.subscribe(topic, ephemeral=True):
+        assert [each["event_id"] for each in cli.ok("events", topic, "--json").records] == ["first"], "no group yet"
+        with client.subscribe(topic, group="billing", max_in_flight=1):
+            client.dispatch(topic, 2, id="second", key="k")
+            groups = [each["groups"][0]["group"] for each in cli.ok("events", topic, "--json").records]
+            assert groups == ["billing", "billing"]
+            assert [each["key"] for each in cli.ok("keys", topic, "--json").records] == ["k"]
+        with client.subscribe(topic, group="mail"):
+            assert "choose one of: billing, mail" in cli.run("events", topic).complaint
+
+
 def test_a_list_has_a_limit_and_an_order_and_reports_when_there_is_more(cli: Cli, client: Client, topic: str) -> None:
     for number in range(5):
         client.dispatch(topic, number, id=f"e{number}", delay=3600 + number)

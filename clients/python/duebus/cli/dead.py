@@ -27,12 +27,7 @@ _COLUMNS = ("ID", "DIED", "ATTEMPTS", "DATA", "LAST ERROR")
 def dead(
     session: Session,
     topic: options.Topic,
-    group: Annotated[
-        str,
-        typer.Option(
-            "--group", "-g", metavar="NAME", help="The group of the topic. Default: default, or the only one."
-        ),
-    ] = "",
+    group: options.Group = "",
     *,
     redrive: Annotated[bool, typer.Option("--redrive", help="Make them ready again, with all their retries.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Remove them for good.")] = False,

@@ -9,6 +9,7 @@ import typer
 from duebus._core.admin_model import EventInfo, KeyInfo
 from duebus._core.enums import Engine, EventState
 from duebus.cli import options
+from duebus.cli.groups import group_or_none
 from duebus.cli.output import event_text, headline
 from duebus.cli.records import event_record, record_of
 from duebus.cli.session import Session, connected
@@ -45,6 +46,7 @@ def events(
     rows: list[tuple[str, ...]] = []
     cut = False
     with session.client() as client:
+        group = group_or_none(client, topic, group, engine)
         for each in [EventState(one.value) for one in state or ()] or _STATES:
             found = _list(client, topic, each, group, key, engine, newest, limit + 1)
             cut = cut or len(found) > limit
@@ -74,6 +76,7 @@ def keys(
     A key is listed while one of its events is ready, leased, blocked or waits for its retry, or a dead letter holds it.
     """
     with session.client() as client:
+        group = group_or_none(client, topic, group, engine)
         listed = client.admin.list_keys(topic, group=group, engine=engine, page_size=min(limit + 1, _PAGE))
         found = list(islice(listed, limit + 1))
     for each in found[:limit]:

@@ -23,19 +23,32 @@ _NamedGroup = Annotated[str, typer.Argument(metavar="GROUP", help="The group of 
 
 
 def group_meant(client: Client, topic: str, given: str, engine: Engine | None) -> str:
-    """The given group, or else "default" if there is one, or else the topic's only group.
+    """The given group, or else "default" if there is one, or else the topic's only lasting group.
 
     Raises:
-        CommandFailed: none is given, and the topic has several, or none yet.
+        CommandFailed: none is given, and the topic has several lasting ones, or none yet.
+    """
+    group = group_or_none(client, topic, given, engine)
+    if not group:
+        raise CommandFailed(f"topic {topic} has no groups yet")
+    return group
+
+
+def group_or_none(client: Client, topic: str, given: str, engine: Engine | None) -> str:
+    """As ``group_meant``; empty if the topic has no lasting group: its events wait for the first one.
+
+    Raises:
+        CommandFailed: none is given, and the topic has several lasting ones.
     """
     if given:
         return given
-    groups = [each.group for each in client.admin.get_topic(topic, engine=engine).groups if each.group]
-    if not groups:
-        raise CommandFailed(f"topic {topic} has no groups yet")
-    if len(groups) > 1 and _DEFAULT not in groups:
+    found = client.admin.get_topic(topic, engine=engine).groups
+    groups = [each.group for each in found if each.group and not each.ephemeral]
+    if _DEFAULT in groups or not groups:
+        return _DEFAULT if groups else ""
+    if len(groups) > 1:
         raise CommandFailed(f"topic {topic} has no group {_DEFAULT}; choose one of: {', '.join(groups)}")
-    return _DEFAULT if _DEFAULT in groups else groups[0]
+    return groups[0]
 
 
 @connected

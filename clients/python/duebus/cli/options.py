@@ -38,7 +38,10 @@ class State(StrEnum):
 span_parser = option_parser(parse_span)
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.", show_default=False)]
-Group = Annotated[str, typer.Option("--group", "-g", metavar="NAME", help="The group of the topic. Default: default.")]
+Group = Annotated[
+    str,
+    typer.Option("--group", "-g", metavar="NAME", help="The group of the topic. Default: default, or the only one."),
+]
 AnyGroup = Annotated[
     str, typer.Option("--group", "-g", metavar="NAME", help="Only in this group of the topic. Default: in every group.")
 ]
