@@ -26,10 +26,10 @@ events = st.builds(
 @given(st.lists(events, max_size=20), st.sampled_from(["ipv4:127.0.0.1:50000", "unix:", "ipv6:[::1]:1"]))
 def test_events_are_packed_and_read_like_the_plain_twin_does(several: list[NewEvent], origin: str) -> None:
     packed = [pack_id(event.id) for event in several]
-    pieces = [pack_event_plainly(*one, origin) for one in zip(several, packed, strict=True)]
-    assert b"".join(pack_events(several, packed, origin)) == b"".join(pieces)
-    for packed_id, piece in zip(packed, pieces, strict=True):
-        blob = bytes(12) + piece[1 + len(packed_id) + 4 :]
+    plain = [pack_event_plainly(*one, origin) for one in zip(several, packed, strict=True)]
+    assert pack_events(several, packed, origin) == [part for one in plain for part in one]
+    for packed_id, stored in plain:
+        blob = bytes(12) + stored
         assert read_event(packed_id, blob) == read_event_plainly(packed_id, blob)
 
 

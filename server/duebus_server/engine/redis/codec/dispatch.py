@@ -27,17 +27,15 @@ RETRY_WHEN_FULL_US = SECOND
 def arguments(request: DispatchRequest) -> list[Any]:
     """A request as arguments of ``dispatch.lua``."""
     events = request.events
-    pieces = pack_events(events, pack_ids([event.id for event in events]), request.origin)
     return [
         request.request_id,
         request.identity() if request.request_id else 0,
         int(request.require_subscriber),
         _generated_at_ms(events),
         len(events),
-        len(pieces),
         _marks(events),
         _dues(events),
-        *pieces,
+        *pack_events(events, pack_ids([event.id for event in events]), request.origin),
     ]
 
 

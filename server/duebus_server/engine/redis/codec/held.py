@@ -25,9 +25,9 @@ def arguments(events: Sequence[HeldEvent]) -> list[Any]:
         new = NewEvent(
             event.event_id, event.body, max_retries=event.max_retries, key=event.key, priority=event.priority
         )
-        (piece,) = pack_events([new], [pack_id(event.event_id)], event.origin)
         own = -1 if event.max_retries is None else event.max_retries
-        found += (piece, event.dispatched_us, json.dumps([_copy(copy, own) for copy in event.copies]))
+        packed = pack_events([new], [pack_id(event.event_id)], event.origin)
+        found += (*packed, event.dispatched_us, json.dumps([_copy(copy, own) for copy in event.copies]))
     return found
 
 

@@ -23,13 +23,10 @@ _HEADER = struct.Struct(">QIBI")
 """The time of dispatch and the place in the order of dispatch, which the script adds; flags; CRC-32, seeded with the
 flags, of the packed id and what follows: the key, priority and max_retries if flags say so, the origin, the body."""
 
-_FRONT = struct.Struct(">IBI")
-"""The header of an event on its way to the script: the size of what follows; flags; CRC-32."""
-_SIZE_BYTES = 4
-_PIECE_BYTES = 16 << 10
-"""The size of a full piece: for an argument over 32 KiB, Redis keeps a buffer of that size for a while."""
+_FRONT = struct.Struct(">BI")
+"""The header of an event on its way to the script: flags; CRC-32."""
 _LENGTHS = tuple(bytes((length,)) for length in range(0x100))
-"""The length of a packed id, in one byte."""
+"""The length of a key, in one byte."""
 
 _PRIORITY = struct.Struct(">i")
 _MAX_RETRIES = struct.Struct(">I")
@@ -64,11 +61,13 @@ class CorruptEventError(ValueError):
 
 
 def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin: str) -> list[bytes]:
-    """What is stored of events from one origin, in the pieces that ``dispatch.lua`` reads."""
+    """What is stored of events from one origin, as arguments of ``dispatch.lua``: packed id, blob, ...
+
+    Not several events in one argument: Lua hashes every byte of a string, of the argument and again of each part that
+    is cut from it.
+    """
     common, who = _pack_origin(origin)
-    pieces: list[bytes] = []
-    parts: list[bytes] = []
-    left = _PIECE_BYTES
+    packed: list[bytes] = []
     for event, packed_id in zip(events, packed_ids, strict=True):
         flags = common | (0 if event.id_is_generated else _FLAG_CHOSEN)
         content = who + event.body
@@ -83,13 +82,8 @@ def pack_events(events: Sequence[NewEvent], packed_ids: Sequence[bytes], origin:
             key = event.key.encode()
             content = _LENGTHS[len(key)] + key + content
         checksum = crc32(content, crc32(packed_id, flags))
-        size = _FRONT.size - _SIZE_BYTES + len(content)
-        parts += (_LENGTHS[len(packed_id)], packed_id, _FRONT.pack(size, flags, checksum), content)
-        left -= size
-        if left <= 0:
-            pieces.append(b"".join(parts))
-            parts, left = [], _PIECE_BYTES
-    return [*pieces, b"".join(parts)] if parts else pieces
+        packed += (packed_id, _FRONT.pack(flags, checksum) + content)
+    return packed
 
 
 def read_event(packed_id: bytes, blob: bytes) -> tuple[int, bytes]:

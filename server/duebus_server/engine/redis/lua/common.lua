@@ -262,9 +262,12 @@ local function max_retries_of(blob)
 end
 
 -- The size of an event's body as the bus knows it, from its blob; see DATA_MODEL.md. Each lease calls it for each event,
--- so it calls nothing itself.
+-- so it calls nothing itself, and reads only the flags of what is usual: an address, and nothing else before the body.
 local function body_size(blob)
   local flags = string.byte(blob, 13)
+  if (flags == ADDRESS or flags == ADDRESS + CHOSEN_ID) and #blob >= HEADER_SIZE + ADDRESS_SIZE then
+    return #blob - HEADER_SIZE - ADDRESS_SIZE
+  end
   local key = flags % (2 * KEYED) >= KEYED and 1 + (string.byte(blob, HEADER_SIZE + 1) or 0) or 0
   local before = HEADER_SIZE + key + (flags >= PRIORITIZED and PRIORITY_SIZE or 0)
     + (bit.band(flags, OWN_MAX_RETRIES) > 0 and MAX_RETRIES_SIZE or 0)

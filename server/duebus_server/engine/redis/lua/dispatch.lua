@@ -10,12 +10,11 @@
 --            in lease.lua
 --   then   how many requests; then for each:
 --            request id ('' for none), its identity (a number), require_subscriber (0, 1), time of its generated
---            ids (ms), number of events, number of pieces;
+--            ids (ms), number of events;
 --            one digit per event, the sum of 1 if the client chose the id, 2 if it has a key, and 4 if it has a
 --            priority; '' if all are 0;
 --            due: 'd<microseconds>' from now or 'a<microseconds>', one for all events, or one each, separated by spaces;
---            pieces, with some events in each: the length of the packed id (1 byte), the packed id, the length of the
---            blob (4 bytes, big endian), the blob (see DATA_MODEL.md) without the time of dispatch and the place; ...
+--            packed id, blob (see DATA_MODEL.md) without the time of dispatch and the place, ...
 -- returns  {now, {group that is not paused and has no reservation, when it has something to lease, ...},
 --           {answer, ...}, whether the topic may have been unlisted (0, 1), {hand-over, ...}}
 --          one answer per request:
@@ -129,13 +128,9 @@ end
 -- stored; returns the places of the others.
 local function read_events(count)
   local marks, dues = take(), read_dues(take())
-  local piece, position, id, blob = '', 1, nil, nil
   local duplicates, last, made_are_new = {}, #new_ids, nil
   for place = 0, count - 1 do
-    if position > #piece then
-      piece, position = take(), 1
-    end
-    id, blob, position = struct.unpack('>Bc0I4c0', piece, position)
+    local id, blob = ARGV[at + 2 * place], ARGV[at + 2 * place + 1]
     local mark = marks ~= '' and string.byte(marks, place + 1) or 48 -- the digit 0
     local is_chosen = mark % 2 == 1
     if not is_chosen and made_are_new == nil then
@@ -151,6 +146,7 @@ local function read_events(count)
       end
     end
   end
+  at = at + 2 * count
   return duplicates
 end
 
@@ -255,14 +251,14 @@ end
 
 local function carry_out()
   local request_id, identity, require_subscriber = take(), tonumber(take()), take()
-  local generated_at, count, pieces = tonumber(take()), tonumber(take()), tonumber(take())
+  local generated_at, count = tonumber(take()), tonumber(take())
   local answer, identity_then = known_answer(request_id)
   if answer then
-    at = at + 2 + pieces
+    at = at + 2 + 2 * count
     return identity_then == identity and answer or { REUSED }
   end
   if require_subscriber == '1' and not has_subscriber() then
-    at = at + 2 + pieces
+    at = at + 2 + 2 * count
     return { NO_SUBSCRIBER }
   end
   local before = #new_ids

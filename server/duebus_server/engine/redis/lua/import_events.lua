@@ -4,7 +4,7 @@
 -- KEYS     topic, every group
 -- ARGV     1..5 as in common.lua
 --   6      how many events; then for each:
---            the packed id and the blob, as a piece of dispatch.lua; when it was dispatched, microseconds;
+--            packed id; blob, as for dispatch.lua; when it was dispatched, microseconds;
 --            its copies as JSON: an array of [group, whether it is dead (0, 1), when it is due, when it is due or has
 --            died, attempts, free attempts, max_retries or -1, last error, history, whether it is the head of its key
 --            (0, 1)], the six before that as in a record
@@ -50,8 +50,8 @@ end
 local events, is_new = {}, {}
 local at = 7
 for _ = 1, tonumber(ARGV[6]) do
-  local id, blob = struct.unpack('>Bc0I4c0', ARGV[at])
-  local copies = cjson.decode(ARGV[at + 2])
+  local id, blob = ARGV[at], ARGV[at + 1]
+  local copies = cjson.decode(ARGV[at + 3])
   for _, copy in ipairs(copies) do
     if not exists[copy[1]] then
       return { whole(now), -1, copy[1] }
@@ -59,10 +59,10 @@ for _ = 1, tonumber(ARGV[6]) do
   end
   if not is_known(id) and not is_new[id] then
     is_new[id] = true
-    local dispatched = struct.pack('>I8', tonumber(ARGV[at + 1]))
+    local dispatched = struct.pack('>I8', tonumber(ARGV[at + 2]))
     events[#events + 1] = { id = id, blob = blob, dispatched = dispatched, copies = copies }
   end
-  at = at + 3
+  at = at + 4
 end
 if #events == 0 then
   return { whole(now), 0, {} }
