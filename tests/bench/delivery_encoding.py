@@ -47,7 +47,7 @@ def by_protobuf(events: list[LeasedEvent]) -> bytes:
                 event=event,
                 topic=TOKENS.topic,
                 group=TOKENS.group,
-                lease_token=TOKENS.mint(leased_event.event_id, leased_event.fencing_token),
+                lease_token=TOKENS.mint([leased_event.event_id], [leased_event.fencing_token])[0],
                 fencing_token=leased_event.fencing_token,
                 attempt=leased_event.attempt,
                 deliver_at=seconds_and_nanos(leased_event.deliver_at_us),

@@ -9,8 +9,10 @@ made and read for each delivery.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
 from hmac import compare_digest
+from itertools import repeat
 from typing import TYPE_CHECKING, NamedTuple
 
 from duebus_server.domain.model import EngineName, LeaseRef
@@ -32,6 +34,9 @@ _Read = tuple["GroupTokens", LeaseRef]
 """The group and the lease that a token names."""
 
 _ENGINES = {str(name): name for name in EngineName}
+
+_new_lease = partial(tuple.__new__, LeaseRef)
+"""``LeaseRef(*fields)``, in half of the time."""
 
 
 class LeaseTarget(NamedTuple):
@@ -136,16 +141,20 @@ class GroupTokens:
         prefix = self._prefix.encode(errors="surrogatepass")  # surrogates come from a forged token
         self._begun = blake2b(prefix, key=key, digest_size=DIGEST_BYTES)
 
-    def mint(self, event_id: str, fencing_token: int) -> str:
-        """The token of one lease."""
-        own = f"{fencing_token:x}/{event_id}"
-        token = f"{self._digest(own)}{self._prefix}{own}"
-        made = self._made
-        if len(made) >= MAX_MADE:
-            made.clear()
-        # Not LeaseRef(...), which takes twice the time: there is one for each delivery.
-        made[token] = (self, tuple.__new__(LeaseRef, (event_id, fencing_token)))
-        return token
+    def mint(self, event_ids: Sequence[str], fencing_tokens: Sequence[int]) -> list[str]:
+        """The tokens of these leases, of which there is one for each delivery."""
+        begun, prefix = self._begun.copy, self._prefix
+        tokens: list[str] = []
+        for event_id, fencing_token in zip(event_ids, fencing_tokens, strict=True):
+            own = f"{fencing_token:x}/{event_id}"
+            digest = begun()  # as ``_digest``, without the time of a call
+            digest.update(own.encode())
+            tokens.append(f"{digest.hexdigest()}{prefix}{own}")
+        if len(self._made) + len(tokens) > MAX_MADE:
+            self._made.clear()
+        leases = map(_new_lease, zip(event_ids, fencing_tokens, strict=True))
+        self._made.update(zip(tokens, zip(repeat(self), leases, strict=False), strict=True))
+        return tokens
 
     def read(self, token: str) -> LeaseRef | None:
         """The lease that the token names; None if it is not a token of this group."""

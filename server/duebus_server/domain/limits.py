@@ -56,6 +56,9 @@ MAX_RATE = 1_000_000.0
 DEFAULT_IN_FLIGHT = 64
 DEFAULT_IN_FLIGHT_BYTES = 16 << 20
 
+_CHARACTER_BYTES = 4
+"""The most that one takes in UTF-8. A text that is too short to be too large need not be encoded to know its size."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _NAME_RULE = "must match [A-Za-z0-9][A-Za-z0-9._-]{0,254}"
 
@@ -87,7 +90,8 @@ def check_text(field: str, text: str, max_bytes: int = MAX_NAME_BYTES) -> None:
     """Check a text that is stored and shown as a name: it must be printable and short."""
     if text and not text.isprintable():
         raise InvalidArgument(field, "must be printable text")
-    check_length(field, len(text.encode()), max_bytes)
+    if len(text) * _CHARACTER_BYTES > max_bytes:
+        check_length(field, len(text.encode()), max_bytes)
 
 
 def check_length(field: str, length: int, max_bytes: int) -> None:

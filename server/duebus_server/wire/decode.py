@@ -205,11 +205,13 @@ def _new_event(event: event_bus_pb2.Event, ids: EventIds, index: int, now_us: in
     key = event.key
     if key:
         limits.check_text("key", key, limits.MAX_KEY_BYTES)
-    if event.priority:
-        limits.check_range("priority", event.priority, -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
+    priority = event.priority
+    if priority:
+        limits.check_range("priority", priority, -limits.MAX_PRIORITY, limits.MAX_PRIORITY)
     body = event.SerializeToString()
     _check_sizes(event, len(body))
-    new = NewEvent(chosen or ids.at(index), body, id_is_generated=not chosen, key=key, priority=event.priority)
+    # Not by keywords, which would take half as long again.
+    new = NewEvent(chosen or ids.at(index), body, None, None, None, not chosen, key, priority)
     if event.HasField("max_retries"):
         new.max_retries = event.max_retries
     due = event.WhichOneof("due")

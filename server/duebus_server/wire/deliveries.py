@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain, repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from duebus.v1 import event_bus_pb2
@@ -67,23 +68,15 @@ class DeliveryEncoder:
         return map(_response, _messages(list(self._deliveries(events))))
 
     def _deliveries(self, events: Sequence[LeasedEvent]) -> Iterator[bytes]:
-        mint, place = self._mint, self._place
+        place = self._place
+        ids, fences = [event.event_id for event in events], [event.fencing_token for event in events]
+        tokens = self._mint(ids, fences)
         shared, rest = None, b""
-        for event in events:
-            # These are the same for events that were dispatched together and are leased together.
-            facts = (
-                event.attempt,
-                event.deliver_at_us,
-                event.dispatched_us,
-                event.lease_expires_us,
-                event.last_error,
-            )
+        for event, text, fence, minted, facts in zip(events, ids, fences, tokens, map(_facts, events), strict=True):
             if facts != shared:
                 shared, rest = facts, _encode_facts(event)
-            fence = event.fencing_token
-            event_id, body = event.event_id.encode(), event.body
+            event_id, body, token = text.encode(), event.body, minted.encode()
             id_front = _id_front(len(event_id))
-            token = mint(event.event_id, fence).encode()
             yield b"".join(
                 (
                     _EVENT,
@@ -118,6 +111,10 @@ def varint(number: int) -> bytes:
 def _id_front(length: int) -> bytes:
     """What stands before an event's id of this length."""
     return _ID + varint(length)
+
+
+_facts = attrgetter("attempt", "deliver_at_us", "dispatched_us", "lease_expires_us", "last_error")
+"""What is the same for events that were dispatched together and are leased together."""
 
 
 def _encode_facts(event: LeasedEvent) -> bytes:

@@ -107,7 +107,8 @@ class Bus:
 
     def token(self, engine: LocalEngine, leased: LeasedEvent, group: str = GROUP) -> str:
         """The lease token that a client gets."""
-        return self.tokens.of_group(engine.name, TOPIC, group).mint(leased.event_id, leased.fencing_token)
+        (token,) = self.tokens.of_group(engine.name, TOPIC, group).mint([leased.event_id], [leased.fencing_token])
+        return token
 
 
 def command(

@@ -217,7 +217,7 @@ async def test_a_lease_token_is_not_malformed_because_its_engine_has_not_started
     await bus.dispatch("a", engines=[REDIS])
     (leased,) = await bus.lease(bus.other)
     made_before_a_restart = LeaseTokens({REDIS: bus.token_keys.pop(REDIS)}).of_group(REDIS, TOPIC, GROUP)
-    token = made_before_a_restart.mint(leased.event_id, leased.fencing_token)
+    (token,) = made_before_a_restart.mint([leased.event_id], [leased.fencing_token])
     bus.running[1].status = EngineStatus.STARTING
     with pytest.raises(DispatcherNotWorking):
         await bus.settling.ack([token])

@@ -94,7 +94,7 @@ async def test_its_lease_tokens_can_be_read_by_the_bus(bus: Bus) -> None:
     async with bus.subscribing.subscribe(command()) as subscription:
         session_id = subscription.session.options.session_id
         (leased,) = (await bus.local.lease(TOPIC, GROUP, session_id, LeaseRequest(1, 1 << 20))).events
-        target = bus.tokens.read(subscription.tokens.mint(leased.event_id, leased.fencing_token))
+        target = bus.tokens.read(*subscription.tokens.mint([leased.event_id], [leased.fencing_token]))
         assert target is not None
         assert (target.engine, target.topic, target.group) == ("local", TOPIC, GROUP)
         assert (target.lease.event_id, target.lease.fencing_token) == ("a", leased.fencing_token)

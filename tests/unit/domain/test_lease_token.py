@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 KEY = b"0123456789abcdef"
 TOKENS = LeaseTokens({EngineName.LOCAL: KEY})
-TOKEN = TOKENS.of_group(EngineName.LOCAL, "order.created", "billing").mint("order-7", 42)
+(TOKEN,) = TOKENS.of_group(EngineName.LOCAL, "order.created", "billing").mint(["order-7"], [42])
 
 names = st.text("AZaz09._-", min_size=1, max_size=20)
 event_ids = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=60)
@@ -27,7 +27,7 @@ event_ids = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_siz
 
 @given(topic=names, group=names, event_id=event_ids, fencing_token=st.integers(1, 2**64 - 1))
 def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_token: int) -> None:
-    token = TOKENS.of_group(EngineName.LOCAL, topic, group).mint(event_id, fencing_token)
+    (token,) = TOKENS.of_group(EngineName.LOCAL, topic, group).mint([event_id], [fencing_token])
 
     assert TOKENS.read(token) == LeaseTarget(EngineName.LOCAL, topic, group, LeaseRef(event_id, fencing_token))
 
@@ -38,7 +38,7 @@ def test_a_token_names_its_lease(topic: str, group: str, event_id: str, fencing_
 def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[str, str] | None]) -> None:
     """A token of another bus is read as None."""
     tokens = [
-        TOKENS.of_group(EngineName.LOCAL, *group).mint(f"event-{index}", index + 1) if group else "nonsense"
+        TOKENS.of_group(EngineName.LOCAL, *group).mint([f"event-{index}"], [index + 1])[0] if group else "nonsense"
         for index, group in enumerate(groups)
     ]
 
@@ -60,7 +60,7 @@ def test_tokens_of_several_groups_are_read_like_single_ones(groups: list[tuple[s
 def test_tokens_made_here_are_read_as_another_replica_reads_them(tokens: list[int], groups: list[str]) -> None:
     """In any order, several times, with changed ones between them."""
     here, replica = LeaseTokens({EngineName.LOCAL: KEY}), LeaseTokens({EngineName.LOCAL: KEY})
-    made = [here.of_group(EngineName.LOCAL, "t", group).mint(f"e/{i}", i + 1) for i, group in enumerate(groups)]
+    made = [here.of_group(EngineName.LOCAL, "t", group).mint([f"e/{i}"], [i + 1])[0] for i, group in enumerate(groups)]
     sent = [made[i] if i >= 0 else f"0{made[0]}" for i in tokens]
 
     assert here.read_all(sent) == replica.read_all(sent)
@@ -71,12 +71,12 @@ def test_tokens_that_never_come_back_are_forgotten() -> None:
     here = LeaseTokens({EngineName.LOCAL: KEY})
     group = here.of_group(EngineName.LOCAL, "t", "g")
     tracemalloc.start()
-    first = group.mint("first", 1)
+    (first,) = group.mint(["first"], [1])
     for i in range(MAX_MADE - 1):
-        group.mint(f"{i}", i + 1)
+        group.mint([f"{i}"], [i + 1])
     kept_bytes, _ = tracemalloc.get_traced_memory()
     for i in range(3 * MAX_MADE):
-        group.mint(f"{i}", i + 1)
+        group.mint([f"{i}"], [i + 1])
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -92,7 +92,7 @@ def test_another_replica_with_the_same_key_reads_it() -> None:
 
 
 def test_the_longest_names_fit() -> None:
-    token = TOKENS.of_group(EngineName.LOCAL, "t" * 255, "g" * 255).mint("\N{SNOWMAN}" * 85, 2**64 - 1)
+    (token,) = TOKENS.of_group(EngineName.LOCAL, "t" * 255, "g" * 255).mint(["\N{SNOWMAN}" * 85], [2**64 - 1])
 
     assert len(token) <= MAX_TOKEN_CHARS
     assert TOKENS.read(token) is not None
