@@ -44,6 +44,18 @@ type Stub = EventBusAdminClient<Connection>;
 /// # }
 /// ```
 ///
+/// A field of an enum is an `i32`, and the method of the same name returns the enum:
+///
+/// ```no_run
+/// # async fn example(bus: duebus::Client) -> Result<(), duebus::Error> {
+/// use duebus::proto::EventState;
+///
+/// let event = bus.admin().event("orders", "order-42").await?;
+/// let is_dead = event.groups.iter().any(|group| group.state() == EventState::Dead);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// Calls that read, and `configure`, `pause_group` and `resume_group`, are retried like a dispatch. The others are not,
 /// because their answers count what they did. Those that delete, redrive or purge take as long as their work takes.
 ///

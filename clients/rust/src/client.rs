@@ -29,6 +29,8 @@ pub(crate) type Bus = EventBusClient<Connection>;
 const MAX_RECEIVE: usize = 16 << 20;
 /// The largest request of lease tokens or nacks, in bytes, until a server announces its limit: gRPC's default.
 const MAX_REQUEST: usize = 4 << 20;
+/// The longest timeout: clocks, and the header that tells it to the server, have no room for `Duration::MAX`.
+const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// The options of a [`Client`]:
 ///
@@ -177,7 +179,7 @@ impl Client {
         Ok(Self {
             bus,
             connection,
-            timeout: options.timeout,
+            timeout: options.timeout.min(MAX_TIMEOUT),
             closed,
             lanes: Arc::default(),
             interceptors: options.dispatch_interceptors.clone(),
@@ -206,7 +208,7 @@ impl Client {
     /// The same client with another timeout for calls, including retries.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
-        Self { timeout, ..self.clone() }
+        Self { timeout: timeout.min(MAX_TIMEOUT), ..self.clone() }
     }
 
     /// Ends the open calls and subscriptions of all clones; later ones fail with

@@ -119,7 +119,8 @@ fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
 
 fn endpoint(target: &str, options: &ClientOptions) -> Result<Endpoint, Error> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    if !target.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok()) {
+    let is_name = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+    if !target.rsplit_once(':').is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok()) {
         return Err(Error::invalid_field("target", format!("{target:?} is not host:port")));
     }
     let endpoint = Endpoint::from_shared(format!("{scheme}://{target}"))

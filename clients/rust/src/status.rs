@@ -73,7 +73,7 @@ fn read_code(error: &mut Error, status: &Status) {
             Reason::Unavailable
         }
         Code::ResourceExhausted if status.message().contains(TOO_LARGE) => {
-            let description = format!("is larger than a message may be ({})", status.message());
+            let description = "is larger than a message may be".to_owned();
             error.0.field_violations.push(FieldViolation { field: "request".to_owned(), description });
             Reason::InvalidArgument
         }

@@ -147,11 +147,23 @@ async fn unusable_targets_and_options_are_named() {
         ("", ClientOptions::default(), "target"),
         ("localhost", ClientOptions::default(), "target"),
         ("a:1,b", ClientOptions::default(), "target"),
+        ("http://a:1", ClientOptions::default(), "target"),
+        ("user@a:1", ClientOptions::default(), "target"),
         ("a:1", ClientOptions { token, ..ClientOptions::default() }, "token"),
         ("a:1", ClientOptions { timeout: Duration::ZERO, ..ClientOptions::default() }, "timeout"),
     ] {
         let error = Client::new(target, options).unwrap_err();
         assert_eq!(error.field_violations()[0].field, field, "{target:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_longest_timeout_is_accepted() {
+    let bus = FakeBus::start().await;
+    let client = bus.client(ClientOptions::default().timeout(Duration::MAX));
+    for client in [client.clone(), client.with_timeout(Duration::MAX)] {
+        soon(client.dispatch("t", Event::new("x"))).await.unwrap();
+        soon(client.ack(vec!["a".to_owned()])).await.unwrap();
     }
 }
 
