@@ -6,32 +6,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.db import connections
-from duebus import Client
+from support.databases import bus, run_mariadb, run_postgres, server  # noqa: F401 - fixtures
 from support.django_project import set_up, use_database
-from support.mariadb_server import MariadbServer
-from support.postgres_server import PostgresServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from support.server_process import ServerProcess
+    from support.mariadb_server import MariadbServer
+    from support.postgres_server import PostgresServer
 
 set_up()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariadbServer]:
-    server = MariadbServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture
@@ -70,14 +55,3 @@ def shared_database(request: pytest.FixtureRequest) -> str:
     """The project's database, of every kind that locks rows, so that several programs can write at once."""
     url: str = request.getfixturevalue(f"{request.param}_database")
     return url
-
-
-@pytest.fixture
-def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    return start_server()
-
-
-@pytest.fixture
-def bus(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,17 +22,17 @@ from support.cli import Cli
 from support.django_project import use_database
 from support.forking import status_of
 from support.mariadb_server import MariadbServer
+from support.outboxes import TOPIC, check_large_events, check_text, received
 from support.postgres_server import PostgresServer
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from duebus import Client
     from duebus.integrations.outbox import Relay
     from support.server_process import ServerProcess
-
-TOPIC = "order.created"
 
 
 def place(*numbers: int, key: str = "", roll_back: bool = False) -> None:
@@ -44,18 +43,6 @@ def place(*numbers: int, key: str = "", roll_back: bool = False) -> None:
         transaction.set_rollback(roll_back)
 
 
-def received(client: Client, count: int) -> list[int]:
-    """The next payloads, each acknowledged."""
-    with client.subscribe(TOPIC, group="billing") as billing:
-        found = []
-        for delivery in billing:
-            found.append(delivery.json())
-            client.ack(delivery)
-            if len(found) == count:
-                return found
-    raise AssertionError("the stream ended")
-
-
 def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(database: str, bus: Client) -> None:
     place(1)
     place(2, roll_back=True)
@@ -64,6 +51,16 @@ def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(database
         assert sorted(received(bus, 2)) == [1, 3]
     assert not OutboxRow.objects.exists()
     assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_what_a_savepoint_rolls_back_is_not_dispatched(database: str, bus: Client) -> None:
+    with transaction.atomic():
+        dispatch(TOPIC, 1, id="kept")
+        with transaction.atomic():
+            dispatch(TOPIC, 2)
+            transaction.set_rollback(True)
+    assert relay(bus).send() == 1
+    assert [event.event_id for event in bus.admin.list_events(TOPIC, "ready")] == ["kept"]
 
 
 def test_an_event_has_all_that_it_was_given(database: str, bus: Client) -> None:
@@ -124,39 +121,16 @@ def test_several_relays_keep_the_order_of_each_key(database: str, bus: Client) -
 
 
 def test_a_transaction_may_have_many_large_events(database: str, bus: Client) -> None:
-    """Together they are larger than what MariaDB takes in one statement."""
-    large = [os.urandom(1 << 20) for _ in range(20)]
-    with transaction.atomic():
-        for data in large:
-            dispatch(TOPIC, data, key="large")
-    sender = relay(bus)
-    claimed = []
-    while count := sender.send():
-        claimed.append(count)
-    assert (sum(claimed), max(claimed)) == (20, 8)  # MiB in one claim
-    with bus.subscribe(TOPIC, group="billing", max_in_flight=1) as billing:
-        for data in large:
-            event = next(iter(billing))
-            assert event.data == data
-            bus.ack(event)
+    def write(large: Sequence[bytes]) -> None:
+        with transaction.atomic():
+            for data in large:
+                dispatch(TOPIC, data, key="large")
+
+    check_large_events(write, relay(bus), bus)
 
 
 def test_text_is_kept_whatever_the_character_set_of_the_database_is(database: str, bus: Client) -> None:
-    dispatch(TOPIC, 1, id="\N{BELL}")
-    store = relay(bus)._store
-    store.prepare()
-    with store.claim("", 10, 1 << 20, [], []) as claimed:
-        claimed.set_error(claimed.rows[0].id, "\N{BELL}")
-    row = OutboxRow.objects.get()
-    assert (row.event_id, row.error) == ("\N{BELL}", "\N{BELL}")
-
-
-def test_topics_differ_by_case(database: str, bus: Client) -> None:
-    dispatch("full", 1)
-    store = relay(bus)._store
-    store.prepare()
-    with store.claim("", 10, 1 << 20, ["Full"], []) as claimed:
-        assert (claimed.topic, len(claimed.rows)) == ("full", 1)
+    check_text(dispatch, relay(bus), OutboxRow.objects.get)
 
 
 def test_rows_that_another_relay_has_sent_meanwhile_are_not_claimed(

@@ -5,30 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from duebus import Client
 from outbox.program import Shop
-from support.mariadb_server import MariadbServer
-from support.postgres_server import PostgresServer
+from support.databases import bus, run_mariadb, run_postgres, server  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from support.server_process import ServerProcess
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    server = PostgresServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def mariadb() -> Iterator[MariadbServer]:
-    server = MariadbServer()
-    yield server
-    server.close()
+    from support.mariadb_server import MariadbServer
+    from support.postgres_server import PostgresServer
 
 
 @pytest.fixture
@@ -67,14 +52,3 @@ def shared_shop(request: pytest.FixtureRequest) -> Shop:
     """The application, on every kind of database that locks rows, so that several programs can write at once."""
     found: Shop = request.getfixturevalue(f"{request.param}_shop")
     return found
-
-
-@pytest.fixture
-def server(start_server: Callable[..., ServerProcess]) -> ServerProcess:
-    return start_server()
-
-
-@pytest.fixture
-def bus(server: ServerProcess) -> Iterator[Client]:
-    with Client(server.address, timeout=10) as client:
-        yield client

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -29,31 +28,19 @@ from support.cli import Cli, Running, environment
 from support.documents import ROOT, blocks
 from support.forking import status_of
 from support.mariadb_server import MariadbServer
+from support.outboxes import TOPIC, check_large_events, check_text, received
 from support.postgres_server import PostgresServer
 from support.wire import SIGNAL_TIMEOUT_S
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from duebus import EventInfo
     from support.server_process import ServerProcess
 
-TOPIC = "order.created"
 GUIDE = ROOT / "docs" / "outbox.md"
 ADDRESS = "127.0.0.1:50051"
-
-
-def received(client: Client, count: int, topic: str = TOPIC) -> list[int]:
-    """The next payloads of a topic, each acknowledged."""
-    with client.subscribe(topic, group="billing") as billing:
-        found = []
-        for delivery in billing:
-            found.append(delivery.json())
-            client.ack(delivery)
-            if len(found) == count:
-                return found
-    raise AssertionError("the stream ended")
 
 
 def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(shop: Shop, bus: Client) -> None:
@@ -66,6 +53,17 @@ def test_what_is_committed_is_dispatched_and_what_is_rolled_back_is_not(shop: Sh
     with shop.engine.connect() as connection:
         assert connection.scalars(select(Order.id)).all() == [1, 3, 4]
     assert bus.admin.get_topic(TOPIC).queued == 0
+
+
+def test_what_a_savepoint_rolls_back_is_not_dispatched(shop: Shop, bus: Client) -> None:
+    with Session(shop.engine) as session, session.begin():
+        outbox.dispatch(session, TOPIC, 1, id="kept")
+        with session.begin_nested() as savepoint:
+            outbox.dispatch(session, TOPIC, 2)
+            session.flush()
+            savepoint.rollback()
+    assert shop.relay(bus).send() == 1
+    assert [event.event_id for event in bus.admin.list_events(TOPIC, "ready")] == ["kept"]
 
 
 def test_an_event_has_all_that_it_was_given(shop: Shop, bus: Client) -> None:
@@ -119,32 +117,22 @@ def test_a_scoped_session_passes_the_row_on(shop: Shop, bus: Client) -> None:
 
 
 def test_a_transaction_may_have_many_large_events(shop: Shop, bus: Client) -> None:
-    """Together they are larger than what MariaDB takes in one statement."""
-    large = [os.urandom(1 << 20) for _ in range(20)]
-    with Session(shop.engine) as session, session.begin():
-        for data in large:
-            outbox.dispatch(session, TOPIC, data, key="large")
-    relay = shop.relay(bus)
-    claimed = []
-    while count := relay.send():
-        claimed.append(count)
-    assert (sum(claimed), max(claimed)) == (20, 8)  # MiB in one claim
-    with bus.subscribe(TOPIC, group="billing", max_in_flight=1) as billing:
-        for data in large:
-            event = next(iter(billing))
-            assert event.data == data
-            bus.ack(event)
+    def write(large: Sequence[bytes]) -> None:
+        with Session(shop.engine) as session, session.begin():
+            for data in large:
+                outbox.dispatch(session, TOPIC, data, key="large")
+
+    check_large_events(write, shop.relay(bus), bus)
 
 
 def test_text_is_kept_whatever_the_character_set_of_the_database_is(shop: Shop, bus: Client) -> None:
-    with Session(shop.engine) as session, session.begin():
-        outbox.dispatch(session, TOPIC, 1, id="\N{BELL}")
-    store = shop.relay(bus)._store
-    store.prepare()
-    with store.claim("", 10, 1 << 20, [], []) as claimed:
-        claimed.set_error(claimed.rows[0].id, "\N{BELL}")
-    (row,) = shop.rows()
-    assert (row.event_id, row.error) == ("\N{BELL}", "\N{BELL}")
+    with Session(shop.engine) as session:
+
+        def write(*event: Any, **options: Any) -> None:
+            outbox.dispatch(session, *event, **options)
+            session.commit()
+
+        check_text(write, shop.relay(bus), lambda: shop.rows().pop())
 
 
 # --- crashes ---
@@ -413,17 +401,6 @@ def test_a_full_topic_does_not_hold_up_the_others(shop: Shop, bus: Client) -> No
 
     with relay.running():
         assert sorted(received(bus, 600, "full")) == list(range(600))
-
-
-def test_topics_differ_by_case(shop: Shop, bus: Client) -> None:
-    bus.admin.configure_topic("Full", max_queued=1)
-    shop.place(1, 2, topic="Full")
-    relay = shop.relay(bus)
-    relay.send()
-    shop.place(3, topic="full")
-    relay.send()
-    assert [row.topic for row in shop.rows()] == ["Full"]
-    assert received(bus, 1, "full") == [3]
 
 
 def test_a_full_key_does_not_hold_up_the_others(shop: Shop, bus: Client) -> None:
