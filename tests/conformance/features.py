@@ -18,11 +18,13 @@ class Feature:
 
     Attributes:
         proofs: the test that proves it, by language.
+        image: whether `make image-test` runs these tests, and not those that run the clients' own.
     """
 
     section: str
     name: str
     proofs: dict[str, Proof]
+    image: bool
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def read_features() -> tuple[Feature, ...]:
     return tuple(_read(**row) for row in tomllib.loads(FILE.read_text())["features"])
 
 
-def _read(section: str, name: str, **proofs: Any) -> Feature:
-    return Feature(section, name, {language: _proof(language, proof) for language, proof in proofs.items()})
+def _read(section: str, name: str, *, image: bool = False, **proofs: Any) -> Feature:
+    return Feature(section, name, {language: _proof(language, proof) for language, proof in proofs.items()}, image)
 
 
 def _proof(language: str, proof: str) -> Proof:

@@ -10,6 +10,7 @@ from support.documents import table
 
 if TYPE_CHECKING:
     from conformance.cases import Case
+    from conformance.features import Feature
 
 FILE = ROOT / "clients/FEATURE_PARITY.md"
 
@@ -24,11 +25,12 @@ HEAD = """\
 The cases of the [conformance suite](../tests/conformance/cases.yaml), each on every engine that it applies to.
 The rows behind them are of [features.toml](features.toml): the clients' own tests that prove what no case can.
 `make parity` runs them all and writes this page. The tests fail if it does not match their results.
+Only `make image-test`, which needs Docker, runs the tests of a row that says "in image-test".
 
 """
 
 Cells = dict[tuple[str, str], str]
-"""The cells of the table, by language and case: "yes", "no", or missing if the case was not run."""
+"""The cells of the table, by language and case: "yes", "no", "in image-test", or missing if the case was not run."""
 
 
 class Results:
@@ -62,7 +64,7 @@ class Results:
             if passed.keys() == self._engines[key[1]]
         }
         features = {
-            (language, feature.name): "yes" if passed and language in feature.proofs else "no"
+            (language, feature.name): _cell(feature, language, passed=passed)
             for language, passed in self._own_tests.items()
             for feature in read_features()
         }
@@ -94,6 +96,14 @@ class Results:
             for title, cell in zip(titles, cells, strict=True)
             if title in names and cell
         }
+
+
+def _cell(feature: Feature, language: str, *, passed: bool) -> str:
+    if language not in feature.proofs:
+        return "no"
+    if feature.image:
+        return "in image-test"
+    return "yes" if passed else "no"
 
 
 def _row(head: str, cells: list[str]) -> str:
