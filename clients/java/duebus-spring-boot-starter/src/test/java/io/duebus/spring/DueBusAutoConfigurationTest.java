@@ -131,8 +131,10 @@ class DueBusAutoConfigurationTest {
             assertEquals(1, meters.get("duebus.handle").tags("group", "billing", "error", "DeadLetter").timer().count());
         }
         assertThrows(Exception.class, () -> client.dispatch("order.created", Event.json("{}").build()));
-        var groups = bus.client().admin().getTopic("order.created").groups();
-        assertEquals(0, groups.stream().mapToInt(each -> each.subscribers().size()).sum());
+        while (bus.client().admin().getTopic("order.created").groups().stream()
+                .anyMatch(each -> !each.subscribers().isEmpty())) {
+            Thread.onSpinWait(); // the server sees the end of a stream a little later
+        }
     }
 
     @Test
