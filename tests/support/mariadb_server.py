@@ -48,10 +48,11 @@ class MariadbServer:
         self.directory = Path(tempfile.mkdtemp(prefix="duebus-mariadb-"))
         self.port = free_port()
         give_to(NOBODY, self.directory)
-        self._data = f"--datadir={self.directory / 'data'}"
+        # A server that starts removes the temporary tables of others, if they are in the same folder.
+        self._data = (f"--datadir={self.directory / 'data'}", f"--tmpdir={self.directory}")
         root = "--auth-root-authentication-method=normal"  # without a password, and not by a socket
         done = subprocess.run(
-            as_user(NOBODY, program("mariadb-install-db"), *OPTIONS, self._data, root),
+            as_user(NOBODY, program("mariadb-install-db"), *OPTIONS, *self._data, root),
             cwd=self.directory,
             check=False,
             stdout=subprocess.PIPE,
@@ -77,7 +78,12 @@ class MariadbServer:
 
     def restart(self) -> None:
         """Start again with the same data and port, after `kill`."""
-        where = (self._data, "--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self.directory / 'socket'}")
+        where = (
+            *self._data,
+            "--bind-address=127.0.0.1",
+            f"--port={self.port}",
+            f"--socket={self.directory / 'socket'}",
+        )
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 as_user(NOBODY, program("mariadbd"), *OPTIONS, *where),
