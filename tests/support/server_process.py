@@ -10,6 +10,7 @@ from pathlib import Path
 
 from support.environment import environment
 from support.forking import Forked
+from support.redis_server import free_port
 
 READY = re.compile(r"duebus ready on (\S+) engines=(\S+)(?: web=(\S+))?")
 END_TIMEOUT_S = 60
@@ -31,6 +32,7 @@ class ServerProcess:
     Args:
         log: the file that its standard error goes to.
         flags: of the command line.
+        listen: where, such as where one listened that it replaces.
         is_ready: wait for the ready line; otherwise ``wait_ready`` does that.
 
     Attributes:
@@ -44,11 +46,13 @@ class ServerProcess:
         self,
         log: Path,
         *flags: str,
-        listen: str = "127.0.0.1:0",
+        listen: str | None = None,
         env: dict[str, str] | None = None,
         module: str = SERVER,
         is_ready: bool = True,
     ) -> None:
+        # Not one that the system gives to others: a client that connects while the server is away may get its port.
+        listen = listen or f"127.0.0.1:{free_port()}"
         command = [sys.executable, "-m", module, "--listen", listen, *flags]
         # With several processes, a parent starts the others as it was started itself.
         popen = subprocess.Popen if module != SERVER or "--processes" in flags else Forked
