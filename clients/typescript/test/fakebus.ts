@@ -224,8 +224,8 @@ export class FakeBus {
 
   /** Sends the closing frame on the last stream, and ends it. */
   closeStream(reconnectAfterMs: number, reason = Closing_Reason.DRAINING): void {
-    const reconnectAfter = { seconds: 0n, nanos: reconnectAfterMs * 1e6 };
-    const frame = { $case: "closing", closing: { reason, reconnectAfter } } as const;
+    const closing = { reason, reconnectAfter: duration(reconnectAfterMs) };
+    const frame = { $case: "closing", closing } as const;
     this.streams.at(-1)?.write(SubscribeResponse.fromPartial({ frame }));
     this.streams.at(-1)?.end();
   }
