@@ -64,7 +64,7 @@ class Bus:
         with self._stack:
             self._stack.callback(self._close_processes)
             self._stack.enter_context(self.storage)
-            self.servers += [self._start_server(number, "127.0.0.1:0") for number in range(self._count)]
+            self.servers += [self._start_server(number) for number in range(self._count)]
             with Client(self.servers[0].address) as client:
                 client.admin.configure_topic(TOPIC, partitions=self.partitions)
             self._start_workers()
@@ -142,7 +142,7 @@ class Bus:
 
     # --- the start --------------------------------------------------------------------------------------------------
 
-    def _start_server(self, number: int, listen: str) -> ServerProcess:
+    def _start_server(self, number: int, listen: str | None = None) -> ServerProcess:
         log = self.directory / f"server-{number}.log"
         return ServerProcess(log, *SERVER_FLAGS, "--redis-url", self.storage.url(number), listen=listen)
 

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+from support.redis_server import free_port
 
 STARTED = event_bus_pb2.SubscribeResponse(
     started=event_bus_pb2.Started(
@@ -128,7 +129,7 @@ class FakeBus:
         self._server = grpc.server(futures.ThreadPoolExecutor(16), options=(("grpc.so_reuseport", 0),))
         event_bus_pb2_grpc.add_EventBusServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
         admin_pb2_grpc.add_EventBusAdminServicer_to_server(self, self._server)  # type: ignore[no-untyped-call]
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{port or free_port()}")
         self._server.start()
 
     @property
