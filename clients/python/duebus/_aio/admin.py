@@ -402,9 +402,9 @@ class AdminClient:
         *,
         group: str = "",
         event_ids: Iterable[str] | str | None = None,
-        error_contains: str = "",
+        error_contains: str | None = None,
         min_age: Span | None = None,
-        key: str = "",
+        key: str | None = None,
         rate: float = 0.0,
         engine: Engine | str | None = None,
         timeout: Span | None = None,
@@ -417,10 +417,11 @@ class AdminClient:
         Args:
             topic: The topic.
             group: The group.
-            event_ids: Only these, at most 1000; None: any. An empty list is refused, because it may be a mistake.
-            error_contains: Only those whose last error contains this text, of at most 4 KiB.
+            event_ids: Only these, at most 1000; None: any. An empty list is refused, because it may be a mistake; so
+                is an empty `error_contains` or `key`.
+            error_contains: Only those whose last error contains this text, of at most 4 KiB; None: any.
             min_age: Only those that have been dead for at least this long: a timedelta or seconds, 0 to 10 years.
-            key: Only those with this key; empty: any.
+            key: Only those with this key; None: any.
             rate: Events a second, 0.001 to 1,000,000; 0 means all at once. The call does not wait: events that are not
                 due yet are scheduled.
             engine: The engine that holds them.
@@ -444,9 +445,9 @@ class AdminClient:
         *,
         group: str = "",
         event_ids: Iterable[str] | str | None = None,
-        error_contains: str = "",
+        error_contains: str | None = None,
         min_age: Span | None = None,
-        key: str = "",
+        key: str | None = None,
         engine: Engine | str | None = None,
         timeout: Span | None = None,
     ) -> Purged:

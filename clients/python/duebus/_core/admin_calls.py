@@ -6,7 +6,7 @@ find the work done and report that it did nothing.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from duebus._core import admin_answers as answers
 from duebus._core import fields
@@ -28,6 +28,8 @@ from duebus._core.fields import Span
 from duebus._core.limits import KeyPolicy, Limits, encode_key_policy, encode_limits
 from duebus.errors import InvalidArgument
 from duebus.v1 import admin_pb2
+
+_Condition = TypeVar("_Condition", str, list[str])
 
 _LIST_TOPICS = Method("/duebus.v1.EventBusAdmin/ListTopics", admin_pb2.ListTopicsResponse)
 _GET_TOPIC = Method("/duebus.v1.EventBusAdmin/GetTopic", admin_pb2.GetTopicResponse)
@@ -221,9 +223,9 @@ def redrive(
     *,
     group: str,
     event_ids: Iterable[str] | str | None,
-    error_contains: str,
+    error_contains: str | None,
     min_age: Span | None,
-    key: str,
+    key: str | None,
     rate: float,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.RedriveEventsResponse, Redriven]:
@@ -241,9 +243,9 @@ def purge(
     *,
     group: str,
     event_ids: Iterable[str] | str | None,
-    error_contains: str,
+    error_contains: str | None,
     min_age: Span | None,
-    key: str,
+    key: str | None,
     engine: Engine | str | None,
 ) -> Call[admin_pb2.PurgeEventsResponse, Purged]:
     """The dead letters that meet all conditions."""
@@ -269,15 +271,25 @@ def _event_ids(event_ids: Iterable[str] | str) -> list[str]:
 
 
 def _filter(
-    event_ids: Iterable[str] | str | None, error_contains: str, min_age: Span | None, key: str
+    event_ids: Iterable[str] | str | None, error_contains: str | None, min_age: Span | None, key: str | None
 ) -> admin_pb2.DeadLetterFilter:
-    chosen = admin_pb2.DeadLetterFilter(
-        error_contains=fields.text("error_contains", error_contains), key=fields.text("key", key)
-    )
+    chosen = admin_pb2.DeadLetterFilter()
     if event_ids is not None:
-        chosen.event_ids.extend(_event_ids(event_ids))
-        if not chosen.event_ids:
-            # In the request, no ids means all; a caller with an empty list does not mean that.
-            raise InvalidArgument.of_field("event_ids", "is empty; pass None to select all")
+        chosen.event_ids.extend(_condition("event_ids", _event_ids(event_ids)))
+    if error_contains is not None:
+        chosen.error_contains = _condition("error_contains", fields.text("error_contains", error_contains))
+    if key is not None:
+        chosen.key = _condition("key", fields.text("key", key))
     _set_durations(chosen, min_age=min_age)
     return chosen
+
+
+def _condition(field: str, value: _Condition) -> _Condition:
+    """The value, unless it is empty: in a request that means all, which its caller does not mean.
+
+    Raises:
+        InvalidArgument: it is empty.
+    """
+    if not value:
+        raise InvalidArgument.of_field(field, "is empty; pass None to select all")
+    return value

@@ -63,9 +63,9 @@ class Chosen:
             "group": self.group,
             "engine": self.engine,
             "event_ids": self.event_ids or None,
-            "error_contains": self.error,
+            "error_contains": self.error or None,
             "min_age": self.min_age,
-            "key": self.key,
+            "key": self.key or None,
         }
 
     def dead_now(self, client: Client) -> int:
