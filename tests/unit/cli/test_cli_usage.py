@@ -3,6 +3,7 @@
 import gc
 import inspect
 import re
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -123,6 +124,23 @@ finally:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False)
     assert "can't reach a server at 127.0.0.1:1" in done.stderr
     assert done.stdout == "[]\n"
+
+
+def test_in_a_container_sigterm_ends_a_command_that_is_still_loading() -> None:
+    """The kernel drops a signal for process 1 that has no handler; that of any other process would end it."""
+    program = """
+import os, signal, sys
+class WhileItLoads:
+    def find_spec(self, name, *_):
+        if name == "duebus.cli.app":
+            signal.raise_signal(signal.SIGTERM)
+os.getpid = lambda: 1
+from duebus.cli import main
+sys.meta_path.insert(0, WhileItLoads())
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=180, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
 
 
 def test_version_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

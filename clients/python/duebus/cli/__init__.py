@@ -2,11 +2,14 @@
 
 import gc
 import os
+import signal
 import sys
+from typing import NoReturn
 
 __all__ = ["main"]
 
 _STATUS_FAILED = 1
+_STATUS_TERMINATED = 128 + signal.SIGTERM
 _EXTRA = {"typer", "rich"}
 
 
@@ -14,8 +17,12 @@ def main() -> None:
     """Runs the command in the arguments and ends the process.
 
     The status is 0 if the command succeeded, 1 if it failed, 2 if the arguments were wrong, and, as in a shell, 130
-    after Ctrl-C and 141 after a closed pipe. A failure is one line on standard error.
+    after Ctrl-C, 141 after a closed pipe, and 143 after a SIGTERM that the command does not handle, or not yet. A
+    failure is one line on standard error.
     """
+    if os.getpid() == 1:
+        # Without a handler the kernel drops it for process 1, and who stops the container waits until it is killed.
+        signal.signal(signal.SIGTERM, _end)
     # Standard error is for the command's own messages; gRPC would report every connection that a server ends. It reads
     # this once, when it is loaded.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
@@ -32,3 +39,7 @@ def main() -> None:
     status = run()
     gc.freeze()
     sys.exit(status)
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    os._exit(_STATUS_TERMINATED)
