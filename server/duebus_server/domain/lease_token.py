@@ -153,7 +153,7 @@ class GroupTokens:
         if len(self._made) + len(tokens) > MAX_MADE:
             self._made.clear()
         leases = map(_new_lease, zip(event_ids, fencing_tokens, strict=True))
-        self._made.update(zip(tokens, zip(repeat(self), leases, strict=False), strict=True))
+        self._made.update(zip(tokens[:MAX_MADE], zip(repeat(self), leases, strict=False), strict=False))
         return tokens
 
     def read(self, token: str) -> LeaseRef | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from sys import getsizeof
 
 import pytest
 from duebus_server.domain.lease_token import (
@@ -83,6 +84,25 @@ def test_tokens_that_never_come_back_are_forgotten() -> None:
     assert most_bytes < 1.5 * kept_bytes
     assert here.read(first) == LeaseTarget(EngineName.LOCAL, "t", "g", LeaseRef("first", 1))
     assert here.read_all([first]) == ([GroupLeases(EngineName.LOCAL, "t", "g", [0], [LeaseRef("first", 1)])], [])
+
+
+def test_not_all_tokens_of_a_large_frame_are_remembered_and_all_are_read() -> None:
+    """A window may have room for 100,000 events."""
+    here = LeaseTokens({EngineName.LOCAL: KEY})
+    group = here.of_group(EngineName.LOCAL, "t", "g")
+    ids, fences = [f"{i}" for i in range(3 * MAX_MADE)], list(range(1, 3 * MAX_MADE + 1))
+    tracemalloc.start()
+    tokens = group.mint(ids[:MAX_MADE], fences[:MAX_MADE])
+    kept_bytes, _ = tracemalloc.get_traced_memory()
+    del tokens
+    tokens = group.mint(ids, fences)
+    size = sum(map(getsizeof, tokens)) + getsizeof(tokens)
+    all_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert all_bytes - size < 1.2 * kept_bytes
+    [read], malformed = here.read_all(tokens)
+    assert (read.leases, malformed) == ([LeaseRef(*each) for each in zip(ids, fences, strict=True)], [])
 
 
 def test_another_replica_with_the_same_key_reads_it() -> None:
