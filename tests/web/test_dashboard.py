@@ -193,9 +193,12 @@ def test_what_one_needs_is_in_view(shop: ServerProcess, visit: Callable[..., Vis
         expect(page.get_by_role("dialog")).to_contain_text("1,000 events that wait, and 2 dead letters.")
         client.admin.delete_topic(topic)
 
-    page.set_viewport_size({"width": 1440, "height": 700})
+    # the actions of a row that is wider than the window
     visitor.open("#/schedules", "table")
-    expect(page.get_by_role("button", name="Delete weekly.report")).to_be_in_viewport(ratio=1)
+    for width in (1440, 1280, 1024, 360):
+        page.set_viewport_size({"width": width, "height": 700})
+        expect(page.get_by_role("button", name="Trigger weekly.report")).to_be_in_viewport(ratio=1)
+        expect(page.get_by_role("button", name="Delete weekly.report")).to_be_in_viewport(ratio=1)
 
 
 def test_of_a_topic_without_a_group_that_alone_is_the_trouble(

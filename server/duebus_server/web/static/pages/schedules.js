@@ -50,9 +50,9 @@ function Row({ index, found, several, now, act }) {
   const button = (verb, title, kind = "") =>
     html`<button class=${kind} aria-label=${`${title} ${name}`} onClick=${() => act({ verb, found })}>${title}</button>`;
   return html`<tr aria-rowindex=${index}>
-    <th scope="row" title=${note}>${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html` <span class="muted">${note}</span>`}</th>
-    <td><a href=${href("topic", { engine, topic })}>${topic}</a></td>
-    <td>${info.description}</td>
+    <th scope="row" class="shrinks" title=${note ? `${name}: ${note}` : name}>${name}${several && html` <span class="tag">${engine}</span>`}${paused && html` <span class="tag warn">paused</span>`}${note && html` <span class="muted">${note}</span>`}</th>
+    <td class="shrinks"><a href=${href("topic", { engine, topic })} title=${topic}>${topic}</a></td>
+    <td class="shrinks" title=${info.description}>${info.description}</td>
     <td class="time">${next ? html`<span title=${moment(seconds(next))}>${seconds(next) > now ? ago(seconds(next), now) : "now"}</span>` : paused ? "" : "has ended"}</td>
     <td class="time">${info.lastEventId && html`<a href=${href("event", { engine, topic, id: info.lastEventId })} title=${moment(last)}>${ago(last, now)}</a>`}</td>
     ${["runs", "skipped", "missed"].map((each) => html`<td class=${`number ${Number(info[each] ?? 0) ? "" : "zero"}`}>${count(Number(info[each] ?? 0))}</td>`)}
