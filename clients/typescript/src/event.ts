@@ -71,7 +71,7 @@ export function eventToWire(event: NewEvent, path: string): WireEvent {
 
 /** A payload in place of an event would be dispatched as an event without one: to TypeScript, its type may fit. */
 function refuseOthers(event: NewEvent, path: string): void {
-  if (typeof event !== "object" || event === null) {
+  if (typeof event !== "object" || event === null || Symbol.iterator in event || types.isPromise(event)) {
     throw invalid(path.slice(0, -1), `is not an event: ${shown(event)}`);
   }
   const other = Object.keys(event).find((name) => !Object.hasOwn(FIELDS, name));
@@ -85,7 +85,7 @@ function payload(event: NewEvent, path: string): { data: Buffer; contentType: st
   if (event.data !== undefined && event.json !== undefined) {
     throw invalid(`${path}json`, "can't be set together with data");
   }
-  if (event.data !== undefined || !Object.hasOwn(event, "json")) {
+  if (event.data !== undefined || !("json" in event)) {
     return { data: bytes(event.data === undefined ? "" : event.data, `${path}data`), contentType };
   }
   return { data: Buffer.from(jsonOf(event.json, `${path}json`)), contentType: contentType || "application/json" };
@@ -102,6 +102,9 @@ function bytes(data: Uint8Array | string, field: string): Buffer {
 }
 
 function jsonOf(value: unknown, field: string): string {
+  if (types.isPromise(value)) {
+    throw invalid(field, "is a promise, which JSON has no form for; await it");
+  }
   let encoded: string | undefined;
   try {
     encoded = JSON.stringify(value);

@@ -15,7 +15,7 @@ export function resolvable(target: string): string {
   if (text("target", target) === "") {
     throw invalid("target", "is empty");
   }
-  if (/^https?:/.test(target)) {
+  if (/^https?:\/\//i.test(target)) {
     throw invalid("target", `${JSON.stringify(target)} is a URL; give host:port, and tls among the options`);
   }
   const addresses = target.split(",").map((each) => each.trim());

@@ -78,6 +78,21 @@ test("an event is sent as given", async () => {
   assert.deepEqual([request?.engines, request?.requireSubscriber], [[2], true]);
 });
 
+test("an event may be an object of a class, with fields that are computed", async () => {
+  class OrderPlaced {
+    #order = 42;
+    get json(): object {
+      return { order: this.#order };
+    }
+  }
+  await connect().dispatch("t", new OrderPlaced());
+  await connect().dispatch("t", Object.freeze({ id: "a", json: 5, [Symbol("mark")]: true }));
+  assert.deepEqual(
+    bus.dispatches.map(({ events }) => events[0]?.data.toString()),
+    ['{"order":42}', "5"],
+  );
+});
+
 test("a timeout that is not positive is refused by every call", async () => {
   const client = connect();
   const { admin, schedules } = client;
@@ -138,6 +153,10 @@ test("bad input is refused with the field's name, and nothing is sent", async ()
     [{ attributes: { k: undefined as never } }, 'events[1].attributes["k"]'],
     [{ id: "42", total: 5 } as never, "events[1].total"], // a payload in place of an event, which TypeScript may accept
     ["text" as never, "events[1]"],
+    [[] as never, "events[1]"],
+    [new Map([["id", "42"]]) as never, "events[1]"],
+    [Promise.resolve({ id: "42" }) as never, "events[1]"],
+    [{ json: Promise.resolve(5) }, "events[1].json"],
   ];
   for (const [event, field] of cases) {
     const error = await failing(client.dispatchMany("t", [{}, event]), "INVALID_ARGUMENT");
@@ -174,7 +193,7 @@ test("a timeout longer than gRPC can express is none", async () => {
 test("a target or an option that can't be used is refused", () => {
   const field = (name: string) => (error: unknown) =>
     error instanceof DueBusError && error.fieldViolations[0]?.field === name;
-  for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x", "http://a:1"]) {
+  for (const target of ["", "a:1,b", "a:1,:2", "a:1,b:x", "http://a:1", "HTTPS://a"]) {
     assert.throws(() => new Client(target), field("target"), target);
   }
   assert.throws(() => new Client("a:1", { timeoutMs: 0 }), field("timeout"));
@@ -182,6 +201,7 @@ test("a target or an option that can't be used is refused", () => {
     assert.throws(() => new Client("a:1", { token }), field("token"));
   }
   assert.throws(() => new Client(undefined as never), field("target"));
+  new Client("http:50051").close(); // a host of that name
   assert.throws(() => new Client("a:1", { tls: { cert: "no pem", key: "no pem" } }), field("tls"));
   new Client("a:1", { tls: { ca: undefined, cert: undefined, key: undefined, serverName: undefined } }).close();
 });
