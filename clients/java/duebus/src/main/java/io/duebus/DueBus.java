@@ -101,7 +101,8 @@ public final class DueBus implements AutoCloseable {
 
     private CompletableFuture<Dispatched> dispatch(
             String topic, Event event, DispatchOptions options, Executor completions) {
-        return first(interceptors.dispatch(topic, List.of(event), events -> options.mayShare()
+        var given = List.of(Objects.requireNonNull(event, "event"));
+        return first(interceptors.dispatch(topic, given, events -> options.mayShare()
                 ? dispatcher.dispatch(options.encode(topic, events), options.timeout(), completions)
                 : send(options.encode(topic, events), options)));
     }

@@ -4,6 +4,7 @@ import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.time.Instant;
 import java.util.Map;
+import java.util.Objects;
 import java.util.OptionalInt;
 
 /**
@@ -27,12 +28,14 @@ public final class Event {
 
     /** Starts building an event with this payload. */
     public static Builder builder(byte[] data) {
-        return new Builder(io.duebus.v1.Event.newBuilder().setData(com.google.protobuf.ByteString.copyFrom(data)));
+        return new Builder(io.duebus.v1.Event.newBuilder().setData(com.google.protobuf.ByteString.copyFrom(
+                Objects.requireNonNull(data, "data"))));
     }
 
     /** Starts building an event whose payload is this JSON text, made by the JSON library of your choice. */
     public static Builder json(String json) {
-        return builder(json.getBytes(StandardCharsets.UTF_8)).contentType("application/json");
+        return builder(Objects.requireNonNull(json, "json").getBytes(StandardCharsets.UTF_8))
+                .contentType("application/json");
     }
 
     static Event read(io.duebus.v1.Event message) {
@@ -122,37 +125,39 @@ public final class Event {
          * within its dedupe window, adds nothing. Not set: the server makes a UUIDv7.
          */
         public Builder id(String id) {
-            message.setId(id);
+            message.setId(Objects.requireNonNull(id, "id"));
             return this;
         }
 
         /** The media type of the payload, at most 255 bytes. */
         public Builder contentType(String contentType) {
-            message.setContentType(contentType);
+            message.setContentType(Objects.requireNonNull(contentType, "content_type"));
             return this;
         }
 
         /** Metadata for handlers, at most 64 KiB of names and values together. */
         public Builder attributes(Map<String, String> attributes) {
-            message.putAllAttributes(attributes);
+            Objects.requireNonNull(attributes, "attributes").forEach(this::attribute);
             return this;
         }
 
         /** Adds one attribute. */
         public Builder attribute(String name, String value) {
-            message.putAttributes(name, value);
+            message.putAttributes(
+                    Objects.requireNonNull(name, "attributes"),
+                    Objects.requireNonNull(value, () -> "attributes[\"" + name + "\"]"));
             return this;
         }
 
         /** How long after it was stored the event is due, up to 10 years. Replaces {@link #deliverAt}. */
         public Builder delay(Duration delay) {
-            message.setDelay(Times.proto(delay));
+            message.setDelay(Times.proto(Objects.requireNonNull(delay, "delay")));
             return this;
         }
 
         /** When the event is due; a past time means now. Replaces {@link #delay}. */
         public Builder deliverAt(Instant moment) {
-            message.setDeliverAt(Times.proto(moment));
+            message.setDeliverAt(Times.proto(Objects.requireNonNull(moment, "deliver_at")));
             return this;
         }
 
@@ -167,7 +172,7 @@ public final class Event {
          * gets the events of a key one at a time, in the order in which they are due. Not set: in no order.
          */
         public Builder key(String key) {
-            message.setKey(key);
+            message.setKey(Objects.requireNonNull(key, "key"));
             return this;
         }
 

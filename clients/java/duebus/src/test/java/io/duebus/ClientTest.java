@@ -23,6 +23,7 @@ import java.io.ObjectOutputStream;
 import java.net.ServerSocket;
 import java.time.Duration;
 import java.time.Instant;
+import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
@@ -610,6 +611,17 @@ class ClientTest extends BusTestBase {
         assertNull("max_execution", () -> worker.maxExecution(null));
         assertNull("target", () -> DueBus.builder(null));
         assertNull("token", () -> DueBus.builder("localhost:1").token(null));
+        assertNull("data", () -> Event.of(null));
+        assertNull("json", () -> Event.json(null));
+        var event = Event.json("{}");
+        assertNull("id", () -> event.id(null));
+        assertNull("content_type", () -> event.contentType(null));
+        assertNull("key", () -> event.key(null));
+        assertNull("delay", () -> event.delay(null));
+        assertNull("deliver_at", () -> event.deliverAt(null));
+        assertNull("attributes", () -> event.attributes(null));
+        assertNull("attributes[\"k\"]", () -> event.attributes(Collections.singletonMap("k", null)));
+        assertNull("event", () -> bus.dispatch("t", null));
     }
 
     private static void assertNull(String name, Executable call) {
