@@ -26,6 +26,7 @@ import {
   Reflector,
 } from "@nestjs/core";
 import { Client, type ClientOptions } from "./client.js";
+import { DueBusError } from "./errors.js";
 import type { Logger } from "./logger.js";
 import type { Handler } from "./worker/executor.js";
 import { given, type WorkerOptions } from "./worker/settings.js";
@@ -66,7 +67,7 @@ export function DueBusHandler(topic: string, options: WorkerOptions = {}): Metho
 }
 
 /**
- * Provides the `Client` to every module, and runs the methods that `DueBusHandler` decorates.
+ * Provides the `Client` and `DueBusHealth` to every module, and runs the methods that `DueBusHandler` decorates.
  *
  * ```ts
  * @Module({ imports: [DueBusModule.forRoot({ target: "127.0.0.1:50051", worker: { group: "billing" } })] })
@@ -104,9 +105,42 @@ export class DueBusModule {
           modules: ModuleRef,
         ) => new Handlers(client, worker ?? {}, discovery, scanner, modules),
       },
+      {
+        provide: DueBusHealth,
+        inject: [Client, Handlers],
+        useFactory: (client: Client, handlers: Handlers) => new DueBusHealth(client, () => handlers.failure),
+      },
     ];
-    const module = { module: DueBusModule, imports: [...imports, DiscoveryModule], providers, exports: [Client] };
-    return { ...module, global: true };
+    const shared = { exports: [Client, DueBusHealth], global: true };
+    return { module: DueBusModule, imports: [...imports, DiscoveryModule], providers, ...shared };
+  }
+}
+
+/** For a health check of the application. */
+export class DueBusHealth {
+  readonly #client: Client;
+  readonly #failure: () => unknown;
+
+  /** @internal */
+  constructor(client: Client, failure: () => unknown) {
+    this.#client = client;
+    this.#failure = failure;
+  }
+
+  /**
+   * Resolves while the server accepts work and the handlers are subscribed, or will be once the server can be reached.
+   *
+   * @throws what ended the worker for good, such as a `DueBusError` that a retry can't fix; `DISPATCHER_NOT_WORKING`
+   * while the server drains; any other `DueBusError` when it can't be asked within the client's timeout.
+   */
+  async check(): Promise<void> {
+    const failure = this.#failure();
+    if (failure !== undefined) {
+      throw failure;
+    }
+    if (!(await this.#client.isServing())) {
+      throw new DueBusError("DISPATCHER_NOT_WORKING", "the server accepts no new work");
+    }
   }
 }
 
@@ -119,6 +153,8 @@ class Handlers implements OnApplicationBootstrap, BeforeApplicationShutdown, OnA
   readonly #modules: ModuleRef;
   readonly #log = new NestLogger("DueBus");
   #worker: Worker | undefined;
+  /** What ended the worker for good. */
+  failure: unknown;
 
   constructor(
     client: Client,
@@ -144,7 +180,10 @@ class Handlers implements OnApplicationBootstrap, BeforeApplicationShutdown, OnA
       worker.handle(topic, handler, options);
     }
     this.#worker = worker;
-    worker.run().catch((error: unknown) => this.#log.error(`the worker has ended: ${String(error)}`));
+    worker.run().catch((error: unknown) => {
+      this.failure = error;
+      this.#log.error(`the worker has ended: ${String(error)}`);
+    });
   }
 
   async beforeApplicationShutdown(): Promise<void> {

@@ -12,8 +12,8 @@ import {
   type Type,
 } from "@nestjs/common";
 import { NestFactory } from "@nestjs/core";
-import { Client, type Delivery, type HandlerContext, Worker } from "duebus";
-import { DueBusHandler, DueBusModule, type DueBusModuleOptions } from "duebus/nestjs";
+import { Client, type Delivery, DueBusError, type HandlerContext, Worker } from "duebus";
+import { DueBusHandler, DueBusHealth, DueBusModule, type DueBusModuleOptions } from "duebus/nestjs";
 import { startBus } from "duebus/testing";
 
 const bus = await startBus();
@@ -209,5 +209,28 @@ test("a provider with an alias has one subscription for each handler", async (co
   const handle = context.mock.method(Worker.prototype, "handle");
   const app = await start(AliasModule);
   assert.equal(handle.mock.callCount(), 2);
+  await app.close();
+});
+
+@Module({
+  imports: [DueBusModule.forRoot({ target: bus.address, worker: { engine: "redis" } })],
+  providers: [Orders],
+})
+class MissingEngineModule {}
+
+test("the health is that of the server, and of the worker, which an error may have ended", async () => {
+  const producer = await start(ProducerModule);
+  await producer.get(DueBusHealth).check();
+  await producer.close();
+  await assert.rejects(producer.get(DueBusHealth).check(), /the client is closed/);
+
+  const app = await start(MissingEngineModule);
+  const health = app.get(DueBusHealth);
+  const ended = async (): Promise<never> => {
+    for (;;) {
+      await health.check(); // waits for the server
+    }
+  };
+  await assert.rejects(ended(), (error) => error instanceof DueBusError && error.is("NO_DISPATCHER_SPECIFIED"));
   await app.close();
 });
