@@ -128,7 +128,7 @@ export class DueBusHealth {
   }
 
   /**
-   * Resolves while the server accepts work and the handlers are subscribed, or will be once the server can be reached.
+   * Resolves while the server accepts work and the worker has not failed.
    *
    * @throws what ended the worker for good, such as a `DueBusError` that a retry can't fix; `DISPATCHER_NOT_WORKING`
    * while the server drains; any other `DueBusError` when it can't be asked within the client's timeout.
