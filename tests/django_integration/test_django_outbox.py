@@ -198,6 +198,30 @@ def test_what_others_have_not_committed_does_not_hold_up_a_relay(shared_database
     assert two.send() == 1
 
 
+@pytest.mark.parametrize("key", ["", "a"])
+def test_a_claim_reads_no_more_rows_than_it_needs(shared_database: str, bus: Client, key: str) -> None:
+    place(*range(2_000), key=key)
+    store = relay(bus)._store
+    store.prepare()
+    if connections["default"].vendor == "postgresql":
+        with connections["default"].cursor() as cursor:
+            cursor.execute("ANALYZE")  # the rows would be too few for an index, as far as it knew
+    before = rows_read()
+    with store.claim("", 10, 1 << 20, [], []) as claimed:
+        assert claimed.rows
+        assert rows_read() - before < 500
+
+
+def rows_read() -> int:
+    """How many rows this connection has read on MariaDB, or this transaction on PostgreSQL."""
+    with connections["default"].cursor() as cursor:
+        if connections["default"].vendor == "mysql":
+            cursor.execute("SHOW SESSION STATUS LIKE 'Rows_read'")
+        else:
+            cursor.execute("SELECT 'read', sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_xact_user_tables")
+        return int(cursor.fetchone()[1])
+
+
 def sent_by(other: Relay) -> int:
     """Send one batch on a connection of its own, that of this thread."""
     try:

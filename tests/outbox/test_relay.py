@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from duebus import Client, KeyPolicy
-from duebus.errors import InvalidArgument
+from duebus.errors import InvalidArgument, Unavailable
 from duebus.integrations.outbox import first_free, new_row, wait_for_announcement
 from duebus.v1 import event_bus_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -290,13 +290,29 @@ def test_a_claim_does_not_read_the_rows_that_wait(shared_shop: Shop, bus: Client
     shared_shop.place(2_000, key="a")
     store = shared_shop.relay(bus)._store
     store.prepare()
-    with shared_shop.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if shared_shop.engine.dialect.name == "postgresql":
-            connection.execute(text("ANALYZE"))  # the rows would be too few for an index, as far as it knew
+    analyze(shared_shop)
     before = rows_read(shared_shop)
     with store.claim("", 10, 1 << 20, ["full"], []) as claimed:
         assert (claimed.topic, len(claimed.rows)) == (TOPIC, 1)
         assert rows_read(shared_shop, claimed) - before < 500
+
+
+def test_a_claim_of_one_key_reads_no_more_rows_than_it_needs(postgres_shop: Shop, bus: Client) -> None:
+    """If all rows have one slot, PostgreSQL likes to look for those of any slot in the order of their ids."""
+    postgres_shop.place(*range(2_000), key="a")
+    store = postgres_shop.relay(bus)._store
+    store.prepare()
+    analyze(postgres_shop)
+    with store.claim("", 10, 1 << 20, [], []) as claimed:
+        assert len(claimed.rows) == 10
+        assert rows_read(postgres_shop, claimed) < 500
+
+
+def analyze(shop: Shop) -> None:
+    """Let PostgreSQL know how many rows there are. Else they would be too few for an index, as far as it knew."""
+    if shop.engine.dialect.name == "postgresql":
+        with shop.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("ANALYZE"))
 
 
 def rows_read(shop: Shop, claim: Any = None) -> int:
@@ -401,6 +417,43 @@ def test_a_full_topic_does_not_hold_up_the_others(shop: Shop, bus: Client) -> No
 
     with relay.running():
         assert sorted(received(bus, 600, "full")) == list(range(600))
+
+
+def test_topics_for_which_the_server_does_not_answer_do_not_hold_up_the_others(
+    shop: Shop, bus: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes the whole timeout, so the first one may be tried again before the last one was."""
+    monkeypatch.setattr("duebus._core.backoff._INITIAL", 0)
+    dispatch_many = bus.dispatch_many
+
+    def dispatch(topic: str, *arguments: Any, **options: Any) -> Any:
+        if topic.startswith("down"):
+            raise Unavailable("no answer")
+        return dispatch_many(topic, *arguments, **options)
+
+    monkeypatch.setattr(bus, "dispatch_many", dispatch)
+    for number, topic in enumerate(("down-1", "down-2", "down-3", TOPIC)):
+        shop.place(number, topic=topic)
+    shop.relay(bus).send()
+    assert {row.topic for row in shop.rows()} == {"down-1", "down-2", "down-3"}
+
+
+def test_that_rows_wait_and_that_they_are_accepted_again_is_logged_once(
+    sqlite_shop: Shop, bus: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "duebus.outbox")
+    bus.admin.configure_topic("full", max_queued=1)
+    sqlite_shop.place(1, 2, 3, topic="full")
+    relay = sqlite_shop.relay(bus)
+    relay.send()
+    for number in (1, 2):
+        assert received(bus, 1, "full") == [number]
+        while relay._topics.waiting():
+            time.sleep(0.01)  # the server has asked for a pause
+        relay.send()
+    waiting, accepted = caplog.messages
+    assert waiting.startswith("rows of the outbox for full wait: ")
+    assert accepted.startswith("rows of the outbox for full are accepted again after ")
 
 
 def test_a_full_key_does_not_hold_up_the_others(shop: Shop, bus: Client) -> None:

@@ -27,8 +27,9 @@ from duebus._core.events import encode_fields
 from duebus._core.fields import Span
 from duebus._core.model import NewEvent
 from duebus.client import Client
-from duebus.errors import DeadlineExceeded, DueBusError, InvalidArgument, MaxQueuedEventsReached, Unavailable
+from duebus.errors import DueBusError, InvalidArgument, MaxQueuedEventsReached
 from duebus.v1 import event_bus_pb2
+from duebus.worker.outages import Outage
 
 __all__ = [
     "CHANNEL",
@@ -79,9 +80,6 @@ _CLAIM_BYTES = 8 << 20
 
 _BATCH_BYTES = 2 << 20
 """The most that one dispatch holds. A server takes 1,000 events and 4 MiB; an event has at most 1 MiB."""
-
-_OUTAGES = 2
-"""After so many topics in a row for which the server did not answer, the others wait for the next `send`."""
 
 _TIMEOUT_S = 5.0
 
@@ -370,6 +368,7 @@ class Relay:
     def run(self) -> None:
         """Send rows until `stop` is called. While the database can't be reached, it tries again, forever."""
         backoff = Backoff()
+        outage = Outage("the outbox can be read again", log=_log)
         try:
             while not self._stopped.is_set():
                 try:
@@ -378,9 +377,10 @@ class Relay:
                             min(self._poll_s, self._topics.pause_s(), self._slots.pause_s()), self._stopped
                         )
                     backoff.reset()
+                    outage.ended()
                 except Exception as error:  # noqa: BLE001 - each database library has its own
                     reason = getattr(error, "orig", None) or error  # SQLAlchemy adds the statement, in lines of its own
-                    _log.warning("the outbox can't be read: %s", " ".join(str(reason).split()))
+                    outage.failed("the outbox can't be read: %s", " ".join(str(reason).split()))
                     self._prepared = False  # another server may have taken over, which lacks the last commits
                     self._stopped.wait(backoff.next())
         finally:
@@ -408,19 +408,19 @@ class Relay:
         if not self._prepared:
             self._store.prepare()
             self._prepared = True
-        topic, count, outages = "", 0, 0
-        while not self._stopped.is_set() and outages < _OUTAGES:
+        topic, count = "", 0
+        while not self._stopped.is_set():
             postponed = self._topics.waiting(), self._slots.waiting()
             with self._store.claim(topic, _CLAIM_ROWS, _CLAIM_BYTES, *postponed) as claim:
                 if claim.topic is None:
                     break
                 topic = claim.topic
                 count += len(claim.rows)
-                outages = 0 if self._send_topic(claim, topic) else outages + 1
+                self._send_topic(claim, topic)
         return count
 
-    def _send_topic(self, claim: Claim, topic: str) -> bool:
-        """Send what is claimed, in order, as far as it is accepted. Returns whether the server answers."""
+    def _send_topic(self, claim: Claim, topic: str) -> None:
+        """Send what is claimed, in order, as far as it is accepted."""
         left = deque(_batches(claim.rows))
         full = set[int]()
         while left and not self._stopped.is_set():
@@ -436,56 +436,70 @@ class Relay:
                     claim.set_error(batch[0].id, str(error))
                 elif "key" in error.metadata:
                     full.add(batch[0].slot)
-                    self._postpone(self._slots, (topic, batch[0].slot), f"a key of {topic}", error)
+                    self._slots.add((topic, batch[0].slot), f"a key of {topic}", error)
                     left = deque(_batches(_of_other_keys(chain.from_iterable(left), batch[0])))
                 else:
-                    self._postpone(self._topics, topic, topic, error)
-                    break
+                    self._topics.add(topic, topic, error)
+                    return
             except DueBusError as error:
-                self._postpone(self._topics, topic, topic, error)
-                return not isinstance(error, Unavailable | DeadlineExceeded)
+                self._topics.add(topic, topic, error)
+                return
             else:
                 claim.remove([row.id for row in batch])
-                self._topics.forget(topic)
-                self._slots.forget(*((topic, slot) for slot in {row.slot for row in batch} - full))
-        return True
+                self._topics.accepted(topic)
+                self._slots.accepted(*((topic, slot) for slot in {row.slot for row in batch} - full))
+        if claim.rows and not left:
+            self._topics.forget(topic)
+            self._slots.forget(*((topic, slot) for slot in {row.slot for row in claim.rows} - full))
 
-    def _postpone(self, what: "_Postponed[Any]", name: Any, described: str, error: DueBusError) -> None:
-        """Leave rows alone for a while."""
-        what.add(name, error.retry_after)
-        _log.warning("rows of the outbox for %s wait: %s", described, error)
+
+class _Pause:
+    """Why and until when something is left alone.
+
+    Attributes:
+        until: By the monotonic clock, in seconds.
+    """
+
+    def __init__(self, described: str) -> None:
+        self.backoff = Backoff()
+        self.outage = Outage(f"rows of the outbox for {described} are accepted again", log=_log)
+        self.until = 0.0
 
 
 class _Postponed(Generic[_T]):
-    """What is left alone for a while, and until when."""
+    """What is left alone for a while."""
 
     def __init__(self) -> None:
-        self._backoffs: dict[_T, Backoff] = {}
-        self._until: dict[_T, float] = {}
+        self._pauses: dict[_T, _Pause] = {}
 
-    def add(self, name: _T, retry_after: timedelta | None) -> None:
+    def add(self, name: _T, described: str, error: DueBusError) -> None:
         """Leave it alone: each time for longer, and at least for what the server asks."""
-        pause_s = self._backoffs.setdefault(name, Backoff()).next()
-        if retry_after is not None:
-            pause_s = max(pause_s, retry_after.total_seconds())
-        self._until[name] = time.monotonic() + pause_s
+        pause = self._pauses.setdefault(name, _Pause(described))
+        asked_s = error.retry_after.total_seconds() if error.retry_after is not None else 0.0
+        pause.until = time.monotonic() + max(pause.backoff.next(), asked_s)
+        pause.outage.failed("rows of the outbox for %s wait: %s", described, error)
+
+    def accepted(self, *names: _T) -> None:
+        """Some rows of these are accepted, so the next pause is short."""
+        for name in names:
+            if pause := self._pauses.get(name):
+                pause.backoff.reset()
 
     def forget(self, *names: _T) -> None:
-        """These are accepted again."""
+        """All rows of these are accepted."""
         for name in names:
-            self._backoffs.pop(name, None)
-            self._until.pop(name, None)
+            if pause := self._pauses.pop(name, None):
+                pause.outage.ended()
 
     def waiting(self) -> list[_T]:
         """What is to be left alone now."""
         now = time.monotonic()
-        self._until = {name: until for name, until in self._until.items() if until > now}
-        return list(self._until)
+        return [name for name, pause in self._pauses.items() if pause.until > now]
 
     def pause_s(self) -> float:
         """When the first of them may be tried again, in seconds from now; infinite if there is none."""
         now = time.monotonic()
-        return min((until - now for until in self._until.values() if until > now), default=math.inf)
+        return min((pause.until - now for pause in self._pauses.values() if pause.until > now), default=math.inf)
 
 
 def _batches(rows: Sequence[Row]) -> Iterator[list[Row]]:

@@ -17,10 +17,12 @@ class Outage:
 
     Args:
         over: The text of the last line, before the length of the outage.
+        log: Gets the lines.
     """
 
-    def __init__(self, over: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, over: str, clock: Callable[[], float] = time.monotonic, *, log: logging.Logger = _log) -> None:
         self._over = over
+        self._log = log
         self._clock = clock
         self._began: float | None = None
         self._said_at = 0.0
@@ -33,10 +35,10 @@ class Outage:
         elif now < self._said_at + _INTERVAL:
             return
         self._said_at = now
-        _log.warning(message, *arguments)
+        self._log.warning(message, *arguments)
 
     def ended(self) -> None:
         """It succeeded."""
         if self._began is not None:
-            _log.info("%s after %.1f s", self._over, self._clock() - self._began)
+            self._log.info("%s after %.1f s", self._over, self._clock() - self._began)
             self._began = None

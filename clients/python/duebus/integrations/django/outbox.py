@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
@@ -179,9 +180,11 @@ class _Store:
 
     def _lock_slots(self, topic: str, except_slots: Sequence[tuple[str, int]]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
-        of_slot = self._rows.filter(topic=topic, slot=OuterRef("slot"), error__isnull=True)
+        slot = OuterRef("slot")
+        of_slot = self._rows.filter(topic=topic, error__isnull=True)
+        of_slot = of_slot.filter(slot=slot) if self._by_equality() else of_slot.filter(slot__range=(slot, slot))
         slots = self._slots.exclude(slot__in=[slot for of_topic, slot in except_slots if of_topic == topic]).annotate(
-            first=Subquery(of_slot.order_by("id").values("id")[:1])
+            first=Subquery(of_slot.order_by("slot", "id").values("id")[:1])
         )
         found = [(first, slot) for slot, first in slots.values_list("slot", "first") if first is not None]
         lock = self._slots.select_for_update(skip_locked=True)
@@ -190,19 +193,29 @@ class _Store:
             lambda slots: list(lock.filter(slot__in=slots).values_list("slot", flat=True)),
         )
 
+    def _by_equality(self) -> bool:
+        """Whether `=` finds the first rows of a slot: MariaDB would read all rows of the topic for a range.
+
+        PostgreSQL in turn could read all rows in the order of their ids for `=`. A range to be sorted by slot and id
+        makes it use the index.
+        """
+        return bool(connections[self._alias].vendor == "mysql")
+
     def _read(self, topic: str, slots: Sequence[int], limit: int, size: int) -> list[Row]:
         """Read rows until their events have so many bytes: first the sizes, as drivers fetch all that a query finds.
 
         Each slot is read by itself, because a query for several of them would sort all of their rows. In a UNION,
         SQLite takes a limit in a subquery only, which Django's querysets do not make.
         """
+        by_slot = "slot = %s" if self._by_equality() else "slot BETWEEN %s AND %s"
         of_slot = (
-            "SELECT * FROM (SELECT id, length(event) FROM duebus_outbox"
-            " WHERE topic = %s AND slot = %s AND error IS NULL ORDER BY id LIMIT %s) AS of_slot"
+            "SELECT * FROM (SELECT id, length(event) FROM duebus_outbox"  # noqa: S608 - one of two constants
+            f" WHERE topic = %s AND {by_slot} AND error IS NULL ORDER BY slot, id LIMIT %s) AS of_slot"
         )
         sizes = f"{' UNION ALL '.join([of_slot] * len(slots))} ORDER BY id"
+        values = ((topic, *[slot] * by_slot.count("%s"), share(limit, slots)) for slot in slots)
         with connections[self._alias].cursor() as cursor:
-            cursor.execute(sizes, [value for slot in slots for value in (topic, slot, share(limit, slots))])
+            cursor.execute(sizes, list(chain.from_iterable(values)))
             ids = up_to(size, cursor.fetchall())
         found = self._rows.filter(id__in=ids).order_by("id").values_list("id", "slot", "event")
         return [Row(number, slot, bytes(event)) for number, slot, event in found]

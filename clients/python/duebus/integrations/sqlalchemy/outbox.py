@@ -276,14 +276,19 @@ class _Store:
         return found
 
     def _sendable(self, topic: str, slot: ColumnElement[int] | int) -> ColumnElement[bool]:
+        """Rows of one slot, to be sorted by slot and id.
+
+        For `=`, PostgreSQL could read all rows in the order of their ids; for a range, MariaDB all rows of the topic.
+        """
         row = self._rows.c
-        return and_(row.topic == topic, row.slot == slot, row.error.is_(None))
+        of_slot = row.slot == slot if self._engine.dialect.name in MYSQL else row.slot.between(slot, slot)
+        return and_(row.topic == topic, of_slot, row.error.is_(None))
 
     def _lock_slots(self, connection: Connection, topic: str, except_slots: Sequence[tuple[str, int]]) -> Sequence[int]:
         """Lock slots that have rows and that no other relay has locked, those with the oldest rows first."""
         row, slot = self._rows.c, self._slots.c
         of_slot = select(row.id).where(self._sendable(topic, slot.slot)).correlate(self._slots)
-        first = of_slot.order_by(row.id).limit(1).scalar_subquery()  # min() would read all rows of a slot
+        first = of_slot.order_by(row.slot, row.id).limit(1).scalar_subquery()  # min() would read all rows of a slot
         left_out = [number for of_topic, number in except_slots if of_topic == topic]
         slots = select(slot.slot, first.label("first")).where(slot.slot.not_in(left_out))
         found = [(each.first, each.slot) for each in connection.execute(slots)]
@@ -297,7 +302,7 @@ class _Store:
         Each slot is read by itself, because a query for several of them would sort all of their rows.
         """
         row = self._rows.c
-        of_topic = select(row.id, func.length(row.event)).order_by(row.id).limit(share(limit, slots))
+        of_topic = select(row.id, func.length(row.event)).order_by(row.slot, row.id).limit(share(limit, slots))
         each_slot = (of_topic.where(self._sendable(topic, slot)).subquery().select() for slot in slots)
         ids = up_to(size, connection.execute(union_all(*each_slot).order_by("id")))
         found = select(row.id, row.slot, row.event).where(row.id.in_(ids)).order_by(row.id)
