@@ -98,6 +98,12 @@ async def test_a_cursor_of_keys_that_no_page_had_is_refused(joined: TopicDriver)
         await joined.keys(cursor="x")
 
 
+async def test_nothing_is_behind_a_cursor_of_keys_that_is_too_large(joined: TopicDriver) -> None:
+    await joined.dispatch(*keyed("a"))
+    page = await joined.keys(cursor="9" * 30)
+    assert (page.keys, page.next_cursor) == ([], None)
+
+
 async def all_of_key(
     topic: TopicDriver, state: EventState, key: str = KEY, *, newest_first: bool = False
 ) -> Sequence[EventInfo]:

@@ -139,7 +139,7 @@ def key_page(topic: Topic, query: KeyQuery, now_us: int) -> KeyPage:
     keys = group.indexes.keys
     if query.cursor is not None and not query.cursor.isdecimal():
         raise InvalidArgument("page_token", "is not a page token of this request")
-    start = int(query.cursor or 0)
+    start = min(int(query.cursor or 0), len(keys))
     found = keys.page(start, query.limit + 1, with_held=group.order.policy.holds)
     cursor = str(start + query.limit) if len(found) > query.limit else None
     return KeyPage([_key_info(group.order, key, now_us) for key in found[: query.limit]], cursor)
