@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 import socket
@@ -80,10 +81,12 @@ class RedisServer:
 def free_port(below: int = 32_768) -> int:
     """A free port of the loopback interface, below a limit.
 
-    The default limit is where Linux's ephemeral ports begin, so that the system gives it to no other process.
+    The default limit is where Linux's ephemeral ports begin, so that the system gives it to no other process. No
+    other of 16 workers of pytest is given it, nor the port 10,000 above, where a node of a cluster listens too.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        port = random.randrange(10_000, below)
+        port = random.randrange(10_000 + worker % 16, below, 16)
         with socket.socket() as probe, suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
