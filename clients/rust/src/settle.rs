@@ -151,12 +151,11 @@ impl Client {
     }
 }
 
-/// Splits items into parts that fit into one request each: at least one part, so that the server can refuse an empty
-/// request.
+/// Splits items into parts that fit into one request each.
 fn batches<T>(items: &[T], max_bytes: usize, size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     let mut batches = Vec::new();
     let mut rest = items;
-    while batches.is_empty() || !rest.is_empty() {
+    while !rest.is_empty() {
         let (batch, others) = rest.split_at(fitting(rest, max_bytes, &size).min(MAX_LEASES));
         batches.push(batch);
         rest = others;
