@@ -35,8 +35,9 @@ type Client struct {
 }
 
 // NewClient makes a client of the server at target: "host:port", several of them separated by commas, or any other name
-// that gRPC resolves, such as "dns:///host:port" or "unix:path". Several servers, or addresses of a name, are replicas that share one Redis; calls go in turn to
-// those that answer, and so do streams. It does not connect yet.
+// that gRPC resolves, such as "dns:///host:port", "unix:path", or "scheme:///name" of a resolver of your own. Several
+// servers, or addresses of a name, are replicas that share one Redis; calls go in turn to those that answer, and so do
+// streams. It does not connect yet.
 //
 // Errors: ErrInvalidArgument if the target or an option can't be used.
 func NewClient(target string, options ...ClientOption) (*Client, error) {

@@ -241,7 +241,7 @@ func TestUnusableTargetsAndOptionsAreRefused(t *testing.T) {
 
 func TestUsableTargetsAreAccepted(t *testing.T) {
 	for _, target := range []string{
-		"a:1", " a:1 ", ":1", "[::1]:1", "a:1, b:2", "dns:///a", "dns:a:1", "passthrough:///a", "unix:/run/bus.sock", "unix:bus.sock",
+		"a:1", " a:1 ", ":1", "[::1]:1", "[fe80::1%lo]:1", "[fe80::1%lo]:1,b:2", "a:1, b:2", "dns:///a", "dns:a:1", "passthrough:///a", "unix:/run/bus.sock", "unix:bus.sock",
 	} {
 		if err := errorOfNewClient(target); err != nil {
 			t.Errorf("%q: got %v", target, err)
@@ -369,6 +369,16 @@ func TestCloseEndsTheWaitForTheNextTry(t *testing.T) {
 	}
 	if err := next(t, waiting); !errors.Is(err, duebus.ErrClientClosed) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAnEmptyTokenIsNone(t *testing.T) {
+	bus := newFakeBus(t)
+	if _, err := newClient(t, bus.address, duebus.WithToken("")).Dispatch(t.Context(), "t", duebus.Event{}); err != nil {
+		t.Fatal(err)
+	}
+	if sent := next(t, bus.tokens); len(sent) != 0 {
+		t.Error(sent)
 	}
 }
 

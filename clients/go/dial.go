@@ -97,10 +97,11 @@ func parseTarget(target string) (string, resolver.Builder, error) {
 		}
 		servers = append(servers, resolver.Address{Addr: address, ServerName: host})
 	}
+	name := strings.ReplaceAll(servers[0].Addr, "%", "%25") // of an IPv6 address with a zone: gRPC parses it as a URL
 	if len(servers) == 1 {
-		return servers[0].Addr, nil, nil
+		return name, nil, nil
 	}
-	return servers.Scheme() + ":///" + servers[0].Addr, servers, nil
+	return servers.Scheme() + ":///" + name, servers, nil
 }
 
 // isResolved reports whether a target names its resolver. gRPC would look up an http URL as a host.

@@ -61,9 +61,9 @@ class Client:
         token: A bearer token, sent with each call, or a function that is asked for one before each call and each
             stream, so that tokens can rotate; it should cache them.
             Many threads may call it at the same time.
-            White space around a token is left out. While the function raises or has no token, calls fail with
-            Unavailable and are retried, and workers reconnect. Over plaintext, anyone on the network path can read a
-            token.
+            Empty: none. White space around a token is left out. While the function raises or has no token, calls
+            fail with Unavailable and are retried, and workers reconnect. Over plaintext, anyone on the network path
+            can read a token.
         interceptors: Functions around each dispatch, the first outermost, for example to add attributes to its events:
             `def interceptor(topic, events, call_next)`. Each gets NewEvents, and returns what
             `call_next(topic, events)` returns: a result for each event.

@@ -41,7 +41,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ClientOptions {
-    /// Sent as a bearer token with each call.
+    /// Sent as a bearer token with each call; none if it is empty.
     pub token: Option<String>,
     /// None: plaintext. `ClientTlsConfig::new().with_native_roots()` trusts the system's authorities.
     pub tls: Option<ClientTlsConfig>,
@@ -62,7 +62,7 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
-    /// With a bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+    /// With a bearer token, sent with each call; empty: none. Over plaintext, anyone on the network path can read it.
     #[must_use]
     pub fn token(self, token: impl Into<String>) -> Self {
         Self { token: Some(token.into()), token_provider: None, ..self }

@@ -65,8 +65,8 @@ impl TokenProvider {
         if token.trim().is_empty() {
             return Err(Status::unavailable("no token: it is empty")); // for example a file that is being written
         }
-        let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-            .map_err(|_| Status::unauthenticated("the token is not printable ASCII"))?;
+        let value: Option<HeaderValue> = bearer(&token);
+        let mut value = value.ok_or_else(|| Status::unauthenticated("the token is not printable ASCII"))?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -105,21 +105,29 @@ pub(crate) fn connection(
 ) -> Result<Connection, Error> {
     let names = target.strip_prefix("dns:///").unwrap_or(target).split(',').map(str::trim);
     let names = names.map(|name| Ok((name.to_owned(), endpoint(name, options)?))).collect::<Result<_, Error>>()?;
-    let authorization = options.token.as_deref().map(bearer).transpose()?;
+    let authorization = options.token.as_deref().filter(|token| !token.is_empty()).map(fixed).transpose()?;
     let credentials = Credentials { authorization, closed, interceptors: options.interceptors.clone() };
     Ok(InterceptedService::new(Servers::new(names, lookup, options.token_provider.clone()), credentials))
 }
 
-fn bearer(token: &str) -> Result<MetadataValue<Ascii>, Error> {
-    let mut value = MetadataValue::try_from(format!("Bearer {}", token.trim()))
-        .map_err(|_| Error::invalid_field("token", "is not printable ASCII"))?;
+fn fixed(token: &str) -> Result<MetadataValue<Ascii>, Error> {
+    if token.trim().is_empty() {
+        return Err(Error::invalid_field("token", "is empty"));
+    }
+    let value: Option<MetadataValue<Ascii>> = bearer(token);
+    let mut value = value.ok_or_else(|| Error::invalid_field("token", "is not printable ASCII"))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
+/// The header of a token, unless it can't be sent: a header value itself takes any byte but control characters.
+fn bearer<V: TryFrom<String>>(token: &str) -> Option<V> {
+    V::try_from(format!("Bearer {}", token.trim())).ok().filter(|_| token.is_ascii())
+}
+
 fn endpoint(target: &str, options: &ClientOptions) -> Result<Endpoint, Error> {
     let scheme = if options.tls.is_some() { "https" } else { "http" };
-    let is_name = |host: &str| !host.is_empty() && !host.contains(['/', '@']);
+    let is_name = |host: &str| !host.is_empty() && !host.contains(['/', '@', '?', '#']);
     if !target.rsplit_once(':').is_some_and(|(host, port)| is_name(host) && port.parse::<u16>().is_ok()) {
         return Err(Error::invalid_field("target", format!("{target:?} is not host:port")));
     }

@@ -29,8 +29,8 @@ export interface ClientOptions {
   /** TLS; `{}` trusts the system's authorities. Without it, connections are plaintext. */
   tls?: TlsOptions | undefined;
   /**
-   * A bearer token, sent with each call, or a function that is asked for one before each call and each stream. While it
-   * fails, calls fail with `UNAVAILABLE` and are retried, and workers reconnect. Over plaintext, anyone on the network
+   * A bearer token, sent with each call, or a function that is asked for one before each call and each stream. Empty:
+   * none. While it fails, calls fail with `UNAVAILABLE` and are retried, and workers reconnect. Over plaintext, anyone on the network
    * path can read the token.
    */
   token?: string | TokenProvider | undefined;

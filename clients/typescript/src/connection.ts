@@ -115,7 +115,7 @@ export class Connection {
     );
     this.#interceptors = interceptors.filter((each) => each.metadata !== undefined);
     this.#tokens = typeof token === "function" ? token : undefined;
-    if (token !== undefined && this.#tokens === undefined) {
+    if (token !== undefined && token !== "" && this.#tokens === undefined) {
       authorize(this.#metadata, token);
     }
     const all = { ...CHANNEL_OPTIONS, ...options, ...channelOptions };

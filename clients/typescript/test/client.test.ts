@@ -341,6 +341,11 @@ test("the line break at the end of a token is not sent", async () => {
   assert.deepEqual(bus.tokens, ["Bearer fixed", "Bearer provided"]);
 });
 
+test("an empty token is none", async () => {
+  await connect(bus.target, { token: "" }).dispatch("t", {});
+  assert.deepEqual([bus.dispatches.length, bus.tokens], [1, []]);
+});
+
 test("a provider's empty token is no token", async () => {
   const tokens = ["", undefined as never, "late"];
   await connect(bus.target, { token: () => tokens.shift() as string }).dispatch("t", {});

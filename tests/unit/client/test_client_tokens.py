@@ -99,9 +99,16 @@ async def test_the_line_break_at_the_end_of_a_token_is_not_sent(bus: FakeBus) ->
     assert set(sent(bus, "Ack")) == {"Bearer secret"}
 
 
+async def test_an_empty_token_is_none(bus: FakeBus) -> None:
+    async with aio.Client(bus.target, timeout=10, token="") as client:
+        await client.ack("a")
+    assert "authorization" not in bus.metadata["Ack"][0]
+
+
 async def test_a_token_that_can_not_be_sent_is_an_error_at_once(bus: FakeBus) -> None:
-    with pytest.raises(errors.InvalidArgument, match="token"):
-        aio.Client(bus.target, token="line\nbreak")
+    for token in ("line\nbreak", " "):
+        with pytest.raises(errors.InvalidArgument, match="token"):
+            aio.Client(bus.target, token=token)
     async with aio.Client(bus.target, timeout=10, token=lambda: "line\nbreak") as client:
         with pytest.raises(errors.Unauthenticated, match="printable"):
             await client.dispatch("orders", "x")

@@ -102,7 +102,7 @@ def make_settings(
         targets=_split(target),
         timeout=None if timeout is None else fields.seconds("timeout", timeout),
         credentials=credentials,
-        metadata=() if token is None or callable(token) else tokens.fixed(token),
+        metadata=() if token is None or token == "" or callable(token) else tokens.fixed(token),
         token_provider=token if callable(token) else None,
         options=tuple((_CHANNEL_OPTIONS | dict(options)).items()),
     )

@@ -16,6 +16,8 @@ def fixed(token: str) -> Metadata:
         InvalidArgument: it can't be sent.
     """
     stripped = fields.text("token", token).strip()
+    if not stripped:
+        raise InvalidArgument.of_field("token", "is empty")
     if not _can_be_sent(stripped):
         raise InvalidArgument.of_field("token", "is not printable ASCII")
     return _authorization(stripped)

@@ -149,6 +149,9 @@ async fn unusable_targets_and_options_are_named() {
         ("a:1,b", ClientOptions::default(), "target"),
         ("http://a:1", ClientOptions::default(), "target"),
         ("user@a:1", ClientOptions::default(), "target"),
+        ("a?b:1", ClientOptions::default(), "target"),
+        ("a:1", ClientOptions::default().token(" "), "token"),
+        ("a:1", ClientOptions::default().token("sécret"), "token"),
         ("a:1", ClientOptions { token, ..ClientOptions::default() }, "token"),
         ("a:1", ClientOptions { timeout: Duration::ZERO, ..ClientOptions::default() }, "timeout"),
     ] {
@@ -210,11 +213,28 @@ async fn a_call_without_a_token_is_unavailable_and_says_why() {
 #[tokio::test]
 async fn an_empty_token_is_unavailable_and_one_that_can_not_be_sent_is_unauthenticated() {
     let bus = FakeBus::start().await;
-    for (token, reason) in [("\n", Reason::Unavailable), ("a\nb", Reason::Unauthenticated)] {
+    for (token, reason) in
+        [("\n", Reason::Unavailable), ("a\nb", Reason::Unauthenticated), ("é", Reason::Unauthenticated)]
+    {
         let options = ClientOptions::default().token_provider(move || async move { Ok(token.to_owned()) });
         let client = bus.client(options.timeout(Duration::from_millis(500)));
         assert_eq!(*soon(client.dispatch("t", Event::new("x"))).await.unwrap_err().reason(), reason);
     }
+}
+
+#[tokio::test]
+async fn settling_nothing_asks_no_server() {
+    let client = Client::new("127.0.0.1:1", ClientOptions::default()).unwrap();
+    assert_eq!(soon(client.ack(Vec::new())).await.unwrap(), []);
+    assert_eq!(soon(client.nack(Vec::new())).await.unwrap(), []);
+    assert_eq!(soon(client.extend(Vec::new(), None)).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_empty_token_is_none() {
+    let mut bus = FakeBus::start().await;
+    soon(bus.client(ClientOptions::default().token("")).dispatch("t", Event::new("x"))).await.unwrap();
+    assert!(!next(&mut bus.dispatches).await.metadata().contains_key("authorization"));
 }
 
 #[tokio::test]

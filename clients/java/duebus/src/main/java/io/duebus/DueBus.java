@@ -332,12 +332,13 @@ public final class DueBus implements AutoCloseable {
         }
 
         /**
-         * A bearer token, sent with each call. Over plaintext, anyone on the network path can read it.
+         * A bearer token, sent with each call; empty: none. Over plaintext, anyone on the network path can read it.
          *
          * @throws DueBusException INVALID_ARGUMENT: it can't be sent
          */
         public Builder token(String token) {
-            this.authorization = TokenCredentials.fixed(Objects.requireNonNull(token, "token"));
+            boolean isGiven = !Objects.requireNonNull(token, "token").isEmpty();
+            this.authorization = isGiven ? TokenCredentials.fixed(token) : null;
             return this;
         }
 

@@ -324,6 +324,14 @@ class ClientTest extends BusTestBase {
     }
 
     @Test
+    void anEmptyTokenIsNone() throws Exception {
+        try (var without = DueBus.builder(server.address()).token("").build()) {
+            without.dispatch("t", EVENT);
+            assertEquals("null", FakeBus.next(server.tokens));
+        }
+    }
+
+    @Test
     void theLineBreakAtTheEndOfATokenIsNotSent() throws Exception {
         for (var client : List.of(
                 DueBus.builder(server.address()).token("secret\n").build(),
