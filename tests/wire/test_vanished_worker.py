@@ -48,14 +48,14 @@ async def test_events_of_a_killed_worker_reach_another_within_three_seconds(
 
 
 async def test_a_broken_stream_costs_the_requested_grace(wire: Wire, topic: str) -> None:
-    lost = await wire.subscribe(topic, disconnect_grace=0.2, lease=60)
+    lost = await wire.subscribe(topic, disconnect_grace=3, lease=60)
     await wire.dispatch(topic, "a")
     delivery = await lost.one()
     other = await wire.subscribe(topic)
     broken = time.monotonic()
     await lost.cancel()
     assert (await other.one()).event.id == "a"
-    assert 0.2 <= time.monotonic() - broken < 10
+    assert 3 <= time.monotonic() - broken < 25, "not the default, a second"
     (failure,) = await wire.ack(delivery)
     assert failure.reason == event_bus_pb2.LeaseFailure.REASON_EXPIRED
 
