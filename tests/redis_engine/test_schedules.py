@@ -61,12 +61,11 @@ async def test_of_four_replicas_that_wake_at_once_one_fires_each_time(bus: Redis
 
     # when four replicas fire whatever is due, all at the same time
     fired = 0
-    for _ in range(20):
+    while fired < 500:
         outcomes = await asyncio.gather(*(fire_due(replica, 50 * MILLISECOND) for replica in replicas))
         fired += sum(outcome is FiringOutcome.FIRED for one in outcomes for outcome in one)
 
     # then each nominal time has one event, and none is missing in between
-    assert fired >= 200
     assert await topic.queued() == fired
     records = await topic.engine.list_schedules("", 1_000)
     assert sum(record.runs for record in records) == fired

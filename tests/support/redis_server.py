@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -15,6 +16,8 @@ from pathlib import Path
 import redis
 
 START_TIMEOUT_S = 60
+
+_turns = itertools.count(random.randrange(2_048))
 
 
 class RedisServer:
@@ -83,11 +86,14 @@ def free_port(below: int = 32_768) -> int:
 
     The default limit is where Linux's ephemeral ports begin, so that the system gives it to no other process. No
     other of 16 workers of pytest is given it, nor the port 10,000 above, where a node of a cluster listens too.
+
+    A process gets none twice before it has had all of them: a port that was in use a moment ago can have connections
+    in TIME_WAIT, and gRPC remembers for a while that nobody listened there.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(10_000 + worker % 16, below, 16)
     while True:
-        port = random.randrange(10_000 + worker % 16, below, 16)
+        port = ports[next(_turns) % len(ports)]
         with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
