@@ -50,9 +50,14 @@ async def test_a_dispatch_during_a_crash_of_redis_is_stored_wholly_or_not_at_all
             await asyncio.to_thread(durable.restart)
             assert isinstance(outcome, DispatchAnswer | DispatcherNotWorking)
             was_answered = isinstance(outcome, DispatchAnswer)
-            counts = {bus.raw.hlen(bus.key(topic.name, name)) for name in ("events", "refs")}
-            counts |= {bus.raw.zcard(bus.key(topic.name, f"group:{group}:waiting")) for group in ("one", "two")}
-            (held,) = counts
+            with bus.raw.pipeline(transaction=True) as reading:  # all of one moment
+                for name in ("events", "refs"):
+                    reading.hlen(bus.key(topic.name, name))
+                for group in ("one", "two"):
+                    reading.zcard(bus.key(topic.name, f"group:{group}:waiting"))
+                counts = reading.execute()
+            held = counts[0]
+            assert counts == [held] * 4
             assert held % MANY == 0
             assert held // MANY - stored in ({1} if was_answered else {0, 1})
             answered, stored = answered + was_answered, held // MANY
