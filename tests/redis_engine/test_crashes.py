@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,7 @@ async def test_a_dispatch_during_a_crash_of_redis_is_stored_wholly_or_not_at_all
             await asyncio.sleep(took_s * crash / CRASHES)
             await asyncio.to_thread(durable.kill)
             (outcome,) = await asyncio.gather(dispatching, return_exceptions=True)
+            check_aof(durable)
             await asyncio.to_thread(durable.restart)
             assert isinstance(outcome, DispatchAnswer | DispatcherNotWorking)
             was_answered = isinstance(outcome, DispatchAnswer)
@@ -62,6 +64,16 @@ async def test_a_dispatch_during_a_crash_of_redis_is_stored_wholly_or_not_at_all
             assert held // MANY - stored in ({1} if was_answered else {0, 1})
             answered, stored = answered + was_answered, held // MANY
         figure(f"{CRASHES} crashes under a dispatch: {stored - 1} were stored, of which {answered} were answered")
+
+
+def check_aof(killed: RedisServer) -> None:
+    """Remove a transaction that the crash has cut off, as docs/redis.md says.
+
+    Redis itself leaves the MULTI and the whole commands behind it in the file, and carries them out when it loads the
+    file the next time, with the EXEC of the next transaction (seen with 7.0.15).
+    """
+    manifest = killed.directory / "appendonlydir" / "appendonly.aof.manifest"
+    subprocess.run(["redis-check-aof", "--fix", str(manifest)], input=b"y\n", stdout=subprocess.DEVNULL, check=True)
 
 
 def batch() -> list[NewEvent]:
